@@ -1,0 +1,18 @@
+"""Attacks: given a network, images, labels and a radius ε per sample, find a noisy image inside the ball."""
+
+from .base import Attack, AttackResult
+from .boundary import BoundaryPGD
+from .mode import attack_mode
+from .noise import UniformNoise
+from .pgd import FGSM, IFGSM, PGD
+
+__all__ = [
+    "FGSM",
+    "IFGSM",
+    "PGD",
+    "Attack",
+    "AttackResult",
+    "BoundaryPGD",
+    "UniformNoise",
+    "attack_mode",
+]

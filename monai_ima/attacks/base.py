@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.utils import convert_to_dst_type, convert_to_tensor
+from torch import nn
+
+from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
+
+from .mode import attack_mode
+from .norms import Generators, get_norm
+
+__all__ = [
+    "Attack",
+    "AttackResult",
+    "Target",
+    "Worst",
+    "check_bounds",
+    "check_count",
+    "check_eps",
+    "check_finite",
+    "select_samples",
+]
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack found.
+
+    Attributes:
+        image: ``[B, C, *spatial]``, the worst point found; for ``BoundaryPGD`` the point of Algorithm 3.
+        success: bool ``[B]``, some point on the way was wrong; for ``BoundaryPGD``: ``image`` is on the boundary.
+        distance: float ``[B]``, norm of ``image`` minus the clean image.
+        clean_right: bool ``[B]``, the prediction before any noise was right.
+    """
+
+    image: torch.Tensor
+    success: torch.Tensor
+    distance: torch.Tensor
+    clean_right: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """The samples under attack; every tensor has one row per sample."""
+
+    network: Callable[[torch.Tensor], Any]
+    image: torch.Tensor
+    label: torch.Tensor
+    eps: torch.Tensor
+    criterion: Criterion
+    attack_loss: Loss
+
+    def select(self, index: torch.Tensor) -> Target:
+        """The same attack on the samples at ``index`` only.
+
+        A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
+        """
+        network = self.network.select(index) if hasattr(self.network, "select") else self.network
+        return Target(network, self.image[index], self.label[index], self.eps[index], self.criterion, self.attack_loss)
+
+    @torch.no_grad()
+    def right(self, image: torch.Tensor) -> torch.Tensor:
+        """Whether the predictions for these images are right: bool ``[B]``."""
+        return self.criterion(first_output(self.network(image)), self.label)
+
+    @torch.no_grad()
+    def look(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether the predictions are right, and the loss: bool ``[B]``, float ``[B]``."""
+        logits = first_output(self.network(image))
+        return self.criterion(logits, self.label), self.loss(logits)
+
+    def look_with_gradient(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`look`, with the loss's gradient with respect to the images, ``[B, C, *spatial]``."""
+        image = image.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = first_output(self.network(image))
+            loss = self.loss(logits)
+            (gradient,) = torch.autograd.grad(loss.sum(), image)
+        check_finite(gradient, "a gradient")
+        loss = loss.detach()
+        return self.criterion(logits.detach(), self.label), loss, gradient
+
+    def loss(self, logits: torch.Tensor) -> torch.Tensor:
+        """The attack's loss, checked: float ``[B]``."""
+        loss = self.attack_loss(logits, self.label)
+        if loss.shape != (len(self.image),):
+            raise ValueError(
+                f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected one "
+                "value per sample (for a torch loss: reduction='none')."
+            )
+        check_finite(loss.detach(), "a loss")
+        return loss
+
+
+class Worst:
+    """The worst image seen so far of every sample: a wrong one, else the one of the highest loss.
+
+    Attributes:
+        image: ``[B, C, *spatial]``, the clean images at first.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.image = target.image.clone()
+        self._highest = torch.full(target.eps.shape, -math.inf, dtype=torch.float64, device=target.eps.device)
+
+    def keep(self, rows: torch.Tensor, image: torch.Tensor, right: torch.Tensor, loss: torch.Tensor) -> None:
+        """Look at one more image for each of the samples at ``rows``."""
+        loss = torch.where(right, loss.to(self._highest.dtype), math.inf)
+        worse = loss > self._highest[rows]
+        self.image[rows[worse]] = image[worse]
+        self._highest[rows[worse]] = loss[worse]
+
+
+class Attack(ABC):
+    """Base of all attacks: checks the input, guards the network's mode, hands plain tensors to :meth:`run`.
+
+    An attack leaves parameters' ``.grad``, training modes, buffers, the input tensors and the global random state as
+    they were. A network that is a ``torch.nn.Module`` is attacked in evaluation mode; for any other callable the
+    mode is the caller's business (see :func:`attack_mode`).
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        bounds: valid intensities ``(lo, hi)`` to which noisy images are clipped; None for no limit.
+        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        loss: what the attack climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
+        generator: source of the random draws; None means a generator of the attack's own, seeded with 0.
+
+    Raises:
+        ValueError: when norm or bounds are not as above.
+    """
+
+    def __init__(
+        self,
+        norm: str = "l2",
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.norm = get_norm(norm)
+        self.bounds = check_bounds(bounds)
+        self.criterion = ClassificationCriterion() if criterion is None else criterion
+        self.loss = loss
+        self.generator = generator
+
+    def __call__(
+        self,
+        network: Callable[[torch.Tensor], Any],
+        image: torch.Tensor,
+        label: torch.Tensor,
+        eps: float | torch.Tensor,
+        generator: Generators | None = None,
+    ) -> AttackResult:
+        """Attack a batch.
+
+        Args:
+            network: any callable from images to logits; of several outputs the first counts.
+            image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, inside the bounds.
+            label: one row per sample, as the criterion takes it.
+            eps: radius of the ball, >= 0, one for all or ``[B]``, in the units of ``image``.
+            generator: overrides the attack's own for this call; a list of B generators gives every sample its own
+                stream, so that its result does not depend on the batch it is in.
+
+        Raises:
+            ValueError: when an argument does not fit.
+            SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
+        """
+        x = _plain(image).detach()
+        y = _plain(label).detach()
+        _check_batch(x, y, self.bounds)
+        target = Target(network, x, y, check_eps(eps, x), self.criterion, self.loss or self.criterion.loss)
+        guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
+        with guard, torch.no_grad():
+            result = self.run(target, self._generators(generator, x))
+        return AttackResult(
+            convert_to_dst_type(result.image, image)[0], result.success, result.distance, result.clean_right
+        )
+
+    @abstractmethod
+    def run(self, target: Target, generator: Generators) -> AttackResult:
+        """Attack plain, checked tensors."""
+
+    def move(self, target: Target, perturbation: torch.Tensor) -> torch.Tensor:
+        """The noisy images: projected to the ball around the clean ones, then clipped to the bounds."""
+        moved = target.image + self.norm.project(perturbation, target.eps)
+        return moved if self.bounds is None else moved.clamp_(*self.bounds)
+
+    def draw(self, target: Target, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        """Noisy images drawn uniformly from the balls of these radii."""
+        return self.move(target, self.norm.draw(target.image, radius, generator))
+
+    def result(
+        self, target: Target, image: torch.Tensor, success: torch.Tensor, clean_right: torch.Tensor
+    ) -> AttackResult:
+        return AttackResult(image, success, self.norm.length(image - target.image), clean_right)
+
+    def _generators(self, generator: Generators | None, image: torch.Tensor) -> Generators:
+        if generator is None:
+            if self.generator is None:
+                self.generator = torch.Generator(image.device).manual_seed(0)
+            return self.generator
+        if not isinstance(generator, torch.Generator) and len(generator) != len(image):
+            raise ValueError(f"Got {len(generator)} generators for {len(image)} samples, expected one for each.")
+        return generator
+
+
+def select_samples(target: Target, generator: Generators, rows: torch.Tensor) -> tuple[Target, Generators]:
+    """The target and generators of the samples at ``rows``, untouched when these are all."""
+    if len(rows) == len(target.image):
+        return target, generator
+    if not isinstance(generator, torch.Generator):
+        generator = [generator[row] for row in rows.tolist()]
+    return target.select(rows), generator
+
+
+def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    """``bounds`` as a pair of floats, or None.
+
+    Raises:
+        ValueError: when they are not two numbers in rising order.
+    """
+    if bounds is None:
+        return None
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise ValueError(f"Got bounds {bounds!r}, expected two numbers (lo, hi) with lo < hi, or None.")
+    return float(bounds[0]), float(bounds[1])
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """``value`` as an int.
+
+    Raises:
+        ValueError: when it is not a whole number of at least ``least``.
+    """
+    if isinstance(value, bool) or int(value) != value or value < least:
+        raise ValueError(f"Got {name} {value!r}, expected a whole number >= {least}.")
+    return int(value)
+
+
+def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """``eps`` as ``[B]``, of the images' type and device.
+
+    Raises:
+        ValueError: when there is not one radius or one for each sample, or one is negative or not finite.
+    """
+    radius = convert_to_tensor(eps, dtype=image.dtype, device=image.device, track_meta=False).flatten()
+    if len(radius) not in (1, len(image)):
+        raise ValueError(f"Got {len(radius)} values of eps for {len(image)} samples, expected one, or one for each.")
+    bad = ~(torch.isfinite(radius) & (radius >= 0))
+    if bad.any():
+        sample = int(bad.nonzero()[0])
+        raise SampleError(sample, f"has eps {float(radius[sample])}, expected a finite value >= 0.")
+    return radius.expand(len(image)).contiguous()
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return convert_to_tensor(tensor, track_meta=False)
+
+
+def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, float] | None) -> None:
+    if image.ndim < 2 or not image.is_floating_point() or image.numel() == 0:
+        raise ValueError(
+            f"Got images of shape {tuple(image.shape)} and type {image.dtype}, expected floating point "
+            "[B, C, *spatial] with at least one sample."
+        )
+    if label.ndim == 0 or len(label) != len(image):
+        raise ValueError(f"Got labels of shape {tuple(label.shape)} for {len(image)} samples, expected one row each.")
+    check_finite(image, "an image")
+    if bounds is not None:
+        lo, hi = bounds
+        slack = 1e-3 * (hi - lo)
+        flat = image.flatten(1)
+        outside = (flat.amin(dim=1) < lo - slack) | (flat.amax(dim=1) > hi + slack)
+        if outside.any():
+            sample = int(outside.nonzero()[0])
+            raise SampleError(
+                sample,
+                f"has intensities {float(flat[sample].min()):.4g} to {float(flat[sample].max()):.4g}, "
+                f"expected them inside the bounds {lo:g} to {hi:g}.",
+            )
+
+
+def check_finite(value: torch.Tensor, what: str) -> None:
+    """Check that a batch of values is finite.
+
+    Args:
+        value: ``[B, ...]``.
+        what: its name in the sentence.
+
+    Raises:
+        SampleError: when a value is NaN or infinite.
+    """
+    if not math.isfinite(float(value.sum())):
+        bad = ~torch.isfinite(value.reshape(len(value), -1)).all(dim=1)
+        if bad.any():
+            raise SampleError(int(bad.nonzero()[0]), f"has {what} with NaN or infinity, expected finite values only.")

@@ -1,0 +1,105 @@
+"""The p-norm balls: length, projection, steepest direction and uniform draws, all per sample.
+
+Perturbations are ``[B, C, *spatial]`` with any number of spatial dimensions; radii are ``[B]``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+
+__all__ = ["L2", "Generators", "Linf", "Norm", "get_norm", "per_sample"]
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""One generator for the whole batch, or one for each of its samples."""
+
+
+def per_sample(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """View ``[B]`` values so that they broadcast over ``like``, ``[B, ...]``."""
+    return value.view(-1, *([1] * (like.ndim - 1)))
+
+
+class Norm(ABC):
+    """What an attack needs to know of a norm."""
+
+    name: str
+
+    @abstractmethod
+    def length(self, perturbation: torch.Tensor) -> torch.Tensor:
+        """``‖v‖`` of each sample: float ``[B]``."""
+
+    @abstractmethod
+    def project(self, perturbation: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+        """The nearest point to each ``v`` in the ball of its radius around 0."""
+
+    @abstractmethod
+    def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The direction of length 1 in which a loss of this gradient rises fastest; 0 where the gradient is 0."""
+
+    @abstractmethod
+    def draw(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        """A point drawn uniformly from each ball around 0, of ``like``'s shape, type and device."""
+
+
+class L2(Norm):
+    name = "l2"
+
+    def length(self, perturbation: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+
+    def project(self, perturbation: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+        length = self.length(perturbation)
+        scale = torch.where(length > radius, radius / length, torch.ones_like(length))
+        return perturbation * per_sample(scale, perturbation)
+
+    def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
+        # A confident network has gradients near 1e-25 whose squares underflow: scale by the largest value first.
+        largest = gradient.abs().flatten(1).amax(dim=1)
+        scaled = gradient / per_sample(torch.where(largest > 0, largest, torch.ones_like(largest)), gradient)
+        length = self.length(scaled)
+        return scaled / per_sample(torch.where(length > 0, length, torch.ones_like(length)), gradient)
+
+    def draw(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        direction = self.steepest(_fill(torch.empty_like(like), generator, "normal_"))
+        uniform = _fill(torch.empty_like(radius), generator, "uniform_")
+        return direction * per_sample(radius * uniform ** (1 / like[0].numel()), like)
+
+
+class Linf(Norm):
+    name = "linf"
+
+    def length(self, perturbation: torch.Tensor) -> torch.Tensor:
+        return perturbation.abs().flatten(1).amax(dim=1)
+
+    def project(self, perturbation: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+        limit = per_sample(radius, perturbation)
+        return torch.minimum(torch.maximum(perturbation, -limit), limit)
+
+    def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.sign()
+
+    def draw(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        uniform = _fill(torch.empty_like(like), generator, "uniform_")
+        return (2 * uniform - 1) * per_sample(radius, like)
+
+
+def get_norm(name: str) -> Norm:
+    """The norm called ``name``.
+
+    Raises:
+        ValueError: when the name is neither ``"l2"`` nor ``"linf"``.
+    """
+    norms: dict[str, type[Norm]] = {"l2": L2, "linf": Linf}
+    if name not in norms:
+        raise ValueError(f"Unknown norm {name!r}, expected 'l2' or 'linf'.")
+    return norms[name]()
+
+
+def _fill(tensor: torch.Tensor, generator: Generators, method: str) -> torch.Tensor:
+    if isinstance(generator, torch.Generator):
+        return getattr(tensor, method)(generator=generator)
+    for row, own in zip(tensor.unbind(), generator, strict=True):
+        getattr(row, method)(generator=own)
+    return tensor

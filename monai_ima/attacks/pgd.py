@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from monai_ima.criteria import Criterion
+
+from .base import Attack, AttackResult, Loss, Target, Worst, check_count, select_samples
+from .norms import Generators, per_sample
+
+__all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """The k-th point on the way of the samples that have not crossed before it.
+
+    Attributes:
+        index: int ``[A]``, the samples' positions in the batch.
+        previous: ``[A, C, *spatial]``, iterate k-1, which was right; the clean image when k is the start.
+        image: ``[A, C, *spatial]``, iterate k.
+        right: bool ``[A]``, the prediction at iterate k is right.
+        loss: float ``[A]``, the attack's loss at iterate k.
+    """
+
+    index: torch.Tensor
+    previous: torch.Tensor
+    image: torch.Tensor
+    right: torch.Tensor
+    loss: torch.Tensor
+
+
+class PathAttack(Attack):
+    """Projected gradient ascent as a path of iterates; what is kept of it is up to the attack.
+
+    Step k goes ``α ε / N`` in the steepest direction of the norm, is projected to the ball of radius ε around the clean
+    image and clipped to the bounds. **A sample leaves the batch as soon as it has crossed**, so the cost is the sum
+    over the samples of the steps that each one needs.
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        steps: N, number of gradient steps, >= 1.
+        restarts: how often the way is begun anew by samples that have not crossed, >= 1 in all.
+        alpha: α, step length in units of ε / N, > 0.
+        random_start: begin at a point drawn from the ball (else at the clean image).
+        bounds: see :class:`Attack`.
+        criterion: see :class:`Attack`.
+        loss: see :class:`Attack`.
+        generator: see :class:`Attack`.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        norm: str,
+        steps: int,
+        restarts: int,
+        alpha: float,
+        random_start: bool,
+        bounds: Sequence[float] | None,
+        criterion: Criterion | None,
+        loss: Loss | None,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__(norm, bounds, criterion, loss, generator)
+        if not alpha > 0 or not math.isfinite(alpha):
+            raise ValueError(f"Got alpha {alpha}, expected a finite number > 0.")
+        self.steps = check_count("steps", steps, 1)
+        self.restarts = check_count("restarts", restarts, 1)
+        self.alpha = float(alpha)
+        self.random_start = random_start
+
+    def start_radius(self, eps: torch.Tensor) -> torch.Tensor:
+        """Radius of the ball that random starts are drawn from: float ``[B]``."""
+        return eps
+
+    def path(self, target: Target, generator: Generators) -> Iterator[Iterate]:
+        """The iterates k = 0 (start) to N of every sample, ending for each one with its first wrong iterate."""
+        index = torch.arange(len(target.image), device=target.image.device)
+        previous = target.image
+        image = self.draw(target, self.start_radius(target.eps), generator) if self.random_start else target.image
+        for _ in range(self.steps):
+            right, loss, gradient = target.look_with_gradient(image)
+            yield Iterate(index, previous, image, right, loss)
+            if not right.all():
+                stay = right.nonzero().squeeze(1)
+                if len(stay) == 0:
+                    return
+                index, image, gradient, target = index[stay], image[stay], gradient[stay], target.select(stay)
+            step = self.norm.steepest(gradient).mul_(per_sample(self.alpha / self.steps * target.eps, gradient))
+            previous, image = image, self.move(target, step.add_(image).sub_(target.image))
+        right, loss = target.look(image)
+        yield Iterate(index, previous, image, right, loss)
+
+
+class PGD(PathAttack):
+    """Projected gradient descent (Madry et al. 2018), the attack that robustness is measured with.
+
+    ``PGD(steps=100, restarts=2)`` is the IMA paper's "100-PGD", run twice. ``result.image`` is the first wrong point
+    found; for a sample that stands firm, the point of the highest loss on all its ways.
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        steps: number of gradient steps, >= 1.
+        restarts: how many ways are tried in all, >= 1; only samples not yet broken go again.
+        alpha: step length in units of ε / steps, > 0.
+        random_start: begin at a point drawn uniformly from the ball (else at the clean image).
+        bounds: valid intensities ``(lo, hi)``; None for no limit.
+        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        loss: what is climbed, ``(logits, label) -> float [B]``; None means the criterion's own (cross-entropy).
+        generator: source of the random starts; None means one of the attack's own, seeded with 0.
+    """
+
+    def __init__(
+        self,
+        norm: str = "l2",
+        steps: int = 100,
+        restarts: int = 2,
+        alpha: float = 4.0,
+        random_start: bool = True,
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(norm, steps, restarts, alpha, random_start, bounds, criterion, loss, generator)
+
+    def run(self, target: Target, generator: Generators) -> AttackResult:
+        clean_right = target.right(target.image)
+        broken = ~clean_right
+        worst = Worst(target)
+        for _ in range(self.restarts):
+            rows = (~broken).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            for iterate in self.path(*select_samples(target, generator, rows)):
+                at = rows[iterate.index]
+                worst.keep(at, iterate.image, iterate.right, iterate.loss)
+                broken[at[~iterate.right]] = True
+        return self.result(target, worst.image, broken, clean_right)
+
+
+class FGSM(PGD):
+    """Fast gradient sign method (Goodfellow et al. 2015): one step of length ε from the clean image.
+
+    With ``norm="l2"`` the step goes along the gradient. Arguments as for :class:`PGD`.
+    """
+
+    def __init__(
+        self,
+        norm: str = "linf",
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+    ) -> None:
+        super().__init__(norm, 1, 1, 1.0, False, bounds, criterion, loss)
+
+
+class IFGSM(PGD):
+    """Iterative FGSM (Kurakin et al. 2017): ``steps`` steps of length ε / steps from the clean image.
+
+    Arguments as for :class:`PGD`.
+    """
+
+    def __init__(
+        self,
+        norm: str = "linf",
+        steps: int = 10,
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+    ) -> None:
+        super().__init__(norm, steps, 1, 1.0, False, bounds, criterion, loss)

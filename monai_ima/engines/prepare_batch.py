@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch, default_prepare_batch
+from monai.inferers import Inferer, SimpleInferer
+from torch import nn
+
+from monai_ima.attacks import Attack, attack_mode
+from monai_ima.criteria import SampleError
+from monai_ima.forward import Forward, unwrap
+from monai_ima.sample_ids import SAMPLE_ID, batch_files
+
+__all__ = ["AdversarialPrepareBatch"]
+
+
+class AdversarialPrepareBatch(PrepareBatch):
+    """Turns any ``SupervisedEvaluator`` into an evaluation under attack: its network sees noisy images.
+
+    Give it as the evaluator's ``prepare_batch``. Metrics, postprocessing and savers then work on the noisy images,
+    which keep the clean ones' metadata.
+
+    Args:
+        network: the network that is evaluated; it is attacked in evaluation mode.
+        attack: an attack, for results worth reporting :class:`monai_ima.attacks.PGD` with 100 steps and 2 restarts.
+        eps: radius of the ball, >= 0, in the units that the network sees; 0 leaves the images as they are.
+        prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
+        inferer: the evaluator's inferer; None means ``SimpleInferer``.
+
+    Raises:
+        ValueError: when ``eps`` is negative.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        attack: Attack,
+        eps: float,
+        prepare_batch: Callable | None = None,
+        inferer: Inferer | None = None,
+    ) -> None:
+        if not eps >= 0:
+            raise ValueError(f"Got eps {eps}, expected a number >= 0.")
+        self.network = network
+        self.attack = attack
+        self.eps = float(eps)
+        self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
+        self.inferer = SimpleInferer() if inferer is None else inferer
+
+    def __call__(
+        self,
+        batchdata: dict[str, torch.Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Image under attack, label and extra inputs, as the inner ``prepare_batch`` gives them.
+
+        Raises:
+            ValueError: when the batch has no labels, or a sample is not as expected; the sentence names it.
+        """
+        image, label, *extra = self.prepare_batch(batchdata, device, non_blocking, **kwargs)
+        if label is None:
+            raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
+        if self.eps == 0:
+            return (image, label, *extra)
+        network = unwrap(self.network)
+        args, named = extra if extra else ((), {})
+        forward = Forward(self.inferer, network, len(image), tuple(args), dict(named))
+        try:
+            with attack_mode(network):
+                noisy = self.attack(forward, image, label, self.eps).image
+        except SampleError as error:
+            names = batchdata[SAMPLE_ID] if SAMPLE_ID in batchdata else batch_files(image)
+            raise error if names is None else error.named([str(name) for name in names]) from None
+        return (noisy, label, *extra)

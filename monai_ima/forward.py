@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["Forward", "unwrap"]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The trainer's own way from images to predictions, ``engine.inferer`` and extra network inputs included.
+
+    Extra inputs that are tensors with one row per sample follow the samples when an attack narrows its batch.
+    """
+
+    inferer: Callable[..., Any]
+    network: nn.Module
+    batch_size: int
+    args: tuple = ()
+    kwargs: dict[str, Any] | None = None
+
+    def __call__(self, image: torch.Tensor) -> Any:
+        return self.inferer(image, self.network, *self.args, **(self.kwargs or {}))
+
+    def select(self, index: torch.Tensor) -> Forward:
+        """The same for the samples at ``index`` only."""
+        if not self.args and not self.kwargs:
+            return self
+
+        def rows(value: Any) -> Any:
+            per_sample = isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == self.batch_size
+            return value[index] if per_sample else value
+
+        args = tuple(rows(value) for value in self.args)
+        kwargs = {key: rows(value) for key, value in (self.kwargs or {}).items()}
+        return Forward(self.inferer, self.network, len(index), args, kwargs)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The module inside ``DistributedDataParallel``, ``DataParallel`` and ``torch.compile``."""
+    while True:
+        inner = getattr(network, "_orig_mod", None)
+        if inner is None and isinstance(network, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            inner = network.module
+        if inner is None:
+            return network
+        network = inner

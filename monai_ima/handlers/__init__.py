@@ -1,0 +1,7 @@
+"""One Ignite handler a training method, and what a run needs to be repeatable."""
+
+from .base import AdversarialTrainingHandler, Batch
+from .epoch_seed import EpochSeed
+from .ima import IMAHandler
+
+__all__ = ["AdversarialTrainingHandler", "Batch", "EpochSeed", "IMAHandler"]

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+import ignite.distributed as idist
+import torch
+from monai.engines import SupervisedTrainer
+from torch import nn
+from tqdm import tqdm
+
+from monai_ima.attacks import AttackResult, BoundaryPGD
+from monai_ima.attacks.base import check_count
+from monai_ima.criteria import Criterion, SampleError
+from monai_ima.losses import IMALoss
+from monai_ima.losses.ima import check_beta
+from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
+
+from .base import AdversarialTrainingHandler, Batch
+
+__all__ = ["IMAHandler"]
+
+STRANGERS = 100
+"""Margins are refused once that many different samples have come by and none of them has a margin."""
+
+
+class IMAHandler(AdversarialTrainingHandler):
+    """Increasing-Margin Adversarial training, Algorithms 1 and 2 of Ma & Liang (arXiv 2005.09147).
+
+    One more entry in a trainer's handlers. For every batch, the rightly predicted samples are attacked by B-PGD
+    (:class:`BoundaryPGD`, Algorithm 3), each inside the ball of its own margin ε, and the loss becomes
+    ``(1 - β) (L1 + L2) + β L3`` (:class:`IMALoss`). After an epoch the margins move (:mod:`monai_ima.margins`,
+    Algorithm 2). Margins, in :attr:`margins`, start at δ and stay in [δ, ε_max]; put the table into the
+    ``save_dict`` of ``CheckpointSaver`` and the ``load_dict`` of ``CheckpointLoader``.
+
+    Scalars in ``engine.state.metrics``: ``ima/loss_clean`` (L1 + L2), ``ima/loss_noisy`` (L3), ``ima/right_fraction``
+    (of the clean samples), ``ima/boundary_fraction`` (of the attacked samples: case 1), ``ima/margin_mean`` and
+    ``ima/margin_max_fraction`` (share of the margins at ε_max).
+
+    Args:
+        eps_max: ε_max (the paper's ε_n), largest margin, > 0, in the units that the network sees.
+        norm: ``"l2"`` or ``"linf"``.
+        delta: δ, smallest margin and expansion step, in (0, eps_max]; None means
+            ``eps_max / max_epochs * update_interval``.
+        beta: β, weight of the noisy samples, in [0, 1].
+        steps: N_PGD of the training attacks, >= 1.
+        margin_steps: N_PGD of the margin pass, >= 1.
+        binary_steps: N_binary, >= 0.
+        alpha: α; a PGD step is α ε / N_PGD long, > 0.
+        update: ``"epoch"``: a pass over the training set after every ``update_interval`` epochs, as in the paper;
+            ``"online"``: no extra pass, the epoch's own training attacks move the margins.
+        update_interval: epochs between two margin passes, >= 1.
+        noisy_samples: which results of B-PGD enter L3, ``"all"`` (cases 0 and 1, as in the paper) or ``"boundary"``
+            (case 1 only).
+        criterion: see :class:`AdversarialTrainingHandler`.
+        bounds: see :class:`AdversarialTrainingHandler`.
+        sample_key: see :class:`AdversarialTrainingHandler`.
+        start_epoch: see :class:`AdversarialTrainingHandler`.
+        attack_mode: see :class:`AdversarialTrainingHandler`.
+        seed: see :class:`AdversarialTrainingHandler`.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    name = "ima"
+
+    def __init__(
+        self,
+        eps_max: float,
+        norm: str = "l2",
+        delta: float | None = None,
+        beta: float = 0.5,
+        steps: int = 20,
+        margin_steps: int = 50,
+        binary_steps: int = 10,
+        alpha: float = 4.0,
+        update: str = "epoch",
+        update_interval: int = 1,
+        noisy_samples: str = "all",
+        criterion: Criterion | None = None,
+        bounds: Sequence[float] | None = None,
+        sample_key: str | None = None,
+        start_epoch: int = 0,
+        attack_mode: str = "eval",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
+        if update not in ("epoch", "online"):
+            raise ValueError(f"Unknown margin update {update!r}, expected 'epoch' or 'online'.")
+        if noisy_samples not in ("all", "boundary"):
+            raise ValueError(f"Unknown noisy_samples {noisy_samples!r}, expected 'all' or 'boundary'.")
+        self.margins = MarginTable(eps_max, delta)
+        self.beta = check_beta(beta)
+        self.update = update
+        self.update_interval = check_count("update_interval", update_interval, 1)
+        self.entering = noisy_samples
+        self.training_attack = self._attack(norm, steps, binary_steps, alpha)
+        self.margin_attack = self._attack(norm, margin_steps, binary_steps, alpha)
+        self._seen = Observations()
+        self._margins_checked = False
+        self._strangers: set[str] = set()
+
+    def epoch_start(self, engine: SupervisedTrainer) -> None:
+        super().epoch_start(engine)
+        if not self.margins.has_delta:
+            epochs = max(1, engine.state.max_epochs - self.start_epoch)
+            self.margins.delta = min(self.margins.eps_max / epochs * self.update_interval, self.margins.eps_max)
+        self.training_attack.delta = self.margin_attack.delta = self.margins.delta
+        self._seen = Observations()
+        self._margins_checked |= len(self.margins) == 0
+
+    def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
+        self._check_known(batch.sample_ids)
+        self._seen.record(batch.sample_ids)
+        right = self.right(engine, batch)
+        criterion = IMALoss(engine.loss_function, self.beta)
+        noisy_loss = torch.zeros_like(loss)
+        noisy = self.noisy_samples(engine, batch.select(right.nonzero().squeeze(1)))
+        if noisy.sample_ids:
+            noisy_loss = criterion.noisy(noisy.forward(noisy.image), noisy.label, len(right))
+        elif _synchronizes(engine.network):
+            one = batch.select(torch.zeros(1, dtype=torch.long, device=right.device))
+            noisy_loss = 0 * criterion.noisy(one.forward(one.image), one.label, len(right))
+        self.note("loss_clean", loss.item(), 1)
+        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note("right_fraction", int(right.sum()), len(right))
+        return criterion.combine(loss, noisy_loss)
+
+    def noisy_samples(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
+        """Algorithm 1: the B-PGD samples that enter L3.
+
+        Args:
+            engine: the trainer.
+            clean: X1, the rightly predicted samples of a batch.
+        """
+        if not clean.sample_ids:
+            return clean
+        result = self._boundary(engine, self.training_attack, clean, "training")
+        self._seen.record(clean.sample_ids, result)
+        self.note("boundary_fraction", int(result.success.sum()), len(clean.sample_ids))
+        enters = result.clean_right if self.entering == "all" else result.success
+        rows = enters.nonzero().squeeze(1)
+        return replace(clean.select(rows), image=result.image[rows])
+
+    def epoch_end(self, engine: SupervisedTrainer) -> None:
+        if not self._margins_checked:
+            self._refuse_margins()
+        seen = self._seen.merged()
+        self.margins.register(seen)
+        if self.update == "online":
+            self.margins.update(seen, online_rule)
+        elif (engine.state.epoch - self.start_epoch) % self.update_interval == 0:
+            self.margins.update(self.margin_pass(engine).merged(), epoch_rule)
+        margins = self.margins.values()
+        self.note("margin_mean", float(margins.sum()), len(margins))
+        self.note("margin_max_fraction", float((margins >= self.margins.eps_max).sum()), len(margins))
+
+    def margin_pass(self, engine: SupervisedTrainer) -> Observations:
+        """Algorithm 2's pass over the training set: attack every sample inside its margin, with ``margin_steps``.
+
+        The training loader is used as it is. Network modes and the global random state of torch are left alone.
+        """
+        seen = Observations()
+        with torch.random.fork_rng(devices=[]), torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp}):
+            batches = islice(engine.data_loader, engine.state.epoch_length)
+            for batchdata in tqdm(
+                batches,
+                desc=f"margins, epoch {engine.state.epoch}",
+                total=engine.state.epoch_length,
+                leave=False,
+                disable=idist.get_rank() > 0,
+            ):
+                batch = self.batch(engine, batchdata)
+                try:
+                    result = self._boundary(engine, self.margin_attack, batch, "margin")
+                except SampleError as error:
+                    raise error.named(batch.sample_ids) from None
+                seen.record(batch.sample_ids, result)
+        return seen
+
+    def _attack(self, norm: str, steps: int, binary_steps: int, alpha: float) -> BoundaryPGD:
+        return BoundaryPGD(norm, steps, binary_steps, alpha=alpha, bounds=self.bounds, criterion=self.criterion)
+
+    def _boundary(self, engine: SupervisedTrainer, attack: BoundaryPGD, batch: Batch, purpose: str) -> AttackResult:
+        eps = self.margins.lookup(batch.sample_ids).to(batch.image)
+        generators = self.generators(engine, batch.sample_ids, purpose)
+        with self.under_attack(batch):
+            return attack(batch.forward, batch.image, batch.label, eps, generators)
+
+    def _check_known(self, sample_ids: Sequence[str]) -> None:
+        if self._margins_checked:
+            return
+        if any(sample_id in self.margins for sample_id in sample_ids):
+            self._margins_checked = True
+            return
+        self._strangers.update(sample_ids)
+        if len(self._strangers) >= STRANGERS:
+            self._refuse_margins()
+
+    def _refuse_margins(self) -> None:
+        raise ValueError(
+            f"The {len(self.margins)} margins that were loaded (first id {self.margins.ids()[0]!r}) are of another "
+            f"data set: this one has samples such as {min(self._strangers)!r}, expected at least one known sample id."
+        )
+
+
+def _synchronizes(network: nn.Module) -> bool:
+    """Every process must run every forward pass, or the others wait for it forever."""
+    return idist.get_world_size() > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["IMALoss", "check_beta"]
+
+
+def check_beta(beta: float) -> float:
+    """``beta`` as a float.
+
+    Raises:
+        ValueError: when it is outside [0, 1].
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"Got beta {beta}, expected a number in [0, 1].")
+    return float(beta)
+
+
+class IMALoss(nn.Module):
+    """The loss of Algorithm 1 of Ma & Liang (arXiv 2005.09147): ``(1 - β) (L1 + L2) + β L3``.
+
+    ``L1 + L2`` is the loss on the clean batch, rightly (L1) and wrongly (L2) predicted samples together. ``L3`` is the
+    same loss on the noisy samples, summed over them and divided by the size of the clean batch, so that a batch with
+    few right samples does not weigh more than another. A loss with ``reduction="sum"`` is summed in both parts.
+
+    Args:
+        loss_function: ``(pred, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts.
+        beta: β, weight of the noisy samples, in [0, 1].
+
+    Raises:
+        ValueError: when ``beta`` is outside [0, 1].
+    """
+
+    def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 0.5) -> None:
+        super().__init__()
+        self.loss_function = loss_function
+        self.beta = check_beta(beta)
+
+    def forward(
+        self, pred: Any, label: torch.Tensor, noisy_pred: Any | None, noisy_label: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The training loss of a batch.
+
+        Args:
+            pred: the network's output for the clean batch of B samples.
+            label: its labels, ``[B, ...]``.
+            noisy_pred: the output for the noisy samples, n <= B of them; None when there are none.
+            noisy_label: their labels, ``[n, ...]``.
+        """
+        clean = self.loss_function(pred, label).mean()
+        if noisy_pred is None or noisy_label is None or len(noisy_label) == 0:
+            return self.combine(clean, torch.zeros_like(clean))
+        return self.combine(clean, self.noisy(noisy_pred, noisy_label, len(label)))
+
+    def noisy(self, noisy_pred: Any, noisy_label: torch.Tensor, batch_size: int) -> torch.Tensor:
+        """L3 of n >= 1 noisy samples from a batch of ``batch_size``."""
+        loss = self.loss_function(noisy_pred, noisy_label).mean()
+        return (
+            loss if getattr(self.loss_function, "reduction", "mean") == "sum" else loss * len(noisy_label) / batch_size
+        )
+
+    def combine(self, clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+        """``(1 - β) clean + β noisy``."""
+        return (1 - self.beta) * clean + self.beta * noisy

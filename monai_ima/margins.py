@@ -1,0 +1,208 @@
+"""Margins: one radius ε per training sample, and Algorithm 2, which moves them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_ima.attacks import AttackResult
+from monai_ima.distributed import gather_all
+
+__all__ = ["MarginTable", "Observations", "Seen", "epoch_rule", "online_rule"]
+
+
+@dataclass
+class Seen:
+    """What the attacks of one epoch saw of one sample, over all its occurrences (crops).
+
+    Attributes:
+        distances: the distances ‖x - x_n‖ at which it crossed (case 1).
+        survived: it stayed right inside its ball at least once (case 0).
+    """
+
+    distances: list[float] = field(default_factory=list)
+    survived: bool = False
+
+
+Rule = Callable[[float, Seen, float], float]
+"""``(ε, seen, δ) -> new ε``, before clipping to [δ, ε_max]."""
+
+
+def epoch_rule(eps: float, seen: Seen, delta: float) -> float:
+    """Algorithm 2 after a pass over the training set: case 1 ε = ‖x - x_n‖ (the smallest), case 0 ε + δ, wrong δ."""
+    if seen.distances:
+        return min(seen.distances)
+    return eps + delta if seen.survived else delta
+
+
+def online_rule(eps: float, seen: Seen, delta: float) -> float:
+    """From the epoch's own training attacks: case 1 (ε + ‖x - x_n‖) / 2 (the mean), case 0 ε + δ, wrong unchanged."""
+    if seen.distances:
+        return (eps + math.fsum(seen.distances) / len(seen.distances)) / 2
+    return eps + delta if seen.survived else eps
+
+
+class Observations:
+    """Collects :class:`Seen` by sample id during an epoch."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+
+    def record(self, sample_ids: Sequence[str], result: AttackResult | None = None) -> None:
+        """Note what an attack did to these samples; without a result: that they were wrong.
+
+        Args:
+            sample_ids: one for each of the batch's samples.
+            result: of the attack on the same samples.
+        """
+        for sample_id in sample_ids:
+            self._seen.setdefault(sample_id, Seen())
+        if result is None:
+            return
+        survived = result.clean_right & ~result.success
+        columns = zip(
+            sample_ids, result.success.tolist(), survived.tolist(), result.distance.double().tolist(), strict=True
+        )
+        for sample_id, crossed, stood, distance in columns:
+            seen = self._seen[sample_id]
+            if crossed:
+                seen.distances.append(distance)
+            seen.survived |= stood
+
+    def merged(self) -> dict[str, Seen]:
+        """The observations of all processes, the same on each of them."""
+        merged: dict[str, Seen] = {}
+        for part in gather_all(self._seen):
+            for sample_id, seen in part.items():
+                total = merged.setdefault(sample_id, Seen())
+                total.distances.extend(seen.distances)
+                total.survived |= seen.survived
+        return merged
+
+
+class MarginTable:
+    """One margin ε per training sample, keyed by sample id.
+
+    ``table[sample_id]`` is a float in the units that the network sees; ``len(table)``, ``sample_id in table`` and
+    :meth:`ids` work as expected. The table can go into the ``save_dict`` of MONAI's ``CheckpointSaver`` and the
+    ``load_dict`` of ``CheckpointLoader``.
+
+    Args:
+        eps_max: upper limit of every margin, > 0.
+        delta: δ, lower limit and first value of every margin, in (0, eps_max]; None: to be set before use.
+
+    Raises:
+        ValueError: when the limits are not as above.
+    """
+
+    def __init__(self, eps_max: float, delta: float | None = None) -> None:
+        if not (math.isfinite(eps_max) and eps_max > 0):
+            raise ValueError(f"Got eps_max {eps_max}, expected a finite number > 0.")
+        self.eps_max = float(eps_max)
+        self._delta: float | None = None
+        self._margins: dict[str, float] = {}
+        if delta is not None:
+            self.delta = delta
+
+    @property
+    def delta(self) -> float:
+        """δ; raises ``ValueError`` when it has not been set."""
+        if self._delta is None:
+            raise ValueError("The margin table has no delta yet, expected it to be set before margins are read.")
+        return self._delta
+
+    @delta.setter
+    def delta(self, delta: float) -> None:
+        if not 0 < delta <= self.eps_max:
+            raise ValueError(f"Got delta {delta}, expected a number in (0, eps_max = {self.eps_max:g}].")
+        self._delta = float(delta)
+        self._margins = {sample_id: self._clip(eps) for sample_id, eps in self._margins.items()}
+
+    @property
+    def has_delta(self) -> bool:
+        """δ has been set, by the user or by a checkpoint."""
+        return self._delta is not None
+
+    def __getitem__(self, sample_id: str) -> float:
+        if sample_id not in self._margins:
+            raise KeyError(f"No margin is known for sample {sample_id!r}, expected one of {len(self)} known ids.")
+        return self._margins[sample_id]
+
+    def __setitem__(self, sample_id: str, eps: float) -> None:
+        if not isinstance(sample_id, str) or not math.isfinite(eps):
+            raise ValueError(f"Got margin {eps} for sample {sample_id!r}, expected a finite number and a string id.")
+        self._margins[sample_id] = self._clip(eps)
+
+    def __contains__(self, sample_id: object) -> bool:
+        return sample_id in self._margins
+
+    def __len__(self) -> int:
+        return len(self._margins)
+
+    def ids(self) -> list[str]:
+        """All sample ids, sorted."""
+        return sorted(self._margins)
+
+    def lookup(self, sample_ids: Sequence[str]) -> torch.Tensor:
+        """Margins of a batch, δ for samples not yet known: float32 ``[B]``."""
+        return torch.tensor([self._margins.get(sample_id, self.delta) for sample_id in sample_ids])
+
+    def values(self) -> torch.Tensor:
+        """All margins in the order of :meth:`ids`: float64 ``[N]``."""
+        return torch.tensor([self._margins[sample_id] for sample_id in self.ids()], dtype=torch.float64)
+
+    def register(self, sample_ids: Iterable[str]) -> None:
+        """Give δ to those of these samples that have no margin yet."""
+        for sample_id in sample_ids:
+            self._margins.setdefault(sample_id, self.delta)
+
+    def update(self, seen: dict[str, Seen], rule: Rule) -> None:
+        """Algorithm 2: move the margin of every sample in ``seen`` by ``rule``, clipped to [δ, ε_max]."""
+        self.register(seen)
+        for sample_id, what in seen.items():
+            self[sample_id] = rule(self._margins[sample_id], what, self.delta)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Ids, margins and limits; loads with ``torch.load(..., weights_only=True)``."""
+        return {"ids": self.ids(), "margins": self.values(), "eps_max": self.eps_max, "delta": self._delta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over saved margins, clipped to this table's ``eps_max``; a δ that is not set is taken over too.
+
+        Raises:
+            ValueError: when ``state`` is not the state of a margin table.
+        """
+        try:
+            sample_ids, margins, delta = list(state["ids"]), state["margins"].tolist(), state["delta"]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("The checkpoint's margins are damaged, expected a MarginTable's state.") from error
+        if len(set(sample_ids)) != len(sample_ids) or len(sample_ids) != len(margins):
+            raise ValueError(
+                f"The checkpoint has {len(margins)} margins for {len(set(sample_ids))} different sample ids, "
+                "expected one for each."
+            )
+        if self._delta is None and delta is not None:
+            self.delta = min(delta, self.eps_max)
+        self._margins = {}
+        for sample_id, eps in zip(sample_ids, margins, strict=True):
+            self[sample_id] = eps
+
+    def save_csv(self, path: str | Path) -> None:
+        """Write ``sample_id,margin`` rows, sorted by id.
+
+        Raises:
+            FileExistsError: when ``path`` exists.
+        """
+        with open(path, "x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["sample_id", "margin"])
+            writer.writerows([sample_id, repr(self._margins[sample_id])] for sample_id in self.ids())
+
+    def _clip(self, eps: float) -> float:
+        return min(max(float(eps), self._delta or 0.0), self.eps_max)

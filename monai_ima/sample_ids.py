@@ -1,0 +1,84 @@
+"""Sample ids: what tells the samples of a data set apart, from epoch to epoch and from machine to machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.utils import CommonKeys, ImageMetaKey
+
+__all__ = ["SAMPLE_ID", "batch_files", "batch_sample_ids", "common_folder", "relative_id"]
+
+SAMPLE_ID = "sample_id"
+
+
+def relative_id(file: str | os.PathLike, root: str | os.PathLike | None = None) -> str:
+    """The id of a file: its path below ``root`` with forward slashes; the path as it is without a root.
+
+    Raises:
+        ValueError: when the file lies outside ``root``.
+    """
+    path = Path(file)
+    if root is None:
+        return path.as_posix()
+    try:
+        return Path(os.path.abspath(path)).relative_to(os.path.abspath(root)).as_posix()
+    except ValueError:
+        raise ValueError(f"File {path} lies outside {root}, expected it below that folder.") from None
+
+
+def common_folder(dataset: Any, image_key: str = CommonKeys.IMAGE) -> str | None:
+    """The folder that holds all image files of a MONAI dataset; None when its items name no files."""
+    items = getattr(dataset, "data", None)
+    if not isinstance(items, Sequence) or not items:
+        return None
+    files = [item.get(image_key) if isinstance(item, Mapping) else None for item in items]
+    folders = {os.path.dirname(os.path.abspath(file)) for file in files if isinstance(file, (str, os.PathLike))}
+    return os.path.commonpath(folders) if folders else None
+
+
+def batch_files(image: torch.Tensor) -> list[str] | None:
+    """The files that a batch of images was read from, when its metadata say so."""
+    if not isinstance(image, MetaTensor):
+        return None
+    files = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
+    if isinstance(files, str):
+        files = [files]
+    if not isinstance(files, Sequence) or len(files) != len(image) or not all(isinstance(f, str) and f for f in files):
+        return None
+    return list(files)
+
+
+def batch_sample_ids(
+    batch: Any, image: torch.Tensor, sample_key: str | None = None, root: str | None = None
+) -> list[str]:
+    """The ids of a batch's samples: what :class:`SampleIdd` wrote, else the image file's name below ``root``.
+
+    Args:
+        batch: a collated batch, usually a dictionary.
+        image: its images, ``[B, C, *spatial]``.
+        sample_key: key of the ids; None means ``"sample_id"`` where there is one, else the file names.
+        root: folder that file names are made relative to.
+
+    Raises:
+        ValueError: when there is no id, or not one for each sample.
+    """
+    key = SAMPLE_ID if sample_key is None else sample_key
+    if isinstance(batch, Mapping) and key in batch:
+        found = batch[key]
+        sample_ids = [str(i) for i in (found.flatten().tolist() if isinstance(found, torch.Tensor) else found)]
+        if len(sample_ids) != len(image):
+            raise ValueError(f"Key {key!r} holds {len(sample_ids)} ids for {len(image)} samples, expected one each.")
+        return sample_ids
+    files = batch_files(image) if sample_key is None else None
+    if files is None:
+        raise ValueError(
+            f"The batch holds no sample ids under {key!r}"
+            + ("" if sample_key else " and its images name no file")
+            + ", expected the transform monai_ima.transforms.SampleIdd among the training transforms."
+        )
+    return [relative_id(file, root) for file in files]

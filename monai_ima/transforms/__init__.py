@@ -1,0 +1,7 @@
+"""Transforms: array versions do the work, dictionary versions map keys."""
+
+from .center_square import CenterSquareCrop, CenterSquareCropd
+from .noise import RandUniformNoise, RandUniformNoised
+from .sample_id import SampleIdd
+
+__all__ = ["CenterSquareCrop", "CenterSquareCropd", "RandUniformNoise", "RandUniformNoised", "SampleIdd"]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import convert_to_dst_type, convert_to_tensor
+
+from monai_ima.attacks.base import check_bounds
+from monai_ima.attacks.norms import get_norm
+
+__all__ = ["RandUniformNoise", "RandUniformNoised"]
+
+
+class RandUniformNoise(RandomizableTransform):
+    """Add white noise drawn uniformly from the ball ``‖noise‖ <= eps``, then clip to the bounds.
+
+    Args:
+        eps: radius in the image's units, >= 0; a pair ``(lo, hi)`` draws the radius uniformly between the two.
+        norm: ``"l2"`` or ``"linf"``.
+        prob: probability that an image gets noise, in [0, 1].
+        bounds: valid intensities ``(lo, hi)``; None for no limit.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        eps: float | tuple[float, float],
+        norm: str = "linf",
+        prob: float = 0.1,
+        bounds: Sequence[float] | None = None,
+    ) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f"Got prob {prob}, expected a number in [0, 1].")
+        super().__init__(prob)
+        lo, hi = (eps, eps) if isinstance(eps, (int, float)) else eps
+        if not (0 <= lo <= hi and math.isfinite(hi)):
+            raise ValueError(f"Got eps {eps}, expected a finite number >= 0 or a pair of them in rising order.")
+        self.eps = (float(lo), float(hi))
+        self.norm = get_norm(norm)
+        self.bounds = check_bounds(bounds)
+        self._radius = 0.0
+        self._noise_seed = 0
+
+    def randomize(self, data: Any = None) -> None:
+        super().randomize(data)
+        self._radius = float(self.R.uniform(*self.eps))
+        self._noise_seed = int(self.R.randint(2**31, dtype=np.int64))
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
+        """Apply to ``img``, ``[C, *spatial]``, floating point."""
+        if randomize:
+            self.randomize()
+        if not self._do_transform:
+            return img
+        image = convert_to_tensor(img, track_meta=False)
+        if not image.is_floating_point():
+            raise ValueError(f"RandUniformNoise got an image of type {image.dtype}, expected floating point.")
+        generator = torch.Generator(image.device).manual_seed(self._noise_seed)
+        radius = torch.tensor([self._radius], dtype=image.dtype, device=image.device)
+        noisy = image + self.norm.draw(image[None], radius, generator)[0]
+        if self.bounds is not None:
+            noisy = noisy.clamp(*self.bounds)
+        return convert_to_dst_type(noisy, img)[0]
+
+
+class RandUniformNoised(RandomizableTransform, MapTransform):
+    """Dictionary version of :class:`RandUniformNoise`; the keys of one item get the same draw.
+
+    Args:
+        keys: keys of the images.
+        eps: see :class:`RandUniformNoise`.
+        norm: see :class:`RandUniformNoise`.
+        prob: see :class:`RandUniformNoise`.
+        bounds: see :class:`RandUniformNoise`.
+        allow_missing_keys: see ``monai.transforms.MapTransform``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        eps: float | tuple[float, float],
+        norm: str = "linf",
+        prob: float = 0.1,
+        bounds: Sequence[float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, 1.0)
+        self.adder = RandUniformNoise(eps, norm, prob, bounds)
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandUniformNoised:
+        super().set_random_state(seed, state)
+        self.adder.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        self.adder.randomize()
+        for key in self.key_iterator(item):
+            item[key] = self.adder(item[key], randomize=False)
+        return item

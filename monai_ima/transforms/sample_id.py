@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey
+
+from monai_ima.sample_ids import SAMPLE_ID, relative_id
+
+__all__ = ["SampleIdd"]
+
+
+class SampleIdd(MapTransform):
+    """Write a stable id for every sample, by which IMA keeps its margin.
+
+    The id is the path of the image file below ``root``, with forward slashes, so that a margin table survives a move
+    of the data folder. It is read from the value at the first key: a path (before ``LoadImaged``) or an image with
+    ``filename_or_obj`` in its metadata (after it). An id that is there already is kept. All random crops of one scan
+    get the same id and so share a margin.
+
+    Args:
+        keys: keys of the images; the first one names the sample.
+        root: data folder that the ids are relative to; None keeps the paths as they are.
+        id_key: key to write the id to.
+        allow_missing_keys: see ``monai.transforms.MapTransform``.
+
+    Raises:
+        ValueError: (when called) when the item names no file, the file lies outside ``root``, or the id that is there
+            is neither a string nor a whole number.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        root: str | os.PathLike | None = None,
+        id_key: str = SAMPLE_ID,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.root = root
+        self.id_key = id_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        if self.id_key in item:
+            given = item[self.id_key]
+            if isinstance(given, bool) or not isinstance(given, (str, int)) or given == "":
+                raise ValueError(f"Key {self.id_key!r} holds {given!r}, expected a string or a whole number.")
+            return item
+        key = self.first_key(item)
+        item[self.id_key] = relative_id(self._file(item.get(key), key), self.root)
+        return item
+
+    @staticmethod
+    def _file(value: Any, key: Hashable) -> str | os.PathLike:
+        file = value.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(value, MetaTensor) else value
+        if not isinstance(file, (str, os.PathLike)) or not str(file):
+            raise ValueError(
+                f"Key {key!r} holds {type(value).__name__} without a file name, expected a path or an image with "
+                f"{str(ImageMetaKey.FILENAME_OR_OBJ)!r} in its metadata."
+            )
+        return file

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_fixed_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data, where there is one."""
+    folder = os.environ.get("MONAI_IMA_DATA")
+    if not folder:
+        pytest.skip("MONAI_IMA_DATA is not set: no real data here")
+    return Path(folder)

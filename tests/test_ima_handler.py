@@ -1,0 +1,418 @@
+"""Claims about IMA training, checked against plain loops that share no code with the handler."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents, PrepareBatchExtraInput
+from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler
+from monai.utils import set_determinism
+from torch import nn
+
+from monai_ima.handlers import EpochSeed, IMAHandler
+from monai_ima.losses import IMALoss
+from monai_ima.transforms import RandUniformNoised, SampleIdd
+
+
+def items(count=24, seed=0):
+    """Two overlapping classes of 1x4x4 images."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(2, (count,), generator=generator)
+    image = torch.randn(count, 1, 4, 4, generator=generator) + (label[:, None, None, None] * 2 - 1) * 0.4
+    return [{"image": image[i], "label": int(label[i]), "sample_id": f"case{seed}/{i:03d}"} for i in range(count)]
+
+
+def small_network(dropout=0.0, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 2))
+
+
+def trainer_for(network, data, handlers, epochs=1, batch_size=8, shuffle=False, lr=0.05, transform=None, **kwargs):
+    return SupervisedTrainer(
+        device="cpu",
+        max_epochs=epochs,
+        train_data_loader=DataLoader(Dataset(data, transform), batch_size=batch_size, shuffle=shuffle),
+        network=network,
+        optimizer=kwargs.pop("optimizer", None) or torch.optim.SGD(network.parameters(), lr=lr),
+        loss_function=kwargs.pop("loss_function", nn.CrossEntropyLoss()),
+        train_handlers=handlers,
+        **kwargs,
+    )
+
+
+def b_pgd_alone(network, x, y, eps, steps, halvings, norm="l2"):
+    """Algorithm 3 for one sample without random start; returns (point, case): case None when wrong from the start."""
+    if int(network(x).argmax(1)) != int(y):
+        return x, None
+    previous, current = x, x
+    for k in range(steps + 1):
+        if int(network(current).argmax(1)) != int(y):
+            inside, outside = previous, current
+            for _ in range(halvings):
+                middle = (inside + outside) / 2
+                if int(network(middle).argmax(1)) == int(y):
+                    inside = middle
+                else:
+                    outside = middle
+            return inside, 1
+        if k == steps:
+            return current, 0
+        leaf = current.clone().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(network(leaf), y), leaf)
+        v = current + 4 * eps / steps * (g / g.norm() if norm == "l2" else g.sign()) - x
+        v = v * min(1.0, eps / max(float(v.norm()), 1e-30)) if norm == "l2" else v.clamp(-eps, eps)
+        previous, current = current, (x + v).detach()
+    raise AssertionError
+
+
+def without_random_start(handler):
+    for attack in (handler.training_attack, handler.margin_attack):
+        attack.random_start = False
+    return handler
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kept", ["all", "boundary"])
+def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
+    network, data, beta = small_network(), items(8), 0.3
+    reference = copy.deepcopy(network)
+    handler = without_random_start(
+        IMAHandler(4.0, delta=1.0, beta=beta, steps=5, binary_steps=4, noisy_samples=kept, margin_steps=5)
+    )
+    seen = {}
+    trainer = trainer_for(network, data, [handler], lr=0.0, loss_function=nn.CrossEntropyLoss(reduction=reduction))
+    trainer.add_event_handler(
+        IterationEvents.BACKWARD_COMPLETED, lambda e: seen.update(loss=e.state.output["loss"].item())
+    )
+    trainer.run()
+
+    clean, noisy, cases = 0.0, 0.0, []
+    for item in data:
+        x, y = item["image"][None], torch.tensor([item["label"]])
+        clean += float(F.cross_entropy(reference(x), y))
+        point, case = b_pgd_alone(reference, x, y, 1.0, 5, 4)
+        cases.append(case)
+        if case == 1 or (case == 0 and kept == "all"):
+            noisy += float(F.cross_entropy(reference(point), y))
+    assert {None, 0, 1} <= set(cases), "the test needs wrong samples and both cases"
+    size = 1 if reduction == "sum" else len(data)
+    assert seen["loss"] == pytest.approx(((1 - beta) * clean + beta * noisy) / size, rel=1e-5)
+    assert trainer.state.metrics["ima/loss_clean"] == pytest.approx(clean / size, rel=1e-5)
+    assert trainer.state.metrics["ima/loss_noisy"] == pytest.approx(noisy / size, rel=1e-5)
+    attacked = [case for case in cases if case is not None]
+    assert trainer.state.metrics["ima/boundary_fraction"] == pytest.approx(attacked.count(1) / len(attacked))
+    assert trainer.state.metrics["ima/right_fraction"] == pytest.approx(len(attacked) / len(cases))
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("update", ["epoch", "online"])
+def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, update):
+    network, data = small_network(), items(24)
+    top, delta = (4.0, 1.0) if norm == "l2" else (1.2, 0.4)
+    handler = without_random_start(
+        IMAHandler(top, norm, delta=delta, steps=4, margin_steps=6, binary_steps=5, update=update)
+    )
+    reference = copy.deepcopy(network)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.05)
+    trainer_for(network, data, [handler], epochs=2).run()
+
+    margins = {item["sample_id"]: delta for item in data}
+    for _ in range(2):
+        found: dict[str, float | None] = {}
+        for start in range(0, len(data), 8):
+            batch = data[start : start + 8]
+            image, label = torch.stack([b["image"] for b in batch]), torch.tensor([b["label"] for b in batch])
+            clean = F.cross_entropy(reference(image), label)
+            noisy = torch.zeros(())
+            for i, item in enumerate(batch):
+                name = item["sample_id"]
+                point, case = b_pgd_alone(reference, image[i : i + 1], label[i : i + 1], margins[name], 4, 5, norm)
+                if case is None:
+                    continue
+                noisy = noisy + F.cross_entropy(reference(point.detach()), label[i : i + 1])
+                v = (point - image[i]).flatten()
+                found[name] = None if case == 0 else float(v.norm() if norm == "l2" else v.abs().max())
+            optimizer.zero_grad()
+            (0.5 * clean + 0.5 * noisy / len(batch)).backward()
+            optimizer.step()
+        for item in data:
+            name, eps = item["sample_id"], margins[item["sample_id"]]
+            if update == "online":
+                if name in found:
+                    eps = eps + delta if found[name] is None else (eps + found[name]) / 2
+            else:
+                x, y = item["image"][None], torch.tensor([item["label"]])
+                point, case = b_pgd_alone(reference, x, y, eps, 6, 5, norm)
+                v = (point - x).flatten()
+                moved = float(v.norm() if norm == "l2" else v.abs().max())
+                eps = {None: delta, 0: eps + delta, 1: moved}[case]
+            margins[name] = min(max(eps, delta), top)
+    assert len({round(m, 3) for m in margins.values()}) > 5, "the test needs margins that differ"
+    assert handler.margins.ids() == sorted(margins)
+    for name, eps in margins.items():
+        assert handler.margins[name] == pytest.approx(eps, rel=1e-4), name
+    for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("update", ["epoch", "online"])
+def test_a_run_killed_after_an_epoch_and_resumed_equals_an_uninterrupted_one(tmp_path, update):
+    """Bit for bit, weights and margins, with shuffling, dropout, random augmentation, momentum and a scheduler."""
+    data = items(20)
+
+    def run(epochs, folder, resume=None):
+        set_determinism(7)
+        network = small_network(dropout=0.3)
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.7)
+        handler = IMAHandler(1.5, steps=4, margin_steps=5, update=update, update_interval=1, delta=0.3)
+        transform = RandUniformNoised("image", eps=(0.0, 0.5), norm="l2", prob=0.5)
+        saver = CheckpointSaver(
+            str(folder), {"network": network}, save_interval=1, n_saved=9
+        )  # before the handler, on purpose
+        handlers = [LrScheduleHandler(scheduler, print_lr=False), saver, handler]
+        trainer = trainer_for(network, data, handlers, epochs, 6, True, optimizer=optimizer, transform=transform)
+        EpochSeed(7, trainer.data_loader.dataset).attach(trainer)
+        objects = {
+            "network": network,
+            "optimizer": optimizer,
+            "scheduler": scheduler,
+            "margins": handler.margins,
+            "trainer": trainer,
+        }
+        saver.save_dict.update(objects)
+        if resume:
+            CheckpointLoader(str(resume), objects).attach(trainer)
+        trainer.run()
+        set_determinism(None)
+        return network, handler.margins
+
+    whole, whole_margins = run(4, tmp_path / "whole")
+    run(2, tmp_path / "part")
+    (checkpoint,) = (tmp_path / "part").glob("*epoch=2*")
+    resumed, resumed_margins = run(4, tmp_path / "rest", resume=checkpoint)
+    assert len(set(whole_margins.values().tolist())) > 3
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert whole_margins.ids() == resumed_margins.ids()
+    assert torch.equal(whole_margins.values(), resumed_margins.values())
+
+
+def test_bfloat16_autocast_trains_every_parameter():
+    """Weight casts are cached inside autocast: an attack's no-grad passes must not cut the trainer's own gradients."""
+
+    class Bfloat16Trainer(SupervisedTrainer):
+        def _iteration(self, engine, batchdata):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return super()._iteration(engine, batchdata)
+
+    network, data = small_network(), items(16)
+    handler = IMAHandler(1.0, delta=0.3, steps=4, margin_steps=4)
+    gradients = []
+    trainer = Bfloat16Trainer(
+        device="cpu",
+        max_epochs=2,
+        train_data_loader=DataLoader(Dataset(data), batch_size=8),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.05),
+        loss_function=nn.CrossEntropyLoss(),
+        train_handlers=[handler],
+    )
+    trainer.add_event_handler(
+        IterationEvents.BACKWARD_COMPLETED,
+        lambda _: gradients.append([float(p.grad.abs().sum()) for p in network.parameters()]),
+    )
+    trainer.run()
+    assert len(gradients) == 4
+    assert all(math.isfinite(g) and g > 0 for step in gradients for g in step)
+    assert 0 < trainer.state.metrics["ima/right_fraction"] <= 1
+    assert trainer.state.metrics["ima/loss_noisy"] > 0
+
+
+def test_gradient_accumulation_over_two_half_batches_equals_one_whole_batch():
+    """Without the mean's 1/B (sum reduction) the gradients of two halves add up to the whole batch's."""
+    data = items(16)
+    weights = []
+    for batch_size, accumulation in ((16, 1), (8, 2)):
+        network = small_network()
+        handler = without_random_start(IMAHandler(1.0, delta=0.4, steps=4, margin_steps=4))
+        trainer_for(
+            network,
+            data,
+            [handler],
+            batch_size=batch_size,
+            lr=0.01 * accumulation,
+            loss_function=nn.CrossEntropyLoss(reduction="sum"),
+            accumulation_steps=accumulation,
+        ).run()
+        weights.append([p.detach().clone() for p in network.parameters()])
+    for whole, halves in zip(*weights, strict=True):
+        torch.testing.assert_close(whole, halves)
+
+
+def test_the_margin_pass_leaves_modes_statistics_and_the_random_state_alone():
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
+    )
+    for mode in ("eval", "train"):
+        handler = IMAHandler(1.0, delta=0.3, margin_steps=3, attack_mode=mode)
+        trainer = trainer_for(network, items(8), [handler], shuffle=True)
+        handler.epoch_start(trainer)
+        network.train()
+        before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+        seen = handler.margin_pass(trainer).merged()
+        assert len(seen) == 8
+        assert torch.equal(state, torch.get_rng_state())
+        assert all(m.training for m in network.modules())
+        assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
+
+
+def test_extra_network_inputs_follow_their_samples():
+    """A network that sees the right answer only through an extra input must never be attacked with another sample's."""
+
+    class WithExtra(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, image, tag):
+            assert torch.equal(image.flatten(1).mean(1).round(), tag.float())
+            return self.scale * torch.stack([image.flatten(1).mean(1), 3.5 + 0 * tag], 1)
+
+    data = [
+        {"image": torch.full((1, 2, 2), float(i)), "label": int(i < 4), "tag": i, "sample_id": str(i)} for i in range(8)
+    ]
+    handler = IMAHandler(0.2, "linf", delta=0.1, steps=3, margin_steps=3)
+    trainer_for(WithExtra(), data, [handler], lr=0.0, shuffle=True, prepare_batch=PrepareBatchExtraInput("tag")).run()
+    assert len(handler.margins) == 8
+
+
+def test_plain_epochs_come_first_when_asked():
+    networks = []
+    for handlers in ([], [IMAHandler(1.0, delta=0.3, start_epoch=2)]):
+        network = small_network()
+        trainer_for(network, items(16), handlers, epochs=2).run()
+        networks.append(network)
+    for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert len(handlers[0].margins) == 0
+
+
+def test_delta_defaults_to_the_largest_margin_over_the_epochs():
+    handler = IMAHandler(3.0, steps=2, margin_steps=2, update_interval=2)
+    trainer_for(small_network(), items(8), [handler], epochs=4).run()
+    assert handler.margins.delta == 3.0 / 4 * 2
+
+
+def test_margin_pass_runs_every_interval_only():
+    handler = IMAHandler(3.0, delta=0.1, steps=2, margin_steps=2, update_interval=3)
+    passes = []
+    original = handler.margin_pass
+    handler.margin_pass = lambda engine: passes.append(engine.state.epoch) or original(engine)
+    trainer_for(small_network(), items(8), [handler], epochs=7).run()
+    assert passes == [3, 6]
+
+
+def test_ima_loss_weighs_few_noisy_samples_by_the_whole_batch():
+    logits, label = torch.randn(6, 3), torch.randint(3, (6,))
+    noisy, noisy_label = torch.randn(2, 3), torch.randint(3, (2,))
+    clean = F.cross_entropy(logits, label, reduction="none")
+    extra = F.cross_entropy(noisy, noisy_label, reduction="none")
+    loss = IMALoss(nn.CrossEntropyLoss(), 0.4)(logits, label, noisy, noisy_label)
+    torch.testing.assert_close(loss, 0.6 * clean.mean() + 0.4 * extra.sum() / 6)
+    torch.testing.assert_close(IMALoss(nn.CrossEntropyLoss(), 0.4)(logits, label, None, None), 0.6 * clean.mean())
+
+
+def test_a_nan_image_is_named_by_its_sample_id():
+    data = items(8)
+    data[5]["image"][0, 1, 1] = float("nan")
+    network = small_network()
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match="Sample 'case0/005' has an image with NaN"):
+        trainer_for(network, data, [IMAHandler(1.0)]).run()
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
+
+
+def test_a_label_outside_the_classes_is_named_by_its_sample_id():
+    data = items(8)
+    data[3]["label"] = 9
+    with pytest.raises(ValueError, match=r"Sample 'case0/003' has label 9, expected a class in 0..1"):
+        trainer_for(small_network(), data, [IMAHandler(1.0)]).run()
+
+
+def test_missing_ids_say_which_transform_to_add():
+    data = [{k: v for k, v in item.items() if k != "sample_id"} for item in items(8)]
+    with pytest.raises(ValueError, match="SampleIdd"):
+        trainer_for(small_network(), data, [IMAHandler(1.0)]).run()
+
+
+def test_one_id_for_two_files_is_refused():
+    from monai.data import MetaTensor
+
+    data = items(8)
+    for i, item in enumerate(data):
+        item["image"] = MetaTensor(item["image"], meta={"filename_or_obj": f"/data/{i}.png"})
+    data[6]["sample_id"] = data[2]["sample_id"]
+    with pytest.raises(ValueError, match=r"'case0/002' is repeated: it stands for /data/2.png and for /data/6.png"):
+        trainer_for(small_network(), data, [IMAHandler(1.0)]).run()
+
+
+def test_file_names_below_the_data_folder_are_the_ids_where_no_others_are_given(tmp_path):
+    import numpy as np
+    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+
+    data = []
+    for i, item in enumerate(items(6)):
+        file = tmp_path / f"site{i % 2}" / f"{i}.npy"
+        file.parent.mkdir(exist_ok=True)
+        np.save(file, item["image"][0].numpy())
+        data.append({"image": str(file), "label": item["label"]})
+    load = Compose([LoadImaged("image"), EnsureChannelFirstd("image", channel_dim="no_channel")])
+    for transform in (load, Compose([SampleIdd("image", root=tmp_path), load])):
+        handler = IMAHandler(1.0, delta=0.2, steps=2, margin_steps=2)
+        trainer_for(small_network(), data, [handler], transform=transform).run()
+        assert handler.margins.ids() == sorted(f"site{i % 2}/{i}.npy" for i in range(6))
+
+
+def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(tmp_path):
+    handler = IMAHandler(1.0, delta=0.2, steps=2, margin_steps=2)
+    for i in range(5):
+        handler.margins[f"other/{i}"] = 0.5
+    network = small_network()
+    saver = CheckpointSaver(str(tmp_path), {"network": network}, save_interval=1)
+    with pytest.raises(ValueError, match="5 margins that were loaded .* are of another data set"):
+        trainer_for(network, items(8), [saver, handler]).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"eps_max": 0.0}, "Got eps_max 0"),
+        ({"delta": 2.0}, "Got delta 2"),
+        ({"beta": 1.5}, "Got beta 1.5"),
+        ({"norm": "l3"}, "Unknown norm 'l3'"),
+        ({"update": "never"}, "Unknown margin update 'never'"),
+        ({"noisy_samples": "some"}, "Unknown noisy_samples 'some'"),
+        ({"attack_mode": "both"}, "Unknown attack mode 'both'"),
+        ({"steps": 0}, "Got steps 0"),
+        ({"update_interval": 0}, "Got update_interval 0"),
+        ({"start_epoch": -1}, "Got start_epoch -1"),
+        ({"bounds": (1.0, 0.0)}, "Got bounds"),
+    ],
+)
+def test_bad_settings_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        IMAHandler(**{"eps_max": 1.0, **change})
+
+
+def test_only_a_supervised_trainer_can_be_hardened():
+    with pytest.raises(TypeError, match="expected a SupervisedTrainer"):
+        IMAHandler(1.0).attach(Engine(lambda e, b: None))
