@@ -1,0 +1,267 @@
+"""Reader for retinal OCT scans in the layout of Kermany et al. 2018: ``{split}/{class}/CLASS-patient-n.jpeg``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+__all__ = ["CLASSES", "SPLITS", "DamagedImageError", "kermany_datalist", "scan_datalist", "summarize"]
+
+CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".jpeg", ".jpg", ".png")
+
+logger = logging.getLogger(__name__)
+
+Item = dict[str, str | int]
+
+
+class DamagedImageError(ValueError):
+    """An image cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    file: Path
+    label: int
+    patient: str
+
+
+def kermany_datalist(
+    dataset_dir: str | os.PathLike,
+    per_class: int | None = None,
+    seed: int = 0,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    check_images: bool = True,
+) -> dict[str, list[Item]]:
+    """The scans of a folder in Kermany's layout, split by patient.
+
+    No patient, known by the number in the file name, is in two splits. A folder with ``train`` and ``test`` keeps its
+    own split: scans of test patients leave ``train`` and ``val``, scans of validation patients leave ``train``; a
+    missing ``val`` is taken out of ``train``. In any other case (one split folder, or class folders at the top) all
+    scans are pooled and split.
+
+    Args:
+        dataset_dir: the folder.
+        per_class: limit to the number of training scans of each class, drawn at random; None for all.
+        seed: of the split and of that draw.
+        fractions: shares of the patients in train, val and test where a split has to be made.
+        check_images: decode every image once, so that a damaged one is found before training starts.
+
+    Returns:
+        for each of train, val and test a list of
+        ``{"image": file, "label": class index, "patient": number, "sample_id": path below dataset_dir}``, sorted.
+
+    Raises:
+        FileNotFoundError: when the folder is missing or holds no scans.
+        ValueError: when a class folder or file name is not as expected, a split lacks a class, or there are too few
+            patients.
+        DamagedImageError: when an image cannot be decoded.
+    """
+    if per_class is not None and per_class < 1:
+        raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1 or None.")
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
+    root = _folder(dataset_dir)
+    found = {split: _read_split(root / name) for split, name in _split_folders(root).items()}
+    rng = np.random.default_rng(seed)
+    if {"train", "test"} <= set(found):
+        splits = _keep_split(found, fractions[1] / (fractions[0] + fractions[1]), rng)
+    else:
+        pooled = [scan for scans in found.values() for scan in scans] if found else _read_split(root)
+        splits = _split_by_patient(pooled, dict(zip(SPLITS, fractions, strict=True)), rng)
+        logger.info("%s has no split of its own: %d scans were split by patient.", root, len(pooled))
+    if per_class is not None:
+        splits["train"] = _limit(splits["train"], per_class, rng)
+    _check_classes(splits, root)
+    if check_images:
+        _decode([scan.file for split in SPLITS for scan in splits[split]])
+    datalist = {split: [_item(scan, root) for scan in sorted(splits[split], key=_path)] for split in SPLITS}
+    logger.info("Scans in %s:\n%s", root, summarize(datalist))
+    return datalist
+
+
+def scan_datalist(folder: str | os.PathLike) -> list[Item]:
+    """All images below a folder, whatever their names, for inference.
+
+    Returns:
+        a list of ``{"image": file, "sample_id": path below the folder}``, sorted.
+
+    Raises:
+        FileNotFoundError: when the folder is missing or holds no images.
+    """
+    root = _folder(folder)
+    files = sorted(path for path in root.rglob("*") if _is_image(path))
+    if not files:
+        raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(SUFFIXES)}.")
+    return [{"image": str(file), "sample_id": file.relative_to(root).as_posix()} for file in files]
+
+
+def summarize(datalist: dict[str, list[Item]]) -> str:
+    """A table of scans and patients for each split and class."""
+    lines = [f"{'':8}" + "".join(f"{name:>10}" for name in (*CLASSES, "scans", "patients"))]
+    for split, items in datalist.items():
+        counts = [sum(item["label"] == label for item in items) for label in range(len(CLASSES))]
+        patients = len({item["patient"] for item in items})
+        lines.append(f"{split:8}" + "".join(f"{count:>10}" for count in (*counts, len(items), patients)))
+    return "\n".join(lines)
+
+
+def _folder(path: str | os.PathLike) -> Path:
+    root = Path(path)
+    if not root.exists():
+        raise FileNotFoundError(f"Dataset folder {root} does not exist, expected scans in Kermany's layout there.")
+    if not root.is_dir():
+        raise FileNotFoundError(f"Dataset folder {root} is a file, expected a folder.")
+    return root
+
+
+def _visible_folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    folders = [p.name for p in _visible_folders(root)]
+    if not folders:
+        raise FileNotFoundError(
+            f"Dataset folder {root} is empty, expected the folders {', '.join(CLASSES)} or a split."
+        )
+    splits = {name.strip(): name for name in folders if name.strip() in SPLITS}
+    strange = [name for name in folders if name.strip() not in SPLITS]
+    if splits and strange:
+        raise ValueError(f"Folder {root / strange[0]} is not a split, expected {', '.join(SPLITS)} only.")
+    return splits
+
+
+def _read_split(folder: Path) -> list[Scan]:
+    classes = _visible_folders(folder)
+    for path in classes:
+        if path.name not in CLASSES:
+            raise ValueError(f"Folder {path} is not a class, expected {', '.join(CLASSES)}.")
+    missing = [name for name in CLASSES if name not in {path.name for path in classes}]
+    if missing:
+        raise ValueError(f"Folder {folder} has no folder {missing[0]}, expected {', '.join(CLASSES)}.")
+    scans = [_scan(file) for path in classes for file in sorted(path.iterdir()) if _is_image(file)]
+    if not scans:
+        raise FileNotFoundError(f"Folder {folder} holds no scans, expected files such as CNV/CNV-123456-1.jpeg.")
+    return scans
+
+
+def _scan(file: Path) -> Scan:
+    match = re.fullmatch(r"([A-Z]+)-(\w+)-(\d+)", file.stem)
+    if match is None:
+        raise ValueError(f"File {file} is not named as expected, CLASS-patient-n with a number n.")
+    if match[1] != file.parent.name:
+        raise ValueError(f"File {file} is named {match[1]} in the folder {file.parent.name}, expected the same class.")
+    return Scan(file, CLASSES.index(match[1]), match[2])
+
+
+def _keep_split(found: dict[str, list[Scan]], val_share: float, rng: np.random.Generator) -> dict[str, list[Scan]]:
+    test = found["test"]
+    taken = {scan.patient for scan in test}
+    val = _without(found.get("val", []), taken, "val", "test")
+    taken |= {scan.patient for scan in val}
+    train = _without(found["train"], taken, "train", "val or test")
+    if not val:
+        parts = _split_by_patient(train, {"train": 1 - val_share, "val": val_share}, rng)
+        train, val = parts["train"], parts["val"]
+        logger.info("No validation scans of patients of their own: %d scans were taken out of train.", len(val))
+    return {"train": train, "val": val, "test": test}
+
+
+def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> list[Scan]:
+    kept = [scan for scan in scans if scan.patient not in patients]
+    if len(kept) < len(scans):
+        logger.warning(
+            "%d of %d scans were left out of %s: their patients are in %s too.",
+            len(scans) - len(kept),
+            len(scans),
+            split,
+            other,
+        )
+    return kept
+
+
+def _split_by_patient(scans: list[Scan], shares: dict[str, float], rng: np.random.Generator) -> dict[str, list[Scan]]:
+    """Deal patients out in random order, each to the split that lacks most of the patient's rarest class."""
+    by_patient: dict[str, list[Scan]] = defaultdict(list)
+    for scan in scans:
+        by_patient[scan.patient].append(scan)
+    totals = np.bincount([scan.label for scan in scans], minlength=len(CLASSES))
+    patients = [str(p) for p in rng.permutation(sorted(by_patient))]
+    splits: dict[str, list[Scan]] = {name: [] for name in shares}
+    for patient in patients:
+        own = by_patient[patient]
+        label = min({scan.label for scan in own}, key=lambda k: (totals[k], k))
+
+        def lack(name: str, label: int = label) -> tuple[bool, float]:
+            has = sum(scan.label == label for scan in splits[name])
+            return has == 0, shares[name] * totals[label] - has
+
+        splits[max(shares, key=lack)].extend(own)
+    for name, part in splits.items():
+        missing = [CLASSES[k] for k in range(len(CLASSES)) if totals[k] and not any(s.label == k for s in part)]
+        if missing:
+            raise ValueError(
+                f"Class {missing[0]} has too few patients to split by patient: none is left for {name}, expected at "
+                f"least {len(shares)} patients of each class."
+            )
+    return splits
+
+
+def _limit(scans: list[Scan], per_class: int, rng: np.random.Generator) -> list[Scan]:
+    limited: list[Scan] = []
+    for label in range(len(CLASSES)):
+        own = sorted((scan for scan in scans if scan.label == label), key=_path)
+        chosen = rng.permutation(len(own))[:per_class]
+        limited += [own[k] for k in chosen]
+    return limited
+
+
+def _check_classes(splits: dict[str, list[Scan]], root: Path) -> None:
+    for name, scans in splits.items():
+        for label, class_name in enumerate(CLASSES):
+            if not any(scan.label == label for scan in scans):
+                raise ValueError(f"Split {name} of {root} has no scan of class {class_name}, expected at least one.")
+
+
+def _decode(files: Iterable[Path]) -> None:
+    damaged: list[str] = []
+    for file in tqdm(list(files), desc="checking images", leave=False):
+        try:
+            with Image.open(file) as image:
+                image.load()
+        except Exception as error:
+            damaged.append(f"{file} ({error})")
+    if damaged:
+        raise DamagedImageError(
+            f"{len(damaged)} image file(s) cannot be read, expected every one to decode; the first: "
+            + "; ".join(damaged[:5])
+            + "."
+        )
+
+
+def _item(scan: Scan, root: Path) -> Item:
+    return {
+        "image": str(scan.file.resolve()),
+        "label": scan.label,
+        "patient": scan.patient,
+        "sample_id": scan.file.relative_to(root).as_posix(),
+    }
+
+
+def _path(scan: Scan) -> str:
+    return scan.file.as_posix()
