@@ -3,6 +3,7 @@
 from .base import Attack, AttackResult
 from .boundary import BoundaryPGD
 from .mode import attack_mode
+from .named import attack_from_name
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
 
@@ -14,5 +15,6 @@ __all__ = [
     "AttackResult",
     "BoundaryPGD",
     "UniformNoise",
+    "attack_from_name",
     "attack_mode",
 ]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, 
 from monai_ima.distributed import gather_all
 from monai_ima.forward import Forward, unwrap
 from monai_ima.sample_ids import batch_files, batch_sample_ids, common_folder
+from monai_ima.streams import sample_streams
 
 __all__ = ["AdversarialTrainingHandler", "Batch"]
 
@@ -199,18 +199,8 @@ class AdversarialTrainingHandler(ABC):
         return attack_mode(batch.forward.network, self.attack_mode)
 
     def generators(self, engine: SupervisedTrainer, sample_ids: Sequence[str], purpose: str) -> list[torch.Generator]:
-        """A random stream for each sample, given by seed, epoch, purpose and sample id alone.
-
-        So a sample's noise depends neither on its batch nor on the number of processes, and a resumed run draws what an
-        uninterrupted one does.
-        """
-        device = engine.state.device
-        streams = []
-        for sample_id in sample_ids:
-            key = f"{self.seed}/{engine.state.epoch}/{purpose}/{sample_id}".encode()
-            digest = hashlib.blake2b(key, digest_size=7).digest()
-            streams.append(torch.Generator(device).manual_seed(int.from_bytes(digest, "little")))
-        return streams
+        """Random streams of the samples for one purpose in one epoch, the same in a resumed run."""
+        return sample_streams(f"{self.seed}/{engine.state.epoch}/{purpose}", sample_ids, engine.state.device)
 
     def note(self, name: str, total: float, count: float) -> None:
         """Add to the scalar ``{self.name}/{name}``, which is ``sum(total) / sum(count)`` over an epoch."""

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+__all__ = ["sample_streams"]
+
+
+def sample_streams(key: str, sample_ids: Sequence[str], device: torch.device | str) -> list[torch.Generator]:
+    """One random stream for each sample, given by ``key`` and the sample's id alone.
+
+    So a sample's noise depends neither on the batch it is in nor on the number of processes.
+
+    Args:
+        key: what the draws are for, the seed included.
+        sample_ids: one for each sample.
+        device: of the generators.
+    """
+    streams = []
+    for sample_id in sample_ids:
+        digest = hashlib.blake2b(f"{key}/{sample_id}".encode(), digest_size=7).digest()
+        streams.append(torch.Generator(device).manual_seed(int.from_bytes(digest, "little")))
+    return streams

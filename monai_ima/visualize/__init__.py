@@ -1,0 +1,8 @@
+"""Figures. Every function returns a matplotlib figure; :func:`save_figure` writes it without a display."""
+
+from .curves import robustness_curves
+from .examples import attack_examples
+from .figure import save_figure
+from .histogram import margin_histogram
+
+__all__ = ["attack_examples", "margin_histogram", "robustness_curves", "save_figure"]

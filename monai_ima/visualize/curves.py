@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+__all__ = ["robustness_curves"]
+
+MARKERS = "osD^vP*X"
+
+
+def robustness_curves(
+    levels: Sequence[float], accuracies: Mapping[str, Sequence[float]], norm: str, title: str = ""
+) -> Figure:
+    """Accuracy against ε, one line a model (or class).
+
+    Args:
+        levels: ε of every point, rising.
+        accuracies: for each name the accuracy at every level, in [0, 1].
+        norm: ``"l2"`` or ``"linf"``, for the label of the axis.
+        title: above the figure.
+
+    Raises:
+        ValueError: when a line does not have one value for every level.
+    """
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for marker, (name, values) in zip(MARKERS * len(accuracies), accuracies.items(), strict=False):
+        if len(values) != len(levels):
+            raise ValueError(f"Line {name!r} has {len(values)} values for {len(levels)} levels, expected one for each.")
+        axes.plot(levels, values, marker=marker, markersize=4, label=name)
+    axes.set_xlabel(f"noise level ε ({'L2' if norm == 'l2' else 'L∞'} norm)")
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.set_title(title)
+    return figure
