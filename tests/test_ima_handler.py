@@ -387,7 +387,7 @@ def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(
         handler.margins[f"other/{i}"] = 0.5
     network = small_network()
     saver = CheckpointSaver(str(tmp_path), {"network": network}, save_interval=1)
-    with pytest.raises(ValueError, match="5 margins that were loaded .* are of another data set"):
+    with pytest.raises(ValueError, match=r"5 margins that were loaded .* are of another data set"):
         trainer_for(network, items(8), [saver, handler]).run()
     assert list(tmp_path.iterdir()) == []
 

@@ -140,7 +140,7 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
     if name == "DRUSEN":
         for _ in range(rng.integers(3, 8)):
             lift = np.maximum(
-                lift, rng.uniform(0.009, 0.034) * _bump(x, rng.uniform(0.1, 0.9), rng.uniform(0.018, 0.05))
+                lift, rng.uniform(0.018, 0.05) * _bump(x, rng.uniform(0.1, 0.9), rng.uniform(0.018, 0.05))
             )
         material = DRUSE * rng.uniform(0.8, 1.1)
     elif name == "CNV":
@@ -148,11 +148,11 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
         ragged = 1 + 0.35 * gaussian_filter1d(rng.normal(size=x.size), x.size / 60, mode="reflect") * np.sqrt(
             x.size / 17
         )
-        lift = rng.uniform(0.02, 0.07) * _bump(x, centre, width) * np.clip(ragged, 0.3, 1.7)
-        fluid = rng.uniform(0.006, 0.045) * _bump(x, centre + rng.uniform(-0.1, 0.1), width * rng.uniform(0.9, 1.5))
+        lift = rng.uniform(0.035, 0.09) * _bump(x, centre, width) * np.clip(ragged, 0.3, 1.7)
+        fluid = rng.uniform(0.015, 0.06) * _bump(x, centre + rng.uniform(-0.1, 0.1), width * rng.uniform(0.9, 1.5))
         material = MEMBRANE * rng.uniform(0.8, 1.1)
     elif name == "DME":
-        thickness = thickness * (1 + rng.uniform(0.05, 0.4) * _bump(x, rng.uniform(0.3, 0.7), rng.uniform(0.15, 0.3)))
+        thickness = thickness * (1 + rng.uniform(0.1, 0.5) * _bump(x, rng.uniform(0.3, 0.7), rng.uniform(0.15, 0.3)))
     else:
         lift = 0.005 * _bump(x, rng.uniform(0, 1), rng.uniform(0.02, 0.06)) * rng.random()
     epithelium = base - lift
@@ -183,12 +183,12 @@ def _reflectivity(surfaces: Surfaces, rng: np.random.Generator, side: int) -> np
 def _with_cysts(image: np.ndarray, surfaces: Surfaces, rng: np.random.Generator, side: int) -> np.ndarray:
     y, x = np.mgrid[:side, :side] / side
     centre = rng.uniform(0.3, 0.7)
-    for _ in range(rng.integers(2, 7)):
+    for _ in range(rng.integers(3, 8)):
         column = float(np.clip(centre + rng.normal(scale=0.1), 0.06, 0.94))
         k = int(column * side)
         thickness = surfaces.outer[k] - surfaces.inner[k]
         depth = surfaces.inner[k] + thickness * rng.uniform(0.38, 0.72)
-        height = thickness * rng.uniform(0.05, 0.16)
+        height = thickness * rng.uniform(0.09, 0.2)
         width = height * rng.uniform(0.8, 1.8)
         inside = ((x - column) / width) ** 2 + ((y - depth) / height) ** 2 < 1
         image = np.where(inside, FLUID + (image - FLUID) * rng.uniform(0, 0.35), image)
