@@ -1,0 +1,16 @@
+"""Run by torchrun in test_oct_bundle.py: train the bundle and write this rank's margins to a file."""
+
+import json
+import sys
+
+import torch.distributed as dist
+from monai.bundle import ConfigWorkflow
+
+files, overrides, out = json.loads(sys.argv[1])
+workflow = ConfigWorkflow(config_file=files, **overrides)
+workflow.initialize()
+table = workflow.parser.get_parsed_content("train#ima").margins
+workflow.run()
+with open(f"{out}/rank{dist.get_rank()}.json", "w") as file:
+    json.dump({sample_id: table[sample_id] for sample_id in table.ids()}, file)
+workflow.finalize()

@@ -1,0 +1,314 @@
+"""The bundle oct_classification_ima through MONAI's own tools and through ``python -m monai_ima``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPO
+from monai.bundle import ConfigWorkflow
+
+BUNDLE = REPO / "bundles" / "oct_classification_ima"
+CONFIGS = BUNDLE / "configs"
+NETWORK = {
+    "network_def#block_inplanes": [4, 8, 8, 8],
+    "network_def#layers": [1, 1, 1, 1],
+    "network_def#conv1_t_size": 5,
+}
+SMALL = {"image_size": 48, "phantom_per_class": {"train": 6, "val": 3, "test": 4}, **NETWORK}
+QUICK = {"epochs": 2, "batch_size": 8, "steps": 3, "margin_steps": 3, "update_interval": 1, "val_steps": 2, **SMALL}
+
+
+def run(*command, **kwargs):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, **kwargs)
+
+
+def options(settings):
+    return [part for key, value in settings.items() for part in (f"--{key}", json.dumps(value))]
+
+
+def monai_bundle(verb, *arguments, **settings):
+    return run(sys.executable, "-m", "monai.bundle", verb, *arguments, *options(settings))
+
+
+def monai_ima(*arguments):
+    return run(sys.executable, "-m", "monai_ima", *arguments)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A copy of the bundle, trained for two epochs on a small synthetic phantom from the command line."""
+    root = tmp_path_factory.mktemp("bundle") / "oct"
+    shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("*.pt", "eval"))
+    done = monai_bundle("run", "--config_file", root / "configs" / "train.json", bundle_root=str(root), **QUICK)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "SYNTHETIC" in done.stdout + done.stderr
+    assert "ima/margin_mean" in done.stdout
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["train.json"], "train"),
+        (["train.json", "train_ce.json"], "train"),
+        (["evaluate.json"], "infer"),
+        (["inference.json"], "infer"),
+    ],
+)
+def test_every_config_has_the_ids_of_the_bundle_specification(files, kind, tmp_path):
+    workflow = ConfigWorkflow(
+        config_file=[str(CONFIGS / file) for file in files],
+        workflow_type=kind,
+        bundle_root=str(BUNDLE),
+        output_dir=str(tmp_path / "eval"),
+        ckpt_dir=str(tmp_path / "models"),
+        **SMALL,
+    )
+    assert workflow.check_properties() == []
+
+
+def test_metadata_describe_the_version_and_the_classes():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert list(channels.values()) == ["CNV", "DME", "DRUSEN", "NORMAL"]
+
+
+def test_training_leaves_best_and_last_checkpoint_margins_and_tensorboard(trained):
+    models = trained / "models"
+    last = torch.load(models / "model_last.pt", weights_only=True)
+    assert set(last) == {"model", "optimizer", "trainer", "margins"}
+    assert len(last["margins"]["ids"]) == 24
+    assert torch.load(models / "model_margins.pt", weights_only=True)["ids"] == last["margins"]["ids"]
+    assert torch.load(models / "model.pt", weights_only=True).keys() == last["model"].keys()
+    assert list((trained / "eval").glob("events.out.tfevents*"))
+
+
+def test_evaluation_and_inference_run_on_the_checkpoint(trained, tmp_path):
+    common = {"bundle_root": str(trained), "output_dir": str(tmp_path), **SMALL}
+    common["phantom_dir"] = str(trained / "eval" / "synthetic_oct")
+    done = monai_bundle("run", "--config_file", trained / "configs" / "evaluate.json", eval_steps=3, **common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    values = {}
+    for kind in ("clean", "robust"):
+        text = (tmp_path / kind / "metrics.csv").read_text().split()
+        values[kind] = dict(zip(text[::2], map(float, text[1::2]), strict=True))
+    assert values["clean"]["accuracy"] >= values["robust"]["robust_accuracy"]
+    scans = trained / "eval" / "synthetic_oct" / "test"
+    common.pop("phantom_per_class")
+    done = monai_bundle(
+        "run", "--config_file", trained / "configs" / "inference.json", dataset_dir=str(scans), **common
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    for row in rows:
+        probabilities = {name: float(row[name]) for name in ("CNV", "DME", "DRUSEN", "NORMAL")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == max(probabilities, key=probabilities.get)
+    right = sum(row["sample_id"].split("/")[0] == row["predicted"] for row in rows)
+    assert right / 16 == pytest.approx(values["clean"]["accuracy"], abs=1e-4)
+
+
+def test_monai_verifies_and_exports_the_network(trained, tmp_path):
+    files = ("--meta_file", trained / "configs" / "metadata.json", "--config_file", trained / "configs" / "train.json")
+    done = monai_bundle("verify_net_in_out", "--net_id", "network_def", *files, device="cpu")
+    assert done.returncode == 0, done.stderr[-2000:]
+    export = tmp_path / "model.ts"
+    checkpoint = ("--ckpt_file", trained / "models" / "model.pt", "--filepath", export)
+    done = monai_bundle("ckpt_export", "--net_id", "network_def", *checkpoint, *files, **NETWORK)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert torch.jit.load(export)(torch.rand(2, 1, 48, 48)).shape == (2, 4)
+
+
+def workflow(tmp_path, name, files=("train.json",), **settings):
+    return ConfigWorkflow(
+        config_file=[str(CONFIGS / file) for file in files],
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        output_dir=str(tmp_path / name),
+        ckpt_dir=str(tmp_path / name / "models"),
+        phantom_dir=str(tmp_path / "phantom"),
+        **{**QUICK, **settings},
+    )
+
+
+def train(*args, **settings):
+    built = workflow(*args, **settings)
+    built.initialize()
+    built.run()
+
+
+def test_a_run_resumed_from_its_checkpoint_equals_an_uninterrupted_one(tmp_path):
+    train(tmp_path, "whole", epochs=4, delta=0.02)
+    train(tmp_path, "part", epochs=2, delta=0.02)
+    train(tmp_path, "rest", epochs=4, delta=0.02, resume=str(tmp_path / "part/models/model_checkpoint_epoch=2.pt"))
+    whole, rest = (torch.load(tmp_path / n / "models/model_last.pt", weights_only=True) for n in ("whole", "rest"))
+    assert whole["margins"]["ids"] == rest["margins"]["ids"]
+    assert torch.equal(whole["margins"]["margins"], rest["margins"]["margins"])
+    assert all(torch.equal(value, rest["model"][name]) for name, value in whole["model"].items())
+
+
+def test_the_plain_overlay_trains_without_ima_from_the_same_start(tmp_path):
+    train(tmp_path, "plain", files=("train.json", "train_ce.json"), epochs=1)
+    assert sorted(p.name for p in (tmp_path / "plain" / "models").iterdir()) == [
+        "model_ce.pt",
+        "model_ce_checkpoint_epoch=1.pt",
+        "model_ce_last.pt",
+    ]
+    starts = [
+        workflow(tmp_path, name, files=files)
+        for name, files in (("a", ["train.json"]), ("b", ["train.json", "train_ce.json"]))
+    ]
+    weights = []
+    for built in starts:
+        built.initialize()
+        weights.append(built.parser.get_parsed_content("network_def").state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_two_processes_share_one_margin_table(tmp_path):
+    settings = {
+        "bundle_root": str(BUNDLE),
+        "output_dir": str(tmp_path / "eval"),
+        "ckpt_dir": str(tmp_path / "models"),
+        "delta": 0.01,
+        **QUICK,
+        "epochs": 3,
+        "batch_size": 4,
+    }
+    files = [str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")]
+    done = run(
+        Path(sys.executable).parent / "torchrun",
+        "--nproc_per_node=2",
+        "--master_port=29611",
+        REPO / "tests" / "ddp_margins.py",
+        json.dumps([files, settings, str(tmp_path)]),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((tmp_path / f"rank{k}.json").read_text()) for k in range(2)]
+    assert ranks[0] == ranks[1]
+    assert len(ranks[0]) == 24
+    saved = torch.load(tmp_path / "models" / "model_last.pt", weights_only=True)["margins"]
+    assert dict(zip(saved["ids"], saved["margins"].tolist(), strict=True)) == ranks[0]
+    assert len(set(ranks[0].values())) > 1
+
+
+def test_a_wrong_data_folder_is_named(tmp_path):
+    done = monai_bundle(
+        "run", "--config_file", CONFIGS / "train.json", bundle_root=str(BUNDLE), dataset_dir=str(tmp_path / "nowhere")
+    )
+    assert done.returncode != 0
+    assert f"Dataset folder {tmp_path / 'nowhere'} does not exist" in done.stderr
+
+
+def test_the_real_scans_train_evaluate_and_infer(real_data, tmp_path):
+    """The published resolution and network on the 32 real scans."""
+    common = {"bundle_root": str(BUNDLE), "dataset_dir": str(real_data / "OCT2017"), "output_dir": str(tmp_path)}
+    done = monai_bundle(
+        "run", "--config_file", CONFIGS / "train.json", epochs=2, ckpt_dir=str(tmp_path / "models"), **common
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    common["ckpt_path"] = str(tmp_path / "models" / "model.pt")
+    done = monai_bundle("run", "--config_file", CONFIGS / "evaluate.json", eval_steps=5, eval_restarts=1, **common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = monai_bundle("run", "--config_file", CONFIGS / "inference.json", **common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 32
+
+
+def phantom(trained):
+    return ["--phantom_dir", trained / "eval" / "synthetic_oct", *options(SMALL)]
+
+
+def test_evaluate_writes_consistent_numbers_and_pictures(trained, tmp_path):
+    levels = "0,0.001,0.02"
+    done = monai_ima(
+        "evaluate",
+        "--bundle",
+        trained,
+        "--levels",
+        levels,
+        "--attack",
+        "pgd5x2",
+        "--out",
+        tmp_path / "r",
+        *phantom(trained),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert found["data"] == "synthetic phantom"
+    assert found["levels"] == [0, 0.001, 0.02]
+    assert found["accuracy"] == sorted(found["accuracy"], reverse=True)
+    for k, level in enumerate(found["levels"]):
+        stands = [s["broken_at"] is None or s["broken_at"] > level for s in found["samples"]]
+        assert found["accuracy"][k] == pytest.approx(sum(stands) / 16)
+    with open(tmp_path / "r" / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in rows] == found["accuracy"]
+    assert [float(row["DME"]) for row in rows] == found["accuracy_by_class"]["DME"]
+    assert (tmp_path / "r" / "curve.png").stat().st_size > 5000
+    again = monai_ima("evaluate", "--bundle", trained, "--levels", levels, "--out", tmp_path / "r")
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr
+    assert json.loads((tmp_path / "r" / "results.json").read_text()) == found
+
+
+def test_margins_writes_a_table_that_agrees_with_the_checkpoint(trained, tmp_path):
+    done = monai_ima("margins", "--checkpoint", trained / "models" / "model_last.pt", "--out", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    state = torch.load(trained / "models" / "model_last.pt", weights_only=True)["margins"]
+    with open(tmp_path / "m" / "margins.csv", newline="") as file:
+        rows = {row["sample_id"]: float(row["margin"]) for row in csv.DictReader(file)}
+    assert rows == dict(zip(state["ids"], state["margins"].tolist(), strict=True))
+    with open(tmp_path / "m" / "summary.csv", newline="") as file:
+        summary = {row["quantity"]: float(row["value"]) for row in csv.DictReader(file)}
+    ordered = sorted(rows.values())
+    assert summary["suggested fixed eps (median)"] == pytest.approx((ordered[11] + ordered[12]) / 2)
+    assert summary["share at eps_max"] == sum(v >= 0.1 for v in ordered) / 24
+    assert (tmp_path / "m" / "margins.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fly"], "Unknown verb 'fly', expected one of evaluate, margins"),
+        (["evaluate", "--bundle", "{bundle}"], "Option --levels is missing"),
+        (["evaluate", "--bundle", "{tmp}/none", "--levels", "0.1"], "is no MONAI bundle"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "-0.1"], "Got level -0.1"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--norm", "l7"], "Unknown norm 'l7'"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--attack", "magic"], "Unknown attack 'magic'"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--config", "no.json"], "no.json does not exist"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--checkpoint", "{tmp}/x.pt"], "x.pt does not exist"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--out", "{tmp}/o"], "is of another network"),
+        (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--dataset_dir", "{tmp}/none"], "none does not exist"),
+        (["margins", "--checkpoint", "{bundle}/models/model.pt"], "holds no margins"),
+        (["margins", "--checkpoint", "{bundle}/LICENSE"], "is no checkpoint that loads safely"),
+        (["margins", "--checkpoint", "{bundle}/models/model_last.pt", "--bins", "3"], "Unknown option --bins"),
+    ],
+)
+def test_bad_use_gives_one_sentence_and_exit_code_2(trained, tmp_path, arguments, words):
+    done = monai_ima(*(a.format(bundle=trained, tmp=tmp_path) for a in arguments))
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "UserWarning" not in line]
+    assert done.returncode == 2, done.stderr
+    assert words in lines[-1]
+    assert not (tmp_path / "o").exists()
+
+
+def test_help_is_everywhere():
+    for arguments in (["--help"], ["evaluate", "--help"], ["margins", "--help"]):
+        done = monai_ima(*arguments)
+        assert done.returncode == 0
+        assert "margins" in done.stdout + done.stderr
