@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _check(arguments)
+        if arguments[1:] and {"--help", "-h"} & set(arguments[1:]):
+            arguments = [arguments[0], "--", "--help"]
         fire.Fire(VERBS, arguments, name="python -m monai_ima")
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         root = _root(error)

@@ -9,7 +9,7 @@ from monai.bundle import ConfigWorkflow
 files, overrides, out = json.loads(sys.argv[1])
 workflow = ConfigWorkflow(config_file=files, **overrides)
 workflow.initialize()
-table = workflow.parser.get_parsed_content("train#ima").margins
+table = workflow.parser.get_parsed_content("train#handlers#0").margins
 workflow.run()
 with open(f"{out}/rank{dist.get_rank()}.json", "w") as file:
     json.dump({sample_id: table[sample_id] for sample_id in table.ids()}, file)

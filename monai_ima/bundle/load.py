@@ -77,6 +77,8 @@ def open_bundle(
         checkpoint = given or root / "models" / "model.pt"
     weights = load_weights(checkpoint)
     workflow.initialize()
+    if "network_def" in parser:
+        _fit(parser.get_parsed_content("network_def"), weights, checkpoint, root)
     evaluator = parser.get_parsed_content(found)
     _fit(evaluator.network, weights, checkpoint, root)
     classes = parser.get("_meta_#network_data_format#outputs#pred#channel_def", {})

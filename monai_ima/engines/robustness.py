@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
+from monai_ima.attacks.base import check_finite
 from monai_ima.criteria import SampleError, first_output
 from monai_ima.forward import Forward, unwrap
 from monai_ima.sample_ids import batch_sample_ids
@@ -154,11 +155,13 @@ class RobustnessEvaluator:
         sample_ids: list[str],
         result: RobustnessResult,
     ) -> None:
+        check_finite(image, "an image")
         logits = first_output(forward(image))
         predicted = logits.argmax(dim=1)
         noisy_predicted = predicted.clone()
         noisy = image.clone()
-        broken_at = torch.where(self.attack.criterion(logits, label), math.inf, 0.0)
+        broken_at = torch.zeros(len(label), dtype=torch.float64, device=label.device)
+        broken_at[self.attack.criterion(logits, label)] = math.inf
         for level in result.levels[1:]:
             rows = broken_at.isinf().nonzero().squeeze(1)
             if len(rows) == 0:

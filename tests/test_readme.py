@@ -1,0 +1,39 @@
+"""The commands that README.md shows are run as they stand there, on a copy of the bundles."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import REPO
+
+
+def tested_commands() -> list[str]:
+    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
+    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_the_commands_of_the_readme_run(tmp_path):
+    shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("*.pt", "eval", "*_margins"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    commands = tested_commands()
+    assert len(commands) == 4
+    for command in commands:
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PATH": path}
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+    root = tmp_path / "bundles" / "oct_classification_ima"
+    assert sorted(p.name for p in (root / "eval" / "robustness").glob("*.[jc]s*")) == ["results.csv", "results.json"]
+    assert (root / "models" / "model_last_margins" / "margins.png").is_file()
+    assert (root / "eval" / "predictions.csv").is_file()
+
+
+def test_every_file_that_the_documents_link_to_exists():
+    for document in [REPO / "README.md", *(REPO / "docs").rglob("*.md"), *(REPO / "bundles").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document}: {target}"
