@@ -1,7 +1,7 @@
 """What ``make demo`` runs: IMA beside plain training on the SYNTHETIC OCT phantom, from the same start.
 
-Both networks are evaluated under 100-step PGD with 2 restarts at five levels. Small images and a small network, so that it
-ends within minutes on two cores.
+Both networks are evaluated under 100-step PGD with 2 restarts at five levels. Small images and a small network, so that
+it ends within minutes on two cores.
 
     python benchmarks/demo.py --out demo_output
 """

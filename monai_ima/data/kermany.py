@@ -8,13 +8,22 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-__all__ = ["CLASSES", "SPLITS", "DamagedImageError", "kermany_datalist", "scan_datalist", "summarize"]
+__all__ = [
+    "CLASSES",
+    "SPLITS",
+    "DamagedImageError",
+    "decode_all",
+    "kermany_datalist",
+    "scan_datalist",
+    "summarize",
+]
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 SPLITS = ("train", "val", "test")
@@ -31,6 +40,8 @@ class DamagedImageError(ValueError):
 
 @dataclass(frozen=True)
 class Scan:
+    """One file, the index of its class in ``CLASSES`` and the number of its patient."""
+
     file: Path
     label: int
     patient: str
@@ -52,7 +63,8 @@ def kermany_datalist(
 
     Args:
         dataset_dir: the folder.
-        per_class: limit to the number of training scans of each class, drawn at random; None for all.
+        per_class: limit to the number of training scans of each class, drawn at random; a class with fewer keeps what
+            it has; None for all.
         seed: of the split and of that draw.
         fractions: shares of the patients in train, val and test where a split has to be made.
         check_images: decode every image once, so that a damaged one is found before training starts.
@@ -63,11 +75,11 @@ def kermany_datalist(
 
     Raises:
         FileNotFoundError: when the folder is missing or holds no scans.
-        ValueError: when a class folder or file name is not as expected, a split lacks a class, or there are too few
-            patients.
+        ValueError: when a class folder or file name is not as expected, two files are the same scan, a split lacks a
+            class, or there are too few patients.
         DamagedImageError: when an image cannot be decoded.
     """
-    if per_class is not None and per_class < 1:
+    if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
         raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1 or None.")
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
@@ -75,23 +87,26 @@ def kermany_datalist(
     found = {split: _read_split(root / name) for split, name in _split_folders(root).items()}
     rng = np.random.default_rng(seed)
     if {"train", "test"} <= set(found):
-        splits = _keep_split(found, fractions[1] / (fractions[0] + fractions[1]), rng)
+        splits = _keep_split(found, fractions[1] / (fractions[0] + fractions[1]), rng, root)
     else:
         pooled = [scan for scans in found.values() for scan in scans] if found else _read_split(root)
-        splits = _split_by_patient(pooled, dict(zip(SPLITS, fractions, strict=True)), rng)
+        splits = _split_by_patient(pooled, dict(zip(SPLITS, fractions, strict=True)), rng, root)
         logger.info("%s has no split of its own: %d scans were split by patient.", root, len(pooled))
     if per_class is not None:
         splits["train"] = _limit(splits["train"], per_class, rng)
     _check_classes(splits, root)
     if check_images:
-        _decode([scan.file for split in SPLITS for scan in splits[split]])
+        decode_all([scan.file for split in SPLITS for scan in splits[split]])
     datalist = {split: [_item(scan, root) for scan in sorted(splits[split], key=_path)] for split in SPLITS}
     logger.info("Scans in %s:\n%s", root, summarize(datalist))
     return datalist
 
 
 def scan_datalist(folder: str | os.PathLike) -> list[Item]:
-    """All images below a folder, whatever their names, for inference.
+    """All images below a folder, whatever their names, for inference; hidden files and folders are left out.
+
+    Args:
+        folder: the folder.
 
     Returns:
         a list of ``{"image": file, "sample_id": path below the folder}``, sorted.
@@ -100,19 +115,19 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
         FileNotFoundError: when the folder is missing or holds no images.
     """
     root = _folder(folder)
-    files = sorted(path for path in root.rglob("*") if _is_image(path))
+    files = sorted(path for path in root.rglob("*") if _is_image(path) and _is_visible(path.relative_to(root)))
     if not files:
         raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(SUFFIXES)}.")
-    return [{"image": str(file), "sample_id": file.relative_to(root).as_posix()} for file in files]
+    return [{"image": str(file.resolve()), "sample_id": file.relative_to(root).as_posix()} for file in files]
 
 
 def summarize(datalist: dict[str, list[Item]]) -> str:
-    """A table of scans and patients for each split and class."""
-    lines = [f"{'':8}" + "".join(f"{name:>10}" for name in (*CLASSES, "scans", "patients"))]
+    """A table of ``scans/patients`` for each split and class, as :func:`kermany_datalist` returns them."""
+    lines = [f"{'scans/patients':14}" + "".join(f"{name:>14}" for name in (*CLASSES, "all"))]
     for split, items in datalist.items():
-        counts = [sum(item["label"] == label for item in items) for label in range(len(CLASSES))]
-        patients = len({item["patient"] for item in items})
-        lines.append(f"{split:8}" + "".join(f"{count:>10}" for count in (*counts, len(items), patients)))
+        by_class = [[item for item in items if item["label"] == label] for label in range(len(CLASSES))]
+        cells = [f"{len(part)}/{len({item['patient'] for item in part})}" for part in (*by_class, items)]
+        lines.append(f"{split:14}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -125,8 +140,12 @@ def _folder(path: str | os.PathLike) -> Path:
     return root
 
 
+def _is_visible(path: Path) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
 def _visible_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
+    return sorted(p for p in root.iterdir() if p.is_dir() and _is_visible(p.relative_to(root)))
 
 
 def _is_image(path: Path) -> bool:
@@ -137,9 +156,12 @@ def _split_folders(root: Path) -> dict[str, str]:
     folders = [p.name for p in _visible_folders(root)]
     if not folders:
         raise FileNotFoundError(
-            f"Dataset folder {root} is empty, expected the folders {', '.join(CLASSES)} or a split."
+            f"Dataset folder {root} holds no folders, expected {', '.join(SPLITS)} or {', '.join(CLASSES)}."
         )
     splits = {name.strip(): name for name in folders if name.strip() in SPLITS}
+    for name in folders:
+        if splits.get(name.strip(), name) != name:
+            raise ValueError(f"Folder {root} holds {name.strip()!r} twice, expected each split once.")
     strange = [name for name in folders if name.strip() not in SPLITS]
     if splits and strange:
         raise ValueError(f"Folder {root / strange[0]} is not a split, expected {', '.join(SPLITS)} only.")
@@ -154,29 +176,39 @@ def _read_split(folder: Path) -> list[Scan]:
     missing = [name for name in CLASSES if name not in {path.name for path in classes}]
     if missing:
         raise ValueError(f"Folder {folder} has no folder {missing[0]}, expected {', '.join(CLASSES)}.")
+        inner = _visible_folders(path)
+        if inner:
+            raise ValueError(f"Folder {inner[0]} is inside a class folder, expected image files only.")
     scans = [_scan(file) for path in classes for file in sorted(path.iterdir()) if _is_image(file)]
     if not scans:
         raise FileNotFoundError(f"Folder {folder} holds no scans, expected files such as CNV/CNV-123456-1.jpeg.")
+    for scan, following in pairwise(scans):
+        if scan.file.with_suffix("") == following.file.with_suffix(""):
+            raise ValueError(
+                f"Files {scan.file} and {following.file.name} are the same scan, expected one file a scan."
+            )
     return scans
 
 
 def _scan(file: Path) -> Scan:
-    match = re.fullmatch(r"([A-Z]+)-(\w+)-(\d+)", file.stem)
+    match = re.fullmatch(r"([A-Z]+)-([0-9]+)-([0-9]+)", file.stem)
     if match is None:
-        raise ValueError(f"File {file} is not named as expected, CLASS-patient-n with a number n.")
+        raise ValueError(f"File {file} is not named as expected, CLASS-patient-n with numbers for patient and n.")
     if match[1] != file.parent.name:
         raise ValueError(f"File {file} is named {match[1]} in the folder {file.parent.name}, expected the same class.")
     return Scan(file, CLASSES.index(match[1]), match[2])
 
 
-def _keep_split(found: dict[str, list[Scan]], val_share: float, rng: np.random.Generator) -> dict[str, list[Scan]]:
+def _keep_split(
+    found: dict[str, list[Scan]], val_share: float, rng: np.random.Generator, root: Path
+) -> dict[str, list[Scan]]:
     test = found["test"]
     taken = {scan.patient for scan in test}
     val = _without(found.get("val", []), taken, "val", "test")
     taken |= {scan.patient for scan in val}
     train = _without(found["train"], taken, "train", "val or test")
     if not val:
-        parts = _split_by_patient(train, {"train": 1 - val_share, "val": val_share}, rng)
+        parts = _split_by_patient(train, {"train": 1 - val_share, "val": val_share}, rng, root)
         train, val = parts["train"], parts["val"]
         logger.info("No validation scans of patients of their own: %d scans were taken out of train.", len(val))
     return {"train": train, "val": val, "test": test}
@@ -195,31 +227,40 @@ def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> l
     return kept
 
 
-def _split_by_patient(scans: list[Scan], shares: dict[str, float], rng: np.random.Generator) -> dict[str, list[Scan]]:
+def _split_by_patient(
+    scans: list[Scan], shares: dict[str, float], rng: np.random.Generator, root: Path
+) -> dict[str, list[Scan]]:
     """Deal patients out in random order, each to the split that lacks most of the patient's rarest class."""
     by_patient: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
         by_patient[scan.patient].append(scan)
-    totals = np.bincount([scan.label for scan in scans], minlength=len(CLASSES))
+    totals = _per_class(scans)
     patients = [str(p) for p in rng.permutation(sorted(by_patient))]
     splits: dict[str, list[Scan]] = {name: [] for name in shares}
+    counts = {name: np.zeros_like(totals) for name in shares}
     for patient in patients:
         own = by_patient[patient]
         label = min({scan.label for scan in own}, key=lambda k: (totals[k], k))
 
         def lack(name: str, label: int = label) -> tuple[bool, float]:
-            has = sum(scan.label == label for scan in splits[name])
+            has = counts[name][label]
             return has == 0, shares[name] * totals[label] - has
 
-        splits[max(shares, key=lack)].extend(own)
-    for name, part in splits.items():
-        missing = [CLASSES[k] for k in range(len(CLASSES)) if totals[k] and not any(s.label == k for s in part)]
+        name = max(shares, key=lack)
+        splits[name].extend(own)
+        counts[name] += _per_class(own)
+    for name, has in counts.items():
+        missing = [CLASSES[k] for k in range(len(CLASSES)) if totals[k] and not has[k]]
         if missing:
             raise ValueError(
-                f"Class {missing[0]} has too few patients to split by patient: none is left for {name}, expected at "
-                f"least {len(shares)} patients of each class."
+                f"Class {missing[0]} of {root} has too few patients to split by patient: none is left for {name}, "
+                f"expected at least {len(shares)} patients of each class."
             )
     return splits
+
+
+def _per_class(scans: Iterable[Scan]) -> np.ndarray:
+    return np.bincount([scan.label for scan in scans], minlength=len(CLASSES))
 
 
 def _limit(scans: list[Scan], per_class: int, rng: np.random.Generator) -> list[Scan]:
@@ -238,9 +279,14 @@ def _check_classes(splits: dict[str, list[Scan]], root: Path) -> None:
                 raise ValueError(f"Split {name} of {root} has no scan of class {class_name}, expected at least one.")
 
 
-def _decode(files: Iterable[Path]) -> None:
+def decode_all(files: Sequence[Path]) -> None:
+    """Decode every image once, with a progress bar.
+
+    Raises:
+        DamagedImageError: with the number of images that cannot be decoded and the names of the first five.
+    """
     damaged: list[str] = []
-    for file in tqdm(list(files), desc="checking images", leave=False):
+    for file in tqdm(files, desc="checking images", leave=False):
         try:
             with Image.open(file) as image:
                 image.load()

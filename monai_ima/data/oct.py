@@ -1,3 +1,5 @@
+"""OCT scans for the bundles: a folder of real ones, or the synthetic phantom when there is none."""
+
 from __future__ import annotations
 
 import logging
@@ -25,15 +27,21 @@ def oct_datalist(
 ) -> dict[str, list[dict[str, str | int]]]:
     """:func:`kermany_datalist` of a folder, or of the SYNTHETIC phantom when no folder is given.
 
+    Of several processes the first one writes the phantom while the others wait.
+
     Args:
-        dataset_dir: folder in Kermany's layout; None means the phantom.
+        dataset_dir: folder in Kermany's layout; None or "" means the phantom.
         phantom_dir: where the phantom is written, or found again.
         phantom_per_class: see :func:`write_oct_phantom`.
         phantom_size: see :func:`write_oct_phantom`.
         phantom_seed: see :func:`write_oct_phantom`.
         kwargs: further arguments of :func:`kermany_datalist`.
+
+    Raises:
+        ValueError: as :func:`kermany_datalist` and :func:`write_oct_phantom` do.
+        OSError: as these do, when a folder is missing, empty, or in use for something else.
     """
-    if dataset_dir is not None:
+    if dataset_dir not in (None, ""):
         return kermany_datalist(dataset_dir, **kwargs)
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (OCT phantom, seed %d).", phantom_seed)
     with idist.one_rank_first():

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,12 @@ from tqdm import tqdm
 from .kermany import CLASSES, SPLITS
 
 __all__ = ["PhantomRetina", "oct_phantom", "write_oct_phantom"]
+
+FINISHED, UNFINISHED = "phantom.json", ".unfinished"
+"""Files that hold the settings of a phantom that is written and of one that is being written."""
+
+MIN_SIZE = 16
+"""Smallest side of an image in pixels."""
 
 RENDER_SIZE = 224
 """Scans are drawn at least this large and scaled down, so that every size shows the same speckle and signs."""
@@ -101,8 +108,7 @@ def oct_phantom(
     """
     if label not in range(len(CLASSES)):
         raise ValueError(f"Got label {label}, expected an index into {CLASSES}.")
-    if size < 16:
-        raise ValueError(f"Got size {size}, expected at least 16 pixels.")
+    _check_size(size)
     retina = PhantomRetina.draw(rng) if retina is None else retina
     side = max(size, RENDER_SIZE)
     x = (np.arange(side) + 0.5) / side
@@ -158,6 +164,11 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
     epithelium = base - lift
     outer = epithelium - fluid
     return Surfaces(outer - thickness, outer, epithelium, base, material)
+
+
+def _check_size(size: int) -> None:
+    if not isinstance(size, int) or size < MIN_SIZE:
+        raise ValueError(f"Got size {size}, expected a whole number of pixels, at least {MIN_SIZE}.")
 
 
 def _bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -216,13 +227,14 @@ def write_oct_phantom(
 ) -> Path:
     """Write a SYNTHETIC data set in Kermany's layout: 1 to 3 scans a patient, no patient in two splits.
 
-    ``phantom.json``, written last, holds the settings; a folder that has it with the same settings is left as it is.
+    ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
+    is left as it is; one whose writing broke off is written again, with the same settings only.
 
     Args:
         out_dir: the folder.
-        per_class: scans of each class in each split, ``{"train": n, "val": n, "test": n}``; one number n stands for
-            n, n/5 and n/2 (at least one).
-        size: side of the images in pixels.
+        per_class: scans of each class in each split, ``{"train": n, "val": n, "test": n}``; one number n stands for n in
+            train, n/5 in val and n/2 in test (at least one).
+        size: side of the images in pixels, >= 16.
         seed: >= 0; every scan depends on the seed and its own place only.
 
     Returns:
@@ -230,40 +242,68 @@ def write_oct_phantom(
 
     Raises:
         ValueError: when a number is not as above.
-        FileExistsError: when the folder holds anything else.
+        FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
-    if isinstance(per_class, int):
-        per_class = {"train": per_class, "val": max(1, per_class // 5), "test": max(1, per_class // 2)}
-    if set(per_class) != set(SPLITS) or min(per_class.values()) < 1 or seed < 0:
-        raise ValueError(
-            f"Got per_class {dict(per_class)} and seed {seed}, expected counts >= 1 for {', '.join(SPLITS)} and a "
-            "seed >= 0."
-        )
+    settings = _settings(per_class, size, seed)
     root = Path(out_dir)
-    settings = {"data": "synthetic OCT phantom", "per_class": dict(per_class), "size": size, "seed": seed}
-    marker = root / "phantom.json"
-    if root.is_dir() and any(root.iterdir()):
-        if marker.is_file() and json.loads(marker.read_text()) == settings:
-            return root
-        if not (root / UNFINISHED).is_file():
-            raise FileExistsError(
-                f"Folder {root} holds files that are not a synthetic OCT phantom of these settings, expected an empty "
-                "or missing folder."
-            )
+    if _is_written(root, settings):
+        return root
     root.mkdir(parents=True, exist_ok=True)
-    (root / UNFINISHED).touch()
+    (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
     for split_index, split in enumerate(SPLITS):
         for label, name in enumerate(CLASSES):
             folder = root / split / name
             folder.mkdir(parents=True, exist_ok=True)
-            scans = tqdm(range(per_class[split]), desc=f"synthetic {split}/{name}", leave=False)
+            scans = tqdm(range(settings["per_class"][split]), desc=f"synthetic {split}/{name}", leave=False)
             _write_class(folder, scans, (seed, split_index, label), size)
-    marker.write_text(json.dumps(settings, indent=2))
-    (root / UNFINISHED).unlink()
+    (root / UNFINISHED).replace(root / FINISHED)
     return root
 
 
-UNFINISHED = ".unfinished"
+def _settings(per_class: Mapping[str, int] | int, size: int, seed: int) -> dict[str, Any]:
+    """What ``phantom.json`` holds."""
+    if isinstance(per_class, int):
+        counts = {"train": per_class, "val": max(1, per_class // 5), "test": max(1, per_class // 2)}
+    else:
+        counts = dict(per_class) if isinstance(per_class, Mapping) else {}
+    if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= 1 for n in counts.values()):
+        raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1, or one for each of {SPLITS}.")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
+    _check_size(size)
+    return {"data": "synthetic OCT phantom", "per_class": counts, "size": size, "seed": seed}
+
+
+def _is_written(root: Path, settings: dict[str, Any]) -> bool:
+    """Whether the folder holds the whole phantom of these settings; False when it may be written to."""
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f"{root} is a file, expected an empty or missing folder for the synthetic OCT phantom.")
+    if not root.exists() or not any(root.iterdir()):
+        return False
+    if _read_settings(root / FINISHED) == settings:
+        for split in SPLITS:
+            for name in CLASSES:
+                found, expected = len(list((root / split / name).glob("*.jpeg"))), settings["per_class"][split]
+                if found != expected:
+                    raise FileExistsError(
+                        f"Folder {root / split / name} of the synthetic OCT phantom holds {found} scans, expected "
+                        f"{expected}: remove {root} to have it written again."
+                    )
+        return True
+    if _read_settings(root / UNFINISHED) == settings:
+        return False
+    raise FileExistsError(
+        f"Folder {root} holds files that are not a synthetic OCT phantom of these settings, expected an empty or missing "
+        "folder."
+    )
+
+
+def _read_settings(file: Path) -> object:
+    """What the file holds; None when there is no such file or it was cut short."""
+    try:
+        return json.loads(file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
 
 
 def _write_class(folder: Path, scans: tqdm, key: tuple[int, int, int], size: int) -> None:
