@@ -33,8 +33,8 @@ NETWORK = {
     "network_def#conv1_t_size": 5,
 }
 DATA = {"image_size": 64, "phantom_per_class": {"train": 200, "val": 40, "test": 50}}
-TRAINING = {"epochs": 25, "batch_size": 16, "val_interval": 5}
-IMA = {"eps_max": 0.03, "beta": 0.5, "steps": 7, "update": "online", "val_eps": 0.01, "val_steps": 10}
+TRAINING = {"epochs": 20, "batch_size": 32, "learning_rate": 0.002, "num_workers": 1, "val_interval": 4}
+IMA = {"eps_max": 0.03, "delta": 0.0045, "beta": 0.5, "steps": 7, "update": "online", "val_eps": 0.01, "val_steps": 10}
 
 
 def train(out: Path, name: str, files: list[str], settings: dict[str, Any]) -> float:

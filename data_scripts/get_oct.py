@@ -1,7 +1,7 @@
 """Get the public retinal OCT data set of Kermany et al. 2018 ready for the bundle ``oct_classification_ima``.
 
-The data are published on Mendeley Data (doi 10.17632/rscbjbr9sj, CC BY 4.0). Take the archive's address from the
-page of that doi and give it as ``--url``, or give an archive or folder that is there already.
+The data are published on Mendeley Data (doi 10.17632/rscbjbr9sj, CC BY 4.0): version 3 is ZhangLabData.zip (8 GB),
+version 2 OCT2017.tar.gz (5 GB). Where the server turns scripts away, download with a browser and give ``--from_file``.
 """
 
 from __future__ import annotations
@@ -13,96 +13,137 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections import defaultdict
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlparse
 
 import fire
 from tqdm import tqdm
 
-from monai_ima.data import CLASSES, kermany_datalist, summarize
-from monai_ima.data.kermany import SPLITS
+from monai_ima.data import CLASSES, kermany_datalist, scan_datalist, summarize
+from monai_ima.data.kermany import SPLITS, decode_all, is_visible
+
+PUBLIC_URL = (
+    "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/810b2ce2-11c3-4424-996e-3bef36600907/"
+    "file_downloaded"
+)
+"""ZhangLabData.zip, version 3 of the data set; its scans are in CellData/OCT."""
 
 CHUNK = 1 << 20
 
 
 def get(
-    out: str,
+    out: str = "",
     from_file: str | None = None,
     from_dir: str | None = None,
     url: str | None = None,
     sha256: str | None = None,
+    **unknown: object,
 ) -> None:
-    """Unpack, check and count the OCT scans; exactly one of from_file, from_dir and url.
+    """Download, unpack, check and count the OCT scans; at most one of from_file, from_dir and url.
 
     Args:
-        out: folder to write to, empty or missing.
+        out: folder to write to, empty or missing; required.
         from_file: the archive, .zip or .tar.gz.
-        from_dir: a folder that holds the unpacked archive; it is copied.
-        url: address of the archive; a broken download is taken up where it stopped.
+        from_dir: a folder that holds the unpacked archive; the scans are copied.
+        url: address of the archive, by default the public one; a broken download is taken up where it stopped, and the
+            archive is kept beside ``out``.
         sha256: checksum of the archive; refused when it differs.
+        unknown: refused.
     """
     try:
-        target = Path(out)
-        if sum(source is not None for source in (from_file, from_dir, url)) != 1:
-            raise ValueError("Expected exactly one of --from_file, --from_dir and --url.")
+        if unknown:
+            raise ValueError(
+                f"Unknown option --{next(iter(unknown))}, expected out, from_file, from_dir, url or sha256."
+            )
+        if out == "":
+            raise ValueError("Option --out is missing, expected the folder to write to.")
+        if sum(source is not None for source in (from_file, from_dir, url)) > 1:
+            raise ValueError("Got several sources, expected one of --from_file, --from_dir and --url.")
+        if from_dir is not None and sha256 is not None:
+            raise ValueError("Got --sha256 and --from_dir, expected a checksum with an archive only.")
+        target = Path(str(out)).absolute()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise FileExistsError(f"{target} exists already, expected an empty or missing folder.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        archive = download(url, target.parent) if url is not None else Path(from_file or "")
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".get_oct-") as scratch:
-            found = Path(scratch) / "unpacked"
+            ready = Path(scratch) / "ready"
             if from_dir is not None:
-                shutil.copytree(_existing_folder(from_dir), found)
+                copy_scans(Path(str(from_dir)), ready, target)
             else:
+                archive = Path(str(from_file)) if from_file is not None else download(url or PUBLIC_URL, target.parent)
                 check_sha256(archive, sha256)
-                unpack(archive, found)
-            root = find_layout(found)
-            report(root)
-            target.exists() and target.rmdir()
-            root.rename(target)
-        print(f"Ready: {target}")
+                unpacked = Path(scratch) / "unpacked"
+                unpack(archive, unpacked)
+                move_scans(unpacked, ready)
+            report(ready)
+            if target.exists():
+                target.rmdir()
+            ready.rename(target)
     except (ValueError, OSError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
+    print(f"Ready: {target}")
 
 
 def download(url: str, folder: Path) -> Path:
-    """Download to ``folder``, going on from ``<name>.part`` when a former download broke off; returns the file.
+    """Download into ``folder``, going on from the ``.part`` file of a former download that broke off.
+
+    The file's name holds a digest of the address, so that no other address's file is taken for it.
+
+    Returns:
+        the file; one that is complete already is not downloaded again.
 
     Raises:
-        OSError: when the server does not answer or sends less than it announced.
+        OSError: when the server does not answer, or sends less than it announced.
     """
     name = Path(unquote(urlparse(url).path)).name or "archive"
-    done, part = folder / name, folder / f"{name}.part"
+    done = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
+    part = done.with_name(f"{done.name}.part")
     if done.is_file():
         return done
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            resumed = answer.status == 206
-            have = have if resumed else 0
-            length = answer.headers.get("Content-Length")
-            total = None if length is None else have + int(length)
-            with (
-                open(part, "ab" if resumed else "wb") as file,
-                tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name) as bar,
-            ):
-                while block := answer.read(CHUNK):
-                    file.write(block)
-                    bar.update(len(block))
-    except URLError as error:
-        raise OSError(f"Cannot download {url}: {error.reason}; what is there is kept in {part}.") from error
-    if total is not None and part.stat().st_size != total:
-        raise OSError(f"Download of {url} broke off at {part.stat().st_size} of {total} bytes: run it again to go on.")
+        total = _fetch(url, part)
+    except (OSError, HTTPException) as error:
+        raise OSError(f"Cannot download {url} ({error}): run it again to go on from {part}.") from error
+    found = part.stat().st_size
+    if total is not None and found != total:
+        raise OSError(f"Download of {url} broke off at {found} of {total} bytes: run it again to go on from {part}.")
     part.rename(done)
     return done
 
 
+def _fetch(url: str, part: Path) -> int | None:
+    """Append to ``part`` what it lacks; returns the size that the server announces for the whole file."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except HTTPError as error:
+        if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
+            return have
+        raise
+    with answer:
+        if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise OSError(f"the server sent another part than the one from byte {have}")
+        start = have if answer.status == 206 else 0
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        with (
+            open(part, "ab" if start else "wb") as file,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc="downloading") as bar,
+        ):
+            while block := answer.read(CHUNK):
+                file.write(block)
+                bar.update(len(block))
+    return total
+
+
 def check_sha256(archive: Path, expected: str | None) -> None:
-    """Compare an archive's checksum.
+    """Compare an archive's checksum; None means that only the file must be there.
 
     Raises:
         FileNotFoundError: when the archive does not exist.
@@ -114,8 +155,8 @@ def check_sha256(archive: Path, expected: str | None) -> None:
         return
     with open(archive, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected.lower():
-        raise ValueError(f"Archive {archive} has sha256 {found}, expected {expected.lower()}.")
+    if found != str(expected).lower():
+        raise ValueError(f"Archive {archive} has sha256 {found}, expected {str(expected).lower()}.")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -136,50 +177,76 @@ def unpack(archive: Path, folder: Path) -> None:
             with tarfile.open(archive) as pack:
                 for member in tqdm(pack, desc="unpacking"):
                     pack.extract(member, folder, filter="data")
-    except (tarfile.FilterError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"Archive {archive} cannot be unpacked safely: {error}.") from error
 
 
+def move_scans(source: Path, ready: Path) -> None:
+    """Move the scans' folders, wherever they are below ``source``, to ``ready``."""
+    ready.mkdir()
+    for name, folder in _parts(find_layout(source)).items():
+        folder.rename(ready / name)
+
+
+def copy_scans(source: Path, ready: Path, target: Path) -> None:
+    """Copy the scans' folders, wherever they are below ``source``, to ``ready``.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+        ValueError: when the target is inside the layout that would be copied.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"Folder {source} does not exist, expected the unpacked archive.")
+    root = find_layout(source)
+    if target.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"Folder {target} is inside the scans' own folder {root}, expected one outside of it.")
+    for name, folder in _parts(root).items():
+        shutil.copytree(folder, ready / name)
+
+
 def find_layout(folder: Path) -> Path:
-    """The folder that holds Kermany's layout, with split folders' names made clean.
+    """The uppermost folder that holds Kermany's layout, either its splits or the classes themselves.
 
     Raises:
         ValueError: when there is none.
     """
-    for root in sorted([folder, *(p for p in folder.rglob("*") if p.is_dir())], key=lambda p: len(p.parts)):
-        if "__MACOSX" in root.parts:
-            continue
-        children = {p.name.strip(): p for p in root.iterdir() if p.is_dir()}
-        splits = [children[name] for name in SPLITS if name in children and _has_classes(children[name])]
-        if splits:
-            for split in splits:
-                split.rename(split.with_name(split.name.strip()))
-            return root
-        if _has_classes(root):
+    below = [path for path in folder.rglob("*") if path.is_dir() and is_visible(path.relative_to(folder))]
+    for root in sorted([folder, *below], key=lambda path: (len(path.parts), path)):
+        splits = [path for name, path in _parts(root).items() if name in SPLITS]
+        if any(_looks_like_classes(path) for path in [root, *splits]):
             return root
     raise ValueError(f"No folder with the classes {', '.join(CLASSES)} was found, expected Kermany's layout.")
 
 
 def report(root: Path) -> None:
-    """Check every image and print counts per class, split and patient."""
-    patients: dict[str, set[str]] = defaultdict(set)
-    for split in SPLITS:
-        patients[split] = {file.stem.split("-")[1] for file in root.glob(f"{split}/*/*-*-*.*")}
-    print(summarize(kermany_datalist(root)))
-    shared = patients["train"] & (patients["test"] | patients["val"])
-    print(f"Published split: {len(shared)} patients are both in train and in test or val; they are left out of train.")
+    """Check the layout and every image, and print the counts per class and split and the patients in two splits."""
+    datalist = kermany_datalist(root, check_images=False)
+    items = scan_datalist(root)
+    decode_all([Path(str(item["image"])) for item in items])
+    published: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        sample = Path(str(item["sample_id"]))
+        published[sample.parts[0]].add(sample.stem.split("-")[1])
+    print(summarize(datalist))
+    print(f"{len(items)} scans, all readable, of {len(set().union(*published.values()))} patients.")
+    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+        shared = len(published[one] & published[other])
+        print(f"Published split: {shared} patients are both in {one} and in {other}; they are left out of {one}.")
 
 
-def _has_classes(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in CLASSES)
+def _parts(root: Path) -> dict[str, Path]:
+    """The visible folders of a layout by their names, split folders' names without the blanks around them."""
+    folders = [path for path in root.iterdir() if path.is_dir() and is_visible(path.relative_to(root))]
+    parts = {path.name.strip() if path.name.strip() in SPLITS else path.name: path for path in folders}
+    if len(parts) < len(folders):
+        raise ValueError(f"Folder {root} holds a split twice, expected each of {', '.join(SPLITS)} at most once.")
+    return parts
 
 
-def _existing_folder(path: str) -> Path:
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Folder {folder} does not exist, expected the unpacked archive.")
-    return folder
+def _looks_like_classes(folder: Path) -> bool:
+    """Two of the classes are there: a misspelt or missing one is then named by the reader."""
+    return sum((folder / name).is_dir() for name in CLASSES) >= 2
 
 
 if __name__ == "__main__":
-    fire.Fire(get)
+    fire.Fire(get, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)

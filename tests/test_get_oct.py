@@ -3,12 +3,16 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import runpy
 import subprocess
 import sys
 import tarfile
 import threading
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
+import fire
 import pytest
 from conftest import REPO
 from PIL import Image
@@ -47,102 +51,213 @@ def make_tar(path, content):
     return path
 
 
-def get_oct(*arguments):
-    command = [sys.executable, str(REPO / "data_scripts" / "get_oct.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+SCRIPT = REPO / "data_scripts" / "get_oct.py"
 
 
-def sentence(run):
-    """The one line on stderr, after progress bars."""
-    return run.stderr.replace("\r", "\n").strip().splitlines()[-1]
+@pytest.fixture
+def get_oct(capsys):
+    """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
+
+    def run(*arguments):
+        status = 0
+        try:
+            fire.Fire(runpy.run_path(str(SCRIPT))["get"], [str(a) for a in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
+
+    return run
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_an_archive_is_unpacked_checked_and_counted(tmp_path, make):
-    archive = make(tmp_path / ("a.zip" if make is make_zip else "a.tar.gz"), members())
+@pytest.mark.parametrize("root", ["OCT2017 ", "CellData/OCT"])
+def test_an_archive_is_unpacked_checked_and_counted(tmp_path, get_oct, make, root):
+    hidden = [(f"__MACOSX/{root}/train/CNV/._CNV-0-1.jpeg", b"x"), ("CellData/chest_xray/train/NORMAL/a.jpeg", b"x")]
+    archive = make(tmp_path / ("a.zip" if make is make_zip else "a.tar.gz"), [*hidden, *members(root)])
     run = get_oct("--out", tmp_path / "oct", "--from_file", archive)
-    assert run.returncode == 0, run.stderr
-    assert "Published split: 1 patients are both in train and in test" in run.stdout
+    assert run.status == 0, run.error
+    assert "44 scans, all readable, of 10 patients." in run.out
+    assert "1 patients are both in train and in test" in run.out
     assert sorted(p.name for p in (tmp_path / "oct").iterdir()) == ["test", "train"]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([archive.name, "oct"])
+    assert len(list((tmp_path / "oct" / "train" / "CNV").glob("CNV-*.jpeg"))) == 8
 
 
-def test_an_unpacked_folder_is_copied(tmp_path):
-    with zipfile.ZipFile(make_zip(tmp_path / "a.zip", members())) as pack:
+def test_an_unpacked_folder_is_copied_and_left_as_it_was(tmp_path, get_oct):
+    with zipfile.ZipFile(make_zip(tmp_path / "a.zip", members("OCT2017 "))) as pack:
         pack.extractall(tmp_path / "there")
-    assert get_oct("--out", tmp_path / "oct", "--from_dir", tmp_path / "there").returncode == 0
-    assert (tmp_path / "there" / "OCT2017 " / "train").is_dir()
-    assert (tmp_path / "oct" / "train" / "CNV").is_dir()
+    (tmp_path / "there" / "OCT2017 " / "test").rename(tmp_path / "there" / "OCT2017 " / "test ")
+    before = sorted(tmp_path.glob("there/**/*"))
+    assert get_oct("--out", tmp_path / "oct", "--from_dir", tmp_path / "there").status == 0
+    assert sorted(tmp_path.glob("there/**/*")) == before
+    assert sorted(p.name for p in (tmp_path / "oct").iterdir()) == ["test", "train"]
 
 
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_a_member_that_points_outside_is_refused(tmp_path, make):
-    archive = make(tmp_path / "a.archive", [*members(), ("../../evil.txt", b"x")])
+def test_the_target_may_lie_beside_the_scans_but_not_in_them(tmp_path, get_oct):
+    with zipfile.ZipFile(make_zip(tmp_path / "a.zip", members("OCT2017"))) as pack:
+        pack.extractall(tmp_path / "there")
+    run = get_oct("--out", tmp_path / "there" / "OCT2017" / "train" / "oct", "--from_dir", tmp_path / "there")
+    assert run.status == 2
+    assert "inside the scans' own folder" in run.error
+    assert get_oct("--out", tmp_path / "there" / "oct", "--from_dir", tmp_path / "there").status == 0
+    assert sorted(p.name for p in (tmp_path / "there").iterdir()) == ["OCT2017", "oct"]
+
+
+@pytest.mark.parametrize(
+    ("make", "evil"),
+    [(make_zip, "../../evil.txt"), (make_tar, "../../evil.txt"), (make_zip, "/tmp/monai_ima_evil/evil.txt")],
+)
+def test_a_member_that_points_outside_is_refused_by_name(tmp_path, get_oct, make, evil):
+    archive = make(tmp_path / "a.archive", [*members(), (evil, b"x")])
     run = get_oct("--out", tmp_path / "deep" / "oct", "--from_file", archive)
-    assert run.returncode == 2
-    assert "evil.txt" in sentence(run)
-    assert not (tmp_path / "deep" / "oct").exists()
+    assert run.status == 2
+    assert "evil.txt" in run.error
+    assert not list((tmp_path / "deep").iterdir())
     assert not list(tmp_path.rglob("evil.txt"))
+    assert not Path("/tmp/monai_ima_evil").exists()
 
 
-def test_a_damaged_image_is_named_and_nothing_is_left(tmp_path):
-    content = dict(members())
-    content["OCT2017 /train/DME/DME-3-1.jpeg"] = jpeg()[:-300]
-    run = get_oct("--out", tmp_path / "oct", "--from_file", make_zip(tmp_path / "a.zip", content.items()))
-    assert run.returncode == 2
-    assert "DME-3-1.jpeg" in sentence(run)
-    assert not (tmp_path / "oct").exists()
+def test_a_link_that_points_outside_is_refused_by_name(tmp_path, get_oct):
+    archive = make_tar(tmp_path / "a.tar.gz", members())
+    with tarfile.open(tmp_path / "b.tar", "w") as pack:
+        info = tarfile.TarInfo("OCT2017/link")
+        info.type, info.linkname = tarfile.SYMTYPE, "../../../outside"
+        pack.addfile(info)
+    run = get_oct("--out", tmp_path / "oct", "--from_file", tmp_path / "b.tar")
+    assert run.status == 2
+    assert "OCT2017/link" in run.error
+    assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name, "b.tar"]
 
 
-def test_bad_use_is_refused(tmp_path):
+def test_a_damaged_image_is_named_and_nothing_is_left_even_of_a_patient_in_two_splits(tmp_path, get_oct):
+    for patient in (3, 0):
+        content = dict(members())
+        content[f"OCT2017 /train/DME/DME-{patient}-1.jpeg"] = jpeg()[:-300]
+        run = get_oct("--out", tmp_path / "oct", "--from_file", make_zip(tmp_path / "a.zip", content.items()))
+        assert run.status == 2
+        assert f"DME-{patient}-1.jpeg" in run.error
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
+
+
+def damaged(path, position):
+    """The file with a byte changed."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def test_bad_use_is_refused_in_one_sentence(tmp_path, get_oct):
     archive = make_zip(tmp_path / "a.zip", members())
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "x").touch()
     (tmp_path / "text.zip").write_text("no archive")
     empty = make_zip(tmp_path / "empty.zip", [("readme.txt", b"")])
+    misspelt = make_zip(tmp_path / "m.zip", [(n.replace("DRUSEN", "DRUSSEN"), d) for n, d in members()])
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(make_tar(tmp_path / "whole.tar.gz", members()).read_bytes()[:1000])
+    flipped = damaged(make_zip(tmp_path / "flipped.zip", members()), 200)
+    out = ("--out", tmp_path / "o")
     for arguments, words in [
-        (("--from_file", archive, "--out", tmp_path / "used"), "exists already"),
-        (("--out", tmp_path / "o"), "exactly one of"),
-        (("--from_file", tmp_path / "none.zip", "--out", tmp_path / "o"), "does not exist"),
-        (("--from_file", tmp_path / "text.zip", "--out", tmp_path / "o"), "cannot be unpacked"),
-        (("--from_file", empty, "--out", tmp_path / "o"), "Kermany's layout"),
-        (("--from_file", archive, "--sha256", "abc", "--out", tmp_path / "o"), "expected abc"),
+        (("--from_file", archive, "--out", tmp_path / "used"), "used exists already"),
+        (("--from_file", archive), "--out is missing"),
+        (("--from_file", archive, *out, "--shasum", "abc"), "Unknown option --shasum"),
+        (("--from_file", archive, "--from_dir", tmp_path, *out), "Got several sources"),
+        (("--from_dir", tmp_path, "--sha256", "abc", *out), "Got --sha256 and --from_dir"),
+        (("--from_dir", tmp_path / "none", *out), "none does not exist"),
+        (("--from_file", tmp_path / "none.zip", *out), "none.zip does not exist"),
+        (("--from_file", tmp_path / "text.zip", *out), "text.zip cannot be unpacked"),
+        (("--from_file", cut, *out), "cut.tar.gz cannot be unpacked"),
+        (("--from_file", flipped, *out), "flipped.zip cannot be unpacked"),
+        (("--from_file", empty, *out), "Kermany's layout"),
+        (("--from_file", misspelt, *out), "DRUSSEN is not a class"),
+        (("--from_file", archive, "--sha256", "abc", *out), "expected abc"),
+        (("--url", "http://127.0.0.1:9/a.zip", *out), "Cannot download http://127.0.0.1:9/a.zip"),
     ]:
         run = get_oct(*arguments)
-        assert run.returncode == 2, arguments
-        assert words in sentence(run)
+        assert run.status == 2, arguments
+        assert words in run.error
         assert not (tmp_path / "o").exists()
+    assert [p.name for p in (tmp_path / "used").iterdir()] == ["x"]
 
 
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path):
-    archive = make_zip(tmp_path / "served.zip", members())
-    data, ranges = archive.read_bytes(), []
+def test_the_command_line_exits_with_2_and_one_line(tmp_path):
+    run = subprocess.run([sys.executable, str(SCRIPT), "--from_file", "a.zip"], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == "Option --out is missing, expected the folder to write to.\n"
+
+
+def test_help_names_the_options():
+    run = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "from_file" in run.stdout + run.stderr
+
+
+@pytest.fixture
+def server():
+    """Serves ``data``, and notes the ``ranges`` asked for; without a range it breaks off after 1000 bytes."""
+    state = SimpleNamespace(data=b"", ranges=[])
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked = self.headers.get("Range")
-            ranges.append(asked)
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            state.ranges.append(asked)
+            start, size = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0, len(state.data)
+            if start >= size:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self.end_headers()
+                return
             self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Length", str(size - start))
+            if asked:
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
             self.end_headers()
-            self.wfile.write(data[start:] if asked else data[:1000])
+            self.wfile.write(state.data[start:] if asked else state.data[:1000])
 
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/files/OCT.zip"
-        folder = tmp_path / "data"
-        broken = get_oct("--out", folder / "oct", "--url", url)
-        assert broken.returncode == 2
-        assert "broke off at 1000 of" in sentence(broken)
-        digest = hashlib.sha256(data).hexdigest()
-        whole = get_oct("--out", folder / "oct", "--url", url, "--sha256", digest)
-    finally:
-        server.shutdown()
-    assert whole.returncode == 0, whole.stderr
-    assert ranges == [None, "bytes=1000-"]
-    assert (folder / "OCT.zip").read_bytes() == data
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
+    state.url = f"http://127.0.0.1:{httpd.server_port}/files/OCT.zip"
+    yield state
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path, get_oct, server):
+    server.data = make_zip(tmp_path / "served.zip", members()).read_bytes()
+    folder = tmp_path / "data"
+    broken = get_oct("--out", folder / "oct", "--url", server.url)
+    assert broken.status == 2
+    assert f"broke off at 1000 of {len(server.data)} bytes" in broken.error
+    digest = hashlib.sha256(server.data).hexdigest()
+    whole = get_oct("--out", folder / "oct", "--url", server.url, "--sha256", digest)
+    assert whole.status == 0, whole.error
+    assert server.ranges == [None, "bytes=1000-"]
+    (archive,) = folder.glob("*-OCT.zip")
+    assert archive.read_bytes() == server.data
+    assert sorted(p.name for p in folder.iterdir()) == [archive.name, "oct"]
+
+
+def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, server):
+    server.data = make_zip(tmp_path / "served.zip", members()).read_bytes()
+    download = runpy.run_path(str(SCRIPT))["download"]
+    with pytest.raises(OSError, match="broke off"):
+        download(server.url, tmp_path)
+    (part,) = tmp_path.glob("*.part")
+    part.write_bytes(server.data)
+    assert download(server.url, tmp_path).read_bytes() == server.data
+    assert not part.exists()
+
+
+def test_another_address_with_the_same_file_name_is_not_mixed_up(tmp_path, server):
+    download = runpy.run_path(str(SCRIPT))["download"]
+    server.data = bytes(900)
+    one = download(server.url, tmp_path)
+    server.data = bytes(800)
+    assert download(server.url, tmp_path) == one
+    other = download(server.url.replace("/files/", "/other/"), tmp_path)
+    assert (one.stat().st_size, other.stat().st_size) == (900, 800)

@@ -305,10 +305,11 @@ def test_plain_epochs_come_first_when_asked():
     assert len(handlers[0].margins) == 0
 
 
-def test_delta_defaults_to_the_largest_margin_over_the_epochs():
-    handler = IMAHandler(3.0, steps=2, margin_steps=2, update_interval=2)
+@pytest.mark.parametrize(("update", "expected"), [("epoch", 3.0 / 4 * 2), ("online", 3.0 / 4)])
+def test_delta_defaults_to_the_largest_margin_over_the_number_of_updates(update, expected):
+    handler = IMAHandler(3.0, steps=2, margin_steps=2, update=update, update_interval=2)
     trainer_for(small_network(), items(8), [handler], epochs=4).run()
-    assert handler.margins.delta == 3.0 / 4 * 2
+    assert handler.margins.delta == expected
 
 
 def test_margin_pass_runs_every_interval_only():

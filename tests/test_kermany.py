@@ -81,8 +81,48 @@ def test_items_say_file_label_patient_and_relative_id(tmp_path):
     assert item["image"] == str(tmp_path / item["sample_id"])
 
 
-def test_the_real_scans_are_split_by_patient_with_all_classes(real_data):
-    datalist = kermany_datalist(real_data / "OCT2017")
+def test_a_patient_with_most_of_the_scans_does_not_starve_a_split(tmp_path):
+    write(tmp_path, "", of_class)
+    for n in range(60):
+        write(tmp_path, "", lambda name: [of_class(name)[0]], first=1 + n)
+    datalist = kermany_datalist(tmp_path, check_images=False)
+    for split in SPLITS:
+        assert {item["label"] for item in datalist[split]} == set(range(4))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_few_patients_with_scans_of_two_classes_can_be_split(tmp_path, seed):
+    """Three patients a class, one of whom has scans of another class too."""
+    write(tmp_path, "", lambda name: of_class(name)[:3])
+    Image.new("L", (8, 8)).save(tmp_path / "DME" / "DME-0-1.jpeg")
+    datalist = kermany_datalist(tmp_path, seed=seed)
+    assert all({item["label"] for item in items} == set(range(4)) for items in datalist.values())
+
+
+def test_a_class_with_fewer_scans_than_asked_for_keeps_what_it_has(tmp_path):
+    write(tmp_path, "", of_class)
+    assert kermany_datalist(tmp_path, per_class=1000) == kermany_datalist(tmp_path)
+
+
+def test_scans_left_out_are_counted_in_the_log(tmp_path, caplog):
+    write(tmp_path, "train", range(10))
+    write(tmp_path, "val", range(20, 22))
+    write(tmp_path, "test", range(8, 12))
+    kermany_datalist(tmp_path)
+    assert "8 of 40 scans were left out of train" in caplog.text
+
+
+def test_hidden_folders_and_blanks_around_split_names_do_no_harm(tmp_path):
+    write(tmp_path, "train ", of_class)
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "train " / ".cache").mkdir()
+    (tmp_path / "train " / "CNV" / "._CNV-1-1.jpeg").write_bytes(b"x")
+    assert sum(len(items) for items in kermany_datalist(tmp_path).values()) == 40
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_real_scans_are_split_by_patient_with_all_classes(real_data, seed):
+    datalist = kermany_datalist(real_data / "OCT2017", seed=seed)
     patients = patients_of(datalist)
     assert sum(len(items) for items in datalist.values()) == 32
     assert sum(len(p) for p in patients.values()) == len(set().union(*patients.values())) == 25
@@ -95,16 +135,20 @@ def test_summary_counts_scans_and_patients(tmp_path):
     write(tmp_path, "val", range(20, 22))
     write(tmp_path, "test", range(30, 33))
     lines = summarize(kermany_datalist(tmp_path)).splitlines()
-    assert lines[1].split() == ["train", "12", "12", "12", "12", "48", "10"]
-    assert lines[3].split() == ["test", "3", "3", "3", "3", "12", "3"]
+    assert lines[0].split() == ["scans/patients", *CLASSES, "all"]
+    assert lines[1].split() == ["train", "12/10", "12/10", "12/10", "12/10", "48/10"]
+    assert lines[3].split() == ["test", "3/3", "3/3", "3/3", "3/3", "12/3"]
 
 
 def test_inference_takes_any_folder_of_images(tmp_path):
-    (tmp_path / "a").mkdir()
-    for name in ("a/x.png", "b.jpeg", ".hidden.png"):
+    for folder in ("a", ".cache", "__MACOSX"):
+        (tmp_path / folder).mkdir()
+    for name in ("a/x.png", "b.jpeg", ".hidden.png", ".cache/y.png", "__MACOSX/z.png"):
         Image.new("L", (8, 8)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("")
-    assert [item["sample_id"] for item in scan_datalist(tmp_path)] == ["a/x.png", "b.jpeg"]
+    assert scan_datalist(tmp_path) == [
+        {"image": str(tmp_path / name), "sample_id": name} for name in ("a/x.png", "b.jpeg")
+    ]
 
 
 def misspelt(root):
@@ -125,6 +169,22 @@ def bad_name(root):
     (root / "train" / "CNV" / "CNV-5-1.jpeg").rename(root / "train" / "CNV" / "scan5.jpeg")
 
 
+def patient_without_number(root):
+    (root / "train" / "CNV" / "CNV-5-1.jpeg").rename(root / "train" / "CNV" / "CNV-smith-1.jpeg")
+
+
+def same_scan_twice(root):
+    Image.new("L", (8, 8)).save(root / "train" / "CNV" / "CNV-5-1.png")
+
+
+def same_split_twice(root):
+    write(root, "train ", range(10))
+
+
+def folder_in_a_class(root):
+    (root / "train" / "CNV" / "more").mkdir()
+
+
 def wrong_class(root):
     (root / "train" / "CNV" / "CNV-5-1.jpeg").rename(root / "train" / "CNV" / "DME-5-1.jpeg")
 
@@ -142,6 +202,10 @@ def strange_folder(root):
         (bad_name, r"scan5.jpeg is not named as expected, CLASS-patient-n"),
         (wrong_class, "DME-5-1.jpeg is named DME in the folder CNV"),
         (strange_folder, "extra is not a split"),
+        (patient_without_number, r"CNV-smith-1.jpeg is not named as expected"),
+        (same_scan_twice, r"CNV-5-1.jpeg and CNV-5-1.png are the same scan"),
+        (same_split_twice, "holds 'train' twice"),
+        (folder_in_a_class, "more is inside a class folder"),
     ],
 )
 def test_a_wrong_layout_is_refused_by_name(tmp_path, damage, sentence):
@@ -154,13 +218,15 @@ def test_a_wrong_layout_is_refused_by_name(tmp_path, damage, sentence):
 def test_missing_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         kermany_datalist(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="is empty"):
+    with pytest.raises(FileNotFoundError, match="holds no folders"):
         kermany_datalist(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no images"):
         scan_datalist(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(FileNotFoundError, match="is a file"):
         kermany_datalist(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        scan_datalist(tmp_path / "nowhere")
     for name in CLASSES:
         (tmp_path / "root" / name).mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="holds no scans"):
@@ -170,6 +236,16 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
 def test_too_few_patients_are_refused(tmp_path):
     write(tmp_path, "train", range(2))
     with pytest.raises(ValueError, match="too few patients"):
+        kermany_datalist(tmp_path)
+
+
+def test_a_class_that_a_split_lacks_is_refused(tmp_path):
+    write(tmp_path, "train", range(10))
+    write(tmp_path, "val", range(20, 22))
+    write(tmp_path, "test", range(30, 33))
+    for file in (tmp_path / "test" / "DME").iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match=r"Split test of .* has no scan of class DME"):
         kermany_datalist(tmp_path)
 
 
@@ -185,7 +261,8 @@ def test_damaged_images_are_refused_by_name(tmp_path):
 
 
 def test_bad_settings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="per_class 0"):
-        kermany_datalist(tmp_path, per_class=0)
+    for per_class in (0, 1.5):
+        with pytest.raises(ValueError, match=f"per_class {per_class}"):
+            kermany_datalist(tmp_path, per_class=per_class)
     with pytest.raises(ValueError, match="fractions"):
         kermany_datalist(tmp_path, fractions=(0.5, 0.2, 0.2))

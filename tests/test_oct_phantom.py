@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 
+import fire
 import numpy as np
 import pytest
 from conftest import REPO
@@ -48,6 +50,10 @@ def test_a_finished_phantom_is_used_again_and_another_one_is_not_written_over(tm
     assert file.stat().st_mtime_ns == stamp
     with pytest.raises(FileExistsError, match="not a synthetic OCT phantom of these settings"):
         write_oct_phantom(tmp_path, 3, 64)
+    assert file.stat().st_mtime_ns == stamp
+    file.unlink()
+    with pytest.raises(FileExistsError, match=r"train/CNV of the synthetic OCT phantom holds 2 scans, expected 3"):
+        write_oct_phantom(tmp_path, 3, 32)
 
 
 def test_an_interrupted_phantom_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
@@ -61,14 +67,55 @@ def test_an_interrupted_phantom_is_not_taken_for_a_finished_one(tmp_path, monkey
         write_oct_phantom(tmp_path, 3, 32)
     monkeypatch.undo()
     assert not (tmp_path / "phantom.json").exists()
+    with pytest.raises(FileExistsError, match="these settings"):
+        write_oct_phantom(tmp_path, 2, 32)
     write_oct_phantom(tmp_path, 3, 32)
     assert len(kermany_datalist(tmp_path)["train"]) == 12
 
 
-def test_without_data_the_log_says_synthetic(tmp_path, caplog):
-    datalist = oct_datalist(None, tmp_path / "p", 3, 32)
-    assert "SYNTHETIC" in caplog.text
+@pytest.mark.parametrize("unset", [None, ""])
+def test_without_data_the_log_says_synthetic(tmp_path, caplog, unset):
+    datalist = oct_datalist(unset, tmp_path / "p", 3, 32)
+    assert caplog.records[0].levelname == "WARNING"
+    assert "SYNTHETIC" in caplog.records[0].message
     assert len(datalist["train"]) == 12
+
+
+def test_a_folder_of_scans_is_read_and_no_phantom_written(tmp_path, caplog):
+    write_oct_phantom(tmp_path / "scans", 3, 32)
+    assert oct_datalist(tmp_path / "scans", tmp_path / "p") == kermany_datalist(tmp_path / "scans")
+    assert "SYNTHETIC" not in caplog.text
+    assert not (tmp_path / "p").exists()
+
+
+RANK = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+import monai_ima.data.oct as oct
+
+folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+write = oct.write_oct_phantom
+
+def noted(*arguments):
+    (folder / f"found_by_{rank}").write_text(str((folder / "phantom" / "phantom.json").exists()))
+    return write(*arguments)
+
+oct.write_oct_phantom = noted
+assert len(oct.oct_datalist(None, folder / "phantom", 2, 32)["train"]) == 8
+dist.destroy_process_group()
+"""
+
+
+def test_of_two_processes_one_writes_the_phantom_while_the_other_waits(tmp_path):
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path), str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    errors = [rank.communicate(timeout=100)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], errors
+    assert [(tmp_path / f"found_by_{rank}").read_text() for rank in (0, 1)] == ["False", "True"]
 
 
 def test_bad_settings_are_refused(tmp_path):
@@ -76,20 +123,50 @@ def test_bad_settings_are_refused(tmp_path):
         oct_phantom(len(CLASSES), np.random.default_rng(0))
     with pytest.raises(ValueError, match="size 8"):
         oct_phantom(0, np.random.default_rng(0), 8)
-    with pytest.raises(ValueError, match="per_class"):
-        write_oct_phantom(tmp_path, {"train": 3}, 32)
+    for settings, words in [
+        (({"train": 3}, 32), "per_class"),
+        ((0, 32), "per_class 0"),
+        (("abc", 32), "per_class abc"),
+        ((3, 8), "size 8"),
+        ((3, 32.5), "size 32.5"),
+        ((3, 32, -1), "seed -1"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            write_oct_phantom(tmp_path / "p", *settings)
+    assert not (tmp_path / "p").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="is a file"):
+        write_oct_phantom(tmp_path / "file", 3, 32)
 
 
-def test_the_script_writes_the_layout_and_refuses_a_used_folder(tmp_path):
+def test_the_script_writes_the_layout_and_says_synthetic(tmp_path):
     script = [sys.executable, str(REPO / "data_scripts" / "make_oct_phantom.py")]
     run = subprocess.run(
         [*script, "--out", str(tmp_path / "o"), "--per_class", "3", "--size", "32"], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     assert "SYNTHETIC" in run.stdout
-    (tmp_path / "used").mkdir()
-    (tmp_path / "used" / "mine.txt").touch()
-    run = subprocess.run([*script, "--out", str(tmp_path / "used")], capture_output=True, text=True)
-    assert run.returncode == 2
-    assert run.stderr.count("\n") == 1
-    assert list((tmp_path / "used").iterdir()) == [tmp_path / "used" / "mine.txt"]
+    assert "12/" in run.stdout.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--out is missing"),
+        (["--out", "USED"], "not a synthetic OCT phantom"),
+        (["--out", "NEW", "--per_class", "0"], "per_class 0"),
+        (["--out", "NEW", "--sedd", "5"], "Unknown option --sedd"),
+    ],
+)
+def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
+    (tmp_path / "USED").mkdir()
+    (tmp_path / "USED" / "mine.txt").touch()
+    make = runpy.run_path(str(REPO / "data_scripts" / "make_oct_phantom.py"))["make"]
+    options = [str(tmp_path / o) if o.isupper() else o for o in options]
+    with pytest.raises(SystemExit) as stop:
+        fire.Fire(make, options)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert [p.name for p in tmp_path.rglob("*")] == ["USED", "mine.txt"]

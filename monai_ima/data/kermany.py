@@ -20,6 +20,7 @@ __all__ = [
     "SPLITS",
     "DamagedImageError",
     "decode_all",
+    "is_visible",
     "kermany_datalist",
     "scan_datalist",
     "summarize",
@@ -28,6 +29,9 @@ __all__ = [
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".jpeg", ".jpg", ".png")
+
+DEALS = 20
+"""Random deals of the patients that are tried before a folder is said to have too few of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +119,7 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
         FileNotFoundError: when the folder is missing or holds no images.
     """
     root = _folder(folder)
-    files = sorted(path for path in root.rglob("*") if _is_image(path) and _is_visible(path.relative_to(root)))
+    files = sorted(path for path in root.rglob("*") if _is_image(path) and is_visible(path.relative_to(root)))
     if not files:
         raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(SUFFIXES)}.")
     return [{"image": str(file.resolve()), "sample_id": file.relative_to(root).as_posix()} for file in files]
@@ -140,12 +144,13 @@ def _folder(path: str | os.PathLike) -> Path:
     return root
 
 
-def _is_visible(path: Path) -> bool:
+def is_visible(path: Path) -> bool:
+    """Whether no part of a relative path is hidden or an archive's __MACOSX."""
     return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _visible_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and _is_visible(p.relative_to(root)))
+    return sorted(p for p in root.iterdir() if p.is_dir() and is_visible(p.relative_to(root)))
 
 
 def _is_image(path: Path) -> bool:
@@ -173,12 +178,12 @@ def _read_split(folder: Path) -> list[Scan]:
     for path in classes:
         if path.name not in CLASSES:
             raise ValueError(f"Folder {path} is not a class, expected {', '.join(CLASSES)}.")
-    missing = [name for name in CLASSES if name not in {path.name for path in classes}]
-    if missing:
-        raise ValueError(f"Folder {folder} has no folder {missing[0]}, expected {', '.join(CLASSES)}.")
         inner = _visible_folders(path)
         if inner:
             raise ValueError(f"Folder {inner[0]} is inside a class folder, expected image files only.")
+    missing = [name for name in CLASSES if name not in {path.name for path in classes}]
+    if missing:
+        raise ValueError(f"Folder {folder} has no folder {missing[0]}, expected {', '.join(CLASSES)}.")
     scans = [_scan(file) for path in classes for file in sorted(path.iterdir()) if _is_image(file)]
     if not scans:
         raise FileNotFoundError(f"Folder {folder} holds no scans, expected files such as CNV/CNV-123456-1.jpeg.")
@@ -230,16 +235,29 @@ def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> l
 def _split_by_patient(
     scans: list[Scan], shares: dict[str, float], rng: np.random.Generator, root: Path
 ) -> dict[str, list[Scan]]:
-    """Deal patients out in random order, each to the split that lacks most of the patient's rarest class."""
+    """No patient in two splits, and every class in each: the first of some random deals that achieves this."""
     by_patient: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
         by_patient[scan.patient].append(scan)
-    totals = _per_class(scans)
-    patients = [str(p) for p in rng.permutation(sorted(by_patient))]
+    needed = {scan.label for scan in scans}
+    for _ in range(DEALS):
+        splits = _deal([by_patient[str(p)] for p in rng.permutation(sorted(by_patient))], shares)
+        missing = [(label, name) for name, part in splits.items() for label in needed - {scan.label for scan in part}]
+        if not missing:
+            return splits
+    label, name = missing[0]
+    raise ValueError(
+        f"Class {CLASSES[label]} of {root} has too few patients to split by patient: none is left for {name}, expected "
+        f"at least {len(shares)} patients of each class."
+    )
+
+
+def _deal(patients: list[list[Scan]], shares: dict[str, float]) -> dict[str, list[Scan]]:
+    """Deal patients' scans out in order, each to the split that lacks most of the patient's rarest class."""
+    totals = _per_class(scan for own in patients for scan in own)
     splits: dict[str, list[Scan]] = {name: [] for name in shares}
     counts = {name: np.zeros_like(totals) for name in shares}
-    for patient in patients:
-        own = by_patient[patient]
+    for own in patients:
         label = min({scan.label for scan in own}, key=lambda k: (totals[k], k))
 
         def lack(name: str, label: int = label) -> tuple[bool, float]:
@@ -249,13 +267,6 @@ def _split_by_patient(
         name = max(shares, key=lack)
         splits[name].extend(own)
         counts[name] += _per_class(own)
-    for name, has in counts.items():
-        missing = [CLASSES[k] for k in range(len(CLASSES)) if totals[k] and not has[k]]
-        if missing:
-            raise ValueError(
-                f"Class {missing[0]} of {root} has too few patients to split by patient: none is left for {name}, "
-                f"expected at least {len(shares)} patients of each class."
-            )
     return splits
 
 

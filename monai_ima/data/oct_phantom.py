@@ -232,8 +232,8 @@ def write_oct_phantom(
 
     Args:
         out_dir: the folder.
-        per_class: scans of each class in each split, ``{"train": n, "val": n, "test": n}``; one number n stands for n in
-            train, n/5 in val and n/2 in test (at least one).
+        per_class: scans of each class in each split, ``{"train": n, "val": n, "test": n}``; one number n stands for n,
+            n/5 and n/2 (at least one).
         size: side of the images in pixels, >= 16.
         seed: >= 0; every scan depends on the seed and its own place only.
 
@@ -293,8 +293,8 @@ def _is_written(root: Path, settings: dict[str, Any]) -> bool:
     if _read_settings(root / UNFINISHED) == settings:
         return False
     raise FileExistsError(
-        f"Folder {root} holds files that are not a synthetic OCT phantom of these settings, expected an empty or missing "
-        "folder."
+        f"Folder {root} holds files that are not a synthetic OCT phantom of these settings, expected an empty or "
+        "missing folder."
     )
 
 

@@ -42,7 +42,7 @@ class IMAHandler(AdversarialTrainingHandler):
         eps_max: ε_max (the paper's ε_n), largest margin, > 0, in the units that the network sees.
         norm: ``"l2"`` or ``"linf"``.
         delta: δ, smallest margin and expansion step, in (0, eps_max]; None means
-            ``eps_max / max_epochs * update_interval``.
+            ``eps_max / epochs``, times ``update_interval`` where margins move by a pass.
         beta: β, weight of the noisy samples, in [0, 1].
         steps: N_PGD of the training attacks, >= 1.
         margin_steps: N_PGD of the margin pass, >= 1.
@@ -95,7 +95,7 @@ class IMAHandler(AdversarialTrainingHandler):
         self.beta = check_beta(beta)
         self.update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
-        self.entering = noisy_samples
+        self.noisy_samples = noisy_samples
         self.training_attack = self._attack(norm, steps, binary_steps, alpha)
         self.margin_attack = self._attack(norm, margin_steps, binary_steps, alpha)
         self._seen = Observations()
@@ -106,7 +106,8 @@ class IMAHandler(AdversarialTrainingHandler):
         super().epoch_start(engine)
         if not self.margins.has_delta:
             epochs = max(1, engine.state.max_epochs - self.start_epoch)
-            self.margins.delta = min(self.margins.eps_max / epochs * self.update_interval, self.margins.eps_max)
+            interval = self.update_interval if self.update == "epoch" else 1
+            self.margins.delta = min(self.margins.eps_max / epochs * interval, self.margins.eps_max)
         self.training_attack.delta = self.margin_attack.delta = self.margins.delta
         self._seen = Observations()
         self._margins_checked |= len(self.margins) == 0
@@ -117,7 +118,7 @@ class IMAHandler(AdversarialTrainingHandler):
         right = self.right(engine, batch)
         criterion = IMALoss(engine.loss_function, self.beta)
         noisy_loss = torch.zeros_like(loss)
-        noisy = self.noisy_samples(engine, batch.select(right.nonzero().squeeze(1)))
+        noisy = self.make_noisy(engine, batch.select(right.nonzero().squeeze(1)))
         if noisy.sample_ids:
             noisy_loss = criterion.noisy(noisy.forward(noisy.image), noisy.label, len(right))
         elif _synchronizes(engine.network):
@@ -128,7 +129,7 @@ class IMAHandler(AdversarialTrainingHandler):
         self.note("right_fraction", int(right.sum()), len(right))
         return criterion.combine(loss, noisy_loss)
 
-    def noisy_samples(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
+    def make_noisy(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
         """Algorithm 1: the B-PGD samples that enter L3.
 
         Args:
@@ -140,7 +141,7 @@ class IMAHandler(AdversarialTrainingHandler):
         result = self._boundary(engine, self.training_attack, clean, "training")
         self._seen.record(clean.sample_ids, result)
         self.note("boundary_fraction", int(result.success.sum()), len(clean.sample_ids))
-        enters = result.clean_right if self.entering == "all" else result.success
+        enters = result.clean_right if self.noisy_samples == "all" else result.success
         rows = enters.nonzero().squeeze(1)
         return replace(clean.select(rows), image=result.image[rows])
 
