@@ -230,8 +230,11 @@ def report(root: Path) -> None:
     print(summarize(datalist))
     print(f"{len(items)} scans, all readable, of {len(set().union(*published.values()))} patients.")
     for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
-        shared = len(published[one] & published[other])
-        print(f"Published split: {shared} patients are both in {one} and in {other}; they are left out of {one}.")
+        if published[one] and published[other]:
+            shared = len(published[one] & published[other])
+            print(
+                f"Published split: {shared} patients are both in {one} and in {other}; {one} goes without their scans."
+            )
 
 
 def _parts(root: Path) -> dict[str, Path]:

@@ -36,7 +36,7 @@ def members(root="OCT2017 "):
 
 
 def make_zip(path, content):
-    with zipfile.ZipFile(path, "w") as pack:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
         for name, data in content:
             pack.writestr(name, data)
     return path
@@ -157,7 +157,7 @@ def test_bad_use_is_refused_in_one_sentence(tmp_path, get_oct):
     misspelt = make_zip(tmp_path / "m.zip", [(n.replace("DRUSEN", "DRUSSEN"), d) for n, d in members()])
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(make_tar(tmp_path / "whole.tar.gz", members()).read_bytes()[:1000])
-    flipped = damaged(make_zip(tmp_path / "flipped.zip", members()), 200)
+    flipped = damaged(make_zip(tmp_path / "flipped.zip", members()), 30 + len("OCT2017 /train/CNV/CNV-0-1.jpeg"))
     out = ("--out", tmp_path / "o")
     for arguments, words in [
         (("--from_file", archive, "--out", tmp_path / "used"), "used exists already"),

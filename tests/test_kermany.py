@@ -90,11 +90,12 @@ def test_a_patient_with_most_of_the_scans_does_not_starve_a_split(tmp_path):
         assert {item["label"] for item in datalist[split]} == set(range(4))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [0, 1, 21])
 def test_few_patients_with_scans_of_two_classes_can_be_split(tmp_path, seed):
-    """Three patients a class, one of whom has scans of another class too."""
+    """Three patients a class, some with scans of two classes; the first deal of seeds 1 and 21 leaves a class out."""
     write(tmp_path, "", lambda name: of_class(name)[:3])
-    Image.new("L", (8, 8)).save(tmp_path / "DME" / "DME-0-1.jpeg")
+    for scan in ("CNV/CNV-100-1", "DME/DME-200-1", "DRUSEN/DRUSEN-300-1"):
+        Image.new("L", (8, 8)).save(tmp_path / f"{scan}.jpeg")
     datalist = kermany_datalist(tmp_path, seed=seed)
     assert all({item["label"] for item in items} == set(range(4)) for items in datalist.values())
 
