@@ -163,7 +163,9 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
         lift = 0.005 * _bump(x, rng.uniform(0, 1), rng.uniform(0.02, 0.06)) * rng.random()
     epithelium = base - lift
     outer = epithelium - fluid
-    return Surfaces(outer - thickness, outer, epithelium, base, material)
+    lifted = gaussian_filter1d(base - outer, 0.05 * x.size, mode="nearest")
+    inner = np.minimum(base - thickness - 0.6 * lifted, outer - 0.35 * thickness)
+    return Surfaces(inner, outer, epithelium, base, material)
 
 
 def _check_size(size: int) -> None:
