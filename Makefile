@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test lint clean
 
 demo: $(STAMP)
+	rm -rf demo_output
 	$(BIN)/python benchmarks/demo.py --out demo_output
 
 test: $(STAMP)

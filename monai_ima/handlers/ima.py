@@ -13,6 +13,7 @@ from tqdm import tqdm
 from monai_ima.attacks import AttackResult, BoundaryPGD
 from monai_ima.attacks.base import check_count
 from monai_ima.criteria import Criterion, SampleError
+from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
 from monai_ima.losses.ima import check_beta
 from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
@@ -146,6 +147,7 @@ class IMAHandler(AdversarialTrainingHandler):
         return replace(clean.select(rows), image=result.image[rows])
 
     def epoch_end(self, engine: SupervisedTrainer) -> None:
+        self._margins_checked = any(gather_all(self._margins_checked))
         if not self._margins_checked:
             self._refuse_margins()
         seen = self._seen.merged()
