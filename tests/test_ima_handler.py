@@ -18,6 +18,7 @@ from torch import nn
 
 from monai_ima.handlers import EpochSeed, IMAHandler
 from monai_ima.losses import IMALoss
+from monai_ima.streams import sample_streams
 from monai_ima.transforms import RandUniformNoised, SampleIdd
 
 
@@ -284,14 +285,28 @@ def test_extra_network_inputs_follow_their_samples():
 
         def forward(self, image, tag):
             assert torch.equal(image.flatten(1).mean(1).round(), tag.float())
-            return self.scale * torch.stack([image.flatten(1).mean(1), 3.5 + 0 * tag], 1)
+            return self.scale * torch.stack([image.flatten(1).mean(1), 3.15 + 0 * tag], 1)
 
     data = [
-        {"image": torch.full((1, 2, 2), float(i)), "label": int(i < 4), "tag": i, "sample_id": str(i)} for i in range(8)
+        {"image": torch.full((1, 2, 2), float(i)), "label": int(0 < i < 4), "tag": i, "sample_id": str(i)}
+        for i in range(8)
     ]
-    handler = IMAHandler(0.2, "linf", delta=0.1, steps=3, margin_steps=3)
-    trainer_for(WithExtra(), data, [handler], lr=0.0, shuffle=True, prepare_batch=PrepareBatchExtraInput("tag")).run()
+    handler = IMAHandler(0.2, "linf", delta=0.2, steps=3, margin_steps=3)
+    trainer = trainer_for(
+        WithExtra(), data, [handler], lr=0.0, shuffle=True, prepare_batch=PrepareBatchExtraInput("tag")
+    )
+    trainer.run()
     assert len(handler.margins) == 8
+    assert trainer.state.metrics["ima/right_fraction"] == 7 / 8
+    assert trainer.state.metrics["ima/boundary_fraction"] == 1 / 7
+
+
+def test_noise_is_drawn_by_sample_and_epoch_not_by_batch():
+    def draws(key, ids):
+        return [float(torch.rand((), generator=stream)) for stream in sample_streams(key, ids, "cpu")]
+
+    assert draws("0/1", ["a", "b", "c"])[1:] == draws("0/1", ["b", "c"])
+    assert len({*draws("0/1", ["a", "b"]), *draws("0/2", ["a", "b"]), *draws("1/1", ["a", "b"])}) == 6
 
 
 def test_plain_epochs_come_first_when_asked():
