@@ -336,6 +336,16 @@ def test_margin_pass_runs_every_interval_only():
     assert passes == [3, 6]
 
 
+def test_a_second_run_of_the_same_trainer_moves_the_margins_again():
+    handler = IMAHandler(9.0, delta=0.01, steps=2, margin_steps=2)
+    trainer = trainer_for(small_network(), items(16), [handler], epochs=1, lr=0.0)
+    trainer.run()
+    first = handler.margins.values()
+    trainer.run()
+    assert float(first.max()) == 0.02
+    assert float(handler.margins.values().max()) == 0.03
+
+
 def test_ima_loss_weighs_few_noisy_samples_by_the_whole_batch():
     logits, label = torch.randn(6, 3), torch.randint(3, (6,))
     noisy, noisy_label = torch.randn(2, 3), torch.randint(3, (2,))

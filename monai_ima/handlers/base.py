@@ -95,7 +95,7 @@ class AdversarialTrainingHandler(ABC):
         self._root: str | None = None
         self._files: dict[str, str] = {}
         self._sums: dict[str, tuple[float, float]] = {}
-        self._epoch_handled = -1
+        self._epoch_finished = False
 
     def attach(self, engine: Engine) -> None:
         """Hook into a trainer.
@@ -122,6 +122,7 @@ class AdversarialTrainingHandler(ABC):
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         """Called before an epoch's first batch."""
+        self._epoch_finished = False
         self._sums.clear()
         self._files.clear()
         if self._root is None:
@@ -213,9 +214,9 @@ class AdversarialTrainingHandler(ABC):
             self._finish_epoch(engine)
 
     def _finish_epoch(self, engine: SupervisedTrainer) -> None:
-        if not self.active(engine) or self._epoch_handled == engine.state.epoch:
+        if not self.active(engine) or self._epoch_finished:
             return
-        self._epoch_handled = engine.state.epoch
+        self._epoch_finished = True
         self.epoch_end(engine)
         gathered: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for part in gather_all(self._sums):
