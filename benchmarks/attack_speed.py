@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_ima.attacks import PGD, BoundaryPGD
-from monai_ima.bundle.evaluate import machine
+from monai_ima.bundle.provenance import machine
 
 
 def cnn() -> nn.Module:

@@ -19,9 +19,10 @@ import fire
 from monai.bundle import ConfigWorkflow
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.evaluate import machine, write_results
+from monai_ima.bundle.evaluate import write_results
 from monai_ima.bundle.load import OpenBundle, open_bundle
 from monai_ima.bundle.margins import margins
+from monai_ima.bundle.provenance import machine
 from monai_ima.engines import RobustnessEvaluator, RobustnessResult
 from monai_ima.visualize import robustness_curves, save_figure
 

@@ -6,22 +6,14 @@ version 2 OCT2017.tar.gz (5 GB). Where the server turns scripts away, download w
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
-import tarfile
 import tempfile
-import urllib.request
-import zipfile
-import zlib
 from collections import defaultdict
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import unquote, urlparse
 
 import fire
-from tqdm import tqdm
+from archives import check_digest, download, unpack
 
 from monai_ima.data import CLASSES, kermany_datalist, scan_datalist, summarize
 from monai_ima.data.kermany import SPLITS, decode_all, is_visible
@@ -31,8 +23,6 @@ PUBLIC_URL = (
     "file_downloaded"
 )
 """ZhangLabData.zip, version 3 of the data set; its scans are in CellData/OCT."""
-
-CHUNK = 1 << 20
 
 
 def get(
@@ -75,7 +65,7 @@ def get(
                 copy_scans(Path(str(from_dir)), ready, target)
             else:
                 archive = Path(str(from_file)) if from_file is not None else download(url or PUBLIC_URL, target.parent)
-                check_sha256(archive, sha256)
+                check_digest(archive, None if sha256 is None else str(sha256), "sha256")
                 unpacked = Path(scratch) / "unpacked"
                 unpack(archive, unpacked)
                 move_scans(unpacked, ready)
@@ -87,98 +77,6 @@ def get(
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     print(f"Ready: {target}")
-
-
-def download(url: str, folder: Path) -> Path:
-    """Download into ``folder``, going on from the ``.part`` file of a former download that broke off.
-
-    The file's name holds a digest of the address, so that no other address's file is taken for it.
-
-    Returns:
-        the file; one that is complete already is not downloaded again.
-
-    Raises:
-        OSError: when the server does not answer, or sends less than it announced.
-    """
-    name = Path(unquote(urlparse(url).path)).name or "archive"
-    done = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
-    part = done.with_name(f"{done.name}.part")
-    if done.is_file():
-        return done
-    try:
-        total = _fetch(url, part)
-    except (OSError, HTTPException) as error:
-        raise OSError(f"Cannot download {url} ({error}): run it again to go on from {part}.") from error
-    found = part.stat().st_size
-    if total is not None and found != total:
-        raise OSError(f"Download of {url} broke off at {found} of {total} bytes: run it again to go on from {part}.")
-    part.rename(done)
-    return done
-
-
-def _fetch(url: str, part: Path) -> int | None:
-    """Append to ``part`` what it lacks; returns the size that the server announces for the whole file."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=60)
-    except HTTPError as error:
-        if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
-            return have
-        raise
-    with answer:
-        if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise OSError(f"the server sent another part than the one from byte {have}")
-        start = have if answer.status == 206 else 0
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else start + int(length)
-        with (
-            open(part, "ab" if start else "wb") as file,
-            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc="downloading") as bar,
-        ):
-            while block := answer.read(CHUNK):
-                file.write(block)
-                bar.update(len(block))
-    return total
-
-
-def check_sha256(archive: Path, expected: str | None) -> None:
-    """Compare an archive's checksum; None means that only the file must be there.
-
-    Raises:
-        FileNotFoundError: when the archive does not exist.
-        ValueError: when the checksum differs.
-    """
-    if not archive.is_file():
-        raise FileNotFoundError(f"Archive {archive} does not exist, expected a .zip or .tar.gz file.")
-    if expected is None:
-        return
-    with open(archive, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != str(expected).lower():
-        raise ValueError(f"Archive {archive} has sha256 {found}, expected {str(expected).lower()}.")
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive; nothing leaves ``folder``.
-
-    Raises:
-        ValueError: when the file is damaged or no such archive, or a member points out of the folder.
-    """
-    folder.mkdir()
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as pack:
-                for member in tqdm(pack.infolist(), desc="unpacking"):
-                    if not (folder / member.filename).resolve().is_relative_to(folder.resolve()):
-                        raise ValueError(f"Member {member.filename} of {archive} points out of the target folder.")
-                    pack.extract(member, folder)
-        else:
-            with tarfile.open(archive) as pack:
-                for member in tqdm(pack, desc="unpacking"):
-                    pack.extract(member, folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise ValueError(f"Archive {archive} cannot be unpacked safely: {error}.") from error
 
 
 def move_scans(source: Path, ready: Path) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import fire
 
-from monai_ima.bundle import evaluate, margins
+from monai_ima.bundle import attack, evaluate, margins
 
-VERBS: dict[str, Callable[..., None]] = {"evaluate": evaluate, "margins": margins}
+VERBS: dict[str, Callable[..., None]] = {"attack": attack, "evaluate": evaluate, "margins": margins}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,20 +57,29 @@ class Observations:
     def record(self, sample_ids: Sequence[str], result: AttackResult | None = None) -> None:
         """Note what an attack did to these samples; without a result: that they were wrong.
 
+        A sample without a score (a crop that holds no foreground) says nothing about its scan and is left out.
+
         Args:
             sample_ids: one for each of the batch's samples.
             result: of the attack on the same samples.
         """
-        for sample_id in sample_ids:
-            self._seen.setdefault(sample_id, Seen())
         if result is None:
+            for sample_id in sample_ids:
+                self._seen.setdefault(sample_id, Seen())
             return
         survived = result.clean_right & ~result.success
         columns = zip(
-            sample_ids, result.success.tolist(), survived.tolist(), result.distance.double().tolist(), strict=True
+            sample_ids,
+            result.clean_score.isnan().tolist(),
+            result.success.tolist(),
+            survived.tolist(),
+            result.distance.double().tolist(),
+            strict=True,
         )
-        for sample_id, crossed, stood, distance in columns:
-            seen = self._seen[sample_id]
+        for sample_id, unscored, crossed, stood, distance in columns:
+            if unscored:
+                continue
+            seen = self._seen.setdefault(sample_id, Seen())
             if crossed:
                 seen.distances.append(distance)
             seen.survived |= stood

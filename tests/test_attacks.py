@@ -181,7 +181,7 @@ def test_restarts_only_attack_unbroken_samples_again():
     assert sizes[0] == sizes[1] == 32
 
 
-def test_pgd_returns_the_point_of_highest_loss_of_a_sample_that_stands_firm():
+def test_pgd_returns_the_point_of_lowest_score_of_a_sample_that_stands_firm():
     network, image, label, difference = linear_problem()
     margin = closed_form_margin(network, difference, "l2")
     result = PGD("l2", steps=30, restarts=1, random_start=False)(network, image, label, margin * 0.8)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import importlib
 import io
 import runpy
 import subprocess
@@ -55,8 +56,10 @@ SCRIPT = REPO / "data_scripts" / "get_oct.py"
 
 
 @pytest.fixture
-def get_oct(capsys):
+def get_oct(capsys, monkeypatch):
     """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
+
+    monkeypatch.syspath_prepend(SCRIPT.parent)
 
     def run(*arguments):
         status = 0
@@ -68,6 +71,13 @@ def get_oct(capsys):
         return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
 
     return run
+
+
+@pytest.fixture
+def download(monkeypatch):
+    """The function that the scripts share."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    return importlib.import_module("archives").download
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
@@ -242,9 +252,8 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, get_oct, server):
     assert sorted(p.name for p in folder.iterdir()) == [archive.name, "oct"]
 
 
-def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, server):
+def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, download, server):
     server.data = make_zip(tmp_path / "served.zip", members()).read_bytes()
-    download = runpy.run_path(str(SCRIPT))["download"]
     with pytest.raises(OSError, match="broke off"):
         download(server.url, tmp_path)
     (part,) = tmp_path.glob("*.part")
@@ -253,8 +262,7 @@ def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, server)
     assert not part.exists()
 
 
-def test_another_address_with_the_same_file_name_is_not_mixed_up(tmp_path, server):
-    download = runpy.run_path(str(SCRIPT))["download"]
+def test_another_address_with_the_same_file_name_is_not_mixed_up(tmp_path, download, server):
     server.data = bytes(900)
     one = download(server.url, tmp_path)
     server.data = bytes(800)

@@ -12,7 +12,8 @@ from monai_ima.margins import MarginTable, Observations, Seen, epoch_rule, onlin
 
 def result(clean_right, success, distance):
     count = len(distance)
-    return AttackResult(torch.zeros(count, 1), torch.tensor(success), torch.tensor(distance), torch.tensor(clean_right))
+    right = torch.tensor(clean_right)
+    return AttackResult(torch.zeros(count, 1), torch.tensor(success), torch.tensor(distance), right, right.float())
 
 
 def test_algorithm_2_on_a_hand_made_epoch():

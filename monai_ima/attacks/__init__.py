@@ -6,6 +6,7 @@ from .mode import attack_mode
 from .named import attack_from_name
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
+from .worst_of import WorstOf
 
 __all__ = [
     "FGSM",
@@ -15,6 +16,7 @@ __all__ = [
     "AttackResult",
     "BoundaryPGD",
     "UniformNoise",
+    "WorstOf",
     "attack_from_name",
     "attack_mode",
 ]

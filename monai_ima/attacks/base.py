@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from .norms import Generators, get_norm
 __all__ = [
     "Attack",
     "AttackResult",
+    "Look",
     "Target",
     "Worst",
     "check_bounds",
@@ -40,17 +41,37 @@ class AttackResult:
         success: bool ``[B]``, some point on the way was wrong; for ``BoundaryPGD``: ``image`` is on the boundary.
         distance: float ``[B]``, norm of ``image`` minus the clean image.
         clean_right: bool ``[B]``, the prediction before any noise was right.
+        clean_score: float ``[B]``, the criterion's score of that prediction; NaN where the label cannot tell.
     """
 
     image: torch.Tensor
     success: torch.Tensor
     distance: torch.Tensor
     clean_right: torch.Tensor
+    clean_score: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the network makes of images.
+
+    Attributes:
+        score: float ``[B]``, the criterion's.
+        right: bool ``[B]``.
+    """
+
+    score: torch.Tensor
+    right: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Target:
-    """The samples under attack; every tensor has one row per sample."""
+    """The samples under attack; every tensor has one row per sample.
+
+    Attributes:
+        clean_score: float ``[B]``, the criterion's score of the prediction before any noise.
+        clean_right: bool ``[B]``, that prediction was right.
+    """
 
     network: Callable[[torch.Tensor], Any]
     image: torch.Tensor
@@ -58,6 +79,8 @@ class Target:
     eps: torch.Tensor
     criterion: Criterion
     attack_loss: Loss
+    clean_score: torch.Tensor
+    clean_right: torch.Tensor
 
     def select(self, index: torch.Tensor) -> Target:
         """The same attack on the samples at ``index`` only.
@@ -65,29 +88,35 @@ class Target:
         A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
         """
         network = self.network.select(index) if hasattr(self.network, "select") else self.network
-        return Target(network, self.image[index], self.label[index], self.eps[index], self.criterion, self.attack_loss)
+        return replace(
+            self,
+            network=network,
+            image=self.image[index],
+            label=self.label[index],
+            eps=self.eps[index],
+            criterion=self.criterion.select(index),
+            clean_score=self.clean_score[index],
+            clean_right=self.clean_right[index],
+        )
 
     @torch.no_grad()
-    def right(self, image: torch.Tensor) -> torch.Tensor:
-        """Whether the predictions for these images are right: bool ``[B]``."""
-        return self.criterion(first_output(self.network(image)), self.label)
+    def look(self, image: torch.Tensor) -> Look:
+        """What the network makes of these images."""
+        return self._judge(first_output(self.network(image)))
 
-    @torch.no_grad()
-    def look(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether the predictions are right, and the loss: bool ``[B]``, float ``[B]``."""
-        logits = first_output(self.network(image))
-        return self.criterion(logits, self.label), self.loss(logits)
-
-    def look_with_gradient(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def look_with_gradient(self, image: torch.Tensor) -> tuple[Look, torch.Tensor]:
         """As :meth:`look`, with the loss's gradient with respect to the images, ``[B, C, *spatial]``."""
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             logits = first_output(self.network(image))
-            loss = self.loss(logits)
-            (gradient,) = torch.autograd.grad(loss.sum(), image)
+            (gradient,) = torch.autograd.grad(self.loss(logits).sum(), image)
         check_finite(gradient, "a gradient")
-        loss = loss.detach()
-        return self.criterion(logits.detach(), self.label), loss, gradient
+        return self._judge(logits.detach()), gradient
+
+    def _judge(self, logits: torch.Tensor) -> Look:
+        check_finite(logits, "a prediction")
+        score = self.criterion.score(logits, self.label)
+        return Look(score, self.criterion.decide(score))
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """The attack's loss, checked: float ``[B]``."""
@@ -102,7 +131,7 @@ class Target:
 
 
 class Worst:
-    """The worst image seen so far of every sample: a wrong one, else the one of the highest loss.
+    """The worst image seen so far of every sample: the one of the lowest score.
 
     Attributes:
         image: ``[B, C, *spatial]``, the clean images at first.
@@ -110,14 +139,13 @@ class Worst:
 
     def __init__(self, target: Target) -> None:
         self.image = target.image.clone()
-        self._highest = torch.full(target.eps.shape, -math.inf, dtype=torch.float64, device=target.eps.device)
+        self._lowest = target.clean_score.clone()
 
-    def keep(self, rows: torch.Tensor, image: torch.Tensor, right: torch.Tensor, loss: torch.Tensor) -> None:
+    def keep(self, rows: torch.Tensor, image: torch.Tensor, look: Look) -> None:
         """Look at one more image for each of the samples at ``rows``."""
-        loss = torch.where(right, loss.to(self._highest.dtype), math.inf)
-        worse = loss > self._highest[rows]
+        worse = look.score < self._lowest[rows]
         self.image[rows[worse]] = image[worse]
-        self._highest[rows[worse]] = loss[worse]
+        self._lowest[rows[worse]] = look.score[worse]
 
 
 class Attack(ABC):
@@ -177,13 +205,11 @@ class Attack(ABC):
         x = _plain(image).detach()
         y = _plain(label).detach()
         _check_batch(x, y, self.bounds)
-        target = Target(network, x, y, check_eps(eps, x), self.criterion, self.loss or self.criterion.loss)
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with guard, torch.no_grad():
+            target = self._target(network, x, y, check_eps(eps, x))
             result = self.run(target, self._generators(generator, x))
-        return AttackResult(
-            convert_to_dst_type(result.image, image)[0], result.success, result.distance, result.clean_right
-        )
+        return replace(result, image=convert_to_dst_type(result.image, image)[0])
 
     @abstractmethod
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -198,10 +224,21 @@ class Attack(ABC):
         """Noisy images drawn uniformly from the balls of these radii."""
         return self.move(target, self.norm.draw(target.image, radius, generator))
 
-    def result(
-        self, target: Target, image: torch.Tensor, success: torch.Tensor, clean_right: torch.Tensor
-    ) -> AttackResult:
-        return AttackResult(image, success, self.norm.length(image - target.image), clean_right)
+    def result(self, target: Target, image: torch.Tensor, success: torch.Tensor) -> AttackResult:
+        """The worst images found, and which of them are a success."""
+        distance = self.norm.length(image - target.image)
+        return AttackResult(image, success, distance, target.clean_right, target.clean_score)
+
+    def _target(
+        self, network: Callable[[torch.Tensor], Any], image: torch.Tensor, label: torch.Tensor, eps: torch.Tensor
+    ) -> Target:
+        logits = first_output(network(image))
+        check_finite(logits, "a prediction")
+        score = self.criterion.score(logits, label)
+        criterion = self.criterion.relative_to(score)
+        return Target(
+            network, image, label, eps, criterion, self.loss or self.criterion.loss, score, criterion.decide(score)
+        )
 
     def _generators(self, generator: Generators | None, image: torch.Tensor) -> Generators:
         if generator is None:

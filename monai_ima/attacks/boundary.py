@@ -68,28 +68,28 @@ class BoundaryPGD(PathAttack):
         return torch.maximum(eps - self.delta, SMALLEST_START * eps)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        clean_right = target.right(target.image)
         image = target.image.clone()
         beyond = target.image.clone()
-        crossed = torch.zeros_like(clean_right)
+        crossed = torch.zeros_like(target.clean_right)
         for _ in range(self.restarts):
-            rows = (clean_right & ~crossed).nonzero().squeeze(1)
+            rows = (target.clean_right & ~crossed).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
             for iterate in self.path(*select_samples(target, generator, rows)):
-                wrong = ~iterate.right
+                wrong = ~iterate.look.right
                 at = rows[iterate.index[wrong]]
                 image[at], beyond[at] = iterate.previous[wrong], iterate.image[wrong]
                 crossed[at] = True
-            image[rows[iterate.index[iterate.right]]] = iterate.image[iterate.right]
+            stood = iterate.look.right
+            image[rows[iterate.index[stood]]] = iterate.image[stood]
         rows = crossed.nonzero().squeeze(1)
         if len(rows) > 0:
             image[rows] = self._bisect(target.select(rows), image[rows], beyond[rows])
-        return self.result(target, image, crossed, clean_right)
+        return self.result(target, image, crossed)
 
     def _bisect(self, target: Target, inside: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:
         for _ in range(self.binary_steps):
             middle = (inside + outside) / 2
-            right = per_sample(target.right(middle), middle)
+            right = per_sample(target.look(middle).right, middle)
             inside, outside = torch.where(right, middle, inside), torch.where(right, outside, middle)
         return inside

@@ -6,7 +6,7 @@ import torch
 
 from monai_ima.criteria import Criterion
 
-from .base import Attack, AttackResult, Loss, Target, Worst, check_count, select_samples
+from .base import Attack, AttackResult, Target, Worst, check_count, select_samples
 from .norms import Generators
 
 __all__ = ["UniformNoise"]
@@ -16,14 +16,13 @@ class UniformNoise(Attack):
     """White noise: points drawn uniformly from the ball, the paper's "white-noise-induced adversarial samples".
 
     Not an attack to measure robustness with, but the noise a scanner may add. ``result.image`` is the first draw
-    that made the prediction wrong; else the draw of the highest loss.
+    that made the prediction wrong; else the draw of the lowest score.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         draws: number of points tried for each sample, >= 1; a sample leaves with its first wrong one.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: ranks the draws; None means the criterion's own (cross-entropy).
         generator: source of the draws; None means one of the attack's own, seeded with 0.
 
     Raises:
@@ -36,15 +35,13 @@ class UniformNoise(Attack):
         draws: int = 100,
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
-        loss: Loss | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(norm, bounds, criterion, loss, generator)
+        super().__init__(norm, bounds, criterion, generator=generator)
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        clean_right = target.right(target.image)
-        broken = ~clean_right
+        broken = ~target.clean_right
         worst = Worst(target)
         for _ in range(self.draws):
             rows = (~broken).nonzero().squeeze(1)
@@ -52,7 +49,7 @@ class UniformNoise(Attack):
                 break
             left, own = select_samples(target, generator, rows)
             image = self.draw(left, left.eps, own)
-            right, loss = left.look(image)
-            worst.keep(rows, image, right, loss)
-            broken[rows[~right]] = True
-        return self.result(target, worst.image, broken, clean_right)
+            look = left.look(image)
+            worst.keep(rows, image, look)
+            broken[rows[~look.right]] = True
+        return self.result(target, worst.image, broken)

@@ -8,7 +8,7 @@ import torch
 
 from monai_ima.criteria import Criterion
 
-from .base import Attack, AttackResult, Loss, Target, Worst, check_count, select_samples
+from .base import Attack, AttackResult, Look, Loss, Target, Worst, check_count, select_samples
 from .norms import Generators, per_sample
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
@@ -22,15 +22,13 @@ class Iterate:
         index: int ``[A]``, the samples' positions in the batch.
         previous: ``[A, C, *spatial]``, iterate k-1, which was right; the clean image when k is the start.
         image: ``[A, C, *spatial]``, iterate k.
-        right: bool ``[A]``, the prediction at iterate k is right.
-        loss: float ``[A]``, the attack's loss at iterate k.
+        look: score and decision at iterate k, ``[A]`` each.
     """
 
     index: torch.Tensor
     previous: torch.Tensor
     image: torch.Tensor
-    right: torch.Tensor
-    loss: torch.Tensor
+    look: Look
 
 
 class PathAttack(Attack):
@@ -85,24 +83,23 @@ class PathAttack(Attack):
         previous = target.image
         image = self.draw(target, self.start_radius(target.eps), generator) if self.random_start else target.image
         for _ in range(self.steps):
-            right, loss, gradient = target.look_with_gradient(image)
-            yield Iterate(index, previous, image, right, loss)
-            if not right.all():
-                stay = right.nonzero().squeeze(1)
+            look, gradient = target.look_with_gradient(image)
+            yield Iterate(index, previous, image, look)
+            if not look.right.all():
+                stay = look.right.nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
                 index, image, gradient, target = index[stay], image[stay], gradient[stay], target.select(stay)
             step = self.norm.steepest(gradient).mul_(per_sample(self.alpha / self.steps * target.eps, gradient))
             previous, image = image, self.move(target, step.add_(image).sub_(target.image))
-        right, loss = target.look(image)
-        yield Iterate(index, previous, image, right, loss)
+        yield Iterate(index, previous, image, target.look(image))
 
 
 class PGD(PathAttack):
     """Projected gradient descent (Madry et al. 2018), the attack that robustness is measured with.
 
     ``PGD(steps=100, restarts=2)`` is the IMA paper's "100-PGD", run twice. ``result.image`` is the first wrong point
-    found; for a sample that stands firm, the point of the highest loss on all its ways.
+    found; for a sample that stands firm, the point of the lowest score on all its ways.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
@@ -131,8 +128,7 @@ class PGD(PathAttack):
         super().__init__(norm, steps, restarts, alpha, random_start, bounds, criterion, loss, generator)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        clean_right = target.right(target.image)
-        broken = ~clean_right
+        broken = ~target.clean_right
         worst = Worst(target)
         for _ in range(self.restarts):
             rows = (~broken).nonzero().squeeze(1)
@@ -140,9 +136,9 @@ class PGD(PathAttack):
                 break
             for iterate in self.path(*select_samples(target, generator, rows)):
                 at = rows[iterate.index]
-                worst.keep(at, iterate.image, iterate.right, iterate.loss)
-                broken[at[~iterate.right]] = True
-        return self.result(target, worst.image, broken, clean_right)
+                worst.keep(at, iterate.image, iterate.look)
+                broken[at[~iterate.look.right]] = True
+        return self.result(target, worst.image, broken)
 
 
 class FGSM(PGD):

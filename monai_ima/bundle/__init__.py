@@ -1,6 +1,7 @@
 """What the command line calls: ``python -m monai_ima VERB ...``."""
 
+from .attack import attack
 from .evaluate import evaluate
 from .margins import margins
 
-__all__ = ["evaluate", "margins"]
+__all__ = ["attack", "evaluate", "margins"]

@@ -10,7 +10,9 @@ from monai.bundle import ConfigWorkflow
 from monai.inferers import Inferer
 from torch import nn
 
-__all__ = ["OpenBundle", "load_checkpoint", "load_weights", "open_bundle"]
+from monai_ima.criteria import Criterion, DiceCriterion
+
+__all__ = ["OpenBundle", "load_checkpoint", "load_network", "load_weights", "open_bundle"]
 
 WEIGHT_KEYS = ("model", "network", "net", "state_dict")
 
@@ -26,6 +28,7 @@ class OpenBundle:
         inferer: the evaluator's.
         device: the evaluator's.
         bounds: valid intensities, from the id ``bounds``; None where there is none.
+        criterion: from the id ``criterion``, else one for segmentations where the metadata speak of one; None else.
         classes: names of the classes, from the metadata.
         checkpoint: the file that the weights came from.
         synthetic: no data were given and the bundle uses its synthetic phantom.
@@ -37,6 +40,7 @@ class OpenBundle:
     inferer: Inferer
     device: torch.device
     bounds: Sequence[float] | None
+    criterion: Criterion | None
     classes: list[str]
     checkpoint: Path
     synthetic: bool
@@ -78,10 +82,13 @@ def open_bundle(
     weights = load_weights(checkpoint)
     workflow.initialize()
     if "network_def" in parser:
-        _fit(parser.get_parsed_content("network_def"), weights, checkpoint, root)
+        _fit(parser.get_parsed_content("network_def"), weights, checkpoint)
     evaluator = parser.get_parsed_content(found)
-    _fit(evaluator.network, weights, checkpoint, root)
-    classes = parser.get("_meta_#network_data_format#outputs#pred#channel_def", {})
+    _fit(evaluator.network, weights, checkpoint)
+    output = parser.get("_meta_#network_data_format#outputs#pred", {})
+    criterion = parser.get_parsed_content("criterion") if "criterion" in parser else None
+    if criterion is None and output.get("format") == "segmentation":
+        criterion = DiceCriterion("lowest")
     return OpenBundle(
         network=evaluator.network,
         data_loader=evaluator.data_loader,
@@ -89,7 +96,8 @@ def open_bundle(
         inferer=evaluator.inferer,
         device=evaluator.state.device,
         bounds=parser.get_parsed_content("bounds") if "bounds" in parser else None,
-        classes=[name for _, name in sorted(classes.items(), key=lambda pair: int(pair[0]))],
+        criterion=criterion,
+        classes=[name for _, name in sorted(output.get("channel_def", {}).items(), key=lambda pair: int(pair[0]))],
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") is None,
     )
@@ -126,14 +134,24 @@ def load_weights(file: str | Path) -> dict[str, torch.Tensor]:
     raise ValueError(f"Checkpoint {file} holds no network weights, expected them at the top or under 'model'.")
 
 
-def _fit(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint: str | Path, root: Path) -> None:
+def load_network(network: nn.Module, file: str | Path) -> None:
+    """Load a checkpoint's weights into a network, such as a plain-trained start.
+
+    Raises:
+        FileNotFoundError: when the file does not exist.
+        ValueError: when it holds no weights, or another network's.
+    """
+    _fit(network, load_weights(file), file)
+
+
+def _fit(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
     expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         ours, theirs = expected.get(name), weights.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape:
             raise ValueError(
                 f"Checkpoint {checkpoint} is of another network: {name} is {_shape(theirs)} there, expected "
-                f"{_shape(ours)} as in bundle {root}."
+                f"{_shape(ours)} as in the bundle."
             )
     network.load_state_dict(weights)
 

@@ -1,6 +1,21 @@
 """When is a prediction right?"""
 
-from .base import Criterion, SampleError, first_output
+from .base import Criterion, NeverWrong, SampleError, first_output
 from .classification import BinaryCriterion, ClassificationCriterion
+from .dice import DiceCriterion
+from .segmentation import SegmentationCriterion
+from .segmentation_loss import SegmentationLoss
+from .surface_dice import SurfaceDiceCriterion
 
-__all__ = ["BinaryCriterion", "ClassificationCriterion", "Criterion", "SampleError", "first_output"]
+__all__ = [
+    "BinaryCriterion",
+    "ClassificationCriterion",
+    "Criterion",
+    "DiceCriterion",
+    "NeverWrong",
+    "SampleError",
+    "SegmentationCriterion",
+    "SegmentationLoss",
+    "SurfaceDiceCriterion",
+    "first_output",
+]

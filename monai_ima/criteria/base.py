@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Criterion", "SampleError", "first_output"]
+__all__ = ["Criterion", "NeverWrong", "SampleError", "at_least_float32", "first_output"]
 
 
 class SampleError(ValueError):
@@ -63,12 +63,49 @@ class Criterion(ABC):
 
     @abstractmethod
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """How right each prediction is: float ``[B]``, larger is better."""
+        """How right each prediction is: float ``[B]``, larger is better; NaN where the label cannot tell."""
 
     @abstractmethod
-    def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Whether each prediction is right: bool ``[B]``."""
+    def decide(self, score: torch.Tensor) -> torch.Tensor:
+        """Whether predictions of these scores, ``[B]``, are right: bool ``[B]``."""
 
     @abstractmethod
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """The loss an attack climbs: float ``[B]``, differentiable, each sample's value free of the others'."""
+
+    def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Whether each prediction is right: bool ``[B]``."""
+        return self.decide(self.score(logits, label))
+
+    def relative_to(self, clean_score: torch.Tensor) -> Criterion:
+        """The criterion for samples whose predictions without noise have these scores, ``[B]``."""
+        return self
+
+    def select(self, index: torch.Tensor) -> Criterion:
+        """The criterion for the samples at ``index`` only."""
+        return self
+
+
+class NeverWrong(Criterion):
+    """Another criterion's score and loss, but no prediction counts as wrong: an attack then goes its whole way.
+
+    Args:
+        criterion: whose score and loss count.
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+
+    def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return self.criterion.score(logits, label)
+
+    def decide(self, score: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(score, dtype=torch.bool)
+
+    def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return self.criterion.loss(logits, label)
+
+
+def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
+    """``logits`` in float32 when they are of half precision."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

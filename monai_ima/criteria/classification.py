@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .base import Criterion, SampleError
+from .base import Criterion, SampleError, at_least_float32
 
 __all__ = ["BinaryCriterion", "ClassificationCriterion"]
 
@@ -26,13 +26,13 @@ class ClassificationCriterion(Criterion):
         others = logits.scatter(1, index, -math.inf)
         return logits.gather(1, index).squeeze(1) - others.amax(dim=1)
 
-    def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return self.score(logits, label) > 0
+    def decide(self, score: torch.Tensor) -> torch.Tensor:
+        return score > 0
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Cross-entropy per sample, computed in float32 or better: float ``[B]``."""
         index = self._class_index(logits, label)
-        return F.cross_entropy(_at_least_float32(logits), index, reduction="none")
+        return F.cross_entropy(at_least_float32(logits), index, reduction="none")
 
     @staticmethod
     def _class_index(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -84,8 +84,8 @@ class BinaryCriterion(Criterion):
         flat, target = self._flatten(logits, label)
         return ((2 * target - 1) * (flat - self._logit_threshold)).amin(dim=1)
 
-    def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return self.score(logits, label) > 0
+    def decide(self, score: torch.Tensor) -> torch.Tensor:
+        return score > 0
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Binary cross-entropy of a sample's weakest label, which is the one to turn: float ``[B]``."""
@@ -102,13 +102,9 @@ class BinaryCriterion(Criterion):
         batch = logits.shape[0]
         if label.shape[0] != batch:
             raise ValueError(f"BinaryCriterion got {label.shape[0]} labels for {batch} samples, expected one each.")
-        flat, target = _at_least_float32(logits.reshape(batch, -1)), label.reshape(batch, -1)
+        flat, target = at_least_float32(logits.reshape(batch, -1)), label.reshape(batch, -1)
         bad = ((target != 0) & (target != 1)).any(dim=1)
         if bad.any():
             sample = int(bad.nonzero()[0])
             raise SampleError(sample, f"has label {target[sample].tolist()}, expected 0 or 1.")
         return flat, target.to(flat.dtype)
-
-
-def _at_least_float32(logits: torch.Tensor) -> torch.Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

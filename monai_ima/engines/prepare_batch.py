@@ -11,6 +11,7 @@ from torch import nn
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.criteria import SampleError
 from monai_ima.forward import Forward, unwrap
+from monai_ima.inferers import gradient_inferer
 from monai_ima.sample_ids import SAMPLE_ID, batch_files
 
 __all__ = ["AdversarialPrepareBatch"]
@@ -47,7 +48,7 @@ class AdversarialPrepareBatch(PrepareBatch):
         self.attack = attack
         self.eps = float(eps)
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
-        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.inferer = SimpleInferer() if inferer is None else gradient_inferer(inferer)
 
     def __call__(
         self,

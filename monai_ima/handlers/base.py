@@ -96,6 +96,7 @@ class AdversarialTrainingHandler(ABC):
         self._files: dict[str, str] = {}
         self._sums: dict[str, tuple[float, float]] = {}
         self._epoch_finished = False
+        self._clean_score = torch.empty(0)
 
     def attach(self, engine: Engine) -> None:
         """Hook into a trainer.
@@ -148,7 +149,7 @@ class AdversarialTrainingHandler(ABC):
         try:
             check_finite(image, "an image")
             check_finite(logits, "a prediction")
-            self.criterion(logits, _plain(output[CommonKeys.LABEL]))
+            self._clean_score = self.criterion.score(logits, _plain(output[CommonKeys.LABEL]))
         except SampleError as error:
             raise error.named(self.sample_ids(engine, engine.state.batch, output[CommonKeys.IMAGE])) from None
 
@@ -191,9 +192,10 @@ class AdversarialTrainingHandler(ABC):
                 )
         return sample_ids
 
-    def right(self, engine: SupervisedTrainer, batch: Batch) -> torch.Tensor:
-        """Whether the trainer's predictions for the clean batch are right: bool ``[B]``."""
-        return self.criterion(first_output(engine.state.output[CommonKeys.PRED]).detach(), batch.label)
+    @property
+    def clean_score(self) -> torch.Tensor:
+        """The criterion's score of the trainer's predictions for the current clean batch: float ``[B]``."""
+        return self._clean_score
 
     def under_attack(self, batch: Batch) -> AbstractContextManager[None]:
         """The context that attacks on a batch run in: the network's mode is set, and put back afterwards."""
@@ -205,8 +207,12 @@ class AdversarialTrainingHandler(ABC):
 
     def note(self, name: str, total: float, count: float) -> None:
         """Add to the scalar ``{self.name}/{name}``, which is ``sum(total) / sum(count)`` over an epoch."""
-        before = self._sums.get(name, (0.0, 0.0))
+        before = self.scalar(name)
         self._sums[name] = (before[0] + float(total), before[1] + count)
+
+    def scalar(self, name: str) -> tuple[float, float]:
+        """Sum and count of what this process has noted under ``name`` in this epoch."""
+        return self._sums.get(name, (0.0, 0.0))
 
     def _last_iteration(self, engine: SupervisedTrainer) -> None:
         length = engine.state.epoch_length

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from monai_ima.attacks import AttackResult, BoundaryPGD
 from monai_ima.attacks.base import check_count
-from monai_ima.criteria import Criterion, SampleError
+from monai_ima.criteria import Criterion, SampleError, SegmentationCriterion
 from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
 from monai_ima.losses.ima import check_beta
@@ -21,6 +22,8 @@ from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
 from .base import AdversarialTrainingHandler, Batch
 
 __all__ = ["IMAHandler"]
+
+logger = logging.getLogger(__name__)
 
 STRANGERS = 100
 """Margins are refused once that many different samples have come by and none of them has a margin."""
@@ -102,6 +105,7 @@ class IMAHandler(AdversarialTrainingHandler):
         self._seen = Observations()
         self._margins_checked = False
         self._strangers: set[str] = set()
+        self._warned_of_threshold = False
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         super().epoch_start(engine)
@@ -115,8 +119,9 @@ class IMAHandler(AdversarialTrainingHandler):
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self._check_known(batch.sample_ids)
-        self._seen.record(batch.sample_ids)
-        right = self.right(engine, batch)
+        judged = ~self.clean_score.isnan()
+        self._seen.record([batch.sample_ids[row] for row in judged.nonzero().flatten().tolist()])
+        right = self.criterion.decide(self.clean_score)
         criterion = IMALoss(engine.loss_function, self.beta)
         noisy_loss = torch.zeros_like(loss)
         noisy = self.make_noisy(engine, batch.select(right.nonzero().squeeze(1)))
@@ -127,7 +132,7 @@ class IMAHandler(AdversarialTrainingHandler):
             noisy_loss = 0 * criterion.noisy(one.forward(one.image), one.label, len(right))
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
-        self.note("right_fraction", int(right.sum()), len(right))
+        self.note("right_fraction", int(right.sum()), int(judged.sum()))
         return criterion.combine(loss, noisy_loss)
 
     def make_noisy(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
@@ -150,6 +155,7 @@ class IMAHandler(AdversarialTrainingHandler):
         self._margins_checked = any(gather_all(self._margins_checked))
         if not self._margins_checked:
             self._refuse_margins()
+        self._warn_of_threshold(engine)
         seen = self._seen.merged()
         self.margins.register(seen)
         if self.update == "online":
@@ -182,6 +188,21 @@ class IMAHandler(AdversarialTrainingHandler):
                     raise error.named(batch.sample_ids) from None
                 seen.record(batch.sample_ids, result)
         return seen
+
+    def _warn_of_threshold(self, engine: SupervisedTrainer) -> None:
+        if self._warned_of_threshold or not isinstance(self.criterion, SegmentationCriterion):
+            return
+        parts = gather_all(self.scalar("right_fraction"))
+        right, judged = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        if right * 2 >= judged:
+            return
+        self._warned_of_threshold = True
+        reach = "No sample reaches" if right == 0 else f"Only {right:g} of {judged:g} samples reach"
+        logger.warning(
+            f"{reach} the threshold {self.criterion.describe()} without noise in epoch {engine.state.epoch}: the "
+            "others have no boundary and are trained on clean images only; a lower threshold, or a start from a "
+            "trained network, gives them one."
+        )
 
     def _attack(self, norm: str, steps: int, binary_steps: int, alpha: float) -> BoundaryPGD:
         return BoundaryPGD(norm, steps, binary_steps, alpha=alpha, bounds=self.bounds, criterion=self.criterion)

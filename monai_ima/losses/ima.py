@@ -25,7 +25,8 @@ class IMALoss(nn.Module):
 
     ``L1 + L2`` is the loss on the clean batch, rightly (L1) and wrongly (L2) predicted samples together. ``L3`` is the
     same loss on the noisy samples, summed over them and divided by the size of the clean batch, so that a batch with
-    few right samples does not weigh more than another. A loss with ``reduction="sum"`` is summed in both parts.
+    few right samples does not weigh more than another. A loss with ``reduction="sum"``, also as a part of
+    another (``DiceCELoss``), is summed in both parts.
 
     Args:
         loss_function: ``(pred, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts.
@@ -59,10 +60,15 @@ class IMALoss(nn.Module):
     def noisy(self, noisy_pred: Any, noisy_label: torch.Tensor, batch_size: int) -> torch.Tensor:
         """L3 of n >= 1 noisy samples from a batch of ``batch_size``."""
         loss = self.loss_function(noisy_pred, noisy_label).mean()
-        return (
-            loss if getattr(self.loss_function, "reduction", "mean") == "sum" else loss * len(noisy_label) / batch_size
-        )
+        return loss if _sums(self.loss_function) else loss * len(noisy_label) / batch_size
 
     def combine(self, clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
         """``(1 - β) clean + β noisy``."""
         return (1 - self.beta) * clean + self.beta * noisy
+
+
+def _sums(loss_function: Any) -> bool:
+    """The loss adds samples up instead of averaging them, by itself or by the losses it is made of."""
+    parts = list(loss_function.children()) if isinstance(loss_function, nn.Module) else []
+    reductions = [part.reduction for part in parts if hasattr(part, "reduction")]
+    return "sum" in (reductions or [getattr(loss_function, "reduction", "mean")])

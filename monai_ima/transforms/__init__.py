@@ -1,7 +1,15 @@
 """Transforms: array versions do the work, dictionary versions map keys."""
 
+from .boundary import BoundaryNoised
 from .center_square import CenterSquareCrop, CenterSquareCropd
 from .noise import RandUniformNoise, RandUniformNoised
 from .sample_id import SampleIdd
 
-__all__ = ["CenterSquareCrop", "CenterSquareCropd", "RandUniformNoise", "RandUniformNoised", "SampleIdd"]
+__all__ = [
+    "BoundaryNoised",
+    "CenterSquareCrop",
+    "CenterSquareCropd",
+    "RandUniformNoise",
+    "RandUniformNoised",
+    "SampleIdd",
+]

@@ -4,5 +4,6 @@ from .curves import robustness_curves
 from .examples import attack_examples
 from .figure import save_figure
 from .histogram import margin_histogram
+from .volumes import volume_example
 
-__all__ = ["attack_examples", "margin_histogram", "robustness_curves", "save_figure"]
+__all__ = ["attack_examples", "margin_histogram", "robustness_curves", "save_figure", "volume_example"]

@@ -10,15 +10,20 @@ MARKERS = "osD^vP*X"
 
 
 def robustness_curves(
-    levels: Sequence[float], accuracies: Mapping[str, Sequence[float]], norm: str, title: str = ""
+    levels: Sequence[float],
+    accuracies: Mapping[str, Sequence[float]],
+    norm: str,
+    title: str = "",
+    quantity: str = "accuracy",
 ) -> Figure:
-    """Accuracy against ε, one line a model (or class).
+    """Accuracy, or another score in [0, 1], against ε, one line a model (or class).
 
     Args:
         levels: ε of every point, rising.
-        accuracies: for each name the accuracy at every level, in [0, 1].
+        accuracies: for each name the score at every level, in [0, 1].
         norm: ``"l2"`` or ``"linf"``, for the label of the axis.
         title: above the figure.
+        quantity: name of the score.
 
     Raises:
         ValueError: when a line does not have one value for every level.
@@ -30,7 +35,7 @@ def robustness_curves(
             raise ValueError(f"Line {name!r} has {len(values)} values for {len(levels)} levels, expected one for each.")
         axes.plot(levels, values, marker=marker, markersize=4, label=name)
     axes.set_xlabel(f"noise level ε ({'L2' if norm == 'l2' else 'L∞'} norm)")
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel(quantity)
     axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.3)
     axes.legend()

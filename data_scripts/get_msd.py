@@ -1,0 +1,129 @@
+"""Get a public task of the Medical Segmentation Decathlon ready: hippocampus, heart or prostate (CC BY-SA 4.0).
+
+Addresses and MD5 checksums of the archives are those of MONAI's DecathlonDataset.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import fire
+from archives import check_digest, download, unpack
+from monai.apps import DecathlonDataset
+from tqdm import tqdm
+
+from monai_ima.data import check_volumes, volume_scans
+from monai_ima.data.kermany import is_visible
+from monai_ima.data.msd import labelled_scans
+from monai_ima.data.volume_phantom import TASKS
+
+ARCHIVES = {"hippocampus": "Task04_Hippocampus", "heart": "Task02_Heart", "prostate": "Task05_Prostate"}
+"""Names of the tasks in ``DecathlonDataset``, and of the folders in their archives."""
+
+
+def get(
+    out: str = "",
+    task: str = "",
+    from_file: str | None = None,
+    from_dir: str | None = None,
+    skip_checksum: bool = False,
+    **unknown: object,
+) -> None:
+    """Download, unpack, check and count the scans of a task.
+
+    Args:
+        out: folder to write to, empty or missing; required.
+        task: hippocampus, heart or prostate; required.
+        from_file: the archive, when it is here already; without it and from_dir it is downloaded: a broken download is
+            taken up where it stopped, and the archive is kept beside ``out``.
+        from_dir: a folder that holds the unpacked archive; its visible files are copied.
+        skip_checksum: take a from_file with another checksum than the published one.
+        unknown: refused.
+    """
+    try:
+        if unknown:
+            raise ValueError(
+                f"Unknown option --{next(iter(unknown))}, expected out, task, from_file, from_dir or skip_checksum."
+            )
+        if out == "":
+            raise ValueError("Option --out is missing, expected the folder to write to.")
+        if task not in ARCHIVES:
+            raise ValueError(f"Got --task {task}, expected {', '.join(ARCHIVES)}.")
+        if from_file is not None and from_dir is not None:
+            raise ValueError("Got several sources, expected one of --from_file and --from_dir.")
+        if skip_checksum and from_file is None:
+            raise ValueError("Got --skip_checksum without --from_file, expected it with an archive of your own only.")
+        target = Path(str(out)).absolute()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise FileExistsError(f"{target} exists already, expected an empty or missing folder.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".get_msd-") as scratch:
+            ready = Path(scratch) / "ready"
+            if from_dir is not None:
+                copy_task(Path(str(from_dir)), task, ready, target)
+            else:
+                url, md5 = DecathlonDataset.resource[ARCHIVES[task]], DecathlonDataset.md5[ARCHIVES[task]]
+                archive = Path(str(from_file)) if from_file is not None else download(url, target.parent)
+                check_digest(archive, None if skip_checksum else md5, "md5")
+                unpacked = Path(scratch) / "unpacked"
+                unpack(archive, unpacked)
+                find_task(unpacked, task).rename(ready)
+            counts = report(ready, task)
+            if target.exists():
+                target.rmdir()
+            ready.rename(target)
+    except (ValueError, OSError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    print(counts)
+    print(f"Ready: {target}")
+
+
+def copy_task(source: Path, task: str, ready: Path, target: Path) -> None:
+    """Copy the task's folder, wherever it is below ``source``, to ``ready``.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+        ValueError: when the target is inside the folder that would be copied.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"Folder {source} does not exist, expected the unpacked archive.")
+    root = find_task(source, task)
+    if target.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"Folder {target} is inside the scans' own folder {root}, expected one outside of it.")
+    files = [path for path in root.rglob("*") if path.is_file() and is_visible(path.relative_to(root))]
+    for file in tqdm(files, desc="copying"):
+        copy = ready / file.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
+def find_task(folder: Path, task: str) -> Path:
+    """The folder that holds dataset.json: the one with the task's published name, or the only one there is.
+
+    Raises:
+        ValueError: when there is none, or several.
+    """
+    files = [path for path in folder.rglob("dataset.json") if is_visible(path.relative_to(folder))]
+    roots = sorted(file.parent for file in files)
+    named = [root for root in roots if root.name == ARCHIVES[task]] or roots
+    if len(named) != 1:
+        raise ValueError(
+            f"{len(named)} folders with a dataset.json were found, expected that of {ARCHIVES[task]} only."
+        )
+    return named[0]
+
+
+def report(root: Path, task: str) -> str:
+    """Check every labelled scan and count."""
+    items = labelled_scans(root)
+    check_volumes(items, len(TASKS[task].modality), len(TASKS[task].labels))
+    others = {item["sample_id"] for item in volume_scans(root)} - {item["sample_id"] for item in items}
+    return f"{len(items)} labelled scans, all readable; {len(others)} without a label."
+
+
+if __name__ == "__main__":
+    fire.Fire(get, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)

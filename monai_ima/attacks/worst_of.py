@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .base import Attack, AttackResult, Target, Worst, select_samples
+from .norms import Generators
+
+__all__ = ["WorstOf"]
+
+
+class WorstOf(Attack):
+    """Several attacks one after the other; of each sample the worst image that any of them found counts.
+
+    A sample that one attack has broken is not attacked by the next ones.
+
+    Args:
+        attacks: at least one, all of the same norm, bounds and kind of criterion; the first one's criterion is used.
+
+    Raises:
+        ValueError: when there is none, or they differ in one of these.
+    """
+
+    def __init__(self, attacks: Sequence[Attack]) -> None:
+        if not attacks:
+            raise ValueError("Got no attacks, expected at least one.")
+        first = attacks[0]
+        for other in attacks[1:]:
+            for what in ("norm", "bounds", "criterion"):
+                one, two = _comparable(getattr(first, what)), _comparable(getattr(other, what))
+                if one != two:
+                    raise ValueError(f"Got attacks of different {what} ({one} and {two}), expected the same for all.")
+        super().__init__(first.norm.name, first.bounds, first.criterion, generator=first.generator)
+        self.attacks = list(attacks)
+
+    def run(self, target: Target, generator: Generators) -> AttackResult:
+        broken = ~target.clean_right
+        worst = Worst(target)
+        for attack in self.attacks:
+            rows = (~broken).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            left, own = select_samples(target, generator, rows)
+            found = attack.run(replace(left, attack_loss=attack.loss or left.criterion.loss), own)
+            worst.keep(rows, found.image, left.look(found.image))
+            broken[rows[found.success]] = True
+        return self.result(target, worst.image, broken)
+
+
+def _comparable(value: object) -> object:
+    return value if value is None or isinstance(value, tuple) else type(value).__name__

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import copy
+import math
+import re
+from abc import abstractmethod
+from typing import Any
+
+import torch
+
+from .base import Criterion
+from .label_maps import first_head, label_maps, prediction_maps
+from .segmentation_loss import SegmentationLoss
+
+__all__ = ["SegmentationCriterion"]
+
+LEAST = 1e-30
+"""A threshold that any overlap passes, also in float32."""
+
+
+class SegmentationCriterion(Criterion):
+    """A segmentation is right when its score against the label is at least a threshold τ.
+
+    Logits are ``[B, K, *spatial]``, 2-D or 3-D; of deep-supervision outputs stacked as ``[B, heads, K, *spatial]``
+    (``DynUNet`` in training mode) the first head counts. Predictions are the largest of K >= 2 channels (softmax), or
+    every channel by itself from logit 0 on (``sigmoid=True``). Labels are class indices ``[B, 1, *spatial]`` or
+    one-hot ``[B, K, *spatial]``; with ``sigmoid=True`` one binary map a channel. Only classes that are present in a
+    sample's label count; a sample without any (a crop of background) has score NaN: it is never right, has no
+    boundary, and is left out when margins move.
+
+    Args:
+        threshold: τ, one of
+
+            - a number in (0, 1];
+            - ``"baseline"``: the mean clean validation score of the plain-trained network that training starts from,
+              found by :class:`monai_ima.handlers.BaselineThreshold`;
+            - ``"relative:q"``, q in (0, 1]: q times the sample's own score without noise, so that hard cases have a
+              boundary too; a sample of score 0 is wrong;
+            - ``"lowest"``: wrong only where nothing overlaps, so that an attack goes on to the lowest score it finds;
+              this is what robustness is measured with.
+        include_background: count channel 0; None means: only with ``sigmoid=True``.
+        sigmoid: see above.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    def __init__(
+        self, threshold: float | str = 0.8, include_background: bool | None = None, sigmoid: bool = False
+    ) -> None:
+        self.threshold, self.relative = _parse(threshold)
+        self.asked = threshold
+        self.sigmoid = sigmoid
+        self.include_background = sigmoid if include_background is None else include_background
+        self.attack_loss = SegmentationLoss(include_background=self.include_background, sigmoid=sigmoid)
+        self._limits: torch.Tensor | None = None
+
+    @property
+    def awaits_baseline(self) -> bool:
+        """The threshold is ``"baseline"`` and has not been found yet."""
+        return self.threshold is None and self.relative is None
+
+    @abstractmethod
+    def class_scores(self, prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Scores of binary maps, ``[B, K, *spatial]`` each: float ``[B, classes that count]``, NaN where one is absent
+        from the label."""
+
+    def scores_by_class(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The score of each class that counts: float ``[B, K']`` in [0, 1], NaN where a class is not in the label.
+
+        Raises:
+            ValueError: when the shapes do not fit.
+            SampleError: when a label's values are not as above.
+        """
+        logits = first_head(logits, label)
+        target = label_maps(label, logits.shape[1], self.sigmoid)
+        return self.class_scores(prediction_maps(logits, self.sigmoid), target)
+
+    def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The mean score over the classes present in the label: float ``[B]`` in [0, 1]; NaN where none is present.
+
+        Raises:
+            ValueError: when the shapes do not fit.
+            SampleError: when a label's values are not as above.
+        """
+        return self.scores_by_class(logits, label).nanmean(dim=1)
+
+    def decide(self, score: torch.Tensor) -> torch.Tensor:
+        """Whether scores, ``[B]``, reach the threshold: bool ``[B]``.
+
+        Raises:
+            ValueError: when the threshold is "baseline" and has not been found.
+        """
+        if self.relative is not None:
+            return (score > 0) if self._limits is None else (score > 0) & (score >= self._limits)
+        if self.awaits_baseline or self.threshold is None:
+            raise ValueError(
+                'The threshold "baseline" has not been found yet, expected the handler '
+                "monai_ima.handlers.BaselineThreshold with this criterion, or a number."
+            )
+        return score >= self.threshold
+
+    def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Soft Dice plus cross-entropy of each sample by itself (:class:`SegmentationLoss`): float ``[B]``."""
+        return self.attack_loss(logits, label)
+
+    def relative_to(self, clean_score: torch.Tensor) -> SegmentationCriterion:
+        if self.relative is None:
+            return self
+        return self._with_limits(self.relative * clean_score)
+
+    def select(self, index: torch.Tensor) -> SegmentationCriterion:
+        return self if self._limits is None else self._with_limits(self._limits[index])
+
+    def describe(self) -> str:
+        """The threshold in words."""
+        return f"{self.relative:g} of the own clean score" if self.relative else f"{self.threshold or math.nan:.3g}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The threshold, for a checkpoint: a resumed run must not look for a baseline again."""
+        return {"threshold": self.threshold}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a saved threshold where this one is to be found (``"baseline"``); one that is given stays."""
+        if self.asked == "baseline":
+            self.threshold = state["threshold"]
+
+    def _with_limits(self, limits: torch.Tensor) -> SegmentationCriterion:
+        bound = copy.copy(self)
+        bound._limits = limits
+        return bound
+
+
+def _parse(threshold: float | str) -> tuple[float | None, float | None]:
+    """The absolute and the relative threshold; None where there is none (yet)."""
+    if threshold == "baseline":
+        return None, None
+    if threshold == "lowest":
+        return LEAST, None
+    relative = re.fullmatch(r"relative:(.*)", threshold) if isinstance(threshold, str) else None
+    try:
+        value = float(relative[1] if relative else threshold)
+    except ValueError:
+        value = math.nan
+    if isinstance(threshold, bool) or not 0 < value <= 1:
+        raise ValueError(
+            f"Got threshold {threshold!r}, expected a number in (0, 1], 'baseline', 'lowest', or 'relative:q' with q "
+            "in (0, 1]."
+        )
+    return (None, value) if relative else (value, None)

@@ -1,0 +1,334 @@
+"""Reader for volumes in the layout of the Medical Segmentation Decathlon (MSD): dataset.json, imagesTr, labelsTr."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from monai.data import load_decathlon_datalist
+from nibabel.affines import voxel_sizes
+from tqdm import tqdm
+
+from .kermany import SPLITS, DamagedImageError
+
+__all__ = ["check_volumes", "labelled_scans", "msd_datalist", "volume_scans"]
+
+SUFFIXES = (".nii.gz", ".nii")
+
+WORKERS = 4
+"""Threads that read files at the same time."""
+
+CHUNK = 1 << 20
+
+AFFINE_TOLERANCE = 1e-3
+"""Largest difference, in mm, between the affines of an image and its label."""
+
+logger = logging.getLogger(__name__)
+
+Item = dict[str, str]
+
+
+def msd_datalist(
+    dataset_dir: str | os.PathLike,
+    split: str | os.PathLike | Mapping[str, Sequence[str]] | None = None,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    channels: int = 1,
+    classes: int = 2,
+    min_size: int | Sequence[int] | None = None,
+    spacing: float | Sequence[float] | None = None,
+    check_files: bool = True,
+) -> dict[str, list[Item]]:
+    """The labelled scans of a folder in MSD layout, split by a list or at random.
+
+    Args:
+        dataset_dir: the folder that holds dataset.json.
+        split: ``{"train": ids, "val": ids, "test": ids}`` or a JSON file of that; scans in none of the lists go to
+            train. None: a random split.
+        fractions: shares of the scans in train, val and test of a random split; each gets one scan at least.
+        seed: of the random split.
+        channels: see :func:`check_volumes`.
+        classes: see :func:`check_volumes`.
+        min_size: see :func:`check_volumes`.
+        spacing: see :func:`check_volumes`.
+        check_files: run :func:`check_volumes`, so that a damaged file is found before training starts. False: files are
+            only looked for, not opened.
+
+    Returns:
+        for each of train, val and test a list of ``{"image": file, "label": file, "sample_id": name without suffix}``,
+        sorted by id.
+
+    Raises:
+        FileNotFoundError: when the folder, its dataset.json, the split's file or a listed file is missing.
+        ValueError: when dataset.json or the split is not as expected, or there are too few scans; and as
+            :func:`check_volumes` does.
+    """
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
+    items = labelled_scans(dataset_dir)
+    by_id = {item["sample_id"]: item for item in items}
+    if split is None:
+        ids = _random_split(sorted(by_id), fractions, seed, dataset_dir)
+    else:
+        ids = _listed_split(sorted(by_id), split, dataset_dir)
+    if check_files:
+        check_volumes(items, channels, classes, min_size, spacing)
+    logger.info("Scans in %s: %s.", dataset_dir, ", ".join(f"{len(ids[name])} {name}" for name in SPLITS))
+    return {name: [by_id[sample_id] for sample_id in sorted(ids[name])] for name in SPLITS}
+
+
+def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
+    """The entries of ``training`` in a folder's dataset.json; hidden files are left out.
+
+    Args:
+        dataset_dir: the folder.
+
+    Returns:
+        a list of ``{"image": file, "label": file, "sample_id": name without suffix}``, sorted by id.
+
+    Raises:
+        FileNotFoundError: when the folder, its dataset.json or a listed file is missing.
+        ValueError: when dataset.json is not as expected, lists no scan, or lists one twice.
+    """
+    root = _folder(dataset_dir)
+    file = root / "dataset.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"Folder {root} holds no dataset.json, expected the layout of an MSD task.")
+    try:
+        entries = load_decathlon_datalist(file, base_dir=root.resolve())
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f'File {file} cannot be read ({error}), expected a list "training" of images and labels.'
+        ) from error
+    items = []
+    for entry in entries:
+        if not all(isinstance(entry.get(key), str) for key in ("image", "label")):
+            raise ValueError(
+                f'An entry of "training" in {file} is {entry}, expected one image file and one label file.'
+            )
+        if _is_volume(Path(entry["image"])):
+            items.append({"image": entry["image"], "label": entry["label"], "sample_id": _sample_id(entry["image"])})
+    if not items:
+        raise ValueError(f'List "training" of {file} names no image, expected files ending in {" or ".join(SUFFIXES)}.')
+    for item in items:
+        for key in ("image", "label"):
+            if not Path(item[key]).is_file():
+                raise FileNotFoundError(f"File {item[key]} does not exist, expected the {key} that {file} lists.")
+    return _sorted(items)
+
+
+def volume_scans(dataset_dir: str | os.PathLike) -> list[Item]:
+    """The volumes of a folder, for inference; hidden files are left out.
+
+    Of a folder that holds dataset.json these are the files in imagesTs, or in imagesTr when there are none; of any
+    other folder, or when both are empty, the NIfTI files that lie directly in it.
+
+    Args:
+        dataset_dir: the folder.
+
+    Returns:
+        a list of ``{"image": file, "sample_id": name without suffix}``, sorted by id.
+
+    Raises:
+        FileNotFoundError: when the folder is missing or holds no volumes.
+        ValueError: when two files are the same scan.
+    """
+    root = _folder(dataset_dir)
+    parts = ("imagesTs", "imagesTr", "") if (root / "dataset.json").is_file() else ("",)
+    for folder in (root / part for part in parts):
+        files = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()] if folder.is_dir() else []
+        if files:
+            return _sorted([{"image": str(file.resolve()), "sample_id": _sample_id(file)} for file in files])
+    raise FileNotFoundError(f"Folder {root} holds no volumes, expected files ending in {' or '.join(SUFFIXES)}.")
+
+
+def check_volumes(
+    items: Sequence[Mapping[str, str]],
+    channels: int,
+    classes: int,
+    min_size: int | Sequence[int] | None = None,
+    spacing: float | Sequence[float] | None = None,
+) -> None:
+    """Read every image and label once, with a progress bar; the first item that is not as expected is refused.
+
+    An image is ``[x, y, z]`` (one channel) or ``[x, y, z, channels]``, with finite numbers and an intensity range in
+    each channel. Its label is ``[x, y, z]`` on the same grid, with whole numbers from 0 to ``classes - 1``, not all 0.
+
+    Args:
+        items: ``{"image": file, "label": file}``.
+        channels: of the images, >= 1.
+        classes: with the background, >= 2.
+        min_size: smallest number of voxels along the file's axes, one number or three; None: any.
+        spacing: in mm, one number or three: ``min_size`` holds after resampling to it; None: for the files' own grid.
+
+    Raises:
+        DamagedImageError: when a file cannot be read; a compressed file's checksum is looked at, too.
+        ValueError: when an argument or a file is not as above; the sentence names the file.
+    """
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"Got channels {channels}, expected a whole number >= 1.")
+    if not isinstance(classes, int) or classes < 2:
+        raise ValueError(f"Got classes {classes}, expected a whole number >= 2 that counts the background.")
+    smallest = None if min_size is None else _three(min_size, "min_size")
+    target = None if spacing is None else _three(spacing, "spacing")
+    check = partial(_check_item, channels=channels, classes=classes, smallest=smallest, spacing=target)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for _ in tqdm(pool.map(check, items), total=len(items), desc="checking volumes", leave=False):
+            pass
+
+
+def _folder(path: str | os.PathLike) -> Path:
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"Dataset folder {root} does not exist, expected the layout of an MSD task there.")
+    return root
+
+
+def _is_volume(path: Path) -> bool:
+    return path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+
+
+def _sample_id(file: str | Path) -> str:
+    return Path(file).name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _sorted(items: list[Item]) -> list[Item]:
+    known: dict[str, str] = {}
+    for item in items:
+        sample_id, file = item["sample_id"], item["image"]
+        if sample_id in known:
+            raise ValueError(f"Files {known[sample_id]} and {file} are the same scan, expected each scan once.")
+        known[sample_id] = file
+    return sorted(items, key=lambda item: item["sample_id"])
+
+
+def _random_split(
+    ids: list[str], fractions: Sequence[float], seed: int, root: str | os.PathLike
+) -> dict[str, list[str]]:
+    number = len(ids)
+    if number < 3:
+        raise ValueError(f"Folder {root} holds {number} labelled scan(s), expected at least 3 to split.")
+    test = min(max(1, round(fractions[2] * number)), number - 2)
+    val = min(max(1, round(fractions[1] * number)), number - 1 - test)
+    order = [str(sample_id) for sample_id in np.random.default_rng(seed).permutation(ids)]
+    train = number - val - test
+    return {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}
+
+
+def _listed_split(
+    ids: list[str], split: str | os.PathLike | Mapping[str, Sequence[str]], root: str | os.PathLike
+) -> dict[str, list[str]]:
+    source, lists = ("The split", split) if isinstance(split, Mapping) else (f"Split file {split}", _read_split(split))
+    if not isinstance(lists, Mapping) or set(lists) != set(SPLITS):
+        raise ValueError(f"{source} has other entries than expected, a list of scans for each of {', '.join(SPLITS)}.")
+    place: dict[str, str] = {}
+    for name in SPLITS:
+        if isinstance(lists[name], str) or not isinstance(lists[name], Sequence):
+            raise ValueError(f"{source} has {lists[name]!r} for {name}, expected a list of scans.")
+        for sample_id in lists[name]:
+            if sample_id not in ids:
+                raise ValueError(f"{source} names {sample_id} in {name}, expected a labelled scan of {root}.")
+            if sample_id in place:
+                raise ValueError(
+                    f"{source} names {sample_id} in {place[sample_id]} and in {name}, expected each scan once."
+                )
+            place[sample_id] = name
+    rest = [sample_id for sample_id in ids if sample_id not in place]
+    if rest:
+        logger.info("%d of %d scans in %s are in no list of the split and go to train.", len(rest), len(ids), root)
+    ids_by_split = {name: list(lists[name]) for name in SPLITS}
+    ids_by_split["train"] += rest
+    for name in SPLITS:
+        if not ids_by_split[name]:
+            raise ValueError(f"{source} leaves no scan for {name}, expected at least one.")
+    return ids_by_split
+
+
+def _read_split(file: str | os.PathLike) -> object:
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"Split file {file} does not exist, expected a JSON file.")
+    try:
+        return json.loads(Path(file).read_text())
+    except ValueError as error:
+        raise ValueError(f"Split file {file} cannot be read ({error}), expected JSON.") from error
+
+
+def _three(value: float | Sequence[float], name: str) -> np.ndarray:
+    """One number or three as ``[3]``."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf" or numbers.shape not in ((), (3,)) or not (numbers > 0).all():
+        raise ValueError(f"Got {name} {value}, expected one positive number or three.")
+    return np.broadcast_to(numbers, 3)
+
+
+def _check_item(
+    item: Mapping[str, str], channels: int, classes: int, smallest: np.ndarray | None, spacing: np.ndarray | None
+) -> None:
+    image, image_affine = _read(item["image"])
+    label, label_affine = _read(item["label"])
+    _check_image(image, item["image"], channels)
+    _check_label(label, item["label"], classes)
+    shape = image.shape[:3]
+    if label.shape != shape:
+        raise ValueError(f"Label {item['label']} has shape {label.shape}, expected {shape} as its image has.")
+    if not np.allclose(image_affine, label_affine, rtol=0, atol=AFFINE_TOLERANCE):
+        raise ValueError(f"Label {item['label']} has another affine than its image, expected the same position in mm.")
+    if smallest is None:
+        return
+    size = np.array(shape)
+    if spacing is not None:
+        size = np.rint(size * voxel_sizes(image_affine) / spacing).astype(int)
+    if (size < smallest).any():
+        grid = "" if spacing is None else " resampled to {:g}x{:g}x{:g} mm".format(*spacing)
+        raise ValueError(
+            "Image {}{} has {}x{}x{} voxels, expected at least {:g}x{:g}x{:g}.".format(
+                item["image"], grid, *size, *smallest
+            )
+        )
+
+
+def _read(file: str) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels, with the header's scaling, and the affine."""
+    try:
+        image = nib.load(file)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ValueError(f"it is a {type(image).__name__}")
+        voxels = np.asanyarray(image.dataobj)
+        if file.endswith(".gz"):
+            with gzip.open(file) as stream:
+                while stream.read(CHUNK):  # the checksum is compared at the end
+                    pass
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DamagedImageError(f"File {file} cannot be read ({reason}), expected a whole NIfTI file.") from error
+    if voxels.dtype.kind not in "iuf" or not voxels.size:
+        raise ValueError(f"File {file} holds {voxels.size} voxels of type {voxels.dtype}, expected real numbers.")
+    return voxels, np.asarray(image.affine)
+
+
+def _check_image(image: np.ndarray, file: str, channels: int) -> None:
+    expected = "[x, y, z]" if channels == 1 else f"[x, y, z, {channels}]"
+    if image.ndim != (3 if channels == 1 else 4) or (channels > 1 and image.shape[3] != channels):
+        raise ValueError(f"Image {file} has shape {image.shape}, expected {expected}.")
+    if not np.isfinite(image).all():
+        raise ValueError(f"Image {file} holds NaN or infinite voxels, expected finite ones.")
+    if (image.max(axis=(0, 1, 2)) == image.min(axis=(0, 1, 2))).any():
+        raise ValueError(f"Image {file} has the same value everywhere, expected an intensity range in each channel.")
+
+
+def _check_label(label: np.ndarray, file: str, classes: int) -> None:
+    if label.ndim != 3:
+        raise ValueError(f"Label {file} has shape {label.shape}, expected [x, y, z].")
+    wrong = label[(label != np.rint(label)) | (label < 0) | (label >= classes)]
+    if wrong.size:
+        raise ValueError(f"Label {file} holds the value {wrong[0]}, expected whole numbers from 0 to {classes - 1}.")
+    if not label.any():
+        raise ValueError(f"Label {file} has no foreground, expected at least one voxel above 0.")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from monai.engines import SupervisedTrainer
+
+from monai_ima.attacks import BoundaryPGD
+from monai_ima.criteria import Criterion, NeverWrong
+from monai_ima.losses import IMALoss
+from monai_ima.losses.ima import check_beta
+
+from .base import AdversarialTrainingHandler, Batch
+
+__all__ = ["PGDTrainingHandler"]
+
+
+class PGDTrainingHandler(AdversarialTrainingHandler):
+    """Adversarial training at one fixed ε ("adv ε"; Madry et al. 2018, mixed loss of Goodfellow et al. 2015).
+
+    Every sample of a batch, right or wrong, is attacked by PGD with a random start in the whole ball; the last iterate
+    enters ``(1 - β) clean + β noisy``.
+
+    Scalars in ``engine.state.metrics``: ``pgd/loss_clean`` and ``pgd/loss_noisy``.
+
+    Args:
+        eps: ε, radius of every sample's ball, > 0, in the units that the network sees.
+        norm: ``"l2"`` or ``"linf"``.
+        beta: β, weight of the noisy samples, in [0, 1].
+        steps: N_PGD, >= 1.
+        alpha: α; a PGD step is α ε / N_PGD long, > 0.
+        criterion: names the loss that is climbed; see :class:`AdversarialTrainingHandler`.
+        bounds: see :class:`AdversarialTrainingHandler`.
+        sample_key: see :class:`AdversarialTrainingHandler`.
+        start_epoch: see :class:`AdversarialTrainingHandler`.
+        attack_mode: see :class:`AdversarialTrainingHandler`.
+        seed: see :class:`AdversarialTrainingHandler`.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    name = "pgd"
+
+    def __init__(
+        self,
+        eps: float,
+        norm: str = "l2",
+        beta: float = 0.5,
+        steps: int = 20,
+        alpha: float = 4.0,
+        criterion: Criterion | None = None,
+        bounds: Sequence[float] | None = None,
+        sample_key: str | None = None,
+        start_epoch: int = 0,
+        attack_mode: str = "eval",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
+        if not 0 < eps < math.inf:
+            raise ValueError(f"Got eps {eps}, expected a finite number > 0.")
+        self.eps = float(eps)
+        self.beta = check_beta(beta)
+        whole_way = NeverWrong(self.criterion)
+        self.attack = BoundaryPGD(norm, steps, 0, alpha=alpha, bounds=self.bounds, criterion=whole_way)
+
+    def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
+        generators = self.generators(engine, batch.sample_ids, "training")
+        with self.under_attack(batch):
+            noisy = self.attack(batch.forward, batch.image, batch.label, self.eps, generators).image
+        criterion = IMALoss(engine.loss_function, self.beta)
+        noisy_loss = criterion.noisy(batch.forward(noisy), batch.label, len(noisy))
+        self.note("loss_clean", loss.item(), 1)
+        self.note("loss_noisy", noisy_loss.item(), 1)
+        return criterion.combine(loss, noisy_loss)
