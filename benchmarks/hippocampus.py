@@ -42,8 +42,8 @@ BUNDLE = REPO / "bundles" / "hippocampus_segmentation_ima"
 RESULTS = REPO / "docs" / "results"
 LEVELS = [0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0]
 STRONG, QUICK = "pgd100x2+pgd100x2-dice+pgd100x2-ce", "pgd20"
-START_EPOCHS, EPOCHS = 60, 20
-COMMON = {"network": "small", "val_interval": 5, "steps": 7}
+START_EPOCHS, EPOCHS = 60, 15
+COMMON = {"network": "small", "batch_size": 2, "val_interval": 5, "steps": 7}
 
 
 @dataclass(frozen=True)

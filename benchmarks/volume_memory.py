@@ -27,7 +27,7 @@ from monai_ima.inferers import GradientSlidingWindowInferer
 
 MIB = 2**20
 CLASSES = 2
-WINDOW, OVERLAP, BATCH = 32, 0.25, 4
+WINDOW, OVERLAP, BATCH = 32, 0.5, 4
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def peak_memory(device: torch.device) -> float:
     raise OSError("/proc/self/status has no line VmHWM, expected Linux.")
 
 
-def measure(inferer_class: type[SlidingWindowInferer], size: int, device: torch.device, threads: int) -> Case:
+def measure(inferer_class: type[SlidingWindowInferer], size: int, device: torch.device) -> Case:
     """One input gradient of a small UNet on a cube of noise."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     network = UNet(3, 1, CLASSES, (8, 16, 32), (2, 2), num_res_units=1, norm="instance").eval().to(device)
     inferer = inferer_class(WINDOW, BATCH, OVERLAP, mode="gaussian")
@@ -85,30 +85,34 @@ def main(
         sizes: edges of the cubes, rising.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    threads = torch.get_num_threads()
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # freed tensors go back to the system
     found: dict[int, list[Case]] = {}
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for size in sizes:
             both = (GradientSlidingWindowInferer, SlidingWindowInferer)
-            found[size] = [pool.submit(measure, kind, size, device, threads).result() for kind in both]
+            found[size] = [pool.submit(measure, kind, size, device).result() for kind in both]
             print(f"{size}³: {found[size]}", flush=True)
-    Path(out).write_text(report(found, device, threads))
+    Path(out).write_text(report(found, device))
     print(f"written to {out}")
 
 
-def report(found: dict[int, list[Case]], device: torch.device, threads: int) -> str:
+def report(found: dict[int, list[Case]], device: torch.device) -> str:
     """The results page."""
-    where = f"{machine(device)}, {threads} threads" if device.type == "cpu" else machine(device)
+    where = f"{machine(device)}, 1 thread" if device.type == "cpu" else machine(device)
     what = "resident set" if device.type == "cpu" else "CUDA's allocated memory"
     rows = [
         f"| {size}³ | {windows(size)} | {own_tensors(size):.0f} | {ours.peak:.0f} | {plain.peak:.0f} "
         f"| {ours.seconds:.1f} | {plain.seconds:.1f} |"
         for size, (ours, plain) in found.items()
     ]
-    small, large = min(found), max(found)
-    own = own_tensors(large) - own_tensors(small)
-    ours, plain = (big.peak - little.peak for big, little in zip(found[large], found[small], strict=True))
+    *smaller, large = found
+    growth = []
+    for size in smaller:
+        own = own_tensors(large) - own_tensors(size)
+        ours, plain = (big.peak - little.peak for big, little in zip(found[large], found[size], strict=True))
+        growth.append(
+            f"| {size}³ to {large}³ | {own:.0f} | {ours:.0f} ({ours / own:.2f}) | {plain:.0f} ({plain / own:.2f}) |"
+        )
     return f"""# Memory of a volume's gradient
 
     python benchmarks/volume_memory.py
@@ -116,16 +120,19 @@ def report(found: dict[int, list[Case]], device: torch.device, threads: int) -> 
 One input gradient of the squared prediction of a small UNet ({CLASSES} classes, float32, random weights) on a cube of
 noise, through windows of {WINDOW}³ with overlap {OVERLAP} and Gaussian blending, {BATCH} windows a batch, seed 0.
 {where}, Python {platform.python_version()}, torch {torch.__version__.split("+")[0]}, monai {monai.__version__}.
-Peak of the {what} above what it was before the image was made; each case in its own process, one run. The volume's own
-tensors are the image, the prediction, the gradient of each, and the count map of the blending. Ours is
+Peak of the {what} above what it was before the image was made; each case in its own process, one run.
+The volume's own tensors are the image, the prediction, the gradient of each, and the count map of the blending. Ours is
 `GradientSlidingWindowInferer`, plain is MONAI's `SlidingWindowInferer` with its whole graph.
 
 | volume | windows | own tensors, MiB | peak, ours, MiB | peak, plain, MiB | seconds, ours | seconds, plain |
 |---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-From {small}³ to {large}³ the own tensors grow by {own:.0f} MiB; our peak grows by {ours:.0f} MiB ({ours / own:.2f}
-times that), the plain one by {plain:.0f} MiB ({plain / own:.1f} times).
+Growth in MiB, and as a multiple of the own tensors' growth:
+
+| | own tensors | peak, ours | peak, plain |
+|---|---|---|---|
+{chr(10).join(growth)}
 
 What grows beside the own tensors: MONAI's blending adds window after window to one tensor, whose backward pass copies
 the prediction's gradient; slicing windows from the image makes further tensors of its size; and each window leaves the

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,9 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("MONAI_IMA_DATA is not set: no real data here")
     return Path(folder)
+
+
+def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``python -m module arguments...`` with one thread."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

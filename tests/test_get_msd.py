@@ -121,10 +121,11 @@ def test_an_archive_with_another_checksum_is_refused(tmp_path, get_msd, server, 
     assert not list((tmp_path / "data").glob("[!.]*/"))
 
 
-def test_a_file_with_another_checksum_is_taken_when_the_user_says_so(tmp_path, get_msd, archive, monkeypatch):
-    monkeypatch.setitem(DecathlonDataset.md5, KEY, "0" * 32)
-    run = get_msd("--out", tmp_path / "msd", "--from_file", archive, "--skip_checksum")
+def test_a_file_with_another_checksum_is_taken_when_the_user_says_so(tmp_path, get_msd, phantom):
+    file = make_tar(tmp_path / "a.tar", {k: v for k, v in members(phantom).items() if "imagesTs" not in k})
+    run = get_msd("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum")
     assert run.status == 0, run.error
+    assert "4 labelled scans, all readable; 0 without a label." in run.out
     assert (tmp_path / "msd" / "dataset.json").is_file()
 
 

@@ -68,7 +68,7 @@ def test_sigmoid_channels_are_scored_one_by_one():
 
 
 def test_surface_dice_of_shifted_cubes_is_known():
-    """Two equal cubes, shifted by 2 voxels: within a tolerance of 2 all edge voxels match, within 0 only shared ones."""
+    """Two equal cubes, shifted by 2 voxels: within a tolerance of 2 all edge voxels match, within 0 the shared ones."""
     label = torch.zeros(1, 1, 20, 20, 20)
     label[..., 4:12, 4:12, 4:12] = 1
     moved = torch.zeros(1, 20, 20, 20)

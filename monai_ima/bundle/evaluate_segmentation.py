@@ -91,6 +91,8 @@ def _write(
 ) -> None:
     names = _class_names(result, opened, background)
     title = f"{len(result.records)} scans ({data_name(opened)}), {settings['attack']}"
+    for picture in (folder / "curve.png", folder / "scan.png"):
+        picture.unlink(missing_ok=True)
     lines = {"mean": result.mean(), **{name: result.mean(label=k) for k, name in enumerate(names)}}
     save_figure(robustness_curves(result.levels, lines, settings["norm"], title, "Dice"), folder / "curve.png")
     for example in result.examples:

@@ -48,6 +48,7 @@ class SurfaceDiceCriterion(SegmentationCriterion):
         prediction, label = prediction[:, first:], label[:, first:]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="the (ground truth|prediction) of class")
+            warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
             scores = compute_surface_dice(
                 prediction,
                 label,

@@ -76,9 +76,9 @@ def msd_datalist(
     items = labelled_scans(dataset_dir)
     by_id = {item["sample_id"]: item for item in items}
     if split is None:
-        ids = _random_split(sorted(by_id), fractions, seed, dataset_dir)
+        ids = _random_split(list(by_id), fractions, seed, dataset_dir)
     else:
-        ids = _listed_split(sorted(by_id), split, dataset_dir)
+        ids = _listed_split(list(by_id), split, dataset_dir)
     if check_files:
         check_volumes(items, channels, classes, min_size, spacing)
     logger.info("Scans in %s: %s.", dataset_dir, ", ".join(f"{len(ids[name])} {name}" for name in SPLITS))

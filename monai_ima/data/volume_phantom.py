@@ -157,17 +157,17 @@ def _heart(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[list[np.nd
     image = np.where(chest, 0.6 + 0.12 * _texture(rng, shape, 0.1), 0.02)
     for side in (-1, 1):
         image = np.where(_ellipsoid(at, (0.6 * side, 0, 0), (0.25, 0.6, 1.2)) + rough < 1, 0.1, image)
-    image = np.where(_ellipsoid(at, (0.05, 0.2, 0), (0.55, 0.55, 0.9)) + rough < 1, muscle, image)
+    image = np.where(_ellipsoid(at, (-0.05, 0.2, 0), (0.55, 0.55, 0.9)) + rough < 1, muscle, image)
     for centre, radii in (
-        ((-0.28, 0.15, -0.1), (0.17, 0.22, 0.4)),  # right atrium
-        ((-0.1, 0.48, -0.2), (0.24, 0.18, 0.45)),  # right ventricle
-        ((0.32, 0.32, -0.3), (0.19, 0.26, 0.4)),  # left ventricle
+        ((0.28, 0.15, -0.1), (0.17, 0.22, 0.4)),  # right atrium
+        ((0.1, 0.48, -0.2), (0.24, 0.18, 0.45)),  # right ventricle
+        ((-0.32, 0.32, -0.3), (0.19, 0.26, 0.4)),  # left ventricle
         ((0.0, 0.25, 0.75), (0.13, 0.13, 0.6)),  # ascending aorta
-        ((0.15, -0.5, 0.0), (0.1, 0.1, 2.0)),  # descending aorta
+        ((-0.15, -0.5, 0.0), (0.1, 0.1, 2.0)),  # descending aorta
     ):
         chamber = _ellipsoid(at, centre, rng.uniform(0.85, 1.1) * np.array(radii)) + rough < 1
         image = np.where(chamber, blood * rng.uniform(0.9, 1.1), image)
-    middle, half = rng.normal((0.03, -0.12, 0.05), 0.02), rng.uniform((0.24, 0.17, 0.35), (0.3, 0.22, 0.48))
+    middle, half = rng.normal((-0.03, -0.12, 0.05), 0.02), rng.uniform((0.24, 0.17, 0.35), (0.3, 0.22, 0.48))
     distance = _ellipsoid(at, middle, half) + rough
     wall = _ellipsoid(at, middle, half + 0.06) + rough < 1
     for side in (-1, 1):

@@ -312,6 +312,7 @@ class SegmentationEvaluator:
             one, other = prediction[row : row + 1], target[row : row + 1]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="the (ground truth|prediction) of class")
+                warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
                 tolerances = [self.tolerance] * target.shape[1]
                 surface = compute_surface_dice(one, other, tolerances, include_background=True, spacing=spacing)
                 distance = compute_hausdorff_distance(

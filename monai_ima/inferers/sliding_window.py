@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
+from .pad import PadInferer
+
 __all__ = ["GradientSlidingWindowInferer", "gradient_inferer"]
 
 
@@ -45,7 +47,7 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
         if any(window > volume for window, volume in zip(roi_size, size, strict=True)):
             raise ValueError(
                 f"The volume's size {size} is smaller than the window's {roi_size}, expected a volume at least as "
-                "large: pad it (SpatialPadd) or take a smaller roi_size."
+                "large: pad it (PadInferer, SpatialPadd) or take a smaller roi_size."
             )
         if not torch.is_grad_enabled():
             return super().__call__(inputs, network, *args, **kwargs)
@@ -83,9 +85,11 @@ def gradient_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         inferer: a ``SlidingWindowInferer`` becomes a :class:`GradientSlidingWindowInferer` of the same settings. An
             instance of a subclass (``SliceInferer``, ``SlidingWindowInfererAdapt``, a user's) is called as it is, with
-            a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. Any other is returned
-            unchanged.
+            a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. A :class:`PadInferer`
+            has its own inferer made fit. Any other is returned unchanged.
     """
+    if isinstance(inferer, PadInferer):
+        return PadInferer(gradient_inferer(inferer.inferer), inferer.k, inferer.min_size)
     if not isinstance(inferer, SlidingWindowInferer) or isinstance(inferer, GradientSlidingWindowInferer):
         return inferer
     if type(inferer) is not SlidingWindowInferer:
@@ -123,7 +127,7 @@ class _CheckpointNetwork(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("network"), name)
+            return getattr(self.network, name)
 
 
 def _check_statistics(network: Callable[..., Any]) -> None:

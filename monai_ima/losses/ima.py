@@ -69,6 +69,7 @@ class IMALoss(nn.Module):
 
 def _sums(loss_function: Any) -> bool:
     """The loss adds samples up instead of averaging them, by itself or by the losses it is made of."""
-    parts = list(loss_function.children()) if isinstance(loss_function, nn.Module) else []
-    reductions = [part.reduction for part in parts if hasattr(part, "reduction")]
-    return "sum" in (reductions or [getattr(loss_function, "reduction", "mean")])
+    parts: list[Any] = list(loss_function.children()) if isinstance(loss_function, nn.Module) else []
+    found = [vars(part).get("reduction") for part in (*parts, loss_function) if hasattr(part, "__dict__")]
+    named = [reduction for reduction in found if reduction is not None]
+    return bool(named) and named[0] == "sum"

@@ -30,8 +30,8 @@ def volume_example(
     """One scan under attack: clean image, noisy image and noise, with contours of label and prediction.
 
     A volume is cut across each axis where the label's foreground is largest, one row a cut; a plane is drawn with its
-    first axis to the right and its second upwards, so that a volume in RAS stands upright. A 2-D image is one row,
-    drawn as stored.
+    first axis to the right and its second upwards, so that a volume in RAS stands upright; very flat ones are
+    stretched. A 2-D image is one row, drawn as stored.
 
     Args:
         image: clean, ``[C, *spatial]``, 2-D or 3-D; of several channels the first is shown.

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.inferers import Inferer, SimpleInferer
+from monai.utils import ensure_tuple_rep
+
+__all__ = ["PadInferer"]
+
+
+class PadInferer(Inferer):
+    """Pads a volume for the network and cuts the prediction back to the volume's own size.
+
+    Padded in the data, an image would be attacked in voxels that no scanner has seen, and be scored there too.
+
+    Args:
+        inferer: runs the network on the padded volume; None means ``SimpleInferer``.
+        k: each axis is padded to a multiple of this, one number or one for each axis, >= 1.
+        min_size: and to at least this, one number or one for each axis, >= 0.
+
+    Raises:
+        ValueError: when ``k`` or ``min_size`` are not as above.
+    """
+
+    def __init__(
+        self,
+        inferer: Callable[..., Any] | None = None,
+        k: int | Sequence[int] = 1,
+        min_size: int | Sequence[int] = 0,
+    ) -> None:
+        for name, value, least in (("k", k, 1), ("min_size", min_size, 0)):
+            if any(v != int(v) or v < least for v in (value if isinstance(value, Sequence) else [value])):
+                raise ValueError(f"Got {name} {value}, expected whole numbers >= {least}.")
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.k = k
+        self.min_size = min_size
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The prediction for ``inputs``, ``[B, C, *spatial]``; zeros are added on both sides.
+
+        Outputs of the padded size are cut back, also inside tuples, lists and dictionaries; others are left alone.
+        """
+        size = tuple(inputs.shape[2:])
+        k, least = ensure_tuple_rep(self.k, len(size)), ensure_tuple_rep(self.min_size, len(size))
+        padded = [-(-max(n, m) // q) * q for n, m, q in zip(size, least, k, strict=True)]
+        before = [(p - n) // 2 for p, n in zip(padded, size, strict=True)]
+        widths = [w for p, n, b in zip(padded, size, before, strict=True) for w in (p - n - b, b)]
+        output = self.inferer(F.pad(inputs, widths[::-1]), network, *args, **kwargs)
+        places: tuple[Any, ...] = (..., *(slice(b, b + n) for b, n in zip(before, size, strict=True)))
+
+        def cut(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return value[places] if list(value.shape[-len(size) :]) == padded else value
+            if isinstance(value, Mapping):
+                return {key: cut(inner) for key, inner in value.items()}
+            if isinstance(value, (tuple, list)):
+                return type(value)(cut(inner) for inner in value)
+            return value
+
+        return cut(output)

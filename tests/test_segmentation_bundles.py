@@ -1,0 +1,255 @@
+"""The segmentation bundles through MONAI's own tools and through ``python -m monai_ima``, on small phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from conftest import REPO, run_module
+from monai.bundle import ConfigWorkflow
+from monai.metrics import compute_dice
+from monai.networks import one_hot
+
+TASKS = {
+    "hippocampus": {"phantom_size": [24, 24, 24], "patch_size": [24, 24, 24]},
+    "heart": {"phantom_size": [32, 32, 32], "patch_size": [24, 24, 24]},
+    "prostate": {"phantom_size": [40, 40, 16], "patch_size": [32, 32, 8]},
+}
+CLASSES = {"hippocampus": 3, "heart": 2, "prostate": 3}
+
+
+def bundle_of(task: str) -> Path:
+    return REPO / "bundles" / f"{task}_segmentation_ima"
+
+
+def small(task: str, patch: bool = True) -> dict:
+    settings = {"network": "small", "phantom_scans": 6, **TASKS[task]}
+    if not patch:
+        settings.pop("patch_size")
+    return settings
+
+
+def options(settings: dict) -> list[str]:
+    return [part for key, value in settings.items() for part in (f"--{key}", json.dumps(value))]
+
+
+def monai_bundle(verb, *arguments, **settings):
+    return run_module("monai.bundle", verb, *arguments, *options(settings))
+
+
+@pytest.fixture(scope="module", params=list(TASKS))
+def trained(request, tmp_path_factory) -> tuple[str, Path]:
+    """A copy of a bundle, trained for one plain and one IMA epoch on its small phantom from the command line."""
+    task = request.param
+    root = tmp_path_factory.mktemp("bundle") / task
+    shutil.copytree(bundle_of(task), root, ignore=shutil.ignore_patterns("*.pt", "eval"))
+    done = monai_bundle(
+        "run",
+        "--config_file",
+        root / "configs" / "train.json",
+        bundle_root=str(root),
+        plain_epochs=1,
+        epochs=1,
+        batch_size=2,
+        steps=2,
+        val_steps=2,
+        threshold=0.05,
+        **small(task),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "SYNTHETIC" in done.stdout + done.stderr
+    assert "ima/margin_mean" in done.stdout
+    return task, root
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["train.json"], "train"),
+        (["train.json", "train_ce.json"], "train"),
+        (["train.json", "train_pgd.json"], "train"),
+        (["evaluate.json"], "infer"),
+        (["inference.json"], "infer"),
+    ],
+)
+def test_every_config_has_the_ids_of_the_bundle_specification(task, files, kind, tmp_path):
+    workflow = ConfigWorkflow(
+        config_file=[str(bundle_of(task) / "configs" / file) for file in files],
+        workflow_type=kind,
+        bundle_root=str(bundle_of(task)),
+        output_dir=str(tmp_path / "eval"),
+        **({"ckpt_dir": str(tmp_path / "models")} if kind == "train" else {}),
+        **small(task, kind == "train"),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_metadata_describe_the_version_and_the_classes(task):
+    metadata = json.loads((bundle_of(task) / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    train = json.loads((bundle_of(task) / "configs" / "train.json").read_text())
+    assert list(output["channel_def"].values()) == train["labels"]
+    assert output["num_channels"] == len(train["labels"]) == CLASSES[task]
+
+
+def test_training_leaves_weights_margins_and_threshold(trained):
+    task, root = trained
+    last = torch.load(root / "models" / "model_last.pt", weights_only=True)
+    assert set(last) == {"model", "optimizer", "lr_scheduler", "trainer", "margins", "criterion"}
+    assert last["criterion"]["threshold"] == 0.05
+    assert len(last["margins"]["ids"]) >= 3
+    assert last["margins"]["ids"][0].startswith(task)
+    assert torch.load(root / "models" / "model.pt", weights_only=True).keys() == last["model"].keys()
+
+
+def test_the_baseline_threshold_and_fixed_epsilon_training_run_from_a_start(trained, tmp_path):
+    task, root = trained
+    if task != "hippocampus":
+        pytest.skip("one bundle is enough: the configs have these lines in common")
+    common = {"bundle_root": str(root), "start": str(root / "models" / "model.pt"), "epochs": 1, "batch_size": 2}
+    common |= {"steps": 2, "val_steps": 1, "ckpt_dir": str(tmp_path), **small(task)}
+    done = monai_bundle("run", "--config_file", root / "configs" / "train.json", **common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    threshold = torch.load(tmp_path / "model_last.pt", weights_only=True)["criterion"]["threshold"]
+    assert 0 < threshold < 1
+    files = [str(root / "configs" / file) for file in ("train.json", "train_pgd.json")]
+    done = monai_bundle("run", "--config_file", str(files), eps=1.0, **common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "pgd/loss_noisy" in done.stdout
+    start = torch.load(root / "models" / "model.pt", weights_only=True)
+    moved = torch.load(tmp_path / "model_pgd_last.pt", weights_only=True)["model"]
+    assert any(not torch.equal(start[name], moved[name]) for name in start)
+    done = monai_bundle("run", "--config_file", root / "configs" / "train.json", **{**common, "network": "dynunet"})
+    assert done.returncode != 0
+    assert "is of another network" in done.stderr
+
+
+def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels(trained, tmp_path):
+    task, root = trained
+    common = {"bundle_root": str(root), "output_dir": str(tmp_path), **small(task, task != "hippocampus")}
+    common["phantom_dir"] = str(root / "eval" / f"synthetic_{task}")
+    done = monai_bundle(
+        "run", "--config_file", root / "configs" / "evaluate.json", eval_steps=2, eval_restarts=1, **common
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    values = {}
+    for kind in ("clean", "robust"):
+        with open(tmp_path / kind / "metrics.csv", newline="") as file:
+            values[kind] = {row[0]: float(row[1]) for row in csv.reader(file) if len(row) == 2}
+    assert values["clean"]["mean_dice"] >= values["robust"]["robust_mean_dice"]
+
+    common["dataset_dir"] = common.pop("phantom_dir")
+    common.pop("phantom_scans")
+    common.pop("phantom_size")
+    done = monai_bundle("run", "--config_file", root / "configs" / "inference.json", **common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = sorted(tmp_path.glob("*_seg.nii.gz"))
+    data = Path(common["dataset_dir"])
+    assert len(saved) == len(list((data / "imagesTr").glob("*.nii.gz"))) == 6
+    for file in saved:
+        name = file.name.replace("_seg", "")
+        image, label = nibabel.load(data / "imagesTr" / name), nibabel.load(data / "labelsTr" / name)
+        prediction = nibabel.load(file)
+        assert prediction.shape == image.shape[:3] == label.shape
+        np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-4)
+        found = np.asarray(prediction.dataobj)
+        assert found.dtype == np.uint8
+        assert set(np.unique(found)) <= set(range(CLASSES[task]))
+    if task != "prostate":  # resampled there: Dice is measured on the grid of the network
+        dices = []
+        listed = {entry["image"] for entry in _test_split(root, common, task)}
+        for file in saved:
+            name = file.name.replace("_seg", "")
+            if str(data / "imagesTr" / name) in listed:
+                maps = [
+                    one_hot(
+                        torch.as_tensor(np.asarray(nibabel.load(path).dataobj).astype(int))[None, None], CLASSES[task]
+                    )
+                    for path in (file, data / "labelsTr" / name)
+                ]
+                dices.append(compute_dice(*maps, include_background=False).nanmean())
+        assert float(torch.stack(dices).mean()) == pytest.approx(values["clean"]["mean_dice"], abs=2e-3)
+
+
+def _test_split(root: Path, common: dict, task: str) -> list[dict]:
+    from monai_ima.data import msd_datalist
+
+    return msd_datalist(common["dataset_dir"], classes=CLASSES[task], check_files=False)["test"]
+
+
+def test_monai_verifies_and_exports_the_network(trained, tmp_path):
+    task, root = trained
+    files = ("--meta_file", root / "configs" / "metadata.json", "--config_file", root / "configs" / "train.json")
+    done = monai_bundle("verify_net_in_out", "--net_id", "network_def", *files, device="cpu")
+    assert done.returncode == 0, done.stderr[-2000:]
+    export = tmp_path / "model.ts"
+    checkpoint = ("--ckpt_file", root / "models" / "model.pt", "--filepath", export)
+    done = monai_bundle("ckpt_export", "--net_id", "network_def", *checkpoint, *files, network="small")
+    assert done.returncode == 0, done.stderr[-2000:]
+    channels = 2 if task == "prostate" else 1
+    image = torch.randn(1, channels, 32, 32, 16)
+    workflow = ConfigWorkflow(str(root / "configs" / "train.json"), bundle_root=str(root), network="small")
+    network = workflow.parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
+    torch.testing.assert_close(torch.jit.load(export)(image), network.eval()(image), atol=1e-5, rtol=1e-4)
+
+
+def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path):
+    task, root = trained
+    out = tmp_path / "out"
+    settings = options({**small(task, task != "hippocampus"), "checkpoint": str(root / "models" / "model.pt")})
+    settings += ["--phantom_dir", root / "eval" / f"synthetic_{task}"]
+    command = ["evaluate", "--bundle", root, "--levels", "0,1,3", "--norm", "l2", "--attack", "pgd2+pgd2-ce"]
+    done = run_module("monai_ima", *command, "--out", out, *settings)
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole = json.loads((out / "results.json").read_text())
+    assert whole["levels"] == [0, 1, 3]
+    assert whole["data"] == "synthetic phantom"
+    assert whole["dice"] == sorted(whole["dice"], reverse=True)
+    assert {"curve.png", "scan.png", "results.csv"} <= {path.name for path in out.iterdir()}
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["dice mean"]) for row in rows] == pytest.approx(whole["dice"])
+
+    again = run_module("monai_ima", *command, "--out", out, *settings)
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr
+    (out / "results.json").unlink()
+    lines = (out / "records.jsonl").read_text().splitlines()
+    (out / "records.jsonl").write_text(lines[0][:40])
+    resumed = run_module("monai_ima", *command, "--out", out, *settings)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert json.loads((out / "results.json").read_text()) == whole
+    (out / "results.json").unlink()
+    other = run_module("monai_ima", *command, "--out", out, "--seed", "1", *settings)
+    assert other.returncode == 2
+    assert "with other settings" in other.stderr
+
+    noisy = tmp_path / "noisy"
+    command = ["attack", "--bundle", root, "--eps", "2", "--norm", "l2", "--attack", "pgd3", "--limit", "1"]
+    done = run_module("monai_ima", *command, "--out", noisy, *settings)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (file,) = noisy.glob("*_noisy.nii.gz")
+    original = nibabel.load(root / "eval" / f"synthetic_{task}" / "imagesTr" / file.name.replace("_noisy", ""))
+    written, noise = nibabel.load(file), nibabel.load(file.with_name(file.name.replace("_noisy", "_noise")))
+    np.testing.assert_allclose(written.affine, original.affine, atol=1e-4)
+    assert written.shape == original.shape
+    if task != "prostate":
+        length = float(np.linalg.norm(noise.get_fdata()))
+        assert 0 < length <= 2 * (1 + 1e-5)
+        plain = original.get_fdata()
+        normal = (plain - plain.mean()) / plain.std()
+        np.testing.assert_allclose(written.get_fdata() - noise.get_fdata(), normal, atol=1e-4)
+    again = run_module("monai_ima", *command, "--out", noisy, *settings)
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr

@@ -1,0 +1,135 @@
+"""The picture of one scan under attack: which slices, what is in which panel, where the contours lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from monai_ima.visualize import save_figure, volume_example
+from monai_ima.visualize.volumes import COLOURS
+
+
+def box(shape, *ranges, value=1) -> torch.Tensor:
+    label = torch.zeros(shape, dtype=torch.long)
+    label[tuple(slice(lo, hi) for lo, hi in ranges)] = value
+    return label
+
+
+@pytest.fixture
+def scan():
+    """Image, noisy image, label and predictions of a volume whose label is largest in slices 6, 8 and 4."""
+    shape = (14, 16, 12)
+    image = torch.randn(2, *shape)
+    noisy = image + 0.1 * torch.rand(2, *shape)
+    noisy[0, 3, 3, 3] = image[0, 3, 3, 3] - 0.25
+    label = box(shape, (4, 9), (5, 12), (3, 7))
+    label[6, 2, 4] = label[1, 8, 1] = 1
+    clean_pred = box(shape, (3, 9), (5, 13), (2, 7))
+    noisy_pred = box(shape, (5, 8), (6, 10), (4, 6), value=2)
+    return image, noisy, label, clean_pred, noisy_pred
+
+
+def contours(axes) -> dict[tuple[str, str], tuple[float, ...]]:
+    """For every contour its colour and line style, and its left, right, lower and upper end."""
+    found = {}
+    for drawn in axes.collections:
+        points = np.concatenate([path.vertices for path in drawn.get_paths()])
+        style = "solid" if drawn.get_linestyle()[0][1] is None else "dashed"
+        ends = (points[:, 0].min(), points[:, 0].max(), points[:, 1].min(), points[:, 1].max())
+        found[to_hex(drawn.get_edgecolor()[0]), style] = tuple(float(end) for end in ends)
+    return found
+
+
+def test_a_volume_is_cut_where_the_label_is_largest(scan):
+    image, noisy, *_ = scan
+    figure = volume_example(*scan, 0.25, "linf")
+    assert len(figure.axes) == 10  # 3 rows of 3, and the noise's colour bar
+    for row, (axis, index) in enumerate([(0, 6), (1, 8), (2, 4)]):
+        clean_axes, noisy_axes, noise_axes = figure.axes[3 * row : 3 * row + 3]
+        assert clean_axes.get_ylabel() == f"axis {axis}, slice {index}"
+        for axes, values in ((clean_axes, image), (noisy_axes, noisy), (noise_axes, noisy - image)):
+            (shown,) = axes.get_images()
+            assert np.array_equal(shown.get_array(), values[0].select(axis, index).T)
+            assert axes.get_ylim()[0] < axes.get_ylim()[1]  # the second axis of a plane points upwards
+
+
+def test_of_equal_slices_the_middle_one_is_shown(scan):
+    image, noisy, *_ = scan
+    empty = torch.zeros(image.shape[1:], dtype=torch.long)
+    figure = volume_example(image, noisy, empty, empty, empty, 0.25, "linf")
+    assert [figure.axes[k].get_ylabel() for k in (0, 3, 6)] == [
+        "axis 0, slice 7",
+        "axis 1, slice 8",
+        "axis 2, slice 6",
+    ]
+    assert not any(axes.collections for axes in figure.axes[:9])
+
+
+def test_contours_lie_on_the_edges_of_label_and_prediction(scan):
+    figure = volume_example(*scan, 0.25, "linf")
+    clean_axes, noisy_axes, noise_axes = figure.axes[3:6]  # slice 8 of axis 1: first axis to the right, third upwards
+    first, second = COLOURS[0].lower(), COLOURS[1].lower()
+    label = (0.5, 8.5, 0.5, 6.5)  # the box 4..8 x 3..6 and the single voxel at (1, 1)
+    assert contours(clean_axes) == {(first, "solid"): label, (first, "dashed"): (2.5, 8.5, 1.5, 6.5)}
+    assert contours(noisy_axes) == {(first, "solid"): label, (second, "dashed"): (4.5, 7.5, 3.5, 5.5)}
+    assert contours(noise_axes) == {}
+
+
+def test_contours_close_at_the_edge_of_the_image_and_leave_its_limits():
+    image, full = torch.randn(1, 8, 6), torch.ones(8, 6)
+    figure = volume_example(image, image, full, full, full, 0, "l2")
+    assert contours(figure.axes[0])[COLOURS[0].lower(), "solid"] == (-0.5, 5.5, -0.5, 7.5)
+    assert figure.axes[0].get_xlim() == (-0.5, 5.5)
+
+
+def test_an_image_is_one_row_drawn_as_stored(scan):
+    image, noisy, *maps = scan
+    figure = volume_example(image[..., 4], noisy[..., 4], *(k[None, ..., 4] for k in maps), 0.25, "l2", "scan 1")
+    assert len(figure.axes) == 4
+    (shown,) = figure.axes[1].get_images()
+    assert np.array_equal(shown.get_array(), noisy[0, ..., 4])
+    assert figure.axes[1].get_ylim()[0] > figure.axes[1].get_ylim()[1]
+    assert contours(figure.axes[0])[COLOURS[0].lower(), "dashed"] == (4.5, 12.5, 2.5, 8.5)
+
+
+def test_the_noisy_image_has_the_clean_ones_grey_window_and_the_noise_a_symmetric_one(scan):
+    figure = volume_example(*scan, 0.25, "linf")
+    lo, hi = np.percentile(scan[0][0].numpy(), (0.5, 99.5))
+    for row in range(3):
+        clean, noisy, noise = (axes.get_images()[0].get_clim() for axes in figure.axes[3 * row : 3 * row + 3])
+        assert clean == noisy == pytest.approx((lo, hi))
+        assert noise == pytest.approx((-0.25, 0.25))
+    assert figure.axes[2].get_title() == "noise, at most 0.25"
+
+
+def test_title_and_legend_say_what_is_seen(scan, tmp_path):
+    figure = volume_example(*scan, 0.25, "linf", "scan 7: Dice 0.9 without noise, 0.2 with it")
+    assert figure.get_suptitle() == "scan 7: Dice 0.9 without noise, 0.2 with it\nε = 0.25 (L∞ norm)"
+    (legend,) = figure.legends
+    entries = [
+        (text.get_text(), line.get_linestyle()) for text, line in zip(legend.texts, legend.legend_handles, strict=True)
+    ]
+    assert entries == [("class 1", "-"), ("class 2", "-"), ("label", "-"), ("prediction", "--")]
+    assert [line.get_color() for line in legend.legend_handles[:2]] == list(COLOURS[:2])
+    assert save_figure(figure, tmp_path / "scan.png").stat().st_size > 10_000
+
+
+def test_thick_slices_are_stretched():
+    image, maps = torch.randn(1, 40, 40, 4), [box((40, 40, 4), (9, 20), (9, 20), (1, 3))] * 3
+    figure = volume_example(image, image, *maps, 0.1, "l2")
+    assert figure.axes[0].get_aspect() == pytest.approx(4)  # 4 rows as high as 0.4 times 40 columns
+    assert figure.axes[6].get_aspect() == pytest.approx(1)
+
+
+def test_bad_shapes_are_refused(scan):
+    image, noisy, label, clean_pred, noisy_pred = scan
+    with pytest.raises(ValueError, match=r"image of shape \(2, 14\), expected \[C, H, W\] or"):
+        volume_example(image[..., 0, 0], noisy, label, clean_pred, noisy_pred, 0.1, "l2")
+    with pytest.raises(ValueError, match=r"noisy image of shape \(1, 14, 16, 12\), expected \(2, 14, 16, 12\)"):
+        volume_example(image, noisy[:1], label, clean_pred, noisy_pred, 0.1, "l2")
+    with pytest.raises(ValueError, match=r"a label of shape \(14, 16\), expected \(14, 16, 12\) or \(1, 14, 16, 12\)"):
+        volume_example(image, noisy, label[..., 0], clean_pred, noisy_pred, 0.1, "l2")
+    with pytest.raises(ValueError, match=r"a noisy prediction of shape \(2, 14, 16, 12\)"):
+        volume_example(image, noisy, label, clean_pred, torch.stack([noisy_pred] * 2), 0.1, "l2")
