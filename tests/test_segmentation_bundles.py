@@ -16,6 +16,9 @@ from monai.bundle import ConfigWorkflow
 from monai.metrics import compute_dice
 from monai.networks import one_hot
 
+from monai_ima.__main__ import main
+from monai_ima.data import msd_datalist
+
 TASKS = {
     "hippocampus": {"phantom_size": [24, 24, 24], "patch_size": [24, 24, 24]},
     "heart": {"phantom_size": [32, 32, 32], "patch_size": [24, 24, 24]},
@@ -182,8 +185,6 @@ def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels
 
 
 def _test_split(root: Path, common: dict, task: str) -> list[dict]:
-    from monai_ima.data import msd_datalist
-
     return msd_datalist(common["dataset_dir"], classes=CLASSES[task], check_files=False)["test"]
 
 
@@ -204,14 +205,20 @@ def test_monai_verifies_and_exports_the_network(trained, tmp_path):
     torch.testing.assert_close(torch.jit.load(export)(image), network.eval()(image), atol=1e-5, rtol=1e-4)
 
 
-def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path):
+def command_line(capsys, *arguments) -> tuple[int, str]:
+    """``python -m monai_ima arguments...`` in this process: exit code and stderr."""
+    code = main([str(argument) for argument in arguments])
+    return code, capsys.readouterr().err
+
+
+def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsys):
     task, root = trained
     out = tmp_path / "out"
     settings = options({**small(task, task != "hippocampus"), "checkpoint": str(root / "models" / "model.pt")})
     settings += ["--phantom_dir", root / "eval" / f"synthetic_{task}"]
     command = ["evaluate", "--bundle", root, "--levels", "0,1,3", "--norm", "l2", "--attack", "pgd2+pgd2-ce"]
-    done = run_module("monai_ima", *command, "--out", out, *settings)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = command_line(capsys, *command, "--out", out, *settings)
+    assert done[0] == 0, done[1]
     whole = json.loads((out / "results.json").read_text())
     assert whole["levels"] == [0, 1, 3]
     assert whole["data"] == "synthetic phantom"
@@ -221,24 +228,24 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path):
         rows = list(csv.DictReader(file))
     assert [float(row["dice mean"]) for row in rows] == pytest.approx(whole["dice"])
 
-    again = run_module("monai_ima", *command, "--out", out, *settings)
-    assert again.returncode == 2
-    assert "is not empty" in again.stderr
+    again = command_line(capsys, *command, "--out", out, *settings)
+    assert again[0] == 2
+    assert "is not empty" in again[1]
     (out / "results.json").unlink()
     lines = (out / "records.jsonl").read_text().splitlines()
     (out / "records.jsonl").write_text(lines[0][:40])
-    resumed = run_module("monai_ima", *command, "--out", out, *settings)
-    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    resumed = command_line(capsys, *command, "--out", out, *settings)
+    assert resumed[0] == 0, resumed[1]
     assert json.loads((out / "results.json").read_text()) == whole
     (out / "results.json").unlink()
-    other = run_module("monai_ima", *command, "--out", out, "--seed", "1", *settings)
-    assert other.returncode == 2
-    assert "with other settings" in other.stderr
+    other = command_line(capsys, *command, "--out", out, "--seed", "1", *settings)
+    assert other[0] == 2
+    assert "with other settings" in other[1]
 
     noisy = tmp_path / "noisy"
     command = ["attack", "--bundle", root, "--eps", "2", "--norm", "l2", "--attack", "pgd3", "--limit", "1"]
-    done = run_module("monai_ima", *command, "--out", noisy, *settings)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = command_line(capsys, *command, "--out", noisy, *settings)
+    assert done[0] == 0, done[1]
     (file,) = noisy.glob("*_noisy.nii.gz")
     original = nibabel.load(root / "eval" / f"synthetic_{task}" / "imagesTr" / file.name.replace("_noisy", ""))
     written, noise = nibabel.load(file), nibabel.load(file.with_name(file.name.replace("_noisy", "_noise")))
@@ -250,6 +257,6 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path):
         plain = original.get_fdata()
         normal = (plain - plain.mean()) / plain.std()
         np.testing.assert_allclose(written.get_fdata() - noise.get_fdata(), normal, atol=1e-4)
-    again = run_module("monai_ima", *command, "--out", noisy, *settings)
-    assert again.returncode == 2
-    assert "is not empty" in again.stderr
+    again = command_line(capsys, *command, "--out", noisy, *settings)
+    assert again[0] == 2
+    assert "is not empty" in again[1]

@@ -7,7 +7,7 @@ import torch
 from monai.config import KeysCollection
 from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import MapTransform
-from monai.utils import CommonKeys, convert_to_dst_type, convert_to_tensor
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import BoundaryPGD, attack_mode
@@ -56,7 +56,7 @@ class BoundaryNoised(MapTransform):
         network: nn.Module,
         eps: float | MarginTable,
         norm: str = "l2",
-        label_key: str = CommonKeys.LABEL,
+        label_key: str = "label",
         criterion: Criterion | None = None,
         steps: int = 20,
         binary_steps: int = 10,
