@@ -26,7 +26,12 @@ def real_data() -> Path:
     return Path(folder)
 
 
+def run_program(*command: object) -> subprocess.CompletedProcess[str]:
+    """Run a command, its processes with one thread each."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+
+
 def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """``python -m module arguments...`` with one thread."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    """``python -m module arguments...``"""
+    return run_program(sys.executable, "-m", module, *arguments)

@@ -1,4 +1,4 @@
-"""Run by torchrun in test_oct_bundle.py: train the bundle and write this rank's margins to a file."""
+"""Run by torchrun in the bundles' tests: train a bundle and write this rank's margins to a file."""
 
 import json
 import sys

@@ -10,10 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import REPO
 from monai.bundle import ConfigWorkflow
+from PIL import Image
+
+from monai_ima.__main__ import main
 
 BUNDLE = REPO / "bundles" / "oct_classification_ima"
 CONFIGS = BUNDLE / "configs"
@@ -204,6 +208,28 @@ def test_two_processes_share_one_margin_table(tmp_path):
     saved = torch.load(tmp_path / "models" / "model_last.pt", weights_only=True)["margins"]
     assert dict(zip(saved["ids"], saved["margins"].tolist(), strict=True)) == ranks[0]
     assert len(set(ranks[0].values())) > 1
+
+
+def test_attacked_scans_are_saved_as_pictures_and_never_over_others(trained, tmp_path, capsys):
+    out = tmp_path / "noisy"
+    settings = options({**SMALL, "phantom_dir": str(trained / "eval" / "synthetic_oct")})
+    command = ["attack", "--bundle", str(trained), "--eps", "0.05", "--attack", "pgd3", "--limit", "12"]
+    command += ["--out", str(out)]
+    assert main([*command, *settings]) == 0, capsys.readouterr().err
+    pictures = sorted(out.rglob("*_noisy.png"))
+    assert len(pictures) == 12, "the first twelve of sixteen"
+    largest = []
+    for picture in pictures:
+        label, name = picture.parent.name, picture.name.replace("_noisy.png", ".jpeg")
+        (original,) = (trained / "eval" / "synthetic_oct" / "test" / label).glob(name)
+        clean = np.asarray(Image.open(original).convert("L"), dtype=float)
+        noisy = np.asarray(Image.open(picture), dtype=float)
+        assert noisy.shape == clean.shape == (48, 48)
+        largest.append(np.abs(noisy - clean).max())
+    assert max(largest) <= 0.05 * 255 + 1
+    assert sum(value > 5 for value in largest) > 2, "wrong scans stay as they are, right ones are attacked"
+    assert main([*command, *settings]) == 2
+    assert "is not empty" in capsys.readouterr().err
 
 
 def test_a_wrong_data_folder_is_named(tmp_path):

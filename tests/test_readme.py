@@ -18,10 +18,10 @@ def tested_commands() -> list[str]:
 
 
 def test_the_commands_of_the_readme_run(tmp_path):
-    shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("*.pt", "eval", "*_margins"))
+    shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("*_*.pt", "eval", "*_margins"))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     commands = tested_commands()
-    assert len(commands) == 4
+    assert len(commands) == 7
     for command in commands:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PATH": path}
@@ -31,6 +31,10 @@ def test_the_commands_of_the_readme_run(tmp_path):
     assert sorted(p.name for p in (root / "eval" / "robustness").glob("*.[jc]s*")) == ["results.csv", "results.json"]
     assert (root / "models" / "model_last_margins" / "margins.png").is_file()
     assert (root / "eval" / "predictions.csv").is_file()
+    root = tmp_path / "bundles" / "hippocampus_segmentation_ima" / "eval"
+    assert len(list(root.glob("*_seg.nii.gz"))) > 0
+    assert (root / "robustness" / "scan.png").is_file()
+    assert len(list((root / "attack").glob("*_noisy.nii.gz"))) > 0
 
 
 def test_every_file_that_the_documents_link_to_exists():

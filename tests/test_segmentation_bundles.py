@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, run_module
+from conftest import REPO, run_module, run_program
 from monai.bundle import ConfigWorkflow
 from monai.metrics import compute_dice
 from monai.networks import one_hot
 
 from monai_ima.__main__ import main
-from monai_ima.data import msd_datalist
+from monai_ima.data import msd_datalist, write_volume_phantom
 
 TASKS = {
     "hippocampus": {"phantom_size": [24, 24, 24], "patch_size": [24, 24, 24]},
@@ -260,3 +261,70 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     again = command_line(capsys, *command, "--out", noisy, *settings)
     assert again[0] == 2
     assert "is not empty" in again[1]
+
+
+def test_two_processes_share_one_table_and_one_baseline(tmp_path):
+    root = bundle_of("hippocampus")
+    settings = {
+        "bundle_root": str(root),
+        "ckpt_dir": str(tmp_path / "models"),
+        "output_dir": str(tmp_path / "out"),
+        "plain_epochs": 1,
+        "epochs": 2,
+        "batch_size": 1,
+        "steps": 2,
+        "val_steps": 1,
+        **small("hippocampus"),
+        "phantom_scans": 16,
+    }
+    files = [str(root / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
+    done = run_program(
+        Path(sys.executable).parent / "torchrun",
+        "--nproc_per_node=2",
+        "--master_port=29617",
+        REPO / "tests" / "ddp_margins.py",
+        json.dumps([files, settings, str(tmp_path)]),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((tmp_path / f"rank{k}.json").read_text()) for k in range(2)]
+    assert ranks[0] == ranks[1]
+    assert len(ranks[0]) == 11
+    saved = torch.load(tmp_path / "models" / "model_last.pt", weights_only=True)
+    assert dict(zip(saved["margins"]["ids"], saved["margins"]["margins"].tolist(), strict=True)) == ranks[0]
+    assert 0 < saved["criterion"]["threshold"] < 1
+
+
+def test_a_damaged_scan_stops_training_before_it_starts_unless_the_check_is_skipped(tmp_path):
+    root = write_volume_phantom(tmp_path / "data", "hippocampus", 4, 16)
+    file = sorted((root / "labelsTr").glob("*.nii.gz"))[2]
+    file.write_bytes(file.read_bytes()[:-40])
+    common = {"bundle_root": str(bundle_of("hippocampus")), "dataset_dir": str(root), "split": None}
+    common |= {"output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path / "models"), "network": "small"}
+    train = str(bundle_of("hippocampus") / "configs" / "train.json")
+    workflow = ConfigWorkflow(train, **common)
+    with pytest.raises(RuntimeError) as error:
+        workflow.initialize()
+    assert isinstance(error.value.__cause__, ValueError)
+    assert str(file) in str(error.value.__cause__)
+    assert not (tmp_path / "models").exists()
+    ConfigWorkflow(train, **common, check_files=False, cache_rate=0.0).initialize()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model_ce.pt"])
+def test_the_shipped_weights_outline_the_real_test_scans(name, real_data, tmp_path):
+    out = tmp_path / "out"
+    arguments = {
+        "bundle": bundle_of("hippocampus"),
+        "levels": 0,
+        "norm": "l2",
+        "out": out,
+        "checkpoint": bundle_of("hippocampus") / "models" / name,
+        "output_dir": tmp_path,
+        "dataset_dir": real_data / "Task04_Hippocampus",
+    }
+    code = main(["evaluate", *(part for key, value in arguments.items() for part in (f"--{key}", str(value)))])
+    assert code == 0
+    results = json.loads((out / "results.json").read_text())
+    assert len(results["samples"]) == 40
+    assert results["dice"][0] > 0.82
+    assert (bundle_of("hippocampus") / "models" / name).stat().st_size < 2e6

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor, decollate_batch
-from monai.transforms import Compose, Invertd, SaveImage
+from monai.data import MetaTensor, PILReader, decollate_batch
+from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name, attack_mode
@@ -92,6 +92,7 @@ def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor
         lo, hi = opened.bounds or (float(noisy.min()), float(noisy.max()))
         picture = (noisy - lo) / (hi - lo)
         writer = SaveImage(output_ext=".png", scale=255, resample=False, print_log=False, writer="PILWriter")
+        writer.set_options(write_kwargs={"reverse_indexing": _axes_swapped(opened)})
         writer(picture, filename=f"{stem}_noisy")
         return
     noise = noisy.clone()
@@ -102,8 +103,20 @@ def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor
         writer(restored, filename=f"{stem}_{name}")
 
 
+def _axes_swapped(opened: OpenBundle) -> bool:
+    """Pictures are read as ``[C, width, height]``, MONAI's default, and not as the bundle's reader was told to."""
+    transforms = getattr(_transform(opened), "transforms", ())
+    loaders = [t for t in transforms if isinstance(t, LoadImaged)]
+    readers = [r for loader in loaders for r in loader._loader.readers if isinstance(r, PILReader)]
+    return readers[-1].reverse_indexing if readers else True
+
+
+def _transform(opened: OpenBundle) -> Any:
+    return getattr(getattr(opened.data_loader, "dataset", None), "transform", None)
+
+
 def _on_own_grid(volume: torch.Tensor, opened: OpenBundle) -> torch.Tensor:
-    transform = getattr(getattr(opened.data_loader, "dataset", None), "transform", None)
+    transform = _transform(opened)
     if not isinstance(volume, MetaTensor) or not isinstance(transform, Compose):
         return volume
     inverse = Invertd("image", transform, orig_keys="image", nearest_interp=False, to_tensor=True)
