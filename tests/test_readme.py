@@ -18,7 +18,8 @@ def tested_commands() -> list[str]:
 
 
 def test_the_commands_of_the_readme_run(tmp_path):
-    shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("*_*.pt", "eval", "*_margins"))
+    not_shipped = shutil.ignore_patterns("*_*.pt", "eval", "*_margins")
+    shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=not_shipped)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     commands = tested_commands()
     assert len(commands) == 7

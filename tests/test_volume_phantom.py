@@ -118,7 +118,7 @@ def test_a_finished_phantom_is_used_again_and_another_one_is_not_written_over(tm
             write_volume_phantom(tmp_path, task, scans, size, seed)
     assert file.stat().st_mtime_ns == stamp
     file.unlink()
-    with pytest.raises(FileExistsError, match=r"labelsTr of the synthetic phantom holds 2 scans, expected 3"):
+    with pytest.raises(FileExistsError, match=r"labelsTr of the synthetic heart phantom holds 2 scans, expected 3"):
         write_volume_phantom(tmp_path, "heart", 3, 16)
 
 

@@ -5,7 +5,6 @@ Lengths are fractions of the image's side; rows are depth, growing downwards. No
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +17,9 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from tqdm import tqdm
 
 from .kermany import CLASSES, SPLITS
+from .phantom_folder import MIN_SIZE, begin, finish, is_written
 
 __all__ = ["PhantomRetina", "oct_phantom", "write_oct_phantom"]
-
-FINISHED, UNFINISHED = "phantom.json", ".unfinished"
-"""Files that hold the settings of a phantom that is written and of one that is being written."""
-
-MIN_SIZE = 16
-"""Smallest side of an image in pixels."""
 
 RENDER_SIZE = 224
 """Scans are drawn at least this large and scaled down, so that every size shows the same speckle and signs."""
@@ -248,17 +242,21 @@ def write_oct_phantom(
     """
     settings = _settings(per_class, size, seed)
     root = Path(out_dir)
-    if _is_written(root, settings):
+
+    def counts() -> dict[Path, tuple[int, int]]:
+        folders = {root / split / name: settings["per_class"][split] for split in SPLITS for name in CLASSES}
+        return {folder: (len(list(folder.glob("*.jpeg"))), expected) for folder, expected in folders.items()}
+
+    if is_written(root, settings, counts):
         return root
-    root.mkdir(parents=True, exist_ok=True)
-    (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
+    begin(root, settings)
     for split_index, split in enumerate(SPLITS):
         for label, name in enumerate(CLASSES):
             folder = root / split / name
             folder.mkdir(parents=True, exist_ok=True)
             scans = tqdm(range(settings["per_class"][split]), desc=f"synthetic {split}/{name}", leave=False)
             _write_class(folder, scans, (seed, split_index, label), size)
-    (root / UNFINISHED).replace(root / FINISHED)
+    finish(root)
     return root
 
 
@@ -274,38 +272,6 @@ def _settings(per_class: Mapping[str, int] | int, size: int, seed: int) -> dict[
         raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
     _check_size(size)
     return {"data": "synthetic OCT phantom", "per_class": counts, "size": size, "seed": seed}
-
-
-def _is_written(root: Path, settings: dict[str, Any]) -> bool:
-    """Whether the folder holds the whole phantom of these settings; False when it may be written to."""
-    if root.exists() and not root.is_dir():
-        raise FileExistsError(f"{root} is a file, expected an empty or missing folder for the synthetic OCT phantom.")
-    if not root.exists() or not any(root.iterdir()):
-        return False
-    if _read_settings(root / FINISHED) == settings:
-        for split in SPLITS:
-            for name in CLASSES:
-                found, expected = len(list((root / split / name).glob("*.jpeg"))), settings["per_class"][split]
-                if found != expected:
-                    raise FileExistsError(
-                        f"Folder {root / split / name} of the synthetic OCT phantom holds {found} scans, expected "
-                        f"{expected}: remove {root} to have it written again."
-                    )
-        return True
-    if _read_settings(root / UNFINISHED) == settings:
-        return False
-    raise FileExistsError(
-        f"Folder {root} holds files that are not a synthetic OCT phantom of these settings, expected an empty or "
-        "missing folder."
-    )
-
-
-def _read_settings(file: Path) -> object:
-    """What the file holds; None when there is no such file or it was cut short."""
-    try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
 
 
 def _write_class(folder: Path, scans: tqdm, key: tuple[int, int, int], size: int) -> None:

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from .oct_phantom import FINISHED, MIN_SIZE, UNFINISHED, _read_settings
+from .phantom_folder import MIN_SIZE, begin, finish, is_written
 
 __all__ = ["TASKS", "VolumeTask", "volume_phantom", "write_volume_phantom"]
 
@@ -234,11 +234,16 @@ def write_volume_phantom(
     """
     settings = _settings(task, scans, size, seed)
     root = Path(folder)
-    if _is_written(root, settings):
+
+    def counts() -> dict[Path, tuple[int, int]]:
+        folders = [root / part for part in ("imagesTr", "labelsTr")]
+        return {folder: (len(list(folder.glob("*.nii.gz"))), scans) for folder in folders}
+
+    if is_written(root, settings, counts):
         return root
+    begin(root, settings)
     for part in ("imagesTr", "labelsTr"):
         (root / part).mkdir(parents=True, exist_ok=True)
-    (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
     names = [f"{task}_{scan:03d}.nii.gz" for scan in range(scans)]
     for scan, name in enumerate(tqdm(names, desc=f"synthetic {task}", leave=False)):
         rng = np.random.default_rng([seed, list(TASKS).index(task), scan])
@@ -249,7 +254,7 @@ def write_volume_phantom(
         nib.save(nib.Nifti1Image(image, affine), root / "imagesTr" / name)
         nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / name)
     (root / "dataset.json").write_text(json.dumps(_dataset(task, names), indent=2))
-    (root / UNFINISHED).replace(root / FINISHED)
+    finish(root)
     return root
 
 
@@ -260,7 +265,7 @@ def _settings(task: str, scans: int, size: int | Sequence[int] | None, seed: int
         raise ValueError(f"Got scans {scans}, expected a whole number >= 1.")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
-    return {"data": "synthetic volume phantom", "task": task, "scans": scans, "size": list(shape), "seed": seed}
+    return {"data": f"synthetic {task} phantom", "task": task, "scans": scans, "size": list(shape), "seed": seed}
 
 
 def _dataset(task: str, names: Sequence[str]) -> dict[str, Any]:
@@ -277,26 +282,3 @@ def _dataset(task: str, names: Sequence[str]) -> dict[str, Any]:
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
         "test": [],
     }
-
-
-def _is_written(root: Path, settings: dict[str, Any]) -> bool:
-    """Whether the folder holds the whole phantom of these settings; False when it may be written to."""
-    if root.exists() and not root.is_dir():
-        raise FileExistsError(f"{root} is a file, expected an empty or missing folder for the synthetic phantom.")
-    if not root.exists() or not any(root.iterdir()):
-        return False
-    if _read_settings(root / FINISHED) == settings:
-        for part in ("imagesTr", "labelsTr"):
-            found = len(list((root / part).glob("*.nii.gz")))
-            if found != settings["scans"]:
-                raise FileExistsError(
-                    f"Folder {root / part} of the synthetic phantom holds {found} scans, expected {settings['scans']}: "
-                    f"remove {root} to have it written again."
-                )
-        return True
-    if _read_settings(root / UNFINISHED) == settings:
-        return False
-    raise FileExistsError(
-        f"Folder {root} holds files that are not a synthetic {settings['task']} phantom of these settings, expected an "
-        "empty or missing folder."
-    )

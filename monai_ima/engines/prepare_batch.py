@@ -25,7 +25,8 @@ class AdversarialPrepareBatch(PrepareBatch):
 
     Args:
         network: the network that is evaluated; it is attacked in evaluation mode.
-        attack: an attack, for results worth reporting :class:`monai_ima.attacks.PGD` with 100 steps and 2 restarts.
+        attack: an attack, for results worth reporting :class:`monai_ima.attacks.PGD` with 100 steps and 2 restarts; on
+            segmentations with ``DiceCriterion("lowest")``, since with a threshold it ends as soon as that is passed.
         eps: radius of the ball, >= 0, in the units that the network sees; 0 leaves the images as they are.
         prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
         inferer: the evaluator's inferer; None means ``SimpleInferer``.

@@ -1,0 +1,66 @@
+"""Folders of synthetic data: a finished one is used again, a broken-off one written again, any other refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MIN_SIZE", "begin", "finish", "is_written"]
+
+MIN_SIZE = 16
+"""Smallest side of an image in pixels or voxels."""
+
+FINISHED, UNFINISHED = "phantom.json", ".unfinished"
+"""Files that hold the settings of a phantom that is written and of one that is being written."""
+
+
+def is_written(root: Path, settings: Mapping[str, Any], counts: Callable[[], Mapping[Path, tuple[int, int]]]) -> bool:
+    """Whether a folder holds the whole phantom of these settings; False when it may be written to.
+
+    Args:
+        root: the folder.
+        settings: what ``phantom.json`` holds; ``settings["data"]`` is the phantom's name.
+        counts: gives for each folder of files how many it holds and how many it should.
+
+    Raises:
+        FileExistsError: when the folder holds anything else, or files of a finished phantom are gone.
+    """
+    name = settings["data"]
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f"{root} is a file, expected an empty or missing folder for the {name}.")
+    if not root.exists() or not any(root.iterdir()):
+        return False
+    if _read(root / FINISHED) == settings:
+        for folder, (found, expected) in counts().items():
+            if found != expected:
+                raise FileExistsError(
+                    f"Folder {folder} of the {name} holds {found} scans, expected {expected}: remove {root} to have "
+                    "it written again."
+                )
+        return True
+    if _read(root / UNFINISHED) == settings:
+        return False
+    raise FileExistsError(
+        f"Folder {root} holds files that are not a {name} of these settings, expected an empty or missing folder."
+    )
+
+
+def begin(root: Path, settings: Mapping[str, Any]) -> None:
+    """Mark a folder as being written."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
+
+
+def finish(root: Path) -> None:
+    """Mark it as written."""
+    (root / UNFINISHED).replace(root / FINISHED)
+
+
+def _read(file: Path) -> object:
+    """What the file holds; None when there is no such file or it was cut short."""
+    try:
+        return json.loads(file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
