@@ -11,6 +11,7 @@ Writes docs/results/hippocampus.md with two figures; weights, records and logs s
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
@@ -26,11 +27,12 @@ from typing import Any
 import fire
 import torch
 from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
 from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.load import open_bundle
+from monai_ima.bundle.load import load_weights, open_bundle
 from monai_ima.bundle.margins import load_margins
 from monai_ima.bundle.provenance import machine
 from monai_ima.criteria import DiceCriterion
@@ -44,6 +46,9 @@ LEVELS = [0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0]
 STRONG, QUICK = "pgd100x2+pgd100x2-dice+pgd100x2-ce", "pgd20"
 START_EPOCHS, EPOCHS = 60, 15
 COMMON = {"network": "small", "batch_size": 2, "val_interval": 5, "steps": 7}
+
+
+IMA = {"eps_max": 20.0, "delta": 4.0}
 
 
 @dataclass(frozen=True)
@@ -75,15 +80,15 @@ MODELS = {
     "plain": Model("plain training", "train_ce.json"),
     "pgd5": Model("fixed ε = 5", "train_pgd.json", {"eps": 5.0}),
     "pgd15": Model("fixed ε = 15", "train_pgd.json", {"eps": 15.0}),
-    "ima": Model("IMA, ε_max 15, τ 0.8", settings={"eps_max": 15.0, "delta": 1.25, "threshold": 0.8}),
-    "ima_authors": Model("IMA, ε_max 10, δ 2, τ baseline", settings={"eps_max": 10.0, "delta": 2.0}, strong=False),
+    "ima": Model("IMA, ε_max 20, τ 0.8", settings={**IMA, "threshold": 0.8}),
+    "pgd10": Model("fixed ε = 10", "train_pgd.json", {"eps": 10.0}, strong=False),
+    "ima_baseline": Model("IMA, ε_max 10, δ 2, τ baseline", settings={"eps_max": 10.0, "delta": 2.0}, strong=False),
     "ima_relative": Model(
-        "IMA, ε_max 15, τ relative:0.95",
-        settings={"eps_max": 15.0, "delta": 1.25, "threshold": "relative:0.95"},
-        strong=False,
+        "IMA, ε_max 20, τ relative:0.95", settings={**IMA, "threshold": "relative:0.95"}, strong=False
     ),
+    "ima_low": Model("IMA, ε_max 20, τ 0.7", settings={**IMA, "threshold": 0.7}, strong=False),
     "ima_large": Model(
-        "IMA, ε_max 30, τ 0.8", settings={"eps_max": 30.0, "delta": 2.5, "threshold": 0.8}, strong=False
+        "IMA, ε_max 40, δ 8, τ 0.8", settings={"eps_max": 40.0, "delta": 8.0, "threshold": 0.8}, strong=False
     ),
 }
 
@@ -153,7 +158,7 @@ def one(name: str, data: str, out: str, seed: int, threads: int) -> None:
         measure(checkpoint, attack, data, folder, seed)
 
 
-def main(data: str, out: str = "runs/hippocampus", seed: int = 0, workers: int = 2) -> None:
+def main(data: str, out: str = "runs/hippocampus", seed: int = 0, workers: int = 2, ship: bool = False) -> None:
     """Train, attack, write the tables.
 
     Args:
@@ -161,6 +166,7 @@ def main(data: str, out: str = "runs/hippocampus", seed: int = 0, workers: int =
         out: folder for weights, records and logs; a broken-off run in it goes on.
         seed: of data order, start and attacks.
         workers: models at a time, each on its share of the cores.
+        ship: put the weights of the start and of IMA into the bundle, as model_ce.pt and model.pt.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +184,9 @@ def main(data: str, out: str = "runs/hippocampus", seed: int = 0, workers: int =
         run("start")
         list(pool.map(run, MODELS))
     write_tables(folder, seed, threads)
+    if ship:
+        for name, model, file in (("start", START, "model_ce.pt"), ("ima", MODELS["ima"], "model.pt")):
+            torch.save(load_weights(folder / name / model.checkpoint), BUNDLE / "models" / file)
 
 
 def write_tables(folder: Path, seed: int, threads: int) -> None:
@@ -192,7 +201,8 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         f"hippocampus, {count} test scans, 100-step PGD x 2 on three losses",
         "mean foreground Dice",
     )
-    save_figure(figure, RESULTS / "hippocampus.png")
+    _replace(figure, RESULTS / "hippocampus.png")
+    _write_scans(strong)
     lines = [
         "# Hippocampus: IMA beside plain and fixed-ε training",
         "",
@@ -214,6 +224,10 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         "",
         *_table(strong),
         "",
+        "IMA's Dice minus the other's, mean over the scans, and its standard error:",
+        "",
+        *_differences(strong),
+        "",
         "![Dice against ε](hippocampus.png)",
         "",
         "## When does the boundary matter?",
@@ -231,11 +245,11 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
             values = table.values()
             share = float((values >= table.eps_max).double().mean())
             title = f"{model.title}: {share:.0%} of {len(table)} margins at ε_max"
-            save_figure(
-                margin_histogram(values.tolist(), table.eps_max, float(values.median()), title),
-                RESULTS / f"hippocampus_margins_{name}.png",
+            picture = f"hippocampus_margins_{name}.png"
+            _replace(margin_histogram(values.tolist(), table.eps_max, float(values.median()), title), RESULTS / picture)
+            lines.append(
+                f"| [{model.title}]({picture}) | {values.mean():.1f} | {share:.0%} | {_crossed(folder / name)} |"
             )
-            lines.append(f"| {model.title} | {values.mean():.2f} | {share:.0%} | {_crossed(folder / name)} |")
     RESULTS.joinpath("hippocampus.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -245,6 +259,38 @@ def _table(results: dict[str, SegmentationResult]) -> list[str]:
     for name, result in results.items():
         rows.append(f"| {MODELS[name].title} | {' | '.join(f'{value:.3f}' for value in result.mean())} |")
     return rows
+
+
+def _differences(results: dict[str, SegmentationResult]) -> list[str]:
+    rows = [f"| IMA minus | {' | '.join(f'ε = {level:g}' if level else 'clean' for level in LEVELS)} |"]
+    rows.append("|---" * (len(LEVELS) + 1) + "|")
+    ours = _by_scan(results["ima"])
+    for name, result in results.items():
+        if name != "ima":
+            theirs = _by_scan(result)
+            paired = torch.tensor([[a - b for a, b in zip(ours[k], theirs[k], strict=True)] for k in ours])
+            error = paired.std(dim=0) / len(paired) ** 0.5
+            cells = [f"{d:+.3f} ± {e:.3f}" for d, e in zip(paired.mean(dim=0).tolist(), error.tolist(), strict=True)]
+            rows.append(f"| {MODELS[name].title} | {' | '.join(cells)} |")
+    return rows
+
+
+def _by_scan(result: SegmentationResult) -> dict[str, list[float]]:
+    return {record.sample_id: [scores.mean("dice") for scores in record.scores] for record in result.records}
+
+
+def _write_scans(results: dict[str, SegmentationResult]) -> None:
+    with open(RESULTS / "hippocampus.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["training", "scan", *(f"dice at {level:g}" for level in LEVELS)])
+        for name, result in results.items():
+            for scan, dice in sorted(_by_scan(result).items()):
+                writer.writerow([MODELS[name].title, scan, *(f"{value:.4f}" for value in dice)])
+
+
+def _replace(figure: Figure, file: Path) -> None:
+    file.unlink(missing_ok=True)
+    save_figure(figure, file)
 
 
 def _result(folder: Path, attack: str) -> SegmentationResult:
