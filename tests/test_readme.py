@@ -12,7 +12,7 @@ from pathlib import Path
 from conftest import REPO
 
 
-def tested_commands() -> list[str]:
+def commands_shown() -> list[str]:
     blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
     return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
@@ -21,7 +21,7 @@ def test_the_commands_of_the_readme_run(tmp_path):
     not_shipped = shutil.ignore_patterns("*_*.pt", "eval", "*_margins")
     shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=not_shipped)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    commands = tested_commands()
+    commands = commands_shown()
     assert len(commands) == 7
     for command in commands:
         done = subprocess.run(
