@@ -14,7 +14,7 @@ import torch
 from monai_ima.attacks import AttackResult
 from monai_ima.distributed import gather_all
 
-__all__ = ["MarginTable", "Observations", "Seen", "epoch_rule", "online_rule"]
+__all__ = ["MarginTable", "Observations", "Proposals", "Seen", "epoch_rule", "online_rule"]
 
 
 @dataclass
@@ -95,6 +95,26 @@ class Observations:
         return merged
 
 
+class Proposals:
+    """Collects the radii that an epoch's batches found for their samples, by sample id."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[float]] = {}
+
+    def record(self, sample_ids: Sequence[str], eps: torch.Tensor) -> None:
+        """Note one radius for each of these samples: float ``[B]``."""
+        for sample_id, value in zip(sample_ids, eps.double().tolist(), strict=True):
+            self._found.setdefault(sample_id, []).append(value)
+
+    def merged(self) -> dict[str, float]:
+        """Each sample's mean over its occurrences in all processes, the same on each of them."""
+        merged: dict[str, list[float]] = {}
+        for part in gather_all(self._found):
+            for sample_id, values in part.items():
+                merged.setdefault(sample_id, []).extend(values)
+        return {sample_id: math.fsum(values) / len(values) for sample_id, values in merged.items()}
+
+
 class MarginTable:
     """One margin ε per training sample, keyed by sample id.
 
@@ -158,9 +178,10 @@ class MarginTable:
         """All sample ids, sorted."""
         return sorted(self._margins)
 
-    def lookup(self, sample_ids: Sequence[str]) -> torch.Tensor:
-        """Margins of a batch, δ for samples not yet known: float32 ``[B]``."""
-        return torch.tensor([self._margins.get(sample_id, self.delta) for sample_id in sample_ids])
+    def lookup(self, sample_ids: Sequence[str], unknown: float | None = None) -> torch.Tensor:
+        """Margins of a batch, ``unknown`` (None: δ) for samples not yet known: float32 ``[B]``."""
+        first = self.delta if unknown is None else unknown
+        return torch.tensor([self._margins.get(sample_id, first) for sample_id in sample_ids])
 
     def values(self) -> torch.Tensor:
         """All margins in the order of :meth:`ids`: float64 ``[N]``."""

@@ -1,17 +1,26 @@
 """Attacks: given a network, images, labels and a radius ε per sample, find a noisy image inside the ball."""
 
+from .adaptive_norm import AdaptiveNormPGD
+from .apgd import APGD
 from .base import Attack, AttackResult
 from .boundary import BoundaryPGD
+from .ddn import DDN
+from .dlr import dlr_loss
 from .mode import attack_mode
 from .named import attack_from_name
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
+from .spsa import SPSA
 from .worst_of import WorstOf
 
 __all__ = [
+    "APGD",
+    "DDN",
     "FGSM",
     "IFGSM",
     "PGD",
+    "SPSA",
+    "AdaptiveNormPGD",
     "Attack",
     "AttackResult",
     "BoundaryPGD",
@@ -19,4 +28,5 @@ __all__ = [
     "WorstOf",
     "attack_from_name",
     "attack_mode",
+    "dlr_loss",
 ]

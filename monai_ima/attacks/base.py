@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +20,14 @@ __all__ = [
     "Attack",
     "AttackResult",
     "Look",
+    "Slope",
     "Target",
     "Worst",
     "check_bounds",
     "check_count",
     "check_eps",
     "check_finite",
+    "check_positive",
     "select_samples",
 ]
 
@@ -42,6 +44,8 @@ class AttackResult:
         distance: float ``[B]``, norm of ``image`` minus the clean image.
         clean_right: bool ``[B]``, the prediction before any noise was right.
         clean_score: float ``[B]``, the criterion's score of that prediction; NaN where the label cannot tell.
+        queries: int64 ``[B]``, how many images the network was shown for each sample, the clean one included; None
+            from an attack that does not count them.
     """
 
     image: torch.Tensor
@@ -49,6 +53,7 @@ class AttackResult:
     distance: torch.Tensor
     clean_right: torch.Tensor
     clean_score: torch.Tensor
+    queries: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,38 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Slope:
+    """What the network makes of images, and the way up from there.
+
+    Attributes:
+        look: score and decision, ``[B]`` each.
+        loss: float ``[B]``, the attack's.
+        gradient: ``[B, C, *spatial]``, the loss's, with respect to the images.
+    """
+
+    look: Look
+    loss: torch.Tensor
+    gradient: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Target:
     """The samples under attack; every tensor has one row per sample.
 
     Attributes:
+        rows: int ``[B]``, the samples' positions in the batch that the attack was called with, for errors to name.
+        attack_loss: what the attack climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
         clean_score: float ``[B]``, the criterion's score of the prediction before any noise.
         clean_right: bool ``[B]``, that prediction was right.
     """
 
     network: Callable[[torch.Tensor], Any]
+    rows: torch.Tensor
     image: torch.Tensor
     label: torch.Tensor
     eps: torch.Tensor
     criterion: Criterion
-    attack_loss: Loss
+    attack_loss: Loss | None
     clean_score: torch.Tensor
     clean_right: torch.Tensor
 
@@ -91,6 +114,7 @@ class Target:
         return replace(
             self,
             network=network,
+            rows=self.rows[index],
             image=self.image[index],
             label=self.label[index],
             eps=self.eps[index],
@@ -106,28 +130,44 @@ class Target:
 
     def look_with_gradient(self, image: torch.Tensor) -> tuple[Look, torch.Tensor]:
         """As :meth:`look`, with the loss's gradient with respect to the images, ``[B, C, *spatial]``."""
+        slope = self.slope(image)
+        return slope.look, slope.gradient
+
+    def slope(self, image: torch.Tensor) -> Slope:
+        """As :meth:`look`, with the attack's loss and its gradient with respect to the images."""
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             logits = first_output(self.network(image))
-            (gradient,) = torch.autograd.grad(self.loss(logits).sum(), image)
-        check_finite(gradient, "a gradient")
-        return self._judge(logits.detach()), gradient
-
-    def _judge(self, logits: torch.Tensor) -> Look:
-        check_finite(logits, "a prediction")
-        score = self.criterion.score(logits, self.label)
-        return Look(score, self.criterion.decide(score))
+            loss = self.loss(logits)
+            (gradient,) = torch.autograd.grad(loss.sum(), image)
+        with self._errors_name_the_row():
+            check_finite(gradient, "a gradient")
+        return Slope(self._judge(logits.detach()), loss.detach(), gradient)
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """The attack's loss, checked: float ``[B]``."""
-        loss = self.attack_loss(logits, self.label)
-        if loss.shape != (len(self.image),):
-            raise ValueError(
-                f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected one "
-                "value per sample (for a torch loss: reduction='none')."
-            )
-        check_finite(loss.detach(), "a loss")
+        with self._errors_name_the_row():
+            loss = (self.criterion.loss if self.attack_loss is None else self.attack_loss)(logits, self.label)
+            if loss.shape != (len(self.image),):
+                raise ValueError(
+                    f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected "
+                    "one value per sample (for a torch loss: reduction='none')."
+                )
+            check_finite(loss.detach(), "a loss")
         return loss
+
+    def _judge(self, logits: torch.Tensor) -> Look:
+        with self._errors_name_the_row():
+            check_finite(logits, "a prediction")
+            score = self.criterion.score(logits, self.label)
+        return Look(score, self.criterion.decide(score))
+
+    @contextmanager
+    def _errors_name_the_row(self) -> Iterator[None]:
+        try:
+            yield
+        except SampleError as error:
+            raise SampleError(int(self.rows[error.sample]), error.problem) from error
 
 
 class Worst:
@@ -236,9 +276,8 @@ class Attack(ABC):
         check_finite(logits, "a prediction")
         score = self.criterion.score(logits, label)
         criterion = self.criterion.relative_to(score)
-        return Target(
-            network, image, label, eps, criterion, self.loss or self.criterion.loss, score, criterion.decide(score)
-        )
+        rows = torch.arange(len(image), device=image.device)
+        return Target(network, rows, image, label, eps, criterion, self.loss, score, criterion.decide(score))
 
     def _generators(self, generator: Generators | None, image: torch.Tensor) -> Generators:
         if generator is None:
@@ -281,6 +320,17 @@ def check_count(name: str, value: int, least: int) -> int:
     if isinstance(value, bool) or int(value) != value or value < least:
         raise ValueError(f"Got {name} {value!r}, expected a whole number >= {least}.")
     return int(value)
+
+
+def check_positive(name: str, value: float) -> float:
+    """``value`` as a float.
+
+    Raises:
+        ValueError: when it is not a finite number > 0.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"Got {name} {value!r}, expected a finite number > 0.")
+    return float(value)
 
 
 def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:

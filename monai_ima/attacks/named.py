@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from monai_ima.criteria import Criterion, SegmentationCriterion, SegmentationLoss
 
+from .apgd import APGD
 from .base import Attack
+from .ddn import DDN
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
+from .spsa import SPSA
 from .worst_of import WorstOf
 
 __all__ = ["attack_from_name"]
@@ -19,30 +22,63 @@ def attack_from_name(
     """An attack from its short name.
 
     Args:
-        name: ``"pgd100x2"`` (100 steps, 2 restarts; ``"pgd100"`` for one), ``"fgsm"``, ``"ifgsm10"`` (10 steps) or
-            ``"noise100"`` (100 draws of white noise). For segmentations ``"pgd100x2-dice"`` and ``"pgd100x2-ce"``
-            climb soft Dice or cross-entropy alone. Several names joined by ``+`` make a :class:`WorstOf`.
+        name: one of
+
+            - ``"pgd100x2"`` (100 steps, 2 restarts; ``"pgd100"`` for one), ``"fgsm"``, ``"ifgsm10"`` (10 steps);
+            - ``"apgd100x2-ce"`` or ``"apgd100x2"`` (Auto-PGD on the criterion's own loss), ``"apgd100x2-dlr"`` (on the
+              difference of logits ratio);
+            - ``"ddn100"`` (100 steps, L2 only);
+            - ``"spsa100x128"`` (100 steps, 128 random directions each);
+            - ``"noise100"`` (100 draws of white noise).
+
+            For segmentations ``"pgd100x2-dice"`` and ``"pgd100x2-ce"`` climb soft Dice or cross-entropy alone, and so
+            do ``"apgd100x2-dice"`` and ``"apgd100x2-ce"``. Several names joined by ``+`` make a :class:`WorstOf`.
         norm: ``"l2"`` or ``"linf"``.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: see :class:`Attack`.
 
     Raises:
-        ValueError: when the name is none of these.
+        ValueError: when the name is none of these, or does not go with the norm or the criterion.
     """
     names = name.split("+")
     if len(names) > 1:
         return WorstOf([attack_from_name(one, norm, bounds, criterion) for one in names])
-    match = re.fullmatch(r"(pgd|ifgsm|noise)(\d+)(?:x(\d+))?(?:-(dice|ce))?", name)
     if name == "fgsm":
         return FGSM(norm, bounds, criterion)
-    if match and match[1] == "pgd":
-        loss = _part(match[4], criterion) if match[4] else None
-        return PGD(norm, int(match[2]), int(match[3] or 1), bounds=bounds, criterion=criterion, loss=loss)
-    if match and not match[3] and not match[4]:
-        if match[1] == "ifgsm":
-            return IFGSM(norm, int(match[2]), bounds, criterion)
-        return UniformNoise(norm, int(match[2]), bounds, criterion)
-    raise ValueError(f"Unknown attack {name!r}, expected a name such as pgd100x2, fgsm, ifgsm10 or noise100.")
+    if match := re.fullmatch(r"(ifgsm|noise|ddn)(\d+)", name):
+        return _counted(match[1], int(match[2]), norm, bounds, criterion)
+    if match := re.fullmatch(r"spsa(\d+)x(\d+)", name):
+        return SPSA(norm, int(match[1]), int(match[2]), bounds=bounds, criterion=criterion)
+    if match := re.fullmatch(r"pgd(\d+)(?:x(\d+))?(?:-(dice|ce))?", name):
+        loss = _part(match[3], criterion) if match[3] else None
+        return PGD(norm, int(match[1]), int(match[2] or 1), bounds=bounds, criterion=criterion, loss=loss)
+    if match := re.fullmatch(r"apgd(\d+)(?:x(\d+))?(?:-(dice|ce|dlr))?", name):
+        return _auto(int(match[1]), int(match[2] or 1), match[3], norm, bounds, criterion)
+    raise ValueError(
+        f"Unknown attack {name!r}, expected a name such as pgd100x2, apgd100x2-dlr, fgsm, ifgsm10, ddn100, spsa100x128 "
+        "or noise100."
+    )
+
+
+def _counted(
+    kind: str, count: int, norm: str, bounds: Sequence[float] | None, criterion: Criterion | None
+) -> IFGSM | UniformNoise | DDN:
+    if kind == "ifgsm":
+        return IFGSM(norm, count, bounds, criterion)
+    if kind == "noise":
+        return UniformNoise(norm, count, bounds, criterion)
+    if norm != "l2":
+        raise ValueError(f"Got norm {norm!r} for the attack {kind}{count}, expected 'l2', the only one it knows.")
+    return DDN(count, bounds=bounds, criterion=criterion)
+
+
+def _auto(
+    steps: int, restarts: int, part: str | None, norm: str, bounds: Sequence[float] | None, criterion: Criterion | None
+) -> APGD:
+    if part == "dice" or (part == "ce" and isinstance(criterion, SegmentationCriterion)):
+        loss = _part(part, criterion)
+        return APGD(norm, steps, restarts, None, bounds=bounds, criterion=criterion, loss=loss)
+    return APGD(norm, steps, restarts, part or "ce", bounds=bounds, criterion=criterion)
 
 
 def _part(part: str, criterion: Criterion | None) -> SegmentationLoss:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["L2", "Generators", "Linf", "Norm", "get_norm", "per_sample"]
+__all__ = ["L2", "Generators", "Linf", "Norm", "gaussian", "get_norm", "per_sample"]
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator for the whole batch, or one for each of its samples."""
@@ -19,6 +19,11 @@ Generators = torch.Generator | Sequence[torch.Generator]
 def per_sample(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """View ``[B]`` values so that they broadcast over ``like``, ``[B, ...]``."""
     return value.view(-1, *([1] * (like.ndim - 1)))
+
+
+def gaussian(like: torch.Tensor, generator: Generators) -> torch.Tensor:
+    """Standard normal noise of ``like``'s shape, type and device."""
+    return _fill(torch.empty_like(like), generator, "normal_")
 
 
 class Norm(ABC):
@@ -62,7 +67,7 @@ class L2(Norm):
         return scaled / per_sample(torch.where(length > 0, length, torch.ones_like(length)), gradient)
 
     def draw(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
-        direction = self.steepest(_fill(torch.empty_like(like), generator, "normal_"))
+        direction = self.steepest(gaussian(like, generator))
         uniform = _fill(torch.empty_like(radius), generator, "uniform_")
         return direction * per_sample(radius * uniform ** (1 / like[0].numel()), like)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import torch
 
 from monai_ima.criteria import Criterion
 
-from .base import Attack, AttackResult, Look, Loss, Target, Worst, check_count, select_samples
+from .base import Attack, AttackResult, Look, Loss, Target, Worst, check_count, check_positive, select_samples
 from .norms import Generators, per_sample
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
@@ -66,11 +65,9 @@ class PathAttack(Attack):
         generator: torch.Generator | None,
     ) -> None:
         super().__init__(norm, bounds, criterion, loss, generator)
-        if not alpha > 0 or not math.isfinite(alpha):
-            raise ValueError(f"Got alpha {alpha}, expected a finite number > 0.")
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
-        self.alpha = float(alpha)
+        self.alpha = check_positive("alpha", alpha)
         self.random_start = random_start
 
     def start_radius(self, eps: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ class WorstOf(Attack):
             if len(rows) == 0:
                 break
             left, own = select_samples(target, generator, rows)
-            found = attack.run(replace(left, attack_loss=attack.loss or left.criterion.loss), own)
+            found = attack.run(replace(left, attack_loss=attack.loss), own)
             worst.keep(rows, found.image, left.look(found.image))
             broken[rows[found.success]] = True
         return self.result(target, worst.image, broken)

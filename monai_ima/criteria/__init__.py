@@ -3,6 +3,7 @@
 from .base import Criterion, NeverWrong, SampleError, first_output
 from .classification import BinaryCriterion, ClassificationCriterion
 from .dice import DiceCriterion
+from .divergence import DivergenceCriterion
 from .segmentation import SegmentationCriterion
 from .segmentation_loss import SegmentationLoss
 from .surface_dice import SurfaceDiceCriterion
@@ -12,6 +13,7 @@ __all__ = [
     "ClassificationCriterion",
     "Criterion",
     "DiceCriterion",
+    "DivergenceCriterion",
     "NeverWrong",
     "SampleError",
     "SegmentationCriterion",

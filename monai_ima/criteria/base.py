@@ -105,6 +105,9 @@ class NeverWrong(Criterion):
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return self.criterion.loss(logits, label)
 
+    def select(self, index: torch.Tensor) -> Criterion:
+        return NeverWrong(self.criterion.select(index))
+
 
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
     """``logits`` in float32 when they are of half precision."""

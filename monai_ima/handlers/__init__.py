@@ -3,16 +3,26 @@
 from .base import AdversarialTrainingHandler, Batch
 from .baseline_threshold import BaselineThreshold
 from .class_probability_csv import ClassProbabilityCSV
+from .ddn import DDNHandler
 from .epoch_seed import EpochSeed
+from .iaat import IAATHandler
 from .ima import IMAHandler
+from .mma import MMAHandler
+from .per_sample import PerSampleHandler
 from .pgd_training import PGDTrainingHandler
+from .trades import TRADESHandler
 
 __all__ = [
     "AdversarialTrainingHandler",
     "BaselineThreshold",
     "Batch",
     "ClassProbabilityCSV",
+    "DDNHandler",
     "EpochSeed",
+    "IAATHandler",
     "IMAHandler",
+    "MMAHandler",
     "PGDTrainingHandler",
+    "PerSampleHandler",
+    "TRADESHandler",
 ]

@@ -8,7 +8,6 @@ from itertools import islice
 import ignite.distributed as idist
 import torch
 from monai.engines import SupervisedTrainer
-from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import AttackResult, BoundaryPGD
@@ -19,17 +18,15 @@ from monai_ima.losses import IMALoss
 from monai_ima.losses.ima import check_beta
 from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
 
-from .base import AdversarialTrainingHandler, Batch
+from .base import Batch
+from .per_sample import PerSampleHandler
 
 __all__ = ["IMAHandler"]
 
 logger = logging.getLogger(__name__)
 
-STRANGERS = 100
-"""Margins are refused once that many different samples have come by and none of them has a margin."""
 
-
-class IMAHandler(AdversarialTrainingHandler):
+class IMAHandler(PerSampleHandler):
     """Increasing-Margin Adversarial training, Algorithms 1 and 2 of Ma & Liang (arXiv 2005.09147).
 
     One more entry in a trainer's handlers. For every batch, the rightly predicted samples are attacked by B-PGD
@@ -90,12 +87,12 @@ class IMAHandler(AdversarialTrainingHandler):
         attack_mode: str = "eval",
         seed: int = 0,
     ) -> None:
-        super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
+        margins = MarginTable(eps_max, delta)
+        super().__init__(margins, criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         if update not in ("epoch", "online"):
             raise ValueError(f"Unknown margin update {update!r}, expected 'epoch' or 'online'.")
         if noisy_samples not in ("all", "boundary"):
             raise ValueError(f"Unknown noisy_samples {noisy_samples!r}, expected 'all' or 'boundary'.")
-        self.margins = MarginTable(eps_max, delta)
         self.beta = check_beta(beta)
         self.update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
@@ -103,8 +100,6 @@ class IMAHandler(AdversarialTrainingHandler):
         self.training_attack = self._attack(norm, steps, binary_steps, alpha)
         self.margin_attack = self._attack(norm, margin_steps, binary_steps, alpha)
         self._seen = Observations()
-        self._margins_checked = False
-        self._strangers: set[str] = set()
         self._warned_of_threshold = False
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
@@ -115,21 +110,15 @@ class IMAHandler(AdversarialTrainingHandler):
             self.margins.delta = min(self.margins.eps_max / epochs * interval, self.margins.eps_max)
         self.training_attack.delta = self.margin_attack.delta = self.margins.delta
         self._seen = Observations()
-        self._margins_checked |= len(self.margins) == 0
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
-        self._check_known(batch.sample_ids)
+        self.check_known(batch.sample_ids)
         judged = ~self.clean_score.isnan()
         self._seen.record([batch.sample_ids[row] for row in judged.nonzero().flatten().tolist()])
         right = self.criterion.decide(self.clean_score)
         criterion = IMALoss(engine.loss_function, self.beta)
-        noisy_loss = torch.zeros_like(loss)
         noisy = self.make_noisy(engine, batch.select(right.nonzero().squeeze(1)))
-        if noisy.sample_ids:
-            noisy_loss = criterion.noisy(noisy.forward(noisy.image), noisy.label, len(right))
-        elif _synchronizes(engine.network):
-            one = batch.select(torch.zeros(1, dtype=torch.long, device=right.device))
-            noisy_loss = 0 * criterion.noisy(one.forward(one.image), one.label, len(right))
+        noisy_loss = self.partial_loss(engine, criterion, noisy, batch)
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
         self.note("right_fraction", int(right.sum()), int(judged.sum()))
@@ -151,10 +140,7 @@ class IMAHandler(AdversarialTrainingHandler):
         rows = enters.nonzero().squeeze(1)
         return replace(clean.select(rows), image=result.image[rows])
 
-    def epoch_end(self, engine: SupervisedTrainer) -> None:
-        self._margins_checked = any(gather_all(self._margins_checked))
-        if not self._margins_checked:
-            self._refuse_margins()
+    def update_margins(self, engine: SupervisedTrainer) -> None:
         self._warn_of_threshold(engine)
         seen = self._seen.merged()
         self.margins.register(seen)
@@ -162,9 +148,6 @@ class IMAHandler(AdversarialTrainingHandler):
             self.margins.update(seen, online_rule)
         elif (engine.state.epoch - self.start_epoch) % self.update_interval == 0:
             self.margins.update(self.margin_pass(engine).merged(), epoch_rule)
-        margins = self.margins.values()
-        self.note("margin_mean", float(margins.sum()), len(margins))
-        self.note("margin_max_fraction", float((margins >= self.margins.eps_max).sum()), len(margins))
 
     def margin_pass(self, engine: SupervisedTrainer) -> Observations:
         """Algorithm 2's pass over the training set: attack every sample inside its margin, with ``margin_steps``.
@@ -212,24 +195,3 @@ class IMAHandler(AdversarialTrainingHandler):
         generators = self.generators(engine, batch.sample_ids, purpose)
         with self.under_attack(batch):
             return attack(batch.forward, batch.image, batch.label, eps, generators)
-
-    def _check_known(self, sample_ids: Sequence[str]) -> None:
-        if self._margins_checked:
-            return
-        if any(sample_id in self.margins for sample_id in sample_ids):
-            self._margins_checked = True
-            return
-        self._strangers.update(sample_ids)
-        if len(self._strangers) >= STRANGERS:
-            self._refuse_margins()
-
-    def _refuse_margins(self) -> None:
-        raise ValueError(
-            f"The {len(self.margins)} margins that were loaded (first id {self.margins.ids()[0]!r}) are of another "
-            f"data set: this one has samples such as {min(self._strangers)!r}, expected at least one known sample id."
-        )
-
-
-def _synchronizes(network: nn.Module) -> bool:
-    """Every process must run every forward pass, or the others wait for it forever."""
-    return idist.get_world_size() > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())

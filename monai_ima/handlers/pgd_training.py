@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import BoundaryPGD
+from monai_ima.attacks.base import check_positive
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.losses import IMALoss
 from monai_ima.losses.ima import check_beta
@@ -19,8 +19,9 @@ __all__ = ["PGDTrainingHandler"]
 class PGDTrainingHandler(AdversarialTrainingHandler):
     """Adversarial training at one fixed ε ("adv ε"; Madry et al. 2018, mixed loss of Goodfellow et al. 2015).
 
-    Every sample of a batch, right or wrong, is attacked by PGD with a random start in the whole ball; the last iterate
-    enters ``(1 - β) clean + β noisy``.
+    Every sample of a batch, right or wrong, is attacked by PGD with a random start in the whole ball (the inner
+    maximum of Madry et al., eq. 2.1); the last iterate enters ``(1 - β) clean + β noisy``, the mixed loss of
+    Goodfellow et al., section 6. With β = 1 only noisy samples are trained on, as by Madry et al.
 
     Scalars in ``engine.state.metrics``: ``pgd/loss_clean`` and ``pgd/loss_noisy``.
 
@@ -58,9 +59,7 @@ class PGDTrainingHandler(AdversarialTrainingHandler):
         seed: int = 0,
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
-        if not 0 < eps < math.inf:
-            raise ValueError(f"Got eps {eps}, expected a finite number > 0.")
-        self.eps = float(eps)
+        self.eps = check_positive("eps", eps)
         self.beta = check_beta(beta)
         whole_way = NeverWrong(self.criterion)
         self.attack = BoundaryPGD(norm, steps, 0, alpha=alpha, bounds=self.bounds, criterion=whole_way)

@@ -1,5 +1,7 @@
 """Training losses: tensors in, scalar out."""
 
 from .ima import IMALoss
+from .mma import MMALoss
+from .trades import TRADESLoss
 
-__all__ = ["IMALoss"]
+__all__ = ["IMALoss", "MMALoss", "TRADESLoss"]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from monai_ima.criteria import Criterion, NeverWrong
+
+from .base import AttackResult, Loss, Target, check_positive
+from .boundary import BoundaryPGD
+from .norms import Generators, per_sample
+
+__all__ = ["AdaptiveNormPGD"]
+
+
+class AdaptiveNormPGD(BoundaryPGD):
+    """AN-PGD, the attack of MMA training: Ding et al. 2020 (arXiv 1812.02637), Algorithm 2.
+
+    - PGD with a random start in the ball of the radius ``eps`` of the call gives a perturbation δ1;
+    - the boundary is looked for along δ1: bisection of ``η`` in [0, ``eps_max``] for the point ``x + η δ1 / ‖δ1‖``
+      where the prediction turns wrong.
+
+    ``image`` is the last right point before the boundary, ``distance`` the margin, ``success`` True. Where the point at
+    ``eps_max`` is still right, it is ``image`` and ``success`` is False. A sample that is wrong before any noise stays
+    as it is.
+
+    Args:
+        eps_max: end of the search, > 0.
+        norm: ``"l2"`` or ``"linf"``.
+        steps: of PGD, >= 1.
+        binary_steps: number of bisections, >= 0.
+        alpha: α; a PGD step is α eps / steps long.
+        bounds: valid intensities ``(lo, hi)``; None for no limit.
+        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        loss: what PGD climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
+        generator: source of the random starts; None means one of the attack's own, seeded with 0.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        eps_max: float,
+        norm: str = "l2",
+        steps: int = 10,
+        binary_steps: int = 10,
+        alpha: float = 2.5,
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion, loss=loss, generator=generator
+        )
+        self.eps_max = check_positive("eps_max", eps_max)
+
+    def run(self, target: Target, generator: Generators) -> AttackResult:
+        for iterate in self.path(replace(target, criterion=NeverWrong(target.criterion)), generator):
+            last = iterate.image
+        direction = last - target.image
+        length = self.norm.length(direction)
+        unit = direction / per_sample(torch.where(length > 0, length, torch.ones_like(length)), direction)
+        reach = replace(target, eps=torch.full_like(target.eps, self.eps_max))
+        near = self.move(reach, unit * per_sample(target.eps.clamp(max=self.eps_max), unit))
+        far = self.move(reach, unit * self.eps_max)
+        near_right, far_right = reach.look(near).right, reach.look(far).right
+        found = target.clean_right & ~(near_right & far_right)
+        image = torch.where(per_sample(target.clean_right, far), far, target.image)
+        rows = found.nonzero().squeeze(1)
+        if len(rows) > 0:
+            beyond_near = per_sample(near_right, near)
+            inside = torch.where(beyond_near, near, target.image)
+            outside = torch.where(beyond_near, far, near)
+            image[rows] = self._bisect(target.select(rows), inside[rows], outside[rows])
+        return self.result(target, image, found)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+
+from monai_ima.criteria import Criterion
+
+from .base import Loss, Slope, Target
+from .dlr import dlr_loss
+from .norms import Generators, per_sample
+from .pgd import PGD, Iterate
+
+__all__ = ["APGD", "checkpoints"]
+
+INITIAL_STEP = 2.0
+OBJECTIVES: dict[str, Loss | None] = {"ce": None, "dlr": dlr_loss}
+
+
+class APGD(PGD):
+    """Auto-PGD (Croce & Hein 2020, arXiv 2003.01690, Algorithm 1): gradient ascent that finds its own step size.
+
+    With P the projection to the ball and the bounds, η the sample's step size, first 2 ε, and d the steepest direction
+    of the norm at x_k::
+
+        z       = P(x_k + η d)
+        x_{k+1} = P(x_k + α (z - x_k) + (1 - α) (x_k - x_{k-1})),    x_1 = z
+
+    At each of the :func:`checkpoints` w_j, η is halved and the way goes on from the point of the highest loss so far
+    when one of these holds:
+
+    1. the loss rose in fewer than ρ (w_j - w_{j-1}) of the steps since the last checkpoint;
+    2. η was not halved at the last checkpoint, and the highest loss has not risen since.
+
+    Every way starts at a point drawn uniformly from the ball. As in :class:`PGD`, ``result.image`` is the first wrong
+    point found; for a sample that stands firm, the point of the lowest score on all its ways; samples leave as soon as
+    they are broken.
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        steps: N, number of gradient steps, >= 1.
+        restarts: how many ways are tried in all, >= 1; only samples not yet broken go again.
+        objective: what is climbed: ``"ce"`` for the criterion's own loss (cross-entropy), ``"dlr"`` for
+            :func:`dlr_loss` (classification with at least 3 classes), None for ``loss``.
+        rho: ρ, in (0, 1].
+        momentum: α, in (0, 1]; 1 means none.
+        bounds: valid intensities ``(lo, hi)``; None for no limit.
+        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        loss: a loss of one's own, ``(logits, label) -> float [B]``, with ``objective=None``.
+        generator: source of the random starts; None means one of the attack's own, seeded with 0.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        norm: str = "linf",
+        steps: int = 100,
+        restarts: int = 1,
+        objective: str | None = "ce",
+        rho: float = 0.75,
+        momentum: float = 0.75,
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if objective is not None and objective not in OBJECTIVES:
+            raise ValueError(f"Got objective {objective!r}, expected 'ce', 'dlr' or None (with a loss).")
+        if (objective is None) != (loss is not None):
+            raise ValueError(f"Got objective {objective!r} and loss {loss!r}, expected one of them, the other None.")
+        for name, value in (("rho", rho), ("momentum", momentum)):
+            if not 0 < value <= 1:
+                raise ValueError(f"Got {name} {value}, expected a number in (0, 1].")
+        own = loss if objective is None else OBJECTIVES[objective]
+        super().__init__(norm, steps, restarts, INITIAL_STEP * steps, True, bounds, criterion, own, generator)
+        self.objective = objective
+        self.rho = float(rho)
+        self.momentum = float(momentum)
+
+    def path(self, target: Target, generator: Generators) -> Iterator[Iterate]:
+        marks = checkpoints(self.steps)
+        index = torch.arange(len(target.image), device=target.image.device)
+        previous, image = target.image, self.draw(target, target.eps, generator)
+        way = _Way.begin(image, self.alpha / self.steps * target.eps)
+        last = 0
+        for k in range(self.steps):
+            slope = target.slope(image)
+            yield Iterate(index, previous, image, slope.look)
+            way.arrive(image, slope)
+            gradient = slope.gradient
+            if not slope.look.right.all():
+                stay = slope.look.right.nonzero().squeeze(1)
+                if len(stay) == 0:
+                    return
+                index, previous, image, gradient = index[stay], previous[stay], image[stay], gradient[stay]
+                target, way = target.select(stay), way.select(stay)
+            if k in marks:
+                back = per_sample(way.check(self.rho * (k - last)), image)
+                image = torch.where(back, way.best_image, image)
+                gradient = torch.where(back, way.best_gradient, gradient)
+                last = k
+            step = self.norm.steepest(gradient).mul_(per_sample(way.step, gradient))
+            ahead = self.move(target, step.add_(image).sub_(target.image)).sub_(image)
+            if k > 0:
+                ahead = self.momentum * ahead + (1 - self.momentum) * (image - previous)
+            previous, image = image, self.move(target, ahead.add_(image).sub_(target.image))
+        yield Iterate(index, previous, image, target.look(image))
+
+
+@dataclass
+class _Way:
+    """Where the ways stand that the samples have gone so far; every tensor has one row per sample.
+
+    Attributes:
+        step: η.
+        loss: at the iterate reached last.
+        rises: int, steps since the last checkpoint on which the loss rose.
+        best_loss: the highest loss so far, met at ``best_image``, where its gradient is ``best_gradient``.
+        checked_loss: what ``best_loss`` was at the last checkpoint.
+        halved: bool, η was halved at the last checkpoint.
+    """
+
+    step: torch.Tensor
+    loss: torch.Tensor
+    rises: torch.Tensor
+    best_loss: torch.Tensor
+    best_image: torch.Tensor
+    best_gradient: torch.Tensor
+    checked_loss: torch.Tensor
+    halved: torch.Tensor
+
+    @classmethod
+    def begin(cls, image: torch.Tensor, step: torch.Tensor) -> _Way:
+        """Ways of which no iterate has been seen."""
+        lowest = torch.full_like(step, -math.inf)
+        rises = torch.zeros_like(step, dtype=torch.long)
+        return cls(step, -lowest, rises, lowest, image, torch.zeros_like(image), lowest, rises > 0)
+
+    def select(self, index: torch.Tensor) -> _Way:
+        """The ways of the samples at ``index`` only."""
+        return _Way(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def arrive(self, image: torch.Tensor, slope: Slope) -> None:
+        """Note the next iterate."""
+        self.rises = self.rises + (slope.loss > self.loss)
+        self.loss = slope.loss
+        better = slope.loss > self.best_loss
+        at = per_sample(better, image)
+        self.best_loss = torch.where(better, slope.loss, self.best_loss)
+        self.best_image = torch.where(at, image, self.best_image)
+        self.best_gradient = torch.where(at, slope.gradient, self.best_gradient)
+
+    def check(self, enough: float) -> torch.Tensor:
+        """Halve the step size where the two conditions ask for it, which go back to their best image: bool ``[B]``."""
+        halve = (self.rises < enough) | (~self.halved & (self.best_loss == self.checked_loss))
+        self.step = torch.where(halve, self.step / 2, self.step)
+        self.loss = torch.where(halve, self.best_loss, self.loss)
+        self.rises = torch.zeros_like(self.rises)
+        self.checked_loss, self.halved = self.best_loss, halve
+        return halve
+
+
+def checkpoints(steps: int) -> list[int]:
+    """The numbers of steps after which Auto-PGD looks back: ``w_j = ⌈p_j steps⌉``, without repetitions.
+
+    ``p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)`` up to 1; counted in whole per cent, so that
+    rounding cannot shift one.
+    """
+    percents, gap = [0], 22
+    while percents[-1] + gap <= 100:
+        percents.append(percents[-1] + gap)
+        gap = max(gap - 3, 6)
+    return sorted({-(-percent * steps // 100) for percent in percents})

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from monai_ima.criteria import Criterion, first_output
+
+from .base import Attack, AttackResult, Loss, Target, Worst, check_count, check_positive, select_samples
+from .norms import Generators, Linf, per_sample
+
+__all__ = ["SPSA", "estimate_gradient"]
+
+DECAY_FIRST, DECAY_SECOND, SMALLEST_SCALE = 0.9, 0.999, 1e-8
+"""Adam's constants (Kingma & Ba 2015)."""
+
+
+class SPSA(Attack):
+    """Simultaneous perturbation stochastic approximation (Uesato et al. 2018, arXiv 1802.05666; Spall 1992).
+
+    An attack that sees only what the network answers, never a gradient: where it breaks more samples than
+    :class:`PGD`, the network hides its gradients instead of being robust. Step k, from the clean image on::
+
+        g_k     = estimate_gradient of J at x_k, from ``samples`` random directions
+        x_{k+1} = P(x_k + Adam(g_k))
+
+    with P the projection to the ball and the bounds, and J minus the criterion's score: for
+    :class:`ClassificationCriterion` the paper's margin ``max_{j≠y} z_j - z_y``. Probes lie up to ``delta`` a voxel
+    around x_k, ball and bounds notwithstanding. A score that moves in jumps, such as a Dice of label maps, needs a
+    ``delta`` that makes it move.
+
+    ``result.image`` is the first wrong iterate; for a sample that stands firm, the iterate of the lowest score. A
+    sample leaves as soon as it is broken. ``result.queries`` is 1 for the clean image and 2 ``samples`` + 1 for each
+    step.
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        steps: number of Adam steps, >= 1.
+        samples: number of random directions per step, >= 1, each of which takes two queries.
+        delta: length of a probe along each voxel, in the units of the image, > 0.
+        learning_rate: Adam's, in the units of the image, > 0.
+        bounds: valid intensities ``(lo, hi)``; None for no limit.
+        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        loss: J, ``(logits, label) -> float [B]``; None means minus the criterion's score.
+        generator: source of the directions; None means one of the attack's own, seeded with 0.
+        batch_size: the most probes shown to the network at once, >= 1.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        norm: str = "linf",
+        steps: int = 100,
+        samples: int = 128,
+        delta: float = 0.01,
+        learning_rate: float = 0.01,
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int = 128,
+    ) -> None:
+        super().__init__(norm, bounds, criterion, loss, generator)
+        self.steps = check_count("steps", steps, 1)
+        self.samples = check_count("samples", samples, 1)
+        self.delta = check_positive("delta", delta)
+        self.learning_rate = check_positive("learning_rate", learning_rate)
+        self.batch_size = check_count("batch_size", batch_size, 1)
+
+    def run(self, target: Target, generator: Generators) -> AttackResult:
+        broken = ~target.clean_right
+        worst = Worst(target)
+        queries = torch.ones_like(broken, dtype=torch.long)
+        rows = (target.clean_right & (target.eps > 0)).nonzero().squeeze(1)
+        left, own = select_samples(target, generator, rows)
+        image = left.image
+        mean = square = torch.zeros_like(image)
+        for step in range(1, self.steps + 1):
+            if len(rows) == 0:
+                break
+            gradient = self._estimate(left, image, own)
+            mean = DECAY_FIRST * mean + (1 - DECAY_FIRST) * gradient
+            square = DECAY_SECOND * square + (1 - DECAY_SECOND) * gradient**2
+            scale = (square / (1 - DECAY_SECOND**step)).sqrt_().add_(SMALLEST_SCALE)
+            ahead = self.learning_rate / (1 - DECAY_FIRST**step) * mean / scale
+            image = self.move(left, ahead.add_(image).sub_(left.image))
+            look = left.look(image)
+            worst.keep(rows, image, look)
+            queries[rows] += 2 * self.samples + 1
+            if not look.right.all():
+                broken[rows[~look.right]] = True
+                stay = look.right.nonzero().squeeze(1)
+                rows, image, mean, square = rows[stay], image[stay], mean[stay], square[stay]
+                left, own = select_samples(left, own, stay)
+        return replace(self.result(target, worst.image, broken), queries=queries)
+
+    def _estimate(self, target: Target, image: torch.Tensor, generator: Generators) -> torch.Tensor:
+        def value(probes: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            asked = target.select(index)
+            if asked.attack_loss is None:
+                return -asked.look(probes).score
+            return asked.loss(first_output(asked.network(probes)))
+
+        return estimate_gradient(value, image, self.samples, self.delta, generator, self.batch_size)
+
+
+def estimate_gradient(
+    value: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    image: torch.Tensor,
+    samples: int,
+    delta: float,
+    generator: Generators,
+    batch_size: int,
+) -> torch.Tensor:
+    """The gradient of a function of which only values are known, from symmetric differences along random signs.
+
+    ``g = 1/n Σ_i v_i (J(x + δ v_i) - J(x - δ v_i)) / (2 δ)``, the v_i drawn from {-1, 1} voxel by voxel. Exact on
+    average for small δ; of a linear J of slope w the mean squared error is ``(D - 1) ‖w‖² / n`` for D voxels.
+
+    Args:
+        value: J, ``(probes, index) -> float [M]``, with probes ``[M, C, *spatial]`` and index ``[M]``, the positions
+            of their samples in ``image``.
+        image: x, ``[B, C, *spatial]``.
+        samples: n, directions per sample; each sample's are drawn from its own generator if it has one.
+        delta: δ.
+        generator: one, or one for each sample.
+        batch_size: the most probes handed to ``value`` at once.
+
+    Returns:
+        ``[B, C, *spatial]``.
+    """
+    batch = len(image)
+    at_once = max(1, batch_size // (2 * batch))
+    radius = image.new_ones(batch)
+    total = torch.zeros_like(image)
+    for first in range(0, samples, at_once):
+        count = min(at_once, samples - first)
+        signs = torch.stack([Linf().draw(image, radius, generator) for _ in range(count)]).lt(0).to(image) * -2 + 1
+        probes = torch.cat([image + delta * signs, image - delta * signs]).flatten(0, 1)
+        index = torch.arange(batch, device=image.device).repeat(2 * count)
+        parts = zip(probes.split(batch_size), index.split(batch_size), strict=True)
+        up, down = torch.cat([value(*part) for part in parts]).view(2, count, batch).to(image)
+        for rise, direction in zip(up - down, signs, strict=True):
+            total += per_sample(rise, direction) * direction
+    return total / (2 * delta * samples)

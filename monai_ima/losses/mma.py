@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from monai_ima.criteria.base import at_least_float32
+
+from .ima import IMALoss
+
+__all__ = ["MMALoss", "soft_logit_margin"]
+
+
+def soft_logit_margin(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Soft logit margin loss of Ding et al. 2020 (arXiv 1812.02637): ``L^SLM = log Σ_{j≠y} exp z_j - z_y``.
+
+    Args:
+        logits: ``[B, K]``, K >= 2.
+        label: class indices, ``[B]`` or ``[B, 1]``.
+
+    Returns:
+        float ``[B]``; negative only when the prediction is right. For two classes it is minus the logit margin.
+    """
+    z = at_least_float32(logits)
+    index = label.reshape(-1, 1).long()
+    return z.scatter(1, index, -torch.inf).logsumexp(dim=1) - z.gather(1, index).squeeze(1)
+
+
+class MMALoss(IMALoss):
+    """The loss of MMA training, Ding et al. 2020 (arXiv 1812.02637): ``w L^CE + (1 - w) L^MMA`` ("combined loss").
+
+    ``L^CE`` is the loss on the clean batch. ``L^MMA`` is the same loss at the point that stands for each sample,
+    divided by the size of the clean batch: a rightly predicted sample whose margin is below d_max by the point on its
+    decision boundary, a wrongly predicted one by itself; a sample whose margin has reached d_max is left out (hinge).
+
+    Args:
+        loss_function: ``(pred, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts.
+        clean_weight: w, in [0, 1]; a third in the paper.
+
+    Raises:
+        ValueError: when ``clean_weight`` is outside [0, 1].
+    """
+
+    def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], clean_weight: float = 1 / 3) -> None:
+        if not 0 <= clean_weight <= 1:
+            raise ValueError(f"Got clean_weight {clean_weight}, expected a number in [0, 1].")
+        super().__init__(loss_function, 1 - clean_weight)

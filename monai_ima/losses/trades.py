@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_ima.criteria import first_output
+from monai_ima.criteria.divergence import divergence
+
+__all__ = ["TRADESLoss"]
+
+
+class TRADESLoss(nn.Module):
+    """The loss of TRADES, Zhang et al. 2019 (arXiv 1901.08573), eq. (5): ``L(f(x), y) + KL(f(x) ‖ f(x')) / λ``.
+
+    The second term, averaged over the batch (of maps: over the voxels too), is weighted with ``β = 1/λ``. Its gradient
+    flows through both predictions.
+
+    Args:
+        loss_function: L, ``(pred, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts.
+        beta: β = 1/λ, >= 0; at 0 the loss is plain training's.
+        sigmoid: the outputs are independent of each other (multi-label); always so for a single output.
+
+    Raises:
+        ValueError: when ``beta`` is not as above.
+    """
+
+    def __init__(
+        self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 6.0, sigmoid: bool = False
+    ) -> None:
+        super().__init__()
+        if not 0 <= beta < math.inf:
+            raise ValueError(f"Got beta {beta}, expected a finite number >= 0.")
+        self.loss_function = loss_function
+        self.beta = float(beta)
+        self.sigmoid = sigmoid
+
+    def forward(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
+        """The training loss of a batch.
+
+        Args:
+            pred: the network's output for the clean batch; of several outputs the first enters the divergence.
+            label: its labels, ``[B, ...]``.
+            noisy_pred: the output for the same samples with noise.
+        """
+        return self.loss_function(pred, label).mean() + self.beta * self.robust(pred, label, noisy_pred)
+
+    def robust(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
+        """``KL(f(x) ‖ f(x'))``, the batch's mean, without the weight."""
+        return divergence(first_output(pred), first_output(noisy_pred), label, self.sigmoid).mean()

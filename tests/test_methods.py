@@ -1,0 +1,424 @@
+"""The training methods beside IMA, each checked against its paper's formula computed in another way."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedTrainer
+from monai.handlers import CheckpointLoader, CheckpointSaver
+from monai.losses import DiceCELoss
+from monai.networks.nets import UNet
+from monai.utils import set_determinism
+from scipy.special import expit, rel_entr, softmax
+from torch import nn
+
+from monai_ima.attacks import PGD, AdaptiveNormPGD
+from monai_ima.criteria import BinaryCriterion, DiceCriterion
+from monai_ima.handlers import DDNHandler, EpochSeed, IAATHandler, MMAHandler, PGDTrainingHandler, TRADESHandler
+from monai_ima.losses import MMALoss, TRADESLoss
+from monai_ima.losses.mma import soft_logit_margin
+from monai_ima.margins import MarginTable
+from monai_ima.streams import sample_streams
+
+METHODS = {
+    "pgd": lambda: PGDTrainingHandler(0.5, steps=3),
+    "trades": lambda: TRADESHandler(0.5, steps=3),
+    "ddn": lambda: DDNHandler(1.0, steps=8),
+    "iaat": lambda: IAATHandler(1.0, steps=3, warmup_epochs=1, smoothing=0.5),
+    "mma": lambda: MMAHandler(1.0, steps=3),
+}
+
+
+class Line(nn.Module):
+    """Two classes told apart by a plane: the margin of x is |w.x + b| / ‖w‖ in L2, / ‖w‖_1 in Linf."""
+
+    def __init__(self, weight=(3.0, 4.0), bias=0.5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
+
+    def forward(self, image):
+        height = image.flatten(1) @ self.weight + self.bias
+        return torch.stack([-height / 2, height / 2], dim=1)
+
+
+def at_distances(distances, weight=(3.0, 4.0), bias=0.5):
+    """Points at these signed distances (in L2) on their label's side of the plane, alternating labels."""
+    w = torch.tensor(weight)
+    items = []
+    for k, distance in enumerate(distances):
+        label = k % 2
+        height = (2 * label - 1) * distance * float(w.norm())
+        image = w / w.norm() ** 2 * (height - bias) + torch.tensor([4.0, -3.0]) * 0.1 * k
+        items.append({"image": image.reshape(1, 1, 2), "label": label, "sample_id": f"s{k}"})
+    return items
+
+
+def blobs(count=24, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(2, (count,), generator=generator)
+    image = torch.randn(count, 1, 4, 4, generator=generator) + (label[:, None, None, None] * 2 - 1) * 0.4
+    return [{"image": image[i], "label": int(label[i]), "sample_id": f"case/{i:03d}"} for i in range(count)]
+
+
+def small_network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
+
+
+def make_trainer(network, data, handlers, epochs=1, batch_size=32, lr=0.0, loss=None, shuffle=False, **kwargs):
+    return SupervisedTrainer(
+        device="cpu",
+        max_epochs=epochs,
+        train_data_loader=DataLoader(Dataset(data), batch_size=batch_size, shuffle=shuffle),
+        network=network,
+        optimizer=kwargs.pop("optimizer", None) or torch.optim.SGD(network.parameters(), lr=lr),
+        loss_function=loss or nn.CrossEntropyLoss(),
+        train_handlers=handlers,
+        **kwargs,
+    )
+
+
+def last_loss(trainer):
+    trainer.run()
+    return float(trainer.state.output[0]["loss"])
+
+
+def stacked(data):
+    return torch.stack([item["image"] for item in data]), torch.tensor([item["label"] for item in data])
+
+
+def logistic(distance, norm=5.0):
+    """Cross-entropy of a point at a signed distance from the plane."""
+    return math.log1p(math.exp(-distance * norm))
+
+
+# --- PGD training --------------------------------------------------------------------------------------------------
+
+
+def test_fixed_eps_training_mixes_the_clean_loss_with_the_loss_at_the_nearest_boundary_side():
+    distances = [0.9, 0.3, -0.2, 1.4]
+    loss = last_loss(
+        make_trainer(Line(), at_distances(distances), [PGDTrainingHandler(0.5, steps=40, beta=0.3)], batch_size=4)
+    )
+    clean = sum(map(logistic, distances)) / 4
+    noisy = sum(logistic(distance - 0.5) for distance in distances) / 4
+    assert loss == pytest.approx(0.7 * clean + 0.3 * noisy, rel=2e-3)
+
+
+# --- TRADES --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_trades_loss_equals_a_plain_loop(norm):
+    network, data = small_network().eval(), blobs(6)
+    steps, eps, beta, alpha = 5, 0.4, 3.0, 2.0
+    trainer = make_trainer(copy.deepcopy(network), data, [TRADESHandler(eps, norm, beta, steps, alpha)])
+    trainer.network[3].p = 0.0
+    loss = last_loss(trainer)
+    expected = 0.0
+    for item, stream in zip(data, sample_streams("0/1/training", [i["sample_id"] for i in data], "cpu"), strict=True):
+        x, y = item["image"][None], torch.tensor([item["label"]])
+        p = softmax(network(x).detach().double().numpy(), axis=1)
+        current = x + 0.001 * torch.empty_like(x[0]).normal_(generator=stream)
+        for _ in range(steps):
+            leaf = current.clone().requires_grad_()
+            kl = F.kl_div(F.log_softmax(network(leaf), 1), torch.tensor(p).float(), reduction="sum")
+            (g,) = torch.autograd.grad(kl, leaf)
+            move = current + alpha * eps / steps * (g.sign() if norm == "linf" else g / g.norm()) - x
+            move = move.clamp(-eps, eps) if norm == "linf" else move * min(1.0, eps / float(move.norm()))
+            current = (x + move).detach()
+        q = softmax(network(current).detach().double().numpy(), axis=1)
+        expected += (F.cross_entropy(network(x), y).item() + beta * rel_entr(p, q).sum()) / len(data)
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_trades_at_beta_0_is_plain_training():
+    networks = []
+    for handlers in ([], [TRADESHandler(0.5, beta=0.0, steps=2)]):
+        set_determinism(0)
+        network = small_network()
+        network[3].p = 0.0
+        make_trainer(network, blobs(), handlers, epochs=2, batch_size=8, lr=0.1).run()
+        networks.append(network)
+    set_determinism(None)
+    assert all(torch.equal(a, b) for a, b in zip(*(n.state_dict().values() for n in networks), strict=True))
+
+
+def test_trades_divergence_of_independent_outputs_and_of_maps():
+    generator = torch.Generator().manual_seed(0)
+    clean, noisy = (torch.randn(3, 4, generator=generator) for _ in range(2))
+    p, q = expit(clean.double().numpy()), expit(noisy.double().numpy())
+    expected = (rel_entr(p, q) + rel_entr(1 - p, 1 - q)).sum(axis=1).mean()
+    label = torch.zeros(3, 4)
+    assert float(TRADESLoss(nn.BCEWithLogitsLoss(), 1.0, sigmoid=True).robust(clean, label, noisy)) == pytest.approx(
+        expected, rel=1e-5
+    )
+    clean, noisy = (torch.randn(2, 3, 4, 5, 6, generator=generator) for _ in range(2))
+    p, q = (softmax(z.double().numpy(), axis=1) for z in (clean, noisy))
+    label = torch.zeros(2, 1, 4, 5, 6)
+    loss = TRADESLoss(nn.CrossEntropyLoss())
+    assert float(loss.robust([clean], label, [noisy])) == pytest.approx(rel_entr(p, q).sum(axis=1).mean(), rel=1e-5)
+    with pytest.raises(ValueError, match=r"shapes \(2, 3, 4, 5, 6\) and \(2, 2, 4, 5, 6\)"):
+        loss.robust(clean, label, noisy[:, :2])
+
+
+def test_trades_moves_the_prediction_without_regard_to_the_label():
+    weight = (3.0, 4.0)
+    loss = last_loss(make_trainer(Line(weight), at_distances([-0.4]), [TRADESHandler(0.2, beta=1.0, steps=20)]))
+
+    def divergence(a, b):
+        p, q = expit(a * 5), expit(b * 5)
+        return float(rel_entr(p, q) + rel_entr(1 - p, 1 - q))
+
+    farther = max(divergence(-0.4, -0.6), divergence(-0.4, -0.2))
+    nearer = min(divergence(-0.4, -0.6), divergence(-0.4, -0.2))
+    robust = loss - logistic(-0.4)
+    assert robust == pytest.approx(farther, rel=1e-3) or robust == pytest.approx(nearer, rel=1e-3)
+
+
+# --- DDN -----------------------------------------------------------------------------------------------------------
+
+
+def test_ddn_trains_on_the_nearest_wrong_points_alone():
+    distances = [0.4, 0.8, -0.3, 2.5]
+    handler = DDNHandler(eps_max=1.5, steps=100, init_eps=0.5)
+    trainer = make_trainer(Line(), at_distances(distances), [handler])
+    loss = last_loss(trainer)
+    expected = (2 * logistic(0.0) + logistic(-0.3) + logistic(2.5 - 1.5)) / 4
+    assert loss == pytest.approx(expected, rel=0.03)
+    assert trainer.state.metrics["ddn/found_fraction"] == pytest.approx(2 / 3)
+    assert trainer.state.metrics["ddn/distance_mean"] == pytest.approx((0.4 + 0.8 + 0.0 + 1.5) / 4, rel=0.02)
+
+
+# --- IAAT ----------------------------------------------------------------------------------------------------------
+
+
+def test_iaat_moves_every_radius_as_its_algorithm_says():
+    distances = [0.55, 0.35, 2.0, 0.25, -0.1]
+    handler = IAATHandler(eps_max=0.7, gamma=0.2, smoothing=0.5, warmup_epochs=1, warmup_eps=0.4, steps=40, alpha=4.0)
+    trainer = make_trainer(Line(), at_distances(distances), [handler], epochs=6)
+    seen = []
+    trainer.add_event_handler(
+        "EPOCH_COMPLETED", lambda engine: seen.append([handler.margins[f"s{k}"] for k in range(len(distances))])
+    )
+    trainer.run()
+    eps = [0.0 if distance < 0 else 0.4 for distance in distances]
+    for epoch, after in enumerate(seen):
+        if epoch > 0:
+            for k, distance in enumerate(distances):
+                if distance < 0:
+                    found = 0.0
+                elif eps[k] + 0.2 < distance:
+                    found = eps[k] + 0.2
+                elif eps[k] < distance:
+                    found = eps[k]
+                else:
+                    found = max(eps[k] - 0.2, 0.0)
+                eps[k] = min(0.5 * eps[k] + 0.5 * found, 0.7)
+        assert after == pytest.approx(eps, abs=1e-6), f"epoch {epoch + 1}"
+    assert seen[-1][2] == pytest.approx(0.7)
+    assert 0.2 < seen[-1][3] < 0.3
+
+
+def test_iaat_trains_right_samples_at_their_radius_and_wrong_ones_clean():
+    distances = [1.0, 0.6, -0.2]
+    handler = IAATHandler(eps_max=1.0, warmup_epochs=1, warmup_eps=0.4, steps=40, alpha=4.0)
+    loss = last_loss(make_trainer(Line(), at_distances(distances), [handler]))
+    assert loss == pytest.approx((logistic(0.6) + logistic(0.2) + logistic(-0.2)) / 3, rel=2e-3)
+
+
+# --- MMA -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("bounds", [None, (-20.0, 20.0)])
+def test_mma_margin_is_the_closed_form_on_a_linear_model(norm, bounds):
+    distances = [0.31, 0.77, 1.3, 2.9]
+    handler = MMAHandler(2.0, norm, bounds=bounds)
+    make_trainer(Line(), at_distances(distances), [handler], epochs=2).run()
+    stretch = 5.0 / (7.0 if norm == "linf" else 5.0)
+    for k, distance in enumerate(distances):
+        assert handler.margins[f"s{k}"] == pytest.approx(min(distance * stretch, 2.0), rel=0.02)
+
+
+def test_mma_margin_of_several_classes_is_the_distance_to_the_nearest_other_one():
+    generator = torch.Generator().manual_seed(1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    network[1].weight.data = torch.randn(3, 12, generator=generator)
+    network[1].bias.data = torch.tensor([0.0, 0.0, -100.0])
+    image = torch.randn(20, 1, 3, 4, generator=generator)
+    label = network(image).argmax(dim=1)
+    attack = AdaptiveNormPGD(5.0, steps=40, alpha=10.0, loss=soft_logit_margin)
+    result = attack(network, image, label, 0.2)
+    z, w = network(image).detach(), network[1].weight.detach()
+    for k in range(20):
+        y = int(label[k])
+        margins = [float((z[k, y] - z[k, j]) / (w[y] - w[j]).norm()) for j in range(3) if j != y]
+        assert float(result.distance[k]) == pytest.approx(min(margins), rel=0.02)
+    assert result.success.all()
+    assert (network(result.image).argmax(dim=1) == label).all()
+
+
+def test_mma_loss_is_a_third_clean_and_two_thirds_at_the_boundary():
+    distances = [0.4, 1.1, -0.3, 3.0]
+    loss = last_loss(make_trainer(Line(), at_distances(distances), [MMAHandler(2.0, binary_steps=20)]))
+    clean = sum(map(logistic, distances)) / 4
+    margin = (2 * math.log(2) + logistic(-0.3)) / 4
+    assert loss == pytest.approx(clean / 3 + 2 / 3 * margin, rel=1e-4)
+
+
+def test_mma_with_all_margins_beyond_the_hinge_trains_on_clean_samples_only():
+    trainer = make_trainer(Line(), at_distances([1.1, 1.4]), [MMAHandler(1.0)])
+    assert last_loss(trainer) == pytest.approx((logistic(1.1) + logistic(1.4)) / 2 / 3, rel=1e-3)
+    assert trainer.state.metrics["mma/margin_max_fraction"] == 1.0
+
+
+def test_soft_logit_margin_equals_the_formula():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
+    expected = [math.log(math.exp(-1) + math.exp(0.5)) - 2.0, math.log(1 + math.exp(3)) - 1.0]
+    assert soft_logit_margin(logits, torch.tensor([[0], [2]])).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+# --- all of them ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_run_equals_an_uninterrupted_one(name, tmp_path):
+    def run(epochs, folder=None, resume=None):
+        set_determinism(0)
+        network, handler = small_network(), METHODS[name]()
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+        trainer = make_trainer(
+            network, blobs(), [EpochSeed(0), handler], epochs, batch_size=8, shuffle=True, optimizer=optimizer
+        )
+        state = {"network": network, "optimizer": optimizer, "trainer": trainer}
+        if hasattr(handler, "margins"):
+            state["margins"] = handler.margins
+        if folder:
+            CheckpointSaver(str(folder), state, save_interval=1, epoch_level=True).attach(trainer)
+        if resume:
+            CheckpointLoader(str(resume), state).attach(trainer)
+        trainer.run()
+        return network.state_dict(), handler
+
+    whole, handler = run(3)
+    run(2, folder=tmp_path)
+    resumed, handler_again = run(3, resume=tmp_path / "checkpoint_epoch=2.pt")
+    set_determinism(None)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    if hasattr(handler, "margins"):
+        assert torch.equal(handler.margins.values(), handler_again.margins.values())
+        assert len(handler.margins) == 24
+        assert len(set(handler.margins.values().tolist())) > 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_training_makes_a_network_more_robust_than_plain_training(name):
+    robust = {}
+    for method in ("plain", name):
+        set_determinism(0)
+        network = small_network()
+        handlers = [] if method == "plain" else [METHODS[name]()]
+        make_trainer(network, blobs(64), handlers, epochs=25, batch_size=16, lr=0.2).run()
+        image, label = stacked(blobs(64))
+        robust[method] = int((~PGD(steps=20, restarts=1)(network, image, label, 0.7).success).sum())
+    set_determinism(None)
+    assert robust[name] > robust["plain"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_network_trains_in_training_mode_afterwards(name):
+    network, handler = small_network(), METHODS[name]()
+    modes = []
+    trainer = make_trainer(network, blobs(8), [handler])
+    trainer.add_event_handler(
+        "ITERATION_COMPLETED", lambda engine: modes.append([m.training for m in network.modules()])
+    )
+    trainer.run()
+    assert all(all(flags) for flags in modes)
+    assert modes
+    assert math.isfinite(trainer.state.output[0]["loss"])
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        lambda: PGDTrainingHandler(0.5, steps=2),
+        lambda: TRADESHandler(0.5, steps=2, criterion=DiceCriterion(0.5)),
+        lambda: IAATHandler(2.0, steps=2, warmup_epochs=1, criterion=DiceCriterion(0.2)),
+    ],
+    ids=["pgd", "trades", "iaat"],
+)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_segmentation(handler, dims):
+    method = handler()
+    method.criterion = DiceCriterion(0.2)
+    if isinstance(method, PGDTrainingHandler):
+        method = PGDTrainingHandler(0.5, steps=2, criterion=DiceCriterion(0.2))
+    generator = torch.Generator().manual_seed(0)
+    data = []
+    for k in range(4):
+        label = torch.zeros(1, *[8] * dims)
+        label[:, 2:6, 1 : 4 + k % 2] = 1
+        data.append({"image": label + 0.1 * torch.randn(label.shape, generator=generator), "label": label})
+        data[-1]["sample_id"] = f"scan{k}"
+    torch.manual_seed(0)
+    network = UNet(dims, 1, 2, (4, 8), (2,), num_res_units=0, norm=("instance", {"affine": True}))
+    before = copy.deepcopy(network.state_dict())
+    trainer = make_trainer(
+        network, data, [method], epochs=3, batch_size=2, lr=0.05, loss=DiceCELoss(to_onehot_y=True, softmax=True)
+    )
+    trainer.run()
+    assert math.isfinite(trainer.state.output[0]["loss"])
+    assert any(not torch.equal(before[key], value) for key, value in network.state_dict().items())
+    if isinstance(method, IAATHandler):
+        assert method.margins.ids() == ["scan0", "scan1", "scan2", "scan3"]
+
+
+def test_multi_label_trades():
+    torch.manual_seed(0)
+    data = [{"image": torch.randn(1, 4, 4), "label": torch.tensor([1.0, 0.0]), "sample_id": f"s{k}"} for k in range(4)]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    handler = TRADESHandler(0.3, steps=2, criterion=BinaryCriterion())
+    trainer = make_trainer(network, data, [handler], loss=nn.BCEWithLogitsLoss())
+    loss = last_loss(trainer)
+    assert handler.sigmoid
+    assert loss > trainer.state.metrics["trades/loss_clean"]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: PGDTrainingHandler(0.0), "Got eps 0.0, expected a finite number > 0"),
+        (lambda: TRADESHandler(math.nan), "Got eps nan"),
+        (lambda: TRADESHandler(0.1, beta=-1), "Got beta -1, expected a finite number >= 0"),
+        (lambda: DDNHandler(math.inf), "Got eps_max inf"),
+        (lambda: DDNHandler(1.0, gamma=1.0), "Got gamma 1.0"),
+        (lambda: IAATHandler(1.0, smoothing=0.0), r"Got smoothing 0.0, expected a number in \(0, 1\]"),
+        (lambda: IAATHandler(1.0, warmup_eps=2.0), "Got warmup_eps 2.0, expected at most eps_max = 1"),
+        (lambda: IAATHandler(1.0, gamma=-1.0), "Got gamma -1.0"),
+        (lambda: MMAHandler(1.0, criterion=BinaryCriterion()), "Got BinaryCriterion for MMA training"),
+        (lambda: MMAHandler(1.0, eps_min=2.0), "Got delta 2.0"),
+        (lambda: MMAHandler(1.0, clean_weight=1.5), r"Got clean_weight 1.5, expected a number in \[0, 1\]"),
+        (lambda: MMALoss(nn.CrossEntropyLoss(), -0.1), "Got clean_weight -0.1"),
+        (lambda: AdaptiveNormPGD(0.0), "Got eps_max 0.0"),
+    ],
+)
+def test_bad_arguments(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_margins_of_another_data_set_are_refused():
+    table = MarginTable(1.0)
+    table["foreign"] = 0.5
+    handler = IAATHandler(1.0, steps=2)
+    handler.margins.load_state_dict(table.state_dict())
+    with pytest.raises(ValueError, match="are of another data set"):
+        make_trainer(small_network(), blobs(8), [handler]).run()
