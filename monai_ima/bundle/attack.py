@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor, PILReader, decollate_batch
 from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
@@ -37,14 +38,15 @@ def attack(
 
     Runs the bundle's evaluation config (and so its expressions). A volume is saved as NAME_noisy.nii.gz beside the
     noise alone, NAME_noise.nii.gz, on the scan's own grid with its own affine (what the bundle turned, padded or
-    resampled is turned back); a 2-D image as NAME_noisy.png. Intensities are those that the network sees (normalised);
-    a 2-D image's are scaled from the bundle's bounds to 0..255. Nothing is written over.
+    resampled is turned back); a 2-D image as NAME_noisy.png; a signal as NAME_noisy.csv, a row for each channel.
+    Intensities are those that the network sees (normalised); a 2-D image's are scaled from the bundle's bounds to
+    0..255. Nothing is written over.
 
     Args:
         bundle: folder of the bundle.
         eps: radius of the noise, > 0, in the units that the network sees.
         norm: l2 or linf.
-        attack: as for evaluate: pgd100x2, pgd100x2+pgd100x2-dice, fgsm, ...
+        attack: as for evaluate: pgd100x2, apgd100-dlr, ddn100, pgd100x2+pgd100x2-dice, ...
         out: folder to write to; default BUNDLE/eval/attack.
         checkpoint: weights; default is the config's ckpt_path, else BUNDLE/models/model.pt.
         config: file name(s) in BUNDLE/configs, several separated by commas.
@@ -88,6 +90,9 @@ def attack(
 def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, opened: OpenBundle) -> None:
     stem = folder / Path(sample_id.removesuffix(".gz")).with_suffix("")
     stem.parent.mkdir(parents=True, exist_ok=True)
+    if noisy.ndim == 2:
+        np.savetxt(f"{stem}_noisy.csv", noisy.numpy(), delimiter=",", fmt="%.8g")
+        return
     if noisy.ndim == 3:
         lo, hi = opened.bounds or (float(noisy.min()), float(noisy.max()))
         picture = (noisy - lo) / (hi - lo)
@@ -104,11 +109,11 @@ def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor
 
 
 def _axes_swapped(opened: OpenBundle) -> bool:
-    """Pictures are read as ``[C, width, height]``, MONAI's default, and not as the bundle's reader was told to."""
+    """Pictures are read as ``[C, width, height]``, MONAI's default, unless the bundle's reader was told otherwise."""
     transforms = getattr(_transform(opened), "transforms", ())
     loaders = [t for t in transforms if isinstance(t, LoadImaged)]
     readers = [r for loader in loaders for r in loader._loader.readers if isinstance(r, PILReader)]
-    return readers[-1].reverse_indexing if readers else True
+    return readers[-1].reverse_indexing if readers else bool(loaders)
 
 
 def _transform(opened: OpenBundle) -> Any:

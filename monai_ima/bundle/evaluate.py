@@ -45,8 +45,9 @@ def evaluate(
         bundle: folder of the bundle.
         levels: radii of the noise, such as 0,0.02,0.05, in the units that the network sees.
         norm: l2 or linf.
-        attack: pgd100x2 (100 steps, 2 restarts), fgsm, ifgsm10 or noise100 (draws of white noise); for segmentations
-            also pgd100x2-dice and pgd100x2-ce (one loss alone); several joined by + (the worst counts). Default is
+        attack: pgd100x2 (100 steps, 2 restarts), apgd100x2-ce, apgd100-dlr, ddn100, fgsm, ifgsm10, spsa100x128
+            (gradient-free: 100 steps of 128 directions) or noise100 (draws of white noise); for segmentations also
+            pgd100x2-dice and pgd100x2-ce (one loss alone); several joined by + (the worst counts). Default is
             pgd100x2, for segmentations on both losses, Dice and cross-entropy.
         out: folder to write to; default BUNDLE/eval/robustness.
         checkpoint: weights; default is the config's ckpt_path, else BUNDLE/models/model.pt.

@@ -99,7 +99,7 @@ def open_bundle(
         criterion=criterion,
         classes=[name for _, name in sorted(output.get("channel_def", {}).items(), key=lambda pair: int(pair[0]))],
         checkpoint=Path(checkpoint),
-        synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") is None,
+        synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
     )
 
 

@@ -14,31 +14,39 @@ NOISE_GAIN = 10
 
 
 def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: str = "") -> Figure:
-    """Clean image, noise times 10 and noisy image with predicted classes, one row a sample.
+    """Clean image, noise times 10 and noisy image with predicted classes, one row a sample; signals are drawn as lines.
 
     Args:
-        examples: 2-D images ``[C, H, W]``; of several channels the first is shown.
+        examples: images ``[C, H, W]`` (three channels are shown in colour, of any other number the first) or signals
+            ``[C, L]`` (the first channel is shown).
         classes: names of the classes.
         title: above the figure.
 
     Raises:
-        ValueError: when there are no examples, or an image is not 2-D.
+        ValueError: when there are no examples, or one is neither an image nor a signal.
     """
     if not examples:
         raise ValueError("Got no examples, expected at least one sample that is right without noise.")
     figure = Figure(figsize=(7.5, 2.6 * len(examples)), dpi=120, layout="constrained")
     grid = figure.subplots(len(examples), 3, squeeze=False)
     for axes, example in zip(grid, examples, strict=True):
-        if example.clean.ndim != 3:
+        if example.clean.ndim not in (2, 3):
             raise ValueError(
-                f"Sample {example.record.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W]."
+                f"Sample {example.record.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or "
+                "[C, L]."
             )
-        clean, noisy = _plane(example.clean), _plane(example.noisy)
+        clean, noisy = _shown(example.clean), _shown(example.noisy)
         lo, hi = min(clean.min(), noisy.min()), max(clean.max(), noisy.max())
-        half = (hi - lo) / 2
-        axes[0].imshow(clean, cmap="gray", vmin=lo, vmax=hi)
-        axes[1].imshow(NOISE_GAIN * (noisy - clean), cmap="gray", vmin=-half, vmax=half)
-        axes[2].imshow(noisy, cmap="gray", vmin=lo, vmax=hi)
+        if clean.ndim == 1:
+            for axis, line in zip(axes, (clean, NOISE_GAIN * (noisy - clean), noisy), strict=True):
+                axis.plot(line, color="black", linewidth=0.8)
+            axes[0].set_ylim(lo, hi)
+            axes[2].set_ylim(lo, hi)
+        else:
+            span = (hi - lo) or 1.0
+            axes[0].imshow((clean - lo) / span, cmap="gray", vmin=0, vmax=1)
+            axes[1].imshow(np.clip(NOISE_GAIN * (noisy - clean) / span + 0.5, 0, 1), cmap="gray", vmin=0, vmax=1)
+            axes[2].imshow((noisy - lo) / span, cmap="gray", vmin=0, vmax=1)
         record = example.record
         turned = record.broken_at is not None
         axes[0].set_title(f"clean: {classes[record.predicted]}", fontsize=9)
@@ -54,5 +62,8 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
     return figure
 
 
-def _plane(image: torch.Tensor) -> np.ndarray:
+def _shown(image: torch.Tensor) -> np.ndarray:
+    """``[H, W]``, ``[H, W, 3]`` or ``[L]``."""
+    if image.ndim == 3 and len(image) == 3:
+        return image.permute(1, 2, 0).float().numpy()
     return image[0].float().numpy()

@@ -1,0 +1,457 @@
+"""Every training method side by side on one data set: same start, epochs and batch order, same attacks afterwards.
+
+A method's radius (and what else ``compare.json`` lists for it) is chosen on validation images by one rule for all: the
+highest mean of clean and robust accuracy (20-step PGD) among the settings whose clean accuracy is within 3 points of
+plain training; where there is none, the highest clean accuracy. The chosen ones are attacked on test images by 100-step
+PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a sample counts as
+robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are shown beside.
+
+    python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --data DIR
+    python benchmarks/compare.py --bundle ecg --norm linf --data DIR
+
+Writes docs/results/NAME.md, .csv and .png; weights and records stay in ``runs/compare``, and a broken-off run goes on
+there. Uses the GPU when there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import fire
+import torch
+from monai.bundle import ConfigWorkflow
+from tqdm import tqdm
+
+from monai_ima.attacks import DDN, attack_from_name, attack_mode
+from monai_ima.bundle.load import OpenBundle, open_bundle
+from monai_ima.bundle.provenance import machine
+from monai_ima.engines import RobustnessEvaluator
+from monai_ima.sample_ids import batch_sample_ids
+from monai_ima.streams import sample_streams
+from monai_ima.visualize import robustness_curves, save_figure
+
+REPO = Path(__file__).resolve().parent.parent
+CONFIG = Path(__file__).with_suffix(".json")
+RESULTS = REPO / "docs" / "results"
+NAMES = {"fashion_mnist": "Fashion-MNIST", "ecg": "ECG beats"}
+TITLES = {
+    "plain": "plain training",
+    "pgd": "PGD training",
+    "trades": "TRADES",
+    "ddn": "DDN training",
+    "iaat": "IAAT",
+    "mma": "MMA",
+    "ima": "IMA",
+}
+HANDLERS = {
+    "pgd": "PGDTrainingHandler",
+    "trades": "TRADESHandler",
+    "ddn": "DDNHandler",
+    "iaat": "IAATHandler",
+    "mma": "MMAHandler",
+    "ima": "IMAHandler",
+}
+STEPS = {"ddn": 20}
+"""Steps of a method's training attack; 10 for the others."""
+WITH_MARGINS = {"iaat", "mma", "ima"}
+IMA = {"update": "online"}
+QUICK = "pgd20"
+WHITE_BOX = ["pgd100x2", "apgd100-ce", "apgd100-dlr"]
+BLACK_BOX, BLACK_BOX_IMAGES = "spsa100x128", 100
+NOISE = "noise100"
+WITHIN = 0.03
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Study:
+    """One data set and norm; the same for every process."""
+
+    name: str
+    norm: str
+    data: str | None
+    subset: int | None
+    seed: int
+    out: str
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return json.loads(CONFIG.read_text(encoding="utf-8"))[self.name]
+
+    @property
+    def bundle(self) -> Path:
+        return REPO / "bundles" / self.config["bundle"]
+
+    @property
+    def levels(self) -> list[float]:
+        return self.config["norms"][self.norm]["levels"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Config ids that training and evaluation share."""
+        training = self.config["training"]
+        shared = {"dataset_dir": self.data, "seed": self.seed, "bundle_root": str(self.bundle)}
+        for key in ("val_count", "val_fraction"):
+            if key in training:
+                shared[key] = training[key]
+        if self.subset is not None:
+            shared["subset"] = self.subset
+        return shared
+
+    def candidates(self) -> list[tuple[str, int]]:
+        """Method and number of setting of every training."""
+        methods = self.config["norms"][self.norm]["methods"]
+        return [(method, k) for method, settings in methods.items() for k in range(max(1, len(settings)))]
+
+    def handler(self, method: str, number: int) -> dict[str, Any]:
+        """Config of the method's handler."""
+        own = {"steps": STEPS.get(method, 10), "bounds": "@bounds", "seed": "@seed"}
+        if method != "ddn":
+            own["norm"] = self.norm
+        if method == "ima":
+            own |= IMA
+        settings = self.config["norms"][self.norm]["methods"][method][number]
+        return {"_target_": f"monai_ima.handlers.{HANDLERS[method]}", **own, **settings}
+
+    def title(self, method: str, number: int) -> str:
+        if method == "plain":
+            return TITLES[method]
+        settings = self.config["norms"][self.norm]["methods"][method][number]
+        return f"{TITLES[method]} ({', '.join(f'{key} {value:g}' for key, value in settings.items())})"
+
+    def folder(self, method: str, number: int) -> Path:
+        return Path(self.out) / f"{self.name}_{self.norm}" / f"{method}_{number}"
+
+
+def train(study: Study, method: str, number: int) -> Path:
+    """Train, or go on with it; returns the last epoch's checkpoint."""
+    folder = study.folder(method, number)
+    name = "model_ce" if method == "plain" else "model"
+    done = folder / f"{name}_last.pt"
+    if done.is_file():
+        return done
+    broken_off = sorted(folder.glob(f"{name}_checkpoint_epoch=*.pt"), key=lambda file: int(file.stem.split("=")[1]))
+    training = study.config["training"]
+    changes: dict[str, Any] = {}
+    files = ["train.json"]
+    if method == "plain":
+        files.append("train_ce.json")
+    else:
+        changes["train#handlers#0"] = study.handler(method, number)
+        if method not in WITH_MARGINS:
+            changes["train#checkpoint"] = {"model": "@network", "optimizer": "@optimizer", "trainer": "@train#trainer"}
+            changes["validate#robust_handlers#3#save_dict"] = {"model": "@network"}
+    begin = time.perf_counter()
+    workflow = ConfigWorkflow(
+        config_file=[str(study.bundle / "configs" / file) for file in files],
+        logging_file=False,
+        output_dir=str(folder / "log"),
+        ckpt_dir=str(folder),
+        resume=str(broken_off[-1]) if broken_off else None,
+        val_interval=training["epochs"] + 1,
+        **study.settings,
+        **{key: training[key] for key in ("epochs", "batch_size", "learning_rate")},
+        **changes,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    _add_time(folder, time.perf_counter() - begin)
+    return done
+
+
+def open_study(study: Study, checkpoint: Path, split: str) -> OpenBundle:
+    """The bundle's evaluator with a network's weights on the images of a split."""
+    extra = {"split": split}
+    if split == "test" and "test_subset" in study.config:
+        extra["test_subset"] = study.config["test_subset"]
+    return open_bundle(study.bundle, checkpoint=checkpoint, batch_size=250, **study.settings, **extra)
+
+
+def broken_at(study: Study, opened: OpenBundle, attack: str, levels: list[float], images: int | None) -> dict[str, Any]:
+    """For each sample the first level at which it is wrong (0: without noise), None when it stands at all."""
+    attacker = attack_from_name(attack, study.norm, opened.bounds, opened.criterion)
+    evaluator = RobustnessEvaluator(
+        opened.network, attacker, opened.prepare_batch, opened.inferer, opened.device, study.seed
+    )
+    loader = opened.data_loader if images is None else islice(_in_tens(opened), images // 10)
+    result = evaluator.run(loader, levels, progress=False)
+    return {record.sample_id: record.broken_at for record in result.records}
+
+
+def _in_tens(opened: OpenBundle) -> Any:
+    return torch.utils.data.DataLoader(
+        opened.data_loader.dataset, batch_size=10, collate_fn=opened.data_loader.collate_fn
+    )
+
+
+def minimum_distances(study: Study, opened: OpenBundle) -> dict[str, float | None]:
+    """The smallest L2 noise that DDN finds for each sample, up to twice the highest level; None where it finds none."""
+    attack = DDN(100, init_eps=study.levels[0], bounds=opened.bounds)
+    found: dict[str, float | None] = {}
+    with attack_mode(opened.network):
+        for batch in opened.data_loader:
+            image, label, *_ = opened.prepare_batch(batch, opened.device)
+            sample_ids = batch_sample_ids(batch, image)
+            streams = sample_streams(f"{study.seed}/ddn", sample_ids, opened.device)
+            result = attack(opened.network, image, label, 2 * study.levels[-1], streams)
+            distances = zip(sample_ids, result.distance.tolist(), result.success.tolist(), strict=True)
+            found.update({name: distance if success else None for name, distance, success in distances})
+    return found
+
+
+def measure(study: Study, method: str, number: int, stage: str) -> None:
+    """Attack validation (stage ``val``) or test images; each attack's records go into a file of their own."""
+    folder = study.folder(method, number)
+    checkpoint = folder / ("model_ce_last.pt" if method == "plain" else "model_last.pt")
+    if stage == "val":
+        tasks: dict[str, Any] = {QUICK: (study.levels, None)}
+    else:
+        tasks = {attack: (study.levels, None) for attack in (*WHITE_BOX, NOISE)}
+        tasks[BLACK_BOX] = (study.levels[1:3], BLACK_BOX_IMAGES)
+        if study.norm == "l2":
+            tasks["ddn"] = None
+    opened = None
+    for attack, task in tasks.items():
+        file = folder / f"{stage}_{attack}.json"
+        if file.is_file():
+            continue
+        opened = opened or open_study(study, checkpoint, stage)
+        begin = time.perf_counter()
+        found = minimum_distances(study, opened) if task is None else broken_at(study, opened, attack, *task)
+        file.write_text(json.dumps(found, indent=0), encoding="utf-8")
+        _add_time(folder, time.perf_counter() - begin)
+
+
+def one(study: Study, method: str, number: int, stage: str, threads: int) -> None:
+    """A training, or the attacks on it, in a process of its own."""
+    torch.set_num_threads(threads)
+    logging.disable(logging.INFO)
+    study.folder(method, number).mkdir(parents=True, exist_ok=True)
+    if stage == "train":
+        train(study, method, number)
+        measure(study, method, number, "val")
+    else:
+        measure(study, method, number, "test")
+
+
+def accuracies(study: Study, method: str, number: int, stage: str, attacks: list[str]) -> list[float]:
+    """Accuracy without noise and at every level; a sample has to stand against all the attacks.
+
+    Records are levels that broke a sample, of DDN distances: both are noise that is known to break it.
+    """
+    found = [_read(study, method, number, stage, attack) for attack in attacks]
+    broken = {
+        sample: min(math.inf if records[sample] is None else records[sample] for records in found)
+        for sample in found[0]
+    }
+    return [fmean(level > bound for level in broken.values()) for bound in [0.0, *study.levels]]
+
+
+def _read(study: Study, method: str, number: int, stage: str, attack: str) -> dict[str, float | None]:
+    return json.loads((study.folder(method, number) / f"{stage}_{attack}.json").read_text(encoding="utf-8"))
+
+
+def choose(study: Study) -> dict[str, int]:
+    """The number of each method's setting by the rule at the top, on validation images."""
+    table = {task: accuracies(study, *task, "val", [QUICK]) for task in study.candidates()}
+    plain = table[("plain", 0)][0]
+    chosen = {}
+    for method in dict.fromkeys(method for method, _ in table):
+        own = {number: values for (name, number), values in table.items() if name == method}
+        near = {number: values for number, values in own.items() if values[0] >= plain - WITHIN - TIE}
+        chosen[method] = (
+            max(near, key=lambda number: fmean(near[number])) if near else max(own, key=lambda number: own[number][0])
+        )
+    return chosen
+
+
+def main(
+    bundle: str,
+    data: str | None = None,
+    norm: str | None = None,
+    subset: int | None = None,
+    out: str = "runs/compare",
+    seed: int = 0,
+    workers: int | None = None,
+) -> None:
+    """Train, choose, attack, write the page.
+
+    Args:
+        bundle: fashion_mnist or ecg.
+        data: folder of the data; without one the bundle's SYNTHETIC data are used.
+        norm: l2 or linf; default is the first one of compare.json.
+        subset: that many training images (Fashion-MNIST).
+        out: folder for weights and records; a broken-off run in it goes on.
+        seed: of start, batch order and attacks.
+        workers: trainings at a time; default is 1 on a GPU, else one for each core.
+    """
+    known = json.loads(CONFIG.read_text(encoding="utf-8"))
+    if bundle not in known or (norm or next(iter(known[bundle]["norms"]))) not in known[bundle]["norms"]:
+        print(f"Got bundle {bundle!r} and norm {norm!r}, expected ones of {CONFIG.name}.", file=sys.stderr)
+        sys.exit(2)
+    study = Study(bundle, norm or next(iter(known[bundle]["norms"])), data, subset, seed, str(Path(out).resolve()))
+    cores = os.cpu_count() or 1
+    workers = workers or (1 if torch.cuda.is_available() else cores)
+    threads = max(1, cores // workers)
+
+    def run(task: tuple[str, int, str]) -> None:
+        method, number, stage = task
+        folder = study.folder(method, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = [study.name, study.norm, study.data or "", str(study.subset or ""), str(study.seed), study.out]
+        command = [sys.executable, __file__, "one", *arguments, method, str(number), stage, str(threads)]
+        with open(folder / "log.txt", "ab") as log:
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            subprocess.run(command, stdout=log, stderr=log, check=True, env=environment)
+        bar.update()
+
+    def all_of(tasks: list[tuple[str, int, str]]) -> None:
+        list(pool.map(run, tasks))
+
+    candidates = study.candidates()
+    with ThreadPoolExecutor(workers) as pool:
+        with tqdm(total=len(candidates), desc="trainings") as bar:
+            all_of([(method, number, "train") for method, number in candidates])
+        chosen = choose(study)
+        with tqdm(total=len(chosen), desc="attacks") as bar:
+            all_of([(method, number, "test") for method, number in chosen.items()])
+    write_page(study, chosen, threads)
+
+
+def write_page(study: Study, chosen: dict[str, int], threads: int) -> None:
+    """docs/results/NAME.md, .csv and .png."""
+    stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
+    attacks = [*WHITE_BOX, *(["ddn"] if study.norm == "l2" else [])]
+    strongest = {task: accuracies(study, *task, "test", attacks) for task in chosen.items()}
+    images = len(_read(study, "plain", chosen["plain"], "test", WHITE_BOX[0]))
+    data = study.config["data"] if study.data else "SYNTHETIC data of the bundle"
+    figure = robustness_curves(
+        [0.0, *study.levels],
+        {study.title(*task): values for task, values in strongest.items()},
+        study.norm,
+        f"{study.name}, {images} test samples, strongest of the attacks",
+    )
+    RESULTS.joinpath(f"{stem}.png").unlink(missing_ok=True)
+    save_figure(figure, RESULTS / f"{stem}.png")
+    hours = sum(_times(study.folder(*task)) for task in study.candidates()) / 3600
+    head = ["training", "clean", *(f"ε = {level:g}" for level in study.levels)]
+    plain = strongest[("plain", chosen["plain"])][0]
+    command = f"python benchmarks/compare.py --bundle {study.name} --norm {study.norm}"
+    lines = [
+        f"# {NAMES[study.name]}: every method side by side, {'L2' if study.norm == 'l2' else 'L∞'}",
+        "",
+        f"{data}; {images} test samples. ε in units of intensity, images and signals scaled to [0, 1].",
+        "",
+        f"    {command}{f' --subset {study.subset}' if study.subset else ''} --data DIR        (seed {study.seed})",
+        "",
+        f"{machine()}, {threads} thread(s) a training; torch {version('torch')}, monai {version('monai')}; "
+        f"{hours:.1f} hours of computing in all. The bundle's network, "
+        f"{study.config['training']['epochs']} epochs, the same start and batch order for all; each method's setting "
+        "was chosen on validation samples (table at the end).",
+        "",
+        f"## Under the strongest of {len(attacks)} attacks",
+        "",
+        "A sample counts as right when it stands against all of: " + ", ".join(attacks) + ".",
+        "",
+        *_markdown(
+            [*head, "mean", "clean within 3 points"],
+            [
+                [
+                    study.title(*task),
+                    *_cells([*values, fmean(values)]),
+                    "yes" if values[0] >= plain - WITHIN - TIE else "no",
+                ]
+                for task, values in strongest.items()
+            ],
+        ),
+        "",
+        f"![Accuracy against ε]({stem}.png)",
+        "",
+        "## Attack by attack",
+        "",
+    ]
+    for attack in [*WHITE_BOX, NOISE, *(["ddn"] if study.norm == "l2" else [])]:
+        table = [[study.title(*task), *_cells(accuracies(study, *task, "test", [attack]))] for task in chosen.items()]
+        lines += [f"### {attack}", "", *_markdown(head, table), ""]
+    lines += _black_box(study, chosen)
+    if study.norm == "l2":
+        rows = []
+        for task in chosen.items():
+            values = [math.inf if v is None else v for v in _read(study, *task, "test", "ddn").values()]
+            rows.append([study.title(*task), f"{median(values):.3f}"])
+        lines += ["### Smallest noise that DDN finds, median", "", *_markdown(["training", "L2"], rows), ""]
+    rows = []
+    for method, number in study.candidates():
+        values = accuracies(study, method, number, "val", [QUICK])
+        mark = "chosen" if chosen[method] == number else ""
+        rows.append([study.title(method, number), *_cells([*values, fmean(values)]), mark])
+    lines += [
+        "## Choice of settings, on validation samples under 20-step PGD",
+        "",
+        *_markdown([*head, "mean", ""], rows),
+    ]
+    RESULTS.joinpath(f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with open(RESULTS / f"{stem}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["training", "attack", 0.0, *study.levels])
+        for task in chosen.items():
+            writer.writerow([study.title(*task), "strongest", *strongest[task]])
+            for attack in [*attacks, NOISE]:
+                writer.writerow([study.title(*task), attack, *accuracies(study, *task, "test", [attack])])
+
+
+def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
+    levels = study.levels[1:3]
+    rows = []
+    for task in chosen.items():
+        spsa = _read(study, *task, "test", BLACK_BOX)
+        white = _read(study, *task, "test", WHITE_BOX[0])
+        cells = []
+        for records in (spsa, {sample: white[sample] for sample in spsa}):
+            cells += [fmean(v is None or v > level for v in records.values()) for level in levels]
+        rows.append([study.title(*task), *_cells(cells)])
+    head = ["training", *(f"SPSA, ε = {level:g}" for level in levels), *(f"PGD, ε = {level:g}" for level in levels)]
+    samples = f"the first {BLACK_BOX_IMAGES} test samples"
+    return [f"### {BLACK_BOX} beside {WHITE_BOX[0]}, {samples}", "", *_markdown(head, rows), ""]
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _cells(values: list[float]) -> list[str]:
+    return [f"{value:.3f}" for value in values]
+
+
+def _add_time(folder: Path, seconds: float) -> None:
+    with open(folder / "seconds.txt", "a", encoding="utf-8") as file:
+        file.write(f"{seconds:.1f}\n")
+
+
+def _times(folder: Path) -> float:
+    return sum(float(line) for line in (folder / "seconds.txt").read_text(encoding="utf-8").splitlines())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["one"]:
+        name, norm, data, subset, seed, out, method, number, stage, threads = sys.argv[2:12]
+        study = Study(name, norm, data or None, int(subset) if subset else None, int(seed), out)
+        one(study, method, int(number), stage, int(threads))
+    else:
+        fire.Fire(main)

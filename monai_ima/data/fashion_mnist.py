@@ -1,0 +1,130 @@
+"""Reader for Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): 28 x 28 grey images of ten kinds of clothing."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .idx import read_idx
+from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
+from .shapes_phantom import shapes_datalist
+from .splits import Item, split_images
+
+__all__ = ["FASHION_MNIST_CLASSES", "fashion_mnist_datalist", "read_fashion_mnist"]
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+SHAPE = (1, 28, 28)
+
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""Names of the published files without ``.gz``: images and labels."""
+
+NPZ_FILE = "fashion_mnist.npz"
+NPZ_ARRAYS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+
+
+def fashion_mnist_datalist(
+    dataset_dir: str | os.PathLike | None,
+    phantom_per_class: Mapping[str, int] | int = 100,
+    val_count: int = 5000,
+    subset: int | None = None,
+    test_subset: int | None = None,
+    seed: int = 0,
+    phantom_seed: int = 0,
+) -> dict[str, list[Item]]:
+    """The images of a folder, or SYNTHETIC ones when no folder is given.
+
+    Args:
+        dataset_dir: folder as for :func:`read_fashion_mnist`; None or "" means the phantom.
+        phantom_per_class: see :func:`shapes_datalist`.
+        val_count: see :func:`split_images`; the phantom has validation images of its own.
+        subset: see :func:`split_images`.
+        test_subset: see :func:`split_images`.
+        seed: of split and subsets, see :func:`split_images`.
+        phantom_seed: see :func:`shapes_datalist`.
+
+    Returns:
+        for each of train, val and test a list of ``{"image": uint8 [1, 28, 28], "label": 0..9, "sample_id": str}``.
+
+    Raises:
+        FileNotFoundError: when the folder or a file is missing.
+        ValueError: when a file or a number is not as expected.
+    """
+    if dataset_dir in (None, ""):
+        return shapes_datalist(phantom_per_class, SHAPE[1], SHAPE[0], phantom_seed, subset, test_subset, seed)
+    train, test = read_fashion_mnist(dataset_dir)
+    return split_images(train, test, val_count, subset, test_subset, seed)
+
+
+def read_fashion_mnist(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test images of a folder with the four published IDX files, compressed or not.
+
+    Without any of these, ``fashion_mnist.npz`` with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test`` is
+    read; its order, and so its sample ids, need not be those of the published files.
+
+    Args:
+        dataset_dir: the folder.
+
+    Raises:
+        FileNotFoundError: when the folder or a file is missing.
+        ValueError: when a file is damaged or holds something else.
+    """
+    root = dataset_folder(dataset_dir)
+    names = [name for pair in IDX_FILES.values() for name in pair]
+    if any(_idx_file(root, name).is_file() for name in names):
+        require_files(root, [_idx_file(root, name).name for name in names])
+        return _read_idx(root, "train"), _read_idx(root, "test")
+    if (root / NPZ_FILE).is_file():
+        return _read_npz(root / NPZ_FILE)
+    raise FileNotFoundError(f"Folder {root} holds no Fashion-MNIST, expected {names[0]}.gz and so on, or {NPZ_FILE}.")
+
+
+def _idx_file(root: Path, name: str) -> Path:
+    plain = root / name
+    return plain if plain.is_file() else root / f"{name}.gz"
+
+
+def _read_idx(root: Path, split: str) -> LabelledImages:
+    image_file, label_file = (_idx_file(root, name) for name in IDX_FILES[split])
+    image, label = read_idx(image_file), read_idx(label_file)
+    return labelled_images(_with_channel(image), label, SHAPE, f"File {image_file}", f"File {label_file}")
+
+
+def _read_npz(file: Path) -> tuple[LabelledImages, LabelledImages]:
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for pair in NPZ_ARRAYS.values() for name in pair}
+    except KeyError as error:
+        raise ValueError(f"File {file} cannot be used: {error.args[0]}, expected x_train, y_train, ...") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"File {file} cannot be read, expected NumPy arrays without objects: {error}.") from error
+
+    def read(split: str) -> LabelledImages:
+        image, label = NPZ_ARRAYS[split]
+        sources = (f"Array {image} of {file}", f"Array {label} of {file}")
+        return labelled_images(_with_channel(arrays[image]), arrays[label], SHAPE, *sources)
+
+    return read("train"), read("test")
+
+
+def _with_channel(image: np.ndarray) -> np.ndarray:
+    return image[:, None] if image.ndim == 3 else image

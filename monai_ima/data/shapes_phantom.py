@@ -1,0 +1,153 @@
+"""SYNTHETIC small images of ten classes: a shape on a darker, shaded ground with a stray stroke and noise.
+
+Lengths are fractions of half the image's side, rows grow downwards. Nothing here was photographed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from .kermany import SPLITS
+from .labelled_images import CLASS_COUNT, LabelledImages
+from .phantom_folder import MIN_SIZE
+from .splits import Item, first_balanced, image_items
+
+__all__ = ["SHAPES", "shapes_datalist", "shapes_phantom"]
+
+SHAPES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "lying bars", "standing bars", "crescent")
+
+logger = logging.getLogger(__name__)
+
+
+def shapes_datalist(
+    per_class: Mapping[str, int] | int,
+    size: int,
+    channels: int,
+    phantom_seed: int = 0,
+    subset: int | None = None,
+    test_subset: int | None = None,
+    seed: int = 0,
+) -> dict[str, list[Item]]:
+    """Training, validation and test images of the phantom, drawn in memory; the log says that they are SYNTHETIC.
+
+    Args:
+        per_class: images of each class in each split, ``{"train": n, "val": n, "test": n}``; one number n stands for n,
+            n/5 and n/2 (at least one).
+        size: see :func:`shapes_phantom`.
+        channels: see :func:`shapes_phantom`.
+        phantom_seed: of the images, >= 0.
+        subset: number of training images, the classes taking turns; None for all.
+        test_subset: the same for the test images.
+        seed: of the subsets, >= 0.
+
+    Returns:
+        for each split the items; sample ids are such as ``synthetic-train-00017``, so that margins of synthetic images
+        are not taken for those of real ones.
+
+    Raises:
+        ValueError: when a number is not as above.
+    """
+    counts = _counts(per_class)
+    if not isinstance(phantom_seed, int) or phantom_seed < 0:
+        raise ValueError(f"Got phantom_seed {phantom_seed}, expected a whole number >= 0.")
+    logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
+    limits = {"train": ("subset", subset), "val": ("", None), "test": ("test_subset", test_subset)}
+    datalist = {}
+    for k, split in enumerate(SPLITS):
+        label = np.tile(np.arange(CLASS_COUNT), counts[split])
+        images = LabelledImages(shapes_phantom(label, np.random.default_rng([phantom_seed, k]), size, channels), label)
+        rows = first_balanced(images, *limits[split], seed)
+        datalist[split] = image_items(images, f"synthetic-{split}", rows)
+    return datalist
+
+
+def shapes_phantom(label: np.ndarray, rng: np.random.Generator, size: int = 28, channels: int = 1) -> np.ndarray:
+    """Draw synthetic images.
+
+    Place, size, turn, stroke width, sharpness, contrast and colour of the shapes vary, and so do brightness and shade
+    of the ground, a stray stroke and the noise; all alike in every class.
+
+    Args:
+        label: indices into ``SHAPES``, int ``[N]``.
+        rng: source of everything random.
+        size: side of the images in pixels, >= 16.
+        channels: >= 1.
+
+    Returns:
+        uint8 ``[N, channels, size, size]``.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+    label = np.asarray(label)
+    if label.ndim != 1 or not np.isin(label, np.arange(len(SHAPES))).all():
+        raise ValueError(f"Got labels {label}, expected indices into {SHAPES}.")
+    for name, value, least in (("size", size, MIN_SIZE), ("channels", channels, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"Got {name} {value}, expected a whole number >= {least}.")
+
+    def draw(low: float, high: float, *shape: int) -> np.ndarray:
+        return rng.uniform(low, high, (len(label), *(shape or (1, 1)))).astype(np.float32)
+
+    axis = ((2 * np.arange(size) + 1) / size - 1).astype(np.float32)
+    x, y = np.meshgrid(axis, axis)
+    scale, stroke = draw(0.42, 0.68), draw(0.13, 0.26)
+    u, v = _turned((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
+    distance = np.empty_like(u)
+    for k in range(len(SHAPES)):
+        own = label == k
+        distance[own] = _distance(SHAPES[k], u[own], v[own], stroke[own])
+    shape = _inside(distance * scale, draw(0.8, 2.0) * 2 / size)
+    across, along = _turned(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
+    stray = _inside(np.maximum(abs(across) - draw(0.02, 0.07), abs(along) - draw(0.3, 1.0)), 2 / size)
+    grey = draw(0.25, 0.6) * shape + draw(-0.3, 0.3) * stray + draw(-0.12, 0.12) * x + draw(-0.12, 0.12) * y
+    ground = draw(0.05, 0.4)[:, None] + draw(-0.05, 0.05, channels, 1, 1)
+    coloured = ground + draw(0.6, 1, channels, 1, 1) * grey[:, None]
+    noise = rng.standard_normal(coloured.shape, dtype=np.float32) * draw(0.02, 0.1, 1, 1, 1)
+    return (255 * np.clip(coloured + noise, 0, 1) + 0.5).astype(np.uint8)
+
+
+def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np.ndarray:
+    """Signed distance to a shape's edge, negative inside, where the shape is about 1 large."""
+    radius, side = np.hypot(u, v), np.maximum(abs(u), abs(v))
+    if name == "disc":
+        return radius - 0.85
+    if name == "ring":
+        return abs(radius - 0.75) - stroke
+    if name == "square":
+        return side - 0.8
+    if name == "frame":
+        return abs(side - 0.75) - stroke
+    if name == "triangle":
+        return np.maximum(v, 0.866 * abs(u) - 0.5 * v) - 0.55
+    if name == "plus":
+        return np.maximum(np.minimum(abs(u), abs(v)) - stroke, side - 0.95)
+    if name == "cross":
+        return _distance("plus", *_turned(u, v, np.pi / 4), stroke)
+    if name == "lying bars":
+        return np.maximum(abs(abs(v) - 0.5) - 0.9 * stroke, abs(u) - 0.85)
+    if name == "standing bars":
+        return _distance("lying bars", v, u, stroke)
+    return np.maximum(radius - 0.9, 0.75 - np.hypot(u - 0.45, v))
+
+
+def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+
+
+def _inside(distance: np.ndarray, blur: np.ndarray | float) -> np.ndarray:
+    """1 inside, 0 outside, with an edge as wide as ``blur``."""
+    return np.clip(0.5 - distance / blur, 0, 1)
+
+
+def _counts(per_class: Mapping[str, int] | int) -> dict[str, int]:
+    if isinstance(per_class, int):
+        counts = {"train": per_class, "val": max(1, per_class // 5), "test": max(1, per_class // 2)}
+    else:
+        counts = dict(per_class) if isinstance(per_class, Mapping) else {}
+    if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= 1 for n in counts.values()):
+        raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1, or one for each of {SPLITS}.")
+    return counts

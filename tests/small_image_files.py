@@ -1,0 +1,86 @@
+"""Small files in the formats of Fashion-MNIST, SVHN and CIFAR-10, for the tests."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from scipy.io import savemat
+
+COUNTS = {"train": 40, "test": 20}
+
+
+def images(split: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Noise uint8 ``[N, *shape]`` and labels that take turns."""
+    count = COUNTS[split]
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, *shape), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 10
+
+
+def idx_bytes(array: np.ndarray, code: int = 0x08) -> bytes:
+    header = struct.pack(f">2xBB{array.ndim}I", code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def write_fashion_mnist(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, name in (("train", "train"), ("test", "t10k")):
+        image, label = images(split, (28, 28))
+        (folder / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(image)))
+        (folder / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(label)))
+    return folder
+
+
+def write_fashion_mnist_npz(folder: Path, **changes: np.ndarray) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for split in COUNTS:
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = images(split, (28, 28))
+    np.savez(folder / "fashion_mnist.npz", **{**arrays, **changes})
+    return folder
+
+
+def write_svhn(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in COUNTS:
+        image, label = images(split, (3, 32, 32))
+        content = {"X": image.transpose(2, 3, 1, 0), "y": np.where(label == 0, 10, label)[:, None].astype(np.uint8)}
+        savemat(folder / f"{split}_32x32.mat", content, do_compression=True)
+    return folder
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes bytes and texts as Python 2 did in the published files: with the opcode of its ``str``."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def save_str2(self, value: str | bytes) -> None:
+        data = value.encode("latin1") if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(data)) + data)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = save_str2
+
+    def save_global(self, value: object, name: str | None = None) -> None:
+        module = "numpy.core.multiarray" if getattr(value, "__name__", "") == "_reconstruct" else "numpy"
+        self.write(pickle.GLOBAL + f"{module}\n{name or value.__name__}\n".encode())
+        self.memoize(value)
+
+    dispatch[type] = save_global
+
+
+def write_cifar10(folder: Path) -> Path:
+    root = folder / "cifar-10-batches-py"
+    root.mkdir(parents=True, exist_ok=True)
+    image, label = images("train", (3072,))
+    batches = {f"data_batch_{k + 1}": (image[8 * k : 8 * k + 8], label[8 * k : 8 * k + 8]) for k in range(5)}
+    batches["test_batch"] = images("test", (3072,))
+    for name, (rows, classes) in batches.items():
+        content = {"batch_label": name, "labels": classes.tolist(), "data": rows, "filenames": ["a.png"] * len(rows)}
+        with open(root / name, "wb") as file:
+            Python2Pickler(file, protocol=2).dump(content)
+    return folder

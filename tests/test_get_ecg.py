@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import http.server
+import importlib
+import runpy
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import fire
+import numpy as np
+import pytest
+from conftest import REPO
+
+from monai_ima.data import BEAT_CLASSES, ecg_phantom_datalist, heartbeat_datalist
+
+SCRIPT = REPO / "data_scripts" / "get_ecg.py"
+SECONDS, RR = 21, 288
+"""Length of the recordings made here, and samples at 360 Hz between two beats: 100 samples at 125 Hz."""
+
+
+@pytest.fixture
+def get_ecg(capsys, monkeypatch):
+    """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+
+    def run(*arguments):
+        status = 0
+        try:
+            fire.Fire(runpy.run_path(str(SCRIPT))["get"], [str(a) for a in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
+
+    return run
+
+
+@pytest.fixture
+def ecg_beats(monkeypatch):
+    """The module that cuts beats."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    return importlib.import_module("ecg_beats")
+
+
+def wave(time):
+    """A smooth periodic signal, its period that of the beats: known at any time in seconds, and at any rate."""
+    phase = 2 * np.pi * time * 360 / RR
+    return np.cos(phase) + 0.5 * np.cos(3 * phase + 0.4) + 0.2 * np.sin(7 * phase)
+
+
+def write_record(folder, name, symbols, leads=("MLII", "V1")):
+    """A recording in PhysioNet's format 212 with a beat every ``RR`` samples, and a rhythm mark that is no beat."""
+    wfdb = pytest.importorskip("wfdb")
+    time = np.arange(SECONDS * 360) / 360
+    signal = np.stack([wave(time) if lead == "MLII" else np.sin(time) for lead in leads], axis=1)
+    wfdb.wrsamp(name, 360, ["mV"] * 2, list(leads), signal, fmt=["212"] * 2, write_dir=str(folder))
+    peaks = 72 + RR * np.arange(len(symbols))
+    wfdb.wrann(
+        name,
+        "atr",
+        np.array([18, *peaks]),
+        ["+", *symbols],
+        aux_note=["(N", *[""] * len(symbols)],
+        write_dir=str(folder),
+    )
+
+
+TRAIN, TEST, BEATS = ("101", "106", "108"), ("100",), "NVFQAN|Le/jESaJfRN"
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """A small published database: three records of DS1, one of DS2, and one that is in neither."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name in (*TRAIN, *TEST, "104"):
+        write_record(folder, name, BEATS, ("V5", "MLII") if name == "108" else ("MLII", "V1"))
+    (folder / "RECORDS").write_text("".join(f"{name}\n" for name in (*TRAIN, *TEST, "104")))
+    write_checksums(folder)
+    return folder
+
+
+def write_checksums(folder):
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".hea", ".dat", ".atr"))
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.name}\n" for p in files]
+    (folder / "SHA256SUMS.txt").write_text("".join(lines))
+
+
+def read_rows(file):
+    with open(file, newline="") as content:
+        return list(csv.DictReader(content))
+
+
+CHOICE = ("--records", ",".join((*TRAIN, *TEST)))
+
+
+def scaled(part):
+    return (part - part.min()) / (part.max() - part.min())
+
+
+def test_beats_start_at_their_peaks_last_one_fifth_more_than_a_period_and_fill_0_to_1(ecg_beats):
+    signal = wave(np.arange(1300) / ecg_beats.RATE)
+    peaks = np.array([7, 67, 127, 187, 1240, 1260])
+    beats, chosen = ecg_beats.cut_beats(signal, peaks)
+    assert chosen.tolist() == [0, 1, 2, 3], "the recording ends before 1240 + 72, and 1260 is alone in its window"
+    assert beats.dtype == np.float32
+    for beat, peak in zip(beats, peaks, strict=False):
+        np.testing.assert_allclose(beat[:72], scaled(signal[peak : peak + 72]), atol=1e-6)
+        assert (beat[72:] == 0).all()
+
+
+def test_the_period_is_that_of_the_ten_seconds_around(ecg_beats):
+    signal = np.linspace(0, 1, 2500)
+    peaks = np.array([0, 50, 100, 200, 1250, 1330, 1410])
+    beats, chosen = ecg_beats.cut_beats(signal, peaks)
+    lengths = [np.flatnonzero(beat)[-1] + 1 for beat in beats]
+    assert chosen.tolist() == list(range(7))
+    assert lengths == [60, 60, 60, 60, 96, 96, 96]
+
+
+def test_a_long_beat_is_scaled_before_it_is_cut(ecg_beats):
+    signal = np.linspace(0, 1, 1000)
+    beats, _ = ecg_beats.cut_beats(signal, np.array([100, 300]))
+    assert int(1.2 * 200) == 240
+    np.testing.assert_allclose(beats[0], np.arange(187) / 239, atol=1e-6)
+
+
+def test_flat_unknown_and_single_beats_are_left_out(ecg_beats):
+    signal = np.sin(np.arange(3000.0))
+    signal[400:700] = 3.0
+    signal[950] = np.nan
+    _, chosen = ecg_beats.cut_beats(signal, np.array([200, 300, 400, 500, 800, 900, 1000, 1100, 2600]))
+    assert chosen.tolist() == [0, 1, 4, 6, 7]
+    beats, chosen = ecg_beats.cut_beats(signal, np.array([], dtype=int))
+    assert beats.shape == (0, 187)
+    assert chosen.shape == (0,)
+
+
+def test_the_recording_s_rate_is_changed_without_moving_anything(ecg_beats):
+    resampled = ecg_beats.resample(wave(np.arange(3600) / 360), 360)
+    assert len(resampled) == 1250
+    expected = wave(np.arange(1250) / 125)
+    np.testing.assert_allclose(resampled[20:-20], expected[20:-20], atol=0.01)
+
+
+def test_every_annotation_of_a_beat_has_the_class_of_the_aami(ecg_beats):
+    classes = {symbol: BEAT_CLASSES[label] for symbol, label in ecg_beats.LABELS.items()}
+    assert classes == {
+        **dict.fromkeys("NLRej", "N"),
+        **dict.fromkeys("AaJS", "S"),
+        **dict.fromkeys("VE", "V"),
+        "F": "F",
+        **dict.fromkeys("/fQ", "Q"),
+    }
+
+
+def test_recordings_become_beats_with_their_classes_split_by_patient(tmp_path, recordings, get_ecg):
+    run = get_ecg("--out", tmp_path / "ecg", "--from_dir", recordings, *CHOICE)
+    assert run.status == 0, run.error
+    out = tmp_path / "ecg"
+    train, test = (np.loadtxt(out / f"mitbih_{part}.csv", delimiter=",") for part in ("train", "test"))
+    symbols = BEATS.replace("|", "")
+    assert train.shape == (3 * 17, 188)
+    assert test.shape == (17, 188)
+    assert "".join(BEAT_CLASSES[int(label)] for label in test[:, 187]) == "NVFQSNNNQNVSSSQNN"
+    for row, k in zip(test, [k for k in range(18) if BEATS[k] != "|"], strict=True):
+        expected = scaled(wave((25 + 100 * k + np.arange(120)) / 125))
+        np.testing.assert_allclose(row[:120], expected, atol=0.01)
+        assert (row[120:187] == 0).all()
+    origins = read_rows(out / "mitbih_train_records.csv")
+    assert [row["record"] for row in origins] == [name for name in TRAIN for _ in range(17)]
+    assert [int(row["sample"]) for row in origins[:3]] == [72, 360, 648]
+    assert "".join(row["annotation"] for row in origins[:17]) == symbols
+    assert {row["record"] for row in read_rows(out / "mitbih_test_records.csv")} == set(TEST)
+    datalist = heartbeat_datalist(out)
+    assert [len(datalist[split]) for split in ("train", "val", "test")] == [34, 17, 17]
+    assert "val is taken out of train; by patient." in run.out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ecg", "served"]
+
+
+def test_beats_that_are_there_already_are_checked_and_copied(tmp_path, get_ecg):
+    there = tmp_path / "there"
+    there.mkdir()
+    for part, items in ecg_phantom_datalist({"train": 50, "val": 5, "test": 20}).items():
+        rows = [[*item["image"][0], item["label"]] for item in items]
+        np.savetxt(there / f"mitbih_{part}.csv", rows, fmt="%.6g", delimiter=",")
+    run = get_ecg("--out", tmp_path / "ecg", "--from_csv", there)
+    assert run.status == 0, run.error
+    assert "not by patient" in run.out
+    assert sorted(p.name for p in (tmp_path / "ecg").iterdir()) == ["mitbih_test.csv", "mitbih_train.csv"]
+    file = there / "mitbih_test.csv"
+    assert (tmp_path / "ecg" / file.name).read_bytes() == file.read_bytes()
+    file.write_text(file.read_text()[:-20])
+    run = get_ecg("--out", tmp_path / "again", "--from_csv", there)
+    assert run.status == 2
+    assert "Row 20 of" in run.error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ecg", "there"]
+
+
+def test_the_published_split_shares_no_record_and_no_patient(get_ecg):
+    script = runpy.run_path(str(SCRIPT))
+    published = {"train": set(map(str, script["DS1"])), "test": set(map(str, script["DS2"]))}
+    assert [len(names) for names in published.values()] == [22, 22]
+    assert not published["train"] & published["test"]
+    assert not (published["train"] | published["test"]) & {"102", "104", "107", "217"}, "pacemakers"
+    chosen = {part: set(names) for part, names in script["choose"](None, False, False).items()}
+    assert chosen == {"train": published["train"] - {"201"}, "test": published["test"]}
+    kept = script["choose"](None, True, True)
+    assert set(kept["train"]) == published["train"] | {"107"}
+    assert set(kept["test"]) == published["test"] | {"217"}
+
+
+@pytest.fixture
+def server(recordings):
+    """Serves ``recordings`` and notes the names ``asked`` for; breaks off in the middle of ``broken`` files, once."""
+    state = SimpleNamespace(asked=[], broken=set(), folder=recordings)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            name, asked = self.path.rpartition("/")[2], self.headers.get("Range")
+            state.asked.append(name)
+            data = (state.folder / name).read_bytes()
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            if asked:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.end_headers()
+            stop = len(data) // 2 if name in state.broken else len(data)
+            state.broken.discard(name)
+            self.wfile.write(data[start:stop])
+
+        def log_message(self, *_):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(recordings)))
+    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
+    state.url = f"http://127.0.0.1:{httpd.server_port}/files/mitdb"
+    yield state
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_a_broken_download_goes_on_and_only_what_lacks_is_fetched(tmp_path, recordings, get_ecg, server):
+    folder = tmp_path / "data"
+    server.broken = {"106.dat"}
+    broken = get_ecg("--out", folder / "ecg", "--url", server.url, *CHOICE)
+    assert broken.status == 2
+    assert "106.dat broke off at" in broken.error
+    assert server.asked[-1] == "106.dat"
+    before = len(server.asked)
+    whole = get_ecg("--out", folder / "ecg", "--url", server.url, *CHOICE)
+    assert whole.status == 0, whole.error
+    later = [f"{name}.{suffix}" for name in (*TRAIN, *TEST) for suffix in ("hea", "dat", "atr")]
+    assert server.asked[before:] == ["RECORDS", "SHA256SUMS.txt", *later[later.index("106.dat") :]]
+    assert sorted(p.name for p in folder.iterdir()) == ["ecg", "ecg-recordings"]
+    for name in later:
+        assert (folder / "ecg-recordings" / name).read_bytes() == (recordings / name).read_bytes()
+    again = get_ecg("--out", tmp_path / "same", "--from_dir", folder / "ecg-recordings", *CHOICE)
+    assert again.status == 0, again.error
+    for file in (folder / "ecg").iterdir():
+        assert (tmp_path / "same" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_file_with_another_checksum_is_refused_and_fetched_again_later(tmp_path, recordings, get_ecg, server):
+    good = (recordings / "100.atr").read_bytes()
+    (recordings / "100.atr").write_bytes(good[:-2] + b"xx")
+    run = get_ecg("--out", tmp_path / "ecg", "--url", server.url, *CHOICE)
+    assert run.status == 2
+    assert "100.atr has sha256" in run.error
+    assert not (tmp_path / "ecg").exists()
+    (recordings / "100.atr").write_bytes(good)
+    run = get_ecg("--out", tmp_path / "ecg", "--url", server.url, *CHOICE)
+    assert run.status == 0, run.error
+    assert server.asked[-3:] == ["RECORDS", "SHA256SUMS.txt", "100.atr"]
+
+
+def test_recordings_that_are_damaged_or_missing_are_refused_by_name(tmp_path, recordings, get_ecg):
+    def refused(*options):
+        run = get_ecg("--out", tmp_path / "ecg", "--from_dir", recordings, *options)
+        assert run.status == 2
+        assert not (tmp_path / "ecg").exists()
+        return run.error
+
+    whole = (recordings / "106.dat").read_bytes()
+    (recordings / "106.dat").write_bytes(whole[:1000])
+    assert "106.dat has sha256" in refused(*CHOICE)
+    (recordings / "SHA256SUMS.txt").rename(tmp_path / "sums")
+    assert "Record " in (error := refused(*CHOICE))
+    assert "106 cannot be read" in error
+    (recordings / "106.dat").unlink()
+    assert "106.dat does not exist" in refused(*CHOICE)
+    (recordings / "106.dat").write_bytes(whole)
+    assert "109.hea does not exist" in refused(), "all records of the split are needed"
+    write_record(recordings, "108", BEATS, ("V5", "V1"))
+    assert "108 has the leads V5, V1, expected MLII" in refused(*CHOICE)
+    (recordings / "SHA256SUMS.txt").write_text("abc\n")
+    assert "Row 1 of" in refused(*CHOICE)
+    (recordings / "SHA256SUMS.txt").write_text("abc 101.hea\n")
+    assert "101.hea has sha256" in refused(*CHOICE)
+
+
+def test_bad_use_is_refused_in_one_sentence(tmp_path, recordings, get_ecg, server, monkeypatch):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "x").touch()
+    out = ("--out", tmp_path / "o")
+    source = ("--from_dir", recordings)
+    for arguments, words in [
+        ((*source,), "--out is missing"),
+        ((*source, "--out", tmp_path / "used"), "used exists already"),
+        ((*source, *out, "--pacd"), "Unknown option --pacd"),
+        ((*source, *out, "--url", "http://127.0.0.1:9/"), "Got several sources"),
+        (("--from_csv", recordings, *out, "--paced"), "Got --from_csv and a choice of records"),
+        (("--from_csv", recordings, *out), "mitbih_train.csv does not exist"),
+        ((*source, *out, "--records", "101,104"), "Got record 104, expected records of the split: 100, 101, 103"),
+        ((*source, *out, "--records", "201,100"), "Got record 201"),
+        ((*source, *out, "--records", "101"), "expected at least one of test among them"),
+        (("--url", server.url, *out, "--records", "109,100"), "RECORDS has no record 109"),
+        (("--url", "http://127.0.0.1:9/", *out), "Cannot download http://127.0.0.1:9/RECORDS"),
+    ]:
+        run = get_ecg(*arguments)
+        assert run.status == 2, arguments
+        assert words in run.error
+        assert not (tmp_path / "o").exists()
+    monkeypatch.setitem(sys.modules, "wfdb", None)
+    assert "Package wfdb is missing" in get_ecg(*source, *out, *CHOICE).error
+    assert [p.name for p in (tmp_path / "used").iterdir()] == ["x"]
+
+
+def test_help_names_the_options():
+    run = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "from_csv" in run.stdout + run.stderr

@@ -1,0 +1,233 @@
+"""The scripts that get Fashion-MNIST, SVHN and CIFAR-10, on small files of the same formats."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import importlib
+import subprocess
+import sys
+import tarfile
+import threading
+from types import SimpleNamespace
+
+import fire
+import pytest
+from conftest import REPO
+from small_image_files import write_cifar10, write_fashion_mnist, write_svhn
+
+WRITERS = {"fashion_mnist": write_fashion_mnist, "svhn": write_svhn, "cifar10": write_cifar10}
+NAMES = list(WRITERS)
+
+
+def md5(file):
+    return hashlib.md5(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture(params=NAMES)
+def published(request, tmp_path, monkeypatch):
+    """Small published files of a data set, whose checksums the script knows; ``run`` runs it in this process."""
+    name = request.param
+    monkeypatch.syspath_prepend(REPO / "data_scripts")
+    script = importlib.import_module(f"get_{name}")
+    folder = tmp_path / "served"
+    WRITERS[name](folder)
+    files = {file.name: file for file in folder.rglob("*") if file.is_file()}
+    known = dataclasses.replace(script.FILES, md5={key: md5(files[key]) for key in script.FILES.md5})
+    served = list(files.values())
+    if known.archive:
+        served = [folder / known.archive]
+        with tarfile.open(served[0], "w:gz") as pack:
+            pack.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
+        known = dataclasses.replace(known, archive_md5=md5(served[0]))
+    monkeypatch.setattr(script, "FILES", known)
+    return SimpleNamespace(name=name, script=script, folder=folder, served=served, names=sorted(known.md5))
+
+
+@pytest.fixture
+def run(published, capsys):
+    """Exit status, stdout, and the last line of stderr (after progress bars)."""
+
+    def run(*arguments):
+        status = 0
+        try:
+            fire.Fire(published.script.get, [str(a) for a in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
+
+    return run
+
+
+@pytest.fixture
+def server(published, monkeypatch):
+    """Serves the files at the published address; ``asked`` are the requests; the first one breaks off where told to."""
+    state = SimpleNamespace(asked=[], break_at=None, spoil=False)
+    content = {file.name: file.read_bytes() for file in published.served}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name, asked = self.path.rpartition("/")[2], self.headers.get("Range")
+            state.asked.append((name, asked))
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            data = content[name][::-1] if state.spoil else content[name]
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            if asked:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.end_headers()
+            self.wfile.write(data[start : state.break_at])
+            state.break_at = None
+
+        def log_message(self, *_):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
+    state.url = f"http://127.0.0.1:{httpd.server_port}/files/"
+    monkeypatch.setattr(published.script, "FILES", dataclasses.replace(published.script.FILES, url=state.url))
+    yield state
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_files_are_downloaded_checked_and_counted(published, run, server, tmp_path):
+    done = run("--out", tmp_path / "data" / "o")
+    assert done.status == 0, done.error
+    assert visible(tmp_path / "data" / "o") == published.names
+    lines = done.out.splitlines()
+    assert lines[0] == f"0 of {len(published.names)} files were there already."
+    assert lines[2].split() == ["train", "40", *["4"] * 10]
+    assert lines[3].split() == ["test", "20", *["2"] * 10]
+    asked = len(server.asked)
+    again = run("--out", tmp_path / "data" / "o")
+    assert again.status == 0, again.error
+    assert again.out.startswith(f"{len(published.names)} of {len(published.names)} files were there already.")
+    assert len(server.asked) == asked == len(published.served)
+
+
+def test_only_what_is_not_there_is_fetched(published, run, server, tmp_path):
+    assert run("--out", tmp_path / "o").status == 0
+    gone = tmp_path / "o" / published.names[1]
+    kept = {name: (tmp_path / "o" / name).stat().st_mtime_ns for name in published.names if name != gone.name}
+    gone.unlink()
+    server.asked.clear()
+    assert run("--out", tmp_path / "o").status == 0
+    assert visible(tmp_path / "o") == published.names
+    assert {name: (tmp_path / "o" / name).stat().st_mtime_ns for name in kept} == kept
+    assert server.asked == ([] if published.script.FILES.archive else [(gone.name, None)])
+
+
+def test_a_broken_download_goes_on_where_it_stopped(published, run, server, tmp_path):
+    server.break_at = 100
+    broken = run("--out", tmp_path / "a" / "o")
+    assert broken.status == 2
+    assert "broke off at 100 of" in broken.error
+    whole = run("--out", tmp_path / "a" / "o")
+    assert whole.status == 0, whole.error
+    assert server.asked[:2] == [(server.asked[0][0], None), (server.asked[0][0], "bytes=100-")]
+    assert visible(tmp_path / "a" / "o") == published.names
+
+
+def test_a_download_with_another_checksum_is_refused_and_not_kept(published, run, server, tmp_path):
+    server.spoil = True
+    spoilt = run("--out", tmp_path / "a" / "o")
+    assert spoilt.status == 2
+    assert "has md5" in spoilt.error
+    assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    server.spoil = False
+    assert run("--out", tmp_path / "a" / "o").status == 0
+
+
+def test_files_of_a_folder_are_copied_and_left_as_they_were(published, run, tmp_path):
+    for archive in (tmp_path / "served").glob("*.tar.gz"):
+        archive.unlink()
+    before = sorted(tmp_path.rglob("served/**/*"))
+    done = run("--out", tmp_path / "o", "--from-dir", tmp_path / "served")
+    assert done.status == 0, done.error
+    assert visible(tmp_path / "o") == published.names
+    assert sorted(tmp_path.rglob("served/**/*")) == before
+
+
+def test_an_archive_in_a_folder_is_unpacked(published, run, tmp_path):
+    if published.script.FILES.archive is None:
+        pytest.skip("its files are published one by one")
+    (tmp_path / "there").mkdir()
+    published.served[0].rename(tmp_path / "there" / published.served[0].name)
+    done = run("--out", tmp_path / "o", "--from_dir", tmp_path / "there")
+    assert done.status == 0, done.error
+    assert visible(tmp_path / "o") == published.names
+    with tarfile.open(tmp_path / "there" / published.served[0].name, "w:gz") as pack:
+        pack.add(tmp_path / "o" / "test_batch", "test_batch")
+    poor = run("--out", tmp_path / "p", "--from_dir", tmp_path / "there", "--skip_checksum")
+    assert poor.status == 2
+    assert "cifar-10-python.tar.gz holds no data_batch_1, expected data_batch_1, " in poor.error
+
+
+def test_a_damaged_file_is_named_also_without_checksums(published, run, tmp_path):
+    for archive in published.folder.glob("*.tar.gz"):
+        archive.unlink()
+    (victim,) = published.folder.rglob(published.names[-1])
+    victim.write_bytes(victim.read_bytes()[:-20])
+    refused = run("--out", tmp_path / "o", "--from_dir", published.folder)
+    assert refused.status == 2
+    assert f"{victim.name} has md5" in refused.error
+    assert not (tmp_path / "o").exists()
+    unread = run("--out", tmp_path / "o", "--from_dir", published.folder, "--skip_checksum")
+    assert unread.status == 2
+    assert victim.name in unread.error
+    assert visible(tmp_path / "o") == []
+
+
+def test_a_file_that_is_there_but_differs_is_named_and_not_written_over(published, run, tmp_path):
+    (tmp_path / "o").mkdir()
+    mine = tmp_path / "o" / published.names[0]
+    mine.write_text("mine")
+    refused = run("--out", tmp_path / "o", "--from_dir", published.folder)
+    assert refused.status == 2
+    assert f"{mine} has md5" in refused.error
+    assert visible(tmp_path / "o") == [mine.name]
+    assert mine.read_text() == "mine"
+
+
+def test_bad_use_is_refused_in_one_sentence(published, run, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    out = ("--out", tmp_path / "o")
+    for arguments, words in [
+        ((), "--out is missing"),
+        ((*out, "--formdir", "x"), "Unknown option --formdir, expected out, from_dir"),
+        ((*out, "--from_dir", tmp_path, "--url", "http://x"), "Got several sources"),
+        ((*out, "--skip_checksum"), "Got --skip_checksum alone"),
+        ((*out, "--from_dir", tmp_path / "none"), "none does not exist"),
+        ((*out, "--from_dir", tmp_path / "empty"), f"empty holds no {next(iter(published.script.FILES.md5))}"),
+        (("--out", tmp_path / "file", "--from_dir", tmp_path), "is a file, expected a folder"),
+        ((*out, "--url", "http://127.0.0.1:9"), "Cannot download http://127.0.0.1:9/"),
+    ]:
+        done = run(*arguments)
+        assert done.status == 2, arguments
+        assert words in done.error
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_names_and_checksums_are_complete(name, monkeypatch):
+    monkeypatch.syspath_prepend(REPO / "data_scripts")
+    files = importlib.import_module(f"get_{name}").FILES
+    checksums = [*files.md5.values(), *([files.archive_md5] if files.archive else [])]
+    assert all(len(value) == 32 and int(value, 16) for value in checksums)
+    assert len(set(checksums)) == len(checksums)
+    assert files.url.endswith("/")
+
+
+def test_help_names_the_options():
+    done = subprocess.run(
+        [sys.executable, str(REPO / "data_scripts" / "get_svhn.py"), "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "from_dir" in done.stdout + done.stderr

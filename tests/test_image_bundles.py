@@ -1,0 +1,296 @@
+"""The bundles of Fashion-MNIST, SVHN and CIFAR-10 through MONAI's own tools, on small synthetic data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPO
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from PIL import Image
+from small_image_files import write_cifar10, write_fashion_mnist, write_svhn
+
+from monai_ima.__main__ import main
+from monai_ima.data import CIFAR10_CLASSES, FASHION_MNIST_CLASSES, SVHN_CLASSES, cifar10_datalist
+
+CLASSES = {"fashion_mnist": FASHION_MNIST_CLASSES, "svhn": SVHN_CLASSES, "cifar10": CIFAR10_CLASSES}
+WRITERS = {"fashion_mnist": write_fashion_mnist, "svhn": write_svhn, "cifar10": write_cifar10}
+SHAPES = {"fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
+NAMES = list(CLASSES)
+NETWORK = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"network_def#depth": 10, "network_def#widen_factor": 1}}
+PHANTOM = {"phantom_per_class": {"train": 4, "val": 2, "test": 3}}
+PLAIN = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"plain_epochs": 1}}
+QUICK = {"epochs": 1, "batch_size": 16, "steps": 2, "margin_steps": 2, "val_steps": 2}
+
+
+def bundle_of(name: str) -> Path:
+    return REPO / "bundles" / f"{name}_classification_ima"
+
+
+def workflow(name, files, out, root=None, **settings) -> ConfigWorkflow:
+    root = bundle_of(name) if root is None else root
+    if files[0] == "train.json":
+        settings = {"ckpt_dir": str(out / "models"), **QUICK, **PLAIN[name], **settings}
+    return ConfigWorkflow(
+        config_file=[str(root / "configs" / file) for file in files],
+        workflow_type="train" if files[0] == "train.json" else "infer",
+        logging_file=False,
+        bundle_root=str(root),
+        output_dir=str(out),
+        **{**PHANTOM, **NETWORK[name], **settings},
+    )
+
+
+def run(*args, **settings) -> ConfigWorkflow:
+    built = workflow(*args, **settings)
+    built.initialize()
+    built.run()
+    return built
+
+
+def load(file: Path) -> dict:
+    return torch.load(file, weights_only=True)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def trained(request, tmp_path_factory) -> tuple[str, Path]:
+    """A bundle's checkpoints after an epoch of IMA (CIFAR-10: after one of plain training) on small synthetic data."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp(request.param)
+    built = run(request.param, ["train.json"], out)
+    metrics = built.parser.get_parsed_content("train#trainer").state.metrics
+    assert {"ima/margin_mean", "ima/loss_noisy", "train_accuracy"} <= set(metrics)
+    return request.param, out
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "files", [["train.json"], ["train.json", "train_ce.json"], ["evaluate.json"], ["inference.json"]]
+)
+def test_every_config_has_the_ids_of_the_bundle_specification(name, files, tmp_path):
+    built = workflow(name, files, tmp_path)
+    built.initialize()
+    assert built.check_properties() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_describe_the_version_the_classes_and_the_images(name):
+    metadata = json.loads((bundle_of(name) / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    assert tuple(output["channel_def"].values()) == CLASSES[name]
+    assert output["num_channels"] == 10
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert (image["num_channels"], *image["spatial_shape"]) == SHAPES[name]
+    assert len(image["channel_def"]) == image["num_channels"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bundle_is_complete_and_its_settings_are_those_that_were_agreed_on(name):
+    root, oct_bundle = bundle_of(name), REPO / "bundles" / "oct_classification_ima"
+
+    def files(folder):
+        found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt")
+        return {path.as_posix() for path in found if path.parts[0] != "eval"}
+
+    assert files(oct_bundle) <= files(root)
+    assert (root / "LICENSE").read_text() == (REPO / "LICENSE").read_text()
+    parser = workflow(name, ["train.json"], Path("unused")).parser
+    settings = {key: parser[key] for key in ("norm", "eps_max", "beta", "update", "update_interval", "bounds")}
+    eps_max = {"fashion_mnist": 5.0, "svhn": 2.0, "cifar10": 3.0}[name]
+    expected = {"norm": "l2", "eps_max": eps_max, "beta": 0.5, "update": "epoch", "update_interval": 1}
+    assert settings == {**expected, "bounds": [0.0, 1.0]}
+    assert parser["train#handlers#0#_target_"] == "monai_ima.handlers.IMAHandler"
+    for file in ("evaluate.json", "inference.json"):
+        other = json.loads((root / "configs" / file).read_text())
+        assert other["network_def"] == json.loads((root / "configs" / "train.json").read_text())["network_def"]
+
+
+def test_training_leaves_best_and_last_checkpoint_and_margins(trained):
+    name, out = trained
+    last = load(out / "models" / "model_last.pt")
+    scheduler = {"lr_scheduler"} if name == "cifar10" else set()
+    assert set(last) == {"model", "optimizer", "trainer", "margins"} | scheduler
+    assert len(last["margins"]["ids"]) == 40
+    assert last["margins"]["ids"][0] == "synthetic-train-00000"
+    assert load(out / "models" / "model.pt").keys() == last["model"].keys()
+    assert (out / "models" / "model_margins.pt").is_file()
+    assert list(out.glob("events.out.tfevents*"))
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with open(file, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_evaluation_and_inference_agree_on_synthetic_data_and_on_picture_files(trained, tmp_path):
+    name, out = trained
+    weights = {"ckpt_path": str(out / "models" / "model_last.pt")}
+    run(name, ["evaluate.json"], tmp_path, eval_steps=2, **weights)
+    values = {}
+    for kind in ("clean", "robust"):
+        with open(tmp_path / kind / "metrics.csv", newline="") as file:
+            values[kind] = {key: float(value) for key, value in csv.reader(file)}
+    assert values["clean"]["accuracy"] >= values["robust"]["robust_accuracy"]
+    assert set(values["robust"]) == {"robust_accuracy", "robust_balanced_accuracy"}
+    run(name, ["inference.json"], tmp_path, **weights)
+    synthetic = rows_of(tmp_path / "predictions.csv")
+    built = workflow(name, ["evaluate.json"], tmp_path, **weights)
+    items = built.parser.get_parsed_content("datalist")["test"]
+    label = {item["sample_id"]: CLASSES[name][item["label"]] for item in items}
+    assert [row["sample_id"] for row in synthetic] == sorted(label)
+    right = sum(row["predicted"] == label[row["sample_id"]] for row in synthetic) / 30
+    assert right == pytest.approx(values["clean"]["accuracy"])
+    folder = tmp_path / "pictures" / "deep"
+    folder.mkdir(parents=True)
+    for item in items:
+        Image.fromarray(item["image"].transpose(1, 2, 0).squeeze()).save(folder / f"{item['sample_id']}.png")
+    run(name, ["inference.json"], tmp_path / "p", dataset_dir=str(folder.parent), **weights)
+    pictures = rows_of(tmp_path / "p" / "predictions.csv")
+    for picture, row in zip(pictures, synthetic, strict=True):
+        assert picture["sample_id"] == f"deep/{row['sample_id']}.png"
+        probabilities = [float(picture[key]) for key in CLASSES[name]]
+        assert probabilities == [float(row[key]) for key in CLASSES[name]]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert picture["predicted"] == CLASSES[name][int(np.argmax(probabilities))]
+
+
+def test_pictures_of_another_size_and_kind_are_cropped_and_scaled(trained, tmp_path):
+    name, out = trained
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for mode, file in (("RGBA", "a.png"), ("L", "b.jpg"), ("P", "c.png")):
+        Image.effect_noise((90, 60), 80).convert(mode).save(folder / file)
+    settings = {"ckpt_path": str(out / "models" / "model_last.pt"), "dataset_dir": str(folder)}
+    run(name, ["inference.json"], tmp_path, **settings)
+    assert [row["sample_id"] for row in rows_of(tmp_path / "predictions.csv")] == ["a.png", "b.jpg", "c.png"]
+
+
+def test_monai_verifies_and_exports_the_network(trained, tmp_path):
+    name, out = trained
+    files = {key: str(bundle_of(name) / "configs" / f"{key}.json") for key in ("metadata", "train")}
+    common = {"meta_file": files["metadata"], "config_file": files["train"], **NETWORK[name]}
+    verify_net_in_out("network_def", device="cpu", **common)
+    export = tmp_path / "model.ts"
+    ckpt_export("network_def", filepath=str(export), ckpt_file=str(out / "models" / "model.pt"), **common)
+    image = torch.rand(2, *SHAPES[name])
+    network = workflow(name, ["train.json"], tmp_path).parser.get_parsed_content("network_def")
+    network.load_state_dict(load(out / "models" / "model.pt"))
+    assert torch.allclose(torch.jit.load(export)(image), network.eval()(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_resumed_from_its_checkpoint_equals_an_uninterrupted_one(name, tmp_path):
+    settings = {"delta": 0.2, "phantom_per_class": {"train": 2, "val": 1, "test": 1}}
+    if name == "cifar10":
+        settings["lr_scheduler#T_max"] = 3
+    run(name, ["train.json"], tmp_path / "whole", epochs=2, **settings)
+    run(name, ["train.json"], tmp_path / "part", epochs=1, **settings)
+    (checkpoint,) = sorted((tmp_path / "part" / "models").glob("model_checkpoint_epoch=*.pt"))[-1:]
+    run(name, ["train.json"], tmp_path / "rest", epochs=2, resume=str(checkpoint), **settings)
+    whole, rest = (load(tmp_path / part / "models" / "model_last.pt") for part in ("whole", "rest"))
+    assert whole["margins"]["ids"] == rest["margins"]["ids"]
+    assert torch.equal(whole["margins"]["margins"], rest["margins"]["margins"])
+    assert all(torch.equal(value, rest["model"][key]) for key, value in whole["model"].items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plain_overlay_trains_without_ima_from_the_same_start(name, tmp_path):
+    run(name, ["train.json", "train_ce.json"], tmp_path, **({"plain_epochs": 0} if name == "cifar10" else {}))
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
+        "model_ce.pt",
+        "model_ce_checkpoint_epoch=1.pt",
+        "model_ce_last.pt",
+    ]
+    assert "margins" not in load(tmp_path / "models" / "model_ce_last.pt")
+    starts = []
+    for files in (["train.json"], ["train.json", "train_ce.json"]):
+        built = workflow(name, files, tmp_path)
+        built.initialize()
+        starts.append(built.parser.get_parsed_content("network_def").state_dict())
+    assert all(torch.equal(value, starts[1][key]) for key, value in starts[0].items())
+
+
+def test_cifar10_goes_on_from_plain_trained_weights_without_plain_epochs(tmp_path):
+    run("cifar10", ["train.json", "train_ce.json"], tmp_path / "plain", plain_epochs=0)
+    start = tmp_path / "plain" / "models" / "model_ce.pt"
+    config = str(bundle_of("cifar10") / "configs" / "train.json")
+    for given, plain_epochs, learning_rate in ((None, 60, 0.1), (str(start), 0, 0.01)):
+        parser = ConfigWorkflow(config_file=config, logging_file=False, start=given).parser
+        assert parser.get_parsed_content("plain_epochs") == plain_epochs
+        assert parser.get_parsed_content("learning_rate") == learning_rate
+    run("cifar10", ["train.json"], tmp_path / "ima", start=str(start), plain_epochs=0, learning_rate=0)
+    weights, first = (load(file) for file in (tmp_path / "ima" / "models" / "model_last.pt", start))
+    assert torch.equal(weights["model"]["stem.weight"], first["stem.weight"])
+    other = workflow("cifar10", ["train.json"], tmp_path, start=str(start), **{"network_def#depth": 16})
+    with pytest.raises(RuntimeError) as caught:
+        other.initialize()
+    assert "model_ce.pt is of another network" in str(caught.value.__cause__)
+
+
+def test_cifar10_training_images_are_moved_and_mirrored_and_validation_images_are_not(tmp_path):
+    parser = workflow("cifar10", ["train.json"], tmp_path).parser
+    item = cifar10_datalist(None, 1)["train"][0]
+    image = torch.from_numpy(item["image"]) / 255
+    assert torch.allclose(parser.get_parsed_content("validate#preprocessing")(item)["image"], image)
+    padded = torch.nn.functional.pad(image, [4] * 4)
+    views = {(y, x): padded[:, y : y + 32, x : x + 32] for y in range(9) for x in range(9)}
+    transform = parser.get_parsed_content("train#preprocessing").set_random_state(0)
+    seen = set()
+    for _ in range(40):
+        found = transform(item)["image"]
+        assert type(found) is torch.Tensor
+        assert found.shape == (3, 32, 32)
+        places = [
+            (place, turned)
+            for place, view in views.items()
+            for turned in (False, True)
+            if torch.equal(found, view.flip(-1) if turned else view)
+        ]
+        assert places
+        seen.update(places)
+    assert {turned for _, turned in seen} == {False, True}
+    assert len({place for place, _ in seen}) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_of_files_is_read_and_a_wrong_one_named(name, tmp_path, caplog):
+    folder = WRITERS[name](tmp_path / "data")
+    settings = {"dataset_dir": str(folder), "val_count": 10, "subset": 20}
+    with caplog.at_level(logging.WARNING):
+        found = workflow(name, ["train.json"], tmp_path, **settings).parser.get_parsed_content("datalist")
+        tested = workflow(name, ["evaluate.json"], tmp_path, test_subset=10, **settings).parser
+    assert {split: len(items) for split, items in found.items()} == {"train": 20, "val": 10, "test": 20}
+    assert len(tested.get_parsed_content("dataset")) == 10
+    assert "SYNTHETIC" not in caplog.text
+    wrong = workflow(name, ["train.json"], tmp_path, dataset_dir=str(tmp_path / "none"))
+    with pytest.raises(RuntimeError) as caught:
+        wrong.initialize()
+    assert f"Dataset folder {tmp_path / 'none'} does not exist" in str(caught.value.__cause__)
+
+
+def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys):
+    name, out = trained
+    root = tmp_path / "bundle"
+    shutil.copytree(bundle_of(name), root, ignore=shutil.ignore_patterns("eval", "*.pt"))
+    settings = [part for key, value in {**PHANTOM, **NETWORK[name]}.items() for part in (f"--{key}", json.dumps(value))]
+    command = ["evaluate", "--bundle", str(root), "--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2"]
+    command += ["--checkpoint", str(out / "models" / "model.pt"), "--out", str(tmp_path / "r"), *settings]
+    assert main(command) == 0, capsys.readouterr().err
+    found = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert found["data"] == "synthetic phantom"
+    assert set(found["accuracy_by_class"]) == set(CLASSES[name])
+    assert len(found["samples"]) == 30
+
+
+def test_the_real_fashion_mnist_trains(real_data, tmp_path):
+    settings = {"dataset_dir": str(real_data), "val_count": 50, "subset": 100, "batch_size": 50}
+    built = run("fashion_mnist", ["train.json"], tmp_path, **settings)
+    assert len(built.parser.get_parsed_content("train#dataset")) == 100
+    assert load(tmp_path / "models" / "model_last.pt")["margins"]["ids"][0].startswith("train-")
