@@ -105,7 +105,7 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Config ids that training and evaluation share."""
         training = self.config["training"]
-        shared = {"dataset_dir": self.data, "seed": self.seed, "bundle_root": str(self.bundle)}
+        shared = {"dataset_dir": self.data, "seed": self.seed}
         for key in ("val_count", "val_fraction"):
             if key in training:
                 shared[key] = training[key]
@@ -160,6 +160,7 @@ def train(study: Study, method: str, number: int) -> Path:
     workflow = ConfigWorkflow(
         config_file=[str(study.bundle / "configs" / file) for file in files],
         logging_file=False,
+        bundle_root=str(study.bundle),
         output_dir=str(folder / "log"),
         ckpt_dir=str(folder),
         resume=str(broken_off[-1]) if broken_off else None,

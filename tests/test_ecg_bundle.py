@@ -20,6 +20,7 @@ from monai_ima.networks import ECGNet
 BUNDLE = REPO / "bundles" / "ecg_classification_ima"
 CONFIGS = BUNDLE / "configs"
 SMALL = {"phantom_beats": {"train": 60, "val": 15, "test": 40}}
+METHODS = ["ima", "mma", "iaat"]
 QUICK = {"epochs": 2, "batch_size": 32, "steps": 3, "margin_steps": 3, "val_steps": 2, **SMALL}
 
 
@@ -207,19 +208,26 @@ def test_the_plain_overlay_trains_without_ima_from_the_same_start(tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_two_processes_share_one_margin_table(tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_share_one_margin_table(method, tmp_path):
+    handlers = {
+        "mma": {"_target_": "monai_ima.handlers.MMAHandler", "eps_max": 0.3, "norm": "linf", "steps": 3},
+        "iaat": {"_target_": "monai_ima.handlers.IAATHandler", "eps_max": 0.3, "norm": "linf", "steps": 3}
+        | {"warmup_epochs": 0, "smoothing": 0.5},
+    }
     settings = {
         "bundle_root": str(BUNDLE),
         "output_dir": str(tmp_path / "eval"),
         "ckpt_dir": str(tmp_path / "models"),
         "delta": 0.02,
         **QUICK,
+        **({"train#handlers#0": handlers[method]} if method in handlers else {}),
     }
     files = [str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")]
     done = run_program(
         Path(sys.executable).parent / "torchrun",
         "--nproc_per_node=2",
-        "--master_port=29617",
+        f"--master_port={29631 + METHODS.index(method)}",
         REPO / "tests" / "ddp_margins.py",
         json.dumps([files, settings, str(tmp_path)]),
     )
@@ -249,6 +257,23 @@ def test_evaluate_measures_robustness_by_class(trained, tmp_path, capsys):
     stands = [s["broken_at"] is None or s["broken_at"] > 0.05 for s in found["samples"]]
     assert found["accuracy"][1] == pytest.approx(sum(stands) / 40)
     assert (tmp_path / "r" / "curve.png").stat().st_size > 5000
+    assert (tmp_path / "r" / "examples.png").stat().st_size > 5000
+
+
+def test_attack_writes_noisy_beats_within_eps_of_the_clean_ones(trained, tmp_path, capsys):
+    command = ["attack", "--bundle", str(BUNDLE), "--checkpoint", str(trained / "models" / "model.pt")]
+    command += ["--eps", "0.05", "--attack", "pgd3", "--out", str(tmp_path / "a")]
+    assert main([*command, "--phantom_beats", json.dumps(SMALL["phantom_beats"])]) == 0, capsys.readouterr().err
+    files = sorted((tmp_path / "a").glob("*_noisy.csv"))
+    clean = {item["sample_id"]: item["image"] for item in ecg_phantom_datalist(SMALL["phantom_beats"])["test"]}
+    beats = [np.loadtxt(file, delimiter=",") for file in files]
+    assert [beat.shape for beat in beats] == [(187,)] * 40
+    originals = [np.asarray(clean[file.name.removesuffix("_noisy.csv")])[0] for file in files]
+    distances = [np.abs(beat - original).max() for beat, original in zip(beats, originals, strict=True)]
+    wrong = sum(distance < 1e-6 for distance in distances)
+    assert wrong < 40
+    assert 0.01 < max(distances) <= 0.05 + 1e-6
+    assert f"40 images attacked ({wrong} of them were wrong without noise" in capsys.readouterr().out
 
 
 def test_the_real_beats_train_evaluate_and_infer(real_data, tmp_path):

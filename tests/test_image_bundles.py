@@ -287,6 +287,19 @@ def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys)
     assert found["data"] == "synthetic phantom"
     assert set(found["accuracy_by_class"]) == set(CLASSES[name])
     assert len(found["samples"]) == 30
+    command = ["attack", "--bundle", str(root), "--eps", "0.5", "--norm", "l2", "--attack", "pgd2"]
+    command += ["--checkpoint", str(out / "models" / "model.pt"), "--out", str(tmp_path / "a"), *settings]
+    assert main(command) == 0, capsys.readouterr().err
+    pictures = sorted((tmp_path / "a").glob("*_noisy.png"))
+    test = workflow(name, ["evaluate.json"], tmp_path).parser.get_parsed_content("datalist")["test"]
+    clean = {item["sample_id"]: np.asarray(item["image"], dtype=float) for item in test}
+    assert len(pictures) == 30
+    distances = []
+    for picture in pictures:
+        noisy = np.asarray(Image.open(picture), dtype=float)
+        before = clean[picture.name.removesuffix("_noisy.png")].reshape(-1, *noisy.shape[:2])
+        distances.append(np.linalg.norm((np.moveaxis(noisy, -1, 0) if noisy.ndim == 3 else noisy) - before) / 255)
+    assert 0.1 < max(distances) < 0.6
 
 
 def test_the_real_fashion_mnist_trains(real_data, tmp_path):

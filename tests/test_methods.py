@@ -240,8 +240,9 @@ def test_iaat_trains_right_samples_at_their_radius_and_wrong_ones_clean():
 @pytest.mark.parametrize("bounds", [None, (-20.0, 20.0)])
 def test_mma_margin_is_the_closed_form_on_a_linear_model(norm, bounds):
     distances = [0.31, 0.77, 1.3, 2.9]
-    handler = MMAHandler(2.0, norm, bounds=bounds)
-    make_trainer(Line(), at_distances(distances), [handler], epochs=2).run()
+    handler = MMAHandler(2.0, norm, bounds=bounds, eps_min=0.2)
+    make_trainer(Line(), at_distances([*distances, -0.5]), [handler], epochs=2).run()
+    assert handler.margins["s4"] == pytest.approx(0.2)
     stretch = 5.0 / (7.0 if norm == "linf" else 5.0)
     for k, distance in enumerate(distances):
         assert handler.margins[f"s{k}"] == pytest.approx(min(distance * stretch, 2.0), rel=0.02)

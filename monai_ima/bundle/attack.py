@@ -66,7 +66,7 @@ def attack(
         criterion = DiceCriterion("lowest", criterion.include_background, criterion.sigmoid)
     attacker = attack_from_name(attack, norm, opened.bounds, criterion)
     inferer = gradient_inferer(opened.inferer)
-    saved = 0
+    saved = wrong = 0
     with attack_mode(opened.network):
         for batchdata in tqdm(opened.data_loader, desc="attacking"):
             if limit is not None and saved >= limit:
@@ -80,11 +80,14 @@ def attack(
             except SampleError as error:
                 raise error.named(sample_ids) from None
             noisy, clean = (decollate_batch(batch.detach().cpu()) for batch in (found.image, image))
-            for sample_id, one, other in zip(sample_ids, noisy, clean, strict=True):
+            stood = found.clean_right.tolist()
+            for sample_id, one, other, right in zip(sample_ids, noisy, clean, stood, strict=True):
                 if limit is None or saved < limit:
                     _save(folder, sample_id, one, other, opened)
                     saved += 1
-    print(f"{saved} images attacked; written to {folder}.")
+                    wrong += not right
+    untouched = f" ({wrong} of them were wrong without noise and are saved as they are)" if wrong else ""
+    print(f"{saved} images attacked{untouched}; written to {folder}.")
 
 
 def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, opened: OpenBundle) -> None:

@@ -112,7 +112,7 @@ def write_results(folder: Path, result: RobustnessResult, opened: OpenBundle, se
             writer.writerow(row + [values[k] for values in by_class.values()])
     lines = {"all classes": overall, **by_class}
     save_figure(robustness_curves(result.levels, lines, settings["norm"], title), folder / "curve.png")
-    shown = [example for _, example in sorted(result.examples.items()) if example.clean.ndim == 3]
+    shown = [example for _, example in sorted(result.examples.items()) if example.clean.ndim in (2, 3)]
     if shown:
         save_figure(attack_examples(shown, classes, title), folder / "examples.png")
 

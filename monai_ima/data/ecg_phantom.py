@@ -12,6 +12,7 @@ import numpy as np
 
 from .heartbeat import BEAT_CLASSES, SAMPLES, Item, beat_item
 from .kermany import SPLITS
+from .phantom_counts import phantom_counts
 
 __all__ = ["ecg_phantom", "ecg_phantom_datalist"]
 
@@ -103,7 +104,7 @@ def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -
     Raises:
         ValueError: when a number is not as above.
     """
-    counts = _counts(beats)
+    counts = phantom_counts("beats", beats, len(BEAT_CLASSES))
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
     datalist = {}
@@ -115,17 +116,6 @@ def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -
             for place, label in enumerate(labels)
         ]
     return datalist
-
-
-def _counts(beats: Mapping[str, int] | int) -> dict[str, int]:
-    """Beats in each split."""
-    if isinstance(beats, int):
-        counts = {"train": beats, "val": beats // 5, "test": beats // 2}
-    else:
-        counts = dict(beats) if isinstance(beats, Mapping) else {}
-    if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= len(BEAT_CLASSES) for n in counts.values()):
-        raise ValueError(f"Got beats {beats}, expected at least {len(BEAT_CLASSES)} for each of {', '.join(SPLITS)}.")
-    return counts
 
 
 def _draw(waves: tuple[Wave, ...], time: np.ndarray, period: float, rng: np.random.Generator) -> np.ndarray:

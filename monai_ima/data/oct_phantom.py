@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from tqdm import tqdm
 
 from .kermany import CLASSES, SPLITS
+from .phantom_counts import phantom_counts
 from .phantom_folder import MIN_SIZE, begin, finish, is_written
 
 __all__ = ["PhantomRetina", "oct_phantom", "write_oct_phantom"]
@@ -262,12 +263,7 @@ def write_oct_phantom(
 
 def _settings(per_class: Mapping[str, int] | int, size: int, seed: int) -> dict[str, Any]:
     """What ``phantom.json`` holds."""
-    if isinstance(per_class, int):
-        counts = {"train": per_class, "val": max(1, per_class // 5), "test": max(1, per_class // 2)}
-    else:
-        counts = dict(per_class) if isinstance(per_class, Mapping) else {}
-    if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= 1 for n in counts.values()):
-        raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1, or one for each of {SPLITS}.")
+    counts = phantom_counts("per_class", per_class)
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
     _check_size(size)

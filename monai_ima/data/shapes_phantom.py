@@ -12,6 +12,7 @@ import numpy as np
 
 from .kermany import SPLITS
 from .labelled_images import CLASS_COUNT, LabelledImages
+from .phantom_counts import phantom_counts
 from .phantom_folder import MIN_SIZE
 from .splits import Item, first_balanced, image_items
 
@@ -50,7 +51,7 @@ def shapes_datalist(
     Raises:
         ValueError: when a number is not as above.
     """
-    counts = _counts(per_class)
+    counts = phantom_counts("per_class", per_class)
     if not isinstance(phantom_seed, int) or phantom_seed < 0:
         raise ValueError(f"Got phantom_seed {phantom_seed}, expected a whole number >= 0.")
     logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
@@ -141,13 +142,3 @@ def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np
 def _inside(distance: np.ndarray, blur: np.ndarray | float) -> np.ndarray:
     """1 inside, 0 outside, with an edge as wide as ``blur``."""
     return np.clip(0.5 - distance / blur, 0, 1)
-
-
-def _counts(per_class: Mapping[str, int] | int) -> dict[str, int]:
-    if isinstance(per_class, int):
-        counts = {"train": per_class, "val": max(1, per_class // 5), "test": max(1, per_class // 2)}
-    else:
-        counts = dict(per_class) if isinstance(per_class, Mapping) else {}
-    if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= 1 for n in counts.values()):
-        raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1, or one for each of {SPLITS}.")
-    return counts

@@ -27,7 +27,7 @@ class MMAHandler(PerSampleHandler):
     - split into S⁺ (rightly predicted) and S⁻ (wrongly predicted);
     - for S⁺: AN-PGD (:class:`AdaptiveNormPGD`, their Algorithm 2) on the soft logit margin loss, from the sample's
       margin of the last epoch, gives the boundary point x + δ* and the margin d = ‖δ*‖, which is remembered (in
-      :attr:`margins`, at the epoch's end);
+      :attr:`margins`, at the epoch's end; of S⁻ the smallest radius is);
     - ``L^MMA = 1/N [Σ L(x + δ*, y) over S⁺ with d < d_max + Σ L(x, y) over S⁻]``;
     - the loss is ``w L(x, y) + (1 - w) L^MMA``, their combined loss (:class:`MMALoss`).
 
@@ -95,15 +95,15 @@ class MMAHandler(PerSampleHandler):
         with self.under_attack(batch):
             result = self.attack(batch.forward, batch.image, batch.label, eps, generators)
         margins = torch.where(result.success, result.distance, self.margins.eps_max)
-        rightly = result.clean_right.nonzero().squeeze(1)
-        self._proposals.record(batch.select(rightly).sample_ids, margins[rightly])
+        margins = torch.where(result.clean_right, margins, self.margins.delta)
+        self._proposals.record(batch.sample_ids, margins)
         criterion = MMALoss(engine.loss_function, self.clean_weight)
         rows = (result.success | ~result.clean_right).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
         margin_loss = self.partial_loss(engine, criterion, entering, batch)
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_margin", margin_loss.item(), 1)
-        self.note("right_fraction", len(rightly), len(margins))
+        self.note("right_fraction", int(result.clean_right.sum()), len(margins))
         return criterion.combine(loss, margin_loss)
 
     def update_margins(self, engine: SupervisedTrainer) -> None:
