@@ -212,7 +212,8 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         f"    python benchmarks/hippocampus.py --data Task04_Hippocampus        (seed {seed})",
         "",
         f"{machine()}, {threads} thread(s) a model; torch {version('torch')}, monai {version('monai')}; "
-        f"{sum(_times(folder / name) for name in ['start', *MODELS]) / 60:.0f} minutes of computing in all.",
+        f"{sum(_times(folder / name) for name in ['start', *MODELS]) / 60:.0f} minutes of computing in all "
+        "(parts that were broken off are not counted).",
         "",
         f"All rows: the bundle's small network, plain-trained for {START_EPOCHS} epochs, then {EPOCHS} epochs of the "
         f"method in the row's name; weights of the last epoch. Training attacks have {COMMON['steps']} steps.",
