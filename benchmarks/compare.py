@@ -132,7 +132,7 @@ class Study:
         if method == "plain":
             return TITLES[method]
         settings = self.config["norms"][self.norm]["methods"][method][number]
-        return f"{TITLES[method]} ({', '.join(f'{key} {value:g}' for key, value in settings.items())})"
+        return f"{TITLES[method]} ({', '.join(f'{key} {value}' for key, value in settings.items())})"
 
     def folder(self, method: str, number: int) -> Path:
         return Path(self.out) / f"{self.name}_{self.norm}" / f"{method}_{number}"
