@@ -153,7 +153,7 @@ def test_the_synthetic_shapes_can_be_learned():
     target = torch.from_numpy(label)
     network = FashionMNISTNet()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(3):
+    for _ in range(5):
         for rows in torch.randperm(1000).split(32):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(image[rows]), target[rows]).backward()
