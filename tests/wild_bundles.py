@@ -34,7 +34,7 @@ def metadata(folder: Path, modality: str = "MR", kind: str = "", shape: list[int
     write(folder, "metadata.json", {"version": "1", "network_data_format": {"inputs": inputs, "outputs": outputs}})
 
 
-def write_pictures(folder: Path, count: int = 8, classes: int = 2, size: int = 16) -> None:
+def write_pictures(folder: Path, count: int = 8, classes: int = 2, size: int = 32) -> None:
     """Images whose brightness is their class, as ``data/{class}_{k}.npy``, in 0 .. 255."""
     draw = np.random.default_rng(0)
     (folder / "data").mkdir(parents=True)
@@ -66,7 +66,7 @@ UNET = {"spatial_dims": 3, "in_channels": 1, "channels": [4, 8], "strides": [2],
 def zoo_classification(root: Path) -> None:
     """JSON with the ids of the specification; summed cross-entropy; batch norm; weights; for several processes too."""
     write_pictures(root)
-    metadata(root, "XR", "classification", [16, 16])
+    metadata(root, "XR", "classification", [32, 32])
     fixed = [
         {"_target_": "LoadImaged", "keys": "image"},
         {

@@ -277,7 +277,7 @@ def build_network(parts: Parts) -> nn.Module | None:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"Network {readable(parts.network.id)!r} ({target}) cannot be built from its arguments, expected a valid "
-            f"config: {reason}"
+            f"config: {reason.rstrip('.')}."
         ) from None
 
 
