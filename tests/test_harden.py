@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -551,3 +553,21 @@ def test_a_checkpoint_that_only_the_check_can_compare_is_refused(tmp_path, capsy
 
 def test_a_hardened_bundle_is_not_hardened_again(capsys):
     refused(REPO / "bundles" / "oct_classification_ima", capsys, "is hardened already")
+
+
+def test_the_worked_examples_of_the_howto_run(tmp_path):
+    not_shipped = shutil.ignore_patterns("*.pt", "eval")
+    for name, bundle in {"oct": "oct_classification_ima", "hippocampus": "hippocampus_segmentation_ima"}.items():
+        shutil.copytree(REPO / "bundles" / bundle, tmp_path / name, ignore=not_shipped)
+    text = (REPO / "docs" / "howto" / "harden.md").read_text()
+    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", text, re.DOTALL)
+    shown = [line for block in blocks for line in block.splitlines()]
+    assert len(blocks) == 3
+    for command in shown:
+        shell(command.replace("torchrun", "torchrun --master_port=29639"), tmp_path)
+    results = json.loads((tmp_path / "oct" / "eval" / "robustness" / "results.json").read_text())
+    assert results["levels"] == [0, 0.02]
+    saved = torch.load(tmp_path / "hippocampus" / "models" / "model_ima_last.pt", weights_only=True)
+    assert 0 < saved["criterion"]["threshold"] < 1
+    assert len(saved["margins"]["ids"]) > 0
+    assert len(torch.load(tmp_path / "oct" / "models" / "model_ima_last.pt", weights_only=True)["margins"]["ids"]) == 32

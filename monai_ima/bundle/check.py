@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -39,7 +40,7 @@ def check_overlay(plan: Plan, overlay: dict[str, Any]) -> str:
         for name, content in (("overlay", overlay), ("check", _quiet(plan, overlay, folder))):
             files.append(str(Path(folder) / f"{name}.json"))
             Path(files[-1]).write_text(json.dumps(content), encoding="utf-8")
-        with _inside(root), _no_info():
+        with _inside(root), _quietly():
             try:
                 return _run(plan, files, root)
             except Exception as error:
@@ -90,7 +91,7 @@ def _run(plan: Plan, files: list[str], root: Path) -> str:
         trainer.state.output[0]["loss"] if isinstance(trainer.state.output, list) else trainer.state.output["loss"]
     )
     noted = {key: value for key, value in trainer.state.metrics.items() if key.startswith(f"{plan.method}/")}
-    if not noted:
+    if f"{plan.method}/loss_clean" not in noted:
         raise ValueError(
             f"{METHODS[plan.method].__name__} was never called by {type(trainer).__name__}, expected a trainer that "
             "fires IterationEvents.LOSS_COMPLETED as SupervisedTrainer does"
@@ -124,12 +125,13 @@ def _inside(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_info() -> Iterator[None]:
-    """Leave out what engines log below warnings; errors are reported once, by the sentence."""
+def _quietly() -> Iterator[None]:
+    """Leave out logs, warnings and progress bars; an error is reported once, by the sentence."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
 
