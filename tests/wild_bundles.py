@@ -536,7 +536,7 @@ def channels(root: Path) -> None:
 
 
 def deep_supervision(root: Path) -> None:
-    """YAML with deep supervision, a smart cache, ``_requires_``, handlers cut by an expression, percentiles."""
+    """YAML with deep supervision (a list out), a smart cache, ``_requires_``, handlers cut by an expression, percentiles."""
     write_volumes(root, shape=(16, 16))
     both = ["image", "label"]
     train = {
@@ -545,24 +545,19 @@ def deep_supervision(root: Path) -> None:
         "device": CPU,
         "items": PAIRS,
         "network_def": {
-            "_target_": "DynUNet",
+            "_target_": "SegResNetDS",
             "spatial_dims": 2,
+            "init_filters": 8,
             "in_channels": 1,
             "out_channels": 2,
-            "kernel_size": [3, 3, 3],
-            "strides": [1, 2, 2],
-            "upsample_kernel_size": [2, 2],
-            "filters": [4, 8, 8],
-            "deep_supervision": True,
-            "deep_supr_num": 1,
+            "norm": "instance",
+            "blocks_down": [1, 1, 1],
+            "dsdepth": 2,
         },
         "network": "$@network_def.to(@device)",
         "single_loss": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
-        "loss": {
-            "_target_": "torch.nn.Module",
-            "_disabled_": True,
-        },
-        "deep_loss": {"_target_": "scripts.deep.StackedLoss", "loss": "@single_loss"},
+        "loss": {"_target_": "NoSuchLoss", "_disabled_": True},
+        "deep_loss": {"_target_": "DeepSupervisionLoss", "loss": "@single_loss"},
         "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 0.01},
         "seeds": ["$monai.utils.set_determinism(seed=1)"],
         "train": {
@@ -634,15 +629,6 @@ def deep_supervision(root: Path) -> None:
         "run": ["$@train#trainer.run()"],
     }
     write(root, "train.yaml", train)
-    (root / "scripts").mkdir()
-    (root / "scripts" / "__init__.py").touch()
-    (root / "scripts" / "deep.py").write_text(
-        "import torch\n\n\n"
-        "class StackedLoss(torch.nn.Module):\n"
-        "    def __init__(self, loss):\n        super().__init__()\n        self.loss = loss\n\n"
-        "    def forward(self, pred, label):\n"
-        "        return sum(self.loss(head, label) for head in torch.unbind(pred, 1)) / pred.shape[1]\n"
-    )
 
 
 SCRIPTS = '''
@@ -755,7 +741,8 @@ def own_code(root: Path) -> None:
 
 
 def multi_label(root: Path) -> None:
-    """JSON, several labels at once, images that come as arrays, handlers filtered by an expression."""
+    """JSON, several labels at once, images that come as arrays, handlers filtered by an expression, an evaluator
+    that nothing runs."""
     write(root, "metadata.json", {"version": "1"})
     train = {
         "bundle_root": ".",
@@ -784,7 +771,6 @@ def multi_label(root: Path) -> None:
             },
             "handlers": [
                 {"_target_": "StatsHandler", "_disabled_": "$True", "name": "x"},
-                {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": 1},
             ],
             "trainer": {
                 "_target_": "monai.engines.SupervisedTrainer",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def harden(
     min_clean: float | None = None,
     dry_run: bool = False,
     check: bool = False,
-    config: str | None = None,
+    config: str | Sequence[str] | None = None,
     task: str | None = None,
     sigmoid: bool | None = None,
     bounds: tuple[float, float] | None = None,

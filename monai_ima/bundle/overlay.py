@@ -232,11 +232,15 @@ def _copied(plan: Plan, path: str) -> str:
 
 def _sample_ids(plan: Plan) -> dict[str, Any]:
     dataset = plan.parts.dataset
-    if dataset is None or plan.identity not in ("data", "transform"):
+    if dataset is None or plan.identity not in ("data", "transform", "dataset"):
         return {}
     if plan.identity == "data":
         added = {"_target_": "monai_ima.data.identified", "data": dataset.config["data"], "keys": plan.image}
         return {readable(f"{dataset.id}{SEPARATOR}data"): added}
+    if plan.identity == "dataset":
+        given = plan.parts.config.get(plan.parts.dataset_argument)
+        added = {"_target_": "monai_ima.data.identified", "data": given, "keys": plan.image}
+        return {readable(plan.parts.dataset_argument): added}
     own = dataset.config.get("transform")
     added = {"_target_": "monai_ima.transforms.with_sample_id", "transform": own, "keys": plan.image}
     return {readable(f"{dataset.id}{SEPARATOR}transform"): added}

@@ -52,6 +52,7 @@ class Parts:
         config: the training config.
         trainer: the trainer.
         dataset: what the trainer's loader loads from.
+        dataset_argument: id of the loader's argument that names it.
         transforms: of the dataset, in their order, as far as they can be read.
         network: the network itself, whatever wraps it.
         loss: the trainer's loss.
@@ -65,6 +66,7 @@ class Parts:
     config: TrainingConfig
     trainer: Component
     dataset: Component | None
+    dataset_argument: str
     transforms: list[Component]
     network: Component | None
     loss: Component | None
@@ -102,6 +104,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
         config=config,
         trainer=engine,
         dataset=dataset,
+        dataset_argument="" if loader is None else f"{loader.id}{SEPARATOR}dataset",
         transforms=[] if dataset is None else list(_transforms(config, f"{dataset.id}{SEPARATOR}transform")),
         network=network,
         loss=loss,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,16 @@ L2_SHARE = 0.03
 THRESHOLD = "relative:0.9"
 """A segmentation's threshold when training starts without a trained network."""
 STRIPPING = ("ToNumpy", "Lambda", "TorchVision", "ToPIL", "ToCupy", "NumpyD")
+KEEPS_ITEMS = (
+    "Dataset",
+    "CacheDataset",
+    "SmartCacheDataset",
+    "PersistentDataset",
+    "CacheNTransDataset",
+    "LMDBDataset",
+    "GDSDataset",
+)
+"""Datasets that hand all keys of an item of their ``data`` to the transforms."""
 CACHES_ON_DISK = ("PersistentDataset", "CacheNTransDataset", "LMDBDataset", "GDSDataset")
 OWN = {"eps", "eps_max", "norm", "delta", "beta", "criterion", "bounds", "sample_key", "first_pass", "start_epoch"}
 
@@ -62,7 +73,8 @@ class Plan:
         bounds: valid intensities or None.
         threshold: a segmentation's threshold; None for classifiers.
         batch_norm: the network has batch normalisation; None where that cannot be read.
-        identity: where sample ids come from: ``"there"``, ``"files"``, ``"data"`` or ``"transform"``.
+        identity: where sample ids come from: ``"there"``, ``"files"``, ``"data"``, ``"transform"`` or
+            ``"dataset"``.
         pretrained: the checkpoint that training starts from, or None.
         pretrained_in_bundle: it is the bundle's own ``models/model.pt``.
         epochs: how many to train; None leaves the bundle's number as it is.
@@ -162,6 +174,7 @@ IDENTITIES = {
     "files": "names of the image files",
     "data": "added to the items of the data (monai_ima.data.identified)",
     "transform": "added by SampleIdd in front of the transforms",
+    "dataset": "numbers of the dataset's items (monai_ima.data.identified)",
 }
 
 
@@ -249,7 +262,8 @@ def make_plan(
 
 
 def build_network(parts: Parts) -> nn.Module | None:
-    """The network, where MONAI's own class and plain arguments make it; None where an expression or other code does."""
+    """The network where MONAI's own class and plain arguments make it; None where an expression, other code or a
+    download does."""
     if parts.network is None:
         return None
     module = ComponentLocator().get_component_module_name(parts.network.name)
@@ -261,13 +275,21 @@ def build_network(parts: Parts) -> nn.Module | None:
         for name in modules
     ):
         return None
+    network_class = getattr(importlib.import_module(modules[0]), parts.network.name)
+    downloads = {
+        name: parameter.default
+        for name, parameter in inspect.signature(network_class).parameters.items()
+        if name.startswith("pretrained")
+    }
     missing = object()
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for name in parts.network.config.keys() - ConfigComponent.non_arg_keys:
         value = parts.config.value(f"{parts.network.id}{SEPARATOR}{name}", missing)
-        if value is missing or (name == "pretrained" and value):
+        if value is missing:
             return None
         arguments[name] = value
+    if any({**downloads, **arguments}[name] for name in downloads):
+        return None
     try:
         with torch.random.fork_rng(devices=[]):
             return ConfigComponent({"_target_": target, **arguments}).instantiate()  # type: ignore[return-value]
@@ -338,9 +360,12 @@ def _identity(parts: Parts, image: str) -> str:
             return "there"
         if isinstance(value, dict) and str(value.get("_target_", "")).endswith("SampleIdd"):
             return "there"
+    loaded = any(transform.name.startswith("LoadImage") for transform in parts.transforms)
     if dataset.name not in CACHES_ON_DISK and _names_survive(parts, image):
         return "files"
-    return "data" if "data" in dataset.config else "transform"
+    if "data" in dataset.config and dataset.name in KEEPS_ITEMS:
+        return "data"
+    return "transform" if loaded and "transform" in dataset.config else "dataset"
 
 
 def _names_survive(parts: Parts, image: str) -> bool:

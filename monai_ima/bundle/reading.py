@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ class TrainingConfig:
         )
 
 
-def read_training_config(bundle: str | Path, config: str | None = None) -> TrainingConfig:
+def read_training_config(bundle: str | Path, config: str | Sequence[str] | None = None) -> TrainingConfig:
     """Read a bundle's training config; nothing in it is evaluated or imported.
 
     Args:
@@ -197,7 +197,8 @@ def read_training_config(bundle: str | Path, config: str | None = None) -> Train
     folder = root / "configs"
     if not folder.is_dir():
         raise FileNotFoundError(f"Folder {root} is no MONAI bundle, expected a folder 'configs' in it.")
-    names = [name.strip() for name in str(config).split(",")] if config is not None else _default(folder)
+    given = config.split(",") if isinstance(config, str) else config
+    names = _default(folder) if given is None else [str(name).strip() for name in given]
     files = [folder / name for name in names]
     for file in files:
         if not file.is_file():

@@ -18,7 +18,8 @@ def identified(data: Any, keys: str | Sequence[str] = "image") -> Any:
     no metadata (``PersistentDataset``). An id that is there already is kept.
 
     Args:
-        data: a sequence of dictionaries, such as a data list, or a map-style dataset of them.
+        data: a sequence of dictionaries, such as a data list, or a map-style dataset of them or of lists of them (crops
+            of one item share its id).
         keys: keys of the images; the first one names the sample, of several files in it the first.
 
     Returns:
@@ -46,11 +47,14 @@ class _Identified(Dataset):
     def __init__(self, data: Any) -> None:
         super().__init__(data)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
         item = self.data[index]
-        if not isinstance(item, Mapping):
-            raise ValueError(f"Item {index} of the data is of type {type(item).__name__}, expected a dictionary.")
-        return {SAMPLE_ID: _number(range(len(self.data))[index]), **item}
+        crops = item if isinstance(item, (list, tuple)) else [item]
+        for crop in crops:
+            if not isinstance(crop, Mapping):
+                raise ValueError(f"Item {index} of the data is of type {type(crop).__name__}, expected a dictionary.")
+        named = [{SAMPLE_ID: _number(range(len(self.data))[index]), **crop} for crop in crops]
+        return named if crops is item else named[0]
 
 
 def _file(value: Any) -> str | None:
