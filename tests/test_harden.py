@@ -26,6 +26,7 @@ from wild_bundles import CPU, STYLES, write, write_pictures
 from monai_ima.__main__ import main
 from monai_ima.bundle.check import _inside
 from monai_ima.bundle.parts import find_parts
+from monai_ima.bundle.plan import build_network
 from monai_ima.bundle.reading import read_training_config
 from monai_ima.data import identified
 from monai_ima.handlers import RobustValidation
@@ -39,7 +40,7 @@ def fingerprint(root: Path) -> dict[str, str]:
     return {
         str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(root.rglob("*"))
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file()
     }
 
 
@@ -327,6 +328,31 @@ def test_everything_that_is_worked_out_can_be_overridden(zoo, capsys):
     assert type(handler.criterion).__name__ == "BinaryCriterion"
     assert validation.min_clean == 0.4
     assert validation.robust_evaluator.prepare_batch.eps == 0.7
+
+
+def test_a_dataset_that_makes_its_own_arrays_gets_numbers(tmp_path, capsys):
+    root = tmp_path / "own"
+    STYLES["own_code"](root)
+    code = root / "scripts" / "parts.py"
+    code.write_text(
+        code.read_text()
+        .replace('"image": f,', '"image": np.load(f),')
+        .replace("import torch\n", "import numpy as np\nimport torch\n", 1)
+    )
+    config = json.loads((root / "configs" / "train.json").read_text())
+    del config["pipeline"]["transforms"][0]
+    write(root, "train.json", config)
+    assert harden(root, "--check", *QUICK) == 0, capsys.readouterr().err
+    assert "numbers of the dataset's items" in capsys.readouterr().out
+    handler = train(root, "train.json", "train_ima.json").parser.get_parsed_content("harden#handler")
+    assert handler.margins.ids() == [f"{k:06d}" for k in range(8)]
+
+
+@pytest.mark.parametrize(("given", "downloads"), [({}, True), ({"pretrained": False}, False)])
+def test_no_network_that_downloads_weights_is_built(given, downloads, zoo):
+    change(zoo, network_def={"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "in_channels": 1, **given})
+    built = build_network(find_parts(read_training_config(zoo)))
+    assert (built is None) == downloads
 
 
 def test_reading_evaluates_and_imports_nothing(zoo):

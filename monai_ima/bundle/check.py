@@ -110,13 +110,15 @@ def _run(plan: Plan, files: list[str], root: Path) -> str:
 @contextlib.contextmanager
 def _inside(root: Path) -> Iterator[None]:
     """Run in the bundle's folder, with its modules importable; afterwards they are forgotten again."""
-    before, path = set(sys.modules), list(sys.path)
+    before, path, bytecode = set(sys.modules), list(sys.path), sys.dont_write_bytecode
     sys.path.insert(0, str(root))
+    sys.dont_write_bytecode = True
     try:
         with contextlib.chdir(root):
             yield
     finally:
         sys.path[:] = path
+        sys.dont_write_bytecode = bytecode
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)
             origins = [file] if file else list(getattr(sys.modules[name], "__path__", []))

@@ -82,6 +82,7 @@ def harden(
         **options,
     )
     overlay = make_overlay(plan)
+    text = as_text(overlay)
     if not dry_run:
         _refuse(target)
     print(plan)
@@ -89,10 +90,10 @@ def harden(
         print(f"Checking: this runs the code of {bundle}.")
         print(check_overlay(plan, overlay))
     if dry_run:
-        print(as_text(overlay), end="")
+        print(text, end="")
         return
     with open(target, "x", encoding="utf-8") as file:
-        file.write(as_text(overlay))
+        file.write(text)
     print(f"Written: {target}. To train:")
     for line in run_lines(plan):
         print(line)

@@ -26,7 +26,7 @@ WRAPPERS = ("DistributedDataParallel", "DataParallel")
 SAVERS = ("CheckpointSaver",)
 
 UNSUITED = (
-    (r"(?i)gan(?:trainer|loss)|adversarialtrainer|patchadversarialloss", "trains a GAN"),
+    (r"G[Aa][Nn](?:Trainer|Loss)|AdversarialTrainer|PatchAdversarialLoss", "trains a GAN"),
     (r"(?i)detect(?:or|ion)|retinanet|anchorgenerator|boxselector", "trains a detector, whose labels are boxes"),
     (
         r"(?i)regunet|globalnet|localnet\b|voxelmorph|normalizedcrosscorrelation|mutualinformationloss|bendingenergy"
