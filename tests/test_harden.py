@@ -355,6 +355,21 @@ def test_no_network_that_downloads_weights_is_built(given, downloads, zoo):
     assert (built is None) == downloads
 
 
+def test_lengths_entries_and_common_keys_are_read_as_text(zoo, capsys):
+    change(zoo, names=["a", "b", "c"], limits=[-1, 3], network_def__num_classes="$len(@names)")
+    config = json.loads((zoo / "configs" / "train.json").read_text())
+    scaling = config["train"]["deterministic_transforms"][1]
+    scaling |= {"keys": "$monai.utils.CommonKeys.IMAGE", "b_min": "$@limits[0]", "b_max": "$@limits[1]"}
+    write(zoo, "train.json", config)
+    refused(zoo, capsys, "is of another network: fc.bias is of shape (2,) there, expected of shape (3,)")
+    (zoo / "models" / "model.pt").unlink()
+    assert harden(zoo, "--dry_run") == 0
+    shown = capsys.readouterr().out
+    assert "classification, 3 classes" in shown
+    assert "to [-1, 3]" in shown
+    assert "0.4 = 25.5 intensity units" in shown, "a tenth of the width, which is worth a tenth of 255"
+
+
 def test_reading_evaluates_and_imports_nothing(zoo):
     config = json.loads((zoo / "configs" / "train.json").read_text())
     bomb = f"$open('{zoo}/evaluated', 'w')"

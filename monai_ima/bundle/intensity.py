@@ -40,14 +40,16 @@ class Normalisation:
 
 
 def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], image: str) -> Normalisation | None:
-    """The last normalisation of the images among a training's transforms; None where there is none that is known.
+    """The last normalisation of the images among a training's transforms, else what the metadata say of the values.
+
+    None where neither is known.
 
     Args:
         config: the training config.
         transforms: of the training dataset.
         image: key of the images.
     """
-    found: Normalisation | None = None
+    found = _described(config)
     for transform in transforms:
         if not _acts_on(config, transform, image):
             continue
@@ -57,6 +59,16 @@ def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], 
         elif found is not None and any(word in transform.name for word in SHIFTED_LATER):
             found = replace(found, bounds=None)
     return found
+
+
+def _described(config: TrainingConfig) -> Normalisation | None:
+    values = config.described("inputs", "image").get("value_range")
+    if not isinstance(values, list) or len(values) != 2:
+        return None
+    lo, hi = (_number(value) for value in values)
+    if lo is None or hi is None or not lo < hi:
+        return None
+    return Normalisation(f"values in [{lo:g}, {hi:g}] (metadata)", hi - lo, (lo, hi))
 
 
 def _acts_on(config: TrainingConfig, transform: Component, image: str) -> bool:

@@ -19,6 +19,8 @@ SEPARATOR = ReferenceResolver.sep
 SUFFIXES = ("json", "yaml", "yml")
 REFERENCE = re.compile(r"\$?\s*@((?:\w+)(?:::\w+)*)\s*")
 COMMON_KEY = re.compile(r"\$\s*(?:monai\.utils\.)?(?:enums\.)?CommonKeys\.(\w+)\s*")
+ENTRY = re.compile(r"\$\s*@(\w+(?:::\w+)*)\[(\d+)\]\s*")
+LENGTH = re.compile(r"\$\s*len\(@(\w+(?:::\w+)*)\)\s*")
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,20 @@ class TrainingConfig:
         if isinstance(value, list):
             parts = [self._plain(f"{path}{SEPARATOR}{k}", missing) for k in range(len(value))]
             return missing if any(part is missing for part in parts) else parts
-        if isinstance(value, str) and value.startswith("$"):
-            known = COMMON_KEY.fullmatch(value)
-            return str(CommonKeys[known[1]].value) if known and known[1] in CommonKeys.__members__ else missing
-        return value
+        return self._known_form(value, missing) if isinstance(value, str) and value.startswith("$") else value
+
+    def _known_form(self, expression: str, missing: object) -> Any:
+        """The value of an expression of one of three forms that are read as text: a common key, an entry, a length."""
+        key, entry, length = (form.fullmatch(expression) for form in (COMMON_KEY, ENTRY, LENGTH))
+        if key is not None and key[1] in CommonKeys.__members__:
+            return str(CommonKeys[key[1]].value)
+        counted = self.value(length[1]) if length is not None and length[1] in self else None
+        if isinstance(counted, (list, dict)):
+            return len(counted)
+        container = self.value(entry[1]) if entry is not None and entry[1] in self else None
+        if entry is not None and isinstance(container, list) and int(entry[2]) < len(container):
+            return container[int(entry[2])]
+        return missing
 
     def component(self, path: str) -> Component | None:
         """The component that an id ends at, through references; None when there is none or it is disabled."""
