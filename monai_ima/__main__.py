@@ -8,9 +8,14 @@ from collections.abc import Callable, Sequence
 
 import fire
 
-from monai_ima.bundle import attack, evaluate, margins
+from monai_ima.bundle import attack, evaluate, harden, margins
 
-VERBS: dict[str, Callable[..., None]] = {"attack": attack, "evaluate": evaluate, "margins": margins}
+VERBS: dict[str, Callable[..., None]] = {
+    "attack": attack,
+    "evaluate": evaluate,
+    "harden": harden,
+    "margins": margins,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

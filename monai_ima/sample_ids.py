@@ -37,6 +37,7 @@ def common_folder(dataset: Any, image_key: str = CommonKeys.IMAGE) -> str | None
     if not isinstance(items, Sequence) or not items:
         return None
     files = [item.get(image_key) if isinstance(item, Mapping) else None for item in items]
+    files = [file[0] if isinstance(file, (list, tuple)) and file else file for file in files]
     folders = {os.path.dirname(os.path.abspath(file)) for file in files if isinstance(file, (str, os.PathLike))}
     return os.path.commonpath(folders) if folders else None
 

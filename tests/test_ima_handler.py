@@ -309,6 +309,34 @@ def test_noise_is_drawn_by_sample_and_epoch_not_by_batch():
     assert len({*draws("0/1", ["a", "b"]), *draws("0/2", ["a", "b"]), *draws("1/1", ["a", "b"])}) == 6
 
 
+def test_a_first_pass_gives_a_linear_network_the_distances_to_its_boundary():
+    data, delta, eps_max = items(24), 0.05, 1.5
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    handler = IMAHandler(eps_max, delta=delta, steps=1, margin_steps=40, binary_steps=12, first_pass=True)
+    trainer = trainer_for(network, data, [handler], lr=0.0)
+    found = {}
+    trainer.add_event_handler(
+        IterationEvents.FORWARD_COMPLETED, lambda e: found or found.update(handler.margins.state_dict())
+    )
+    trainer.run()
+    difference = network[1].weight[1] - network[1].weight[0]
+    offset = network[1].bias[1] - network[1].bias[0]
+    signs = torch.tensor([item["label"] * 2 - 1 for item in data])
+    signed = (torch.stack([item["image"].flatten() for item in data]) @ difference + offset) * signs / difference.norm()
+    assert (signed < 0).any()
+    assert (signed > eps_max).any()
+    assert ((signed > 2 * delta) & (signed < eps_max)).any()
+    assert found["ids"] == [item["sample_id"] for item in data]
+    for distance, margin in zip(signed.tolist(), found["margins"].tolist(), strict=True):
+        if distance < 0:
+            assert margin == pytest.approx(delta)
+        elif distance > eps_max:
+            assert margin == pytest.approx(eps_max)
+        else:
+            assert distance - 1e-3 <= margin <= eps_max, "the path of PGD meets the boundary, not at its nearest point"
+
+
 def test_plain_epochs_come_first_when_asked():
     networks = []
     for handlers in ([], [IMAHandler(1.0, delta=0.3, start_epoch=2)]):

@@ -311,7 +311,7 @@ def test_margins_writes_a_table_that_agrees_with_the_checkpoint(trained, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fly"], "Unknown verb 'fly', expected one of attack, evaluate, margins"),
+        (["fly"], "Unknown verb 'fly', expected one of attack, evaluate, harden, margins"),
         (["evaluate", "--bundle", "{bundle}"], "Option --levels is missing"),
         (["evaluate", "--bundle", "{tmp}/none", "--levels", "0.1"], "is no MONAI bundle"),
         (["evaluate", "--bundle", "{bundle}", "--levels", "-0.1"], "Got level -0.1"),

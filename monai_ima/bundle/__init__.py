@@ -2,6 +2,7 @@
 
 from .attack import attack
 from .evaluate import evaluate
+from .harden import harden
 from .margins import margins
 
-__all__ = ["attack", "evaluate", "margins"]
+__all__ = ["attack", "evaluate", "harden", "margins"]

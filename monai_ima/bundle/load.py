@@ -11,10 +11,9 @@ from monai.inferers import Inferer
 from torch import nn
 
 from monai_ima.criteria import Criterion, DiceCriterion
+from monai_ima.weights import fit_weights, load_checkpoint, load_network, load_weights
 
 __all__ = ["OpenBundle", "load_checkpoint", "load_network", "load_weights", "open_bundle"]
-
-WEIGHT_KEYS = ("model", "network", "net", "state_dict")
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def open_bundle(
     weights = load_weights(checkpoint)
     workflow.initialize()
     if "network_def" in parser:
-        _fit(parser.get_parsed_content("network_def"), weights, checkpoint)
+        fit_weights(parser.get_parsed_content("network_def"), weights, checkpoint)
     evaluator = parser.get_parsed_content(found)
-    _fit(evaluator.network, weights, checkpoint)
+    fit_weights(evaluator.network, weights, checkpoint)
     output = parser.get("_meta_#network_data_format#outputs#pred", {})
     criterion = parser.get_parsed_content("criterion") if "criterion" in parser else None
     if criterion is None and output.get("format") == "segmentation":
@@ -101,60 +100,3 @@ def open_bundle(
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
     )
-
-
-def load_checkpoint(file: str | Path) -> Any:
-    """The content of a checkpoint, loaded with ``weights_only=True``.
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it is no checkpoint.
-    """
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"Checkpoint {path} does not exist, expected a file written by torch.save.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"File {path} is no checkpoint that loads safely, expected one of tensors only.") from error
-
-
-def load_weights(file: str | Path) -> dict[str, torch.Tensor]:
-    """The network's weights in a checkpoint, flat or under one of ``model``, ``network``, ``net``, ``state_dict``.
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it holds no weights.
-    """
-    content = load_checkpoint(file)
-    if isinstance(content, dict):
-        for candidate in (content, *(content.get(key) for key in WEIGHT_KEYS)):
-            if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
-                return candidate
-    raise ValueError(f"Checkpoint {file} holds no network weights, expected them at the top or under 'model'.")
-
-
-def load_network(network: nn.Module, file: str | Path) -> None:
-    """Load a checkpoint's weights into a network, such as a plain-trained start.
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it holds no weights, or another network's.
-    """
-    _fit(network, load_weights(file), file)
-
-
-def _fit(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
-    expected = network.state_dict()
-    for name in sorted(expected.keys() | weights.keys()):
-        ours, theirs = expected.get(name), weights.get(name)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            raise ValueError(
-                f"Checkpoint {checkpoint} is of another network: {name} is {_shape(theirs)} there, expected "
-                f"{_shape(ours)} as in the bundle."
-            )
-    network.load_state_dict(weights)
-
-
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"

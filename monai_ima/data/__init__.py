@@ -5,6 +5,7 @@ from .ecg import ecg_datalist
 from .ecg_phantom import ecg_phantom, ecg_phantom_datalist
 from .fashion_mnist import FASHION_MNIST_CLASSES, fashion_mnist_datalist, read_fashion_mnist
 from .heartbeat import BEAT_CLASSES, balanced, beat_datalist, heartbeat_datalist, summarize_beats
+from .identified import identified
 from .idx import read_idx
 from .kermany import CLASSES, DamagedImageError, kermany_datalist, scan_datalist, summarize
 from .labelled_images import LabelledImages
@@ -34,6 +35,7 @@ __all__ = [
     "ecg_phantom_datalist",
     "fashion_mnist_datalist",
     "heartbeat_datalist",
+    "identified",
     "kermany_datalist",
     "msd_datalist",
     "oct_datalist",

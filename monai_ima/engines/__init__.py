@@ -1,8 +1,9 @@
-"""Evaluation under attack."""
+"""Evaluation under attack, and trainers with more handlers."""
 
 from .prepare_batch import AdversarialPrepareBatch
 from .robustness import RobustnessEvaluator, RobustnessResult
 from .segmentation import ScanRecord, SegmentationEvaluator, SegmentationResult
+from .with_handlers import with_handlers
 
 __all__ = [
     "AdversarialPrepareBatch",
@@ -11,4 +12,5 @@ __all__ = [
     "ScanRecord",
     "SegmentationEvaluator",
     "SegmentationResult",
+    "with_handlers",
 ]

@@ -10,6 +10,9 @@ from .ima import IMAHandler
 from .mma import MMAHandler
 from .per_sample import PerSampleHandler
 from .pgd_training import PGDTrainingHandler
+from .resumable import Resumable
+from .robust_validation import RobustValidation
+from .start_weights import StartWeights
 from .trades import TRADESHandler
 
 __all__ = [
@@ -24,5 +27,8 @@ __all__ = [
     "MMAHandler",
     "PGDTrainingHandler",
     "PerSampleHandler",
+    "Resumable",
+    "RobustValidation",
+    "StartWeights",
     "TRADESHandler",
 ]

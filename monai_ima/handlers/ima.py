@@ -60,6 +60,8 @@ class IMAHandler(PerSampleHandler):
         start_epoch: see :class:`AdversarialTrainingHandler`.
         attack_mode: see :class:`AdversarialTrainingHandler`.
         seed: see :class:`AdversarialTrainingHandler`.
+        first_pass: for a start from a trained network: a margin pass in balls of ε_max before the first adversarial
+            epoch gives the margins their first values, instead of δ. A resumed run does not repeat it.
 
     Raises:
         ValueError: when an argument is not as above.
@@ -86,6 +88,7 @@ class IMAHandler(PerSampleHandler):
         start_epoch: int = 0,
         attack_mode: str = "eval",
         seed: int = 0,
+        first_pass: bool = False,
     ) -> None:
         margins = MarginTable(eps_max, delta)
         super().__init__(margins, criterion, bounds, sample_key, start_epoch, attack_mode, seed)
@@ -97,6 +100,7 @@ class IMAHandler(PerSampleHandler):
         self.update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
         self.noisy_samples = noisy_samples
+        self.first_pass = first_pass
         self.training_attack = self._attack(norm, steps, binary_steps, alpha)
         self.margin_attack = self._attack(norm, margin_steps, binary_steps, alpha)
         self._seen = Observations()
@@ -110,6 +114,11 @@ class IMAHandler(PerSampleHandler):
             self.margins.delta = min(self.margins.eps_max / epochs * interval, self.margins.eps_max)
         self.training_attack.delta = self.margin_attack.delta = self.margins.delta
         self._seen = Observations()
+        if self.first_pass and self.active(engine) and len(self.margins) == 0:
+            seen = self.margin_pass(engine, self.margins.eps_max).merged()
+            for sample_id in seen:
+                self.margins[sample_id] = self.margins.eps_max
+            self.margins.update(seen, epoch_rule)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self.check_known(batch.sample_ids)
@@ -149,10 +158,14 @@ class IMAHandler(PerSampleHandler):
         elif (engine.state.epoch - self.start_epoch) % self.update_interval == 0:
             self.margins.update(self.margin_pass(engine).merged(), epoch_rule)
 
-    def margin_pass(self, engine: SupervisedTrainer) -> Observations:
+    def margin_pass(self, engine: SupervisedTrainer, eps: float | None = None) -> Observations:
         """Algorithm 2's pass over the training set: attack every sample inside its margin, with ``margin_steps``.
 
         The training loader is used as it is. Network modes and the global random state of torch are left alone.
+
+        Args:
+            engine: the trainer.
+            eps: radius of all balls; None means each sample's margin.
         """
         seen = Observations()
         with torch.random.fork_rng(devices=[]), torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp}):
@@ -166,7 +179,7 @@ class IMAHandler(PerSampleHandler):
             ):
                 batch = self.batch(engine, batchdata)
                 try:
-                    result = self._boundary(engine, self.margin_attack, batch, "margin")
+                    result = self._boundary(engine, self.margin_attack, batch, "margin", eps)
                 except SampleError as error:
                     raise error.named(batch.sample_ids) from None
                 seen.record(batch.sample_ids, result)
@@ -190,8 +203,15 @@ class IMAHandler(PerSampleHandler):
     def _attack(self, norm: str, steps: int, binary_steps: int, alpha: float) -> BoundaryPGD:
         return BoundaryPGD(norm, steps, binary_steps, alpha=alpha, bounds=self.bounds, criterion=self.criterion)
 
-    def _boundary(self, engine: SupervisedTrainer, attack: BoundaryPGD, batch: Batch, purpose: str) -> AttackResult:
-        eps = self.margins.lookup(batch.sample_ids).to(batch.image)
+    def _boundary(
+        self,
+        engine: SupervisedTrainer,
+        attack: BoundaryPGD,
+        batch: Batch,
+        purpose: str,
+        eps: float | None = None,
+    ) -> AttackResult:
+        radius = self.margins.lookup(batch.sample_ids).to(batch.image) if eps is None else eps
         generators = self.generators(engine, batch.sample_ids, purpose)
         with self.under_attack(batch):
-            return attack(batch.forward, batch.image, batch.label, eps, generators)
+            return attack(batch.forward, batch.image, batch.label, radius, generators)

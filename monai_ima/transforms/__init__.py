@@ -3,7 +3,7 @@
 from .boundary import BoundaryNoised
 from .center_square import CenterSquareCrop, CenterSquareCropd
 from .noise import RandUniformNoise, RandUniformNoised
-from .sample_id import SampleIdd
+from .sample_id import SampleIdd, with_sample_id
 
 __all__ = [
     "BoundaryNoised",
@@ -12,4 +12,5 @@ __all__ = [
     "RandUniformNoise",
     "RandUniformNoised",
     "SampleIdd",
+    "with_sample_id",
 ]

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import Compose, MapTransform
 from monai.utils import ImageMetaKey
 
 from monai_ima.sample_ids import SAMPLE_ID, relative_id
 
-__all__ = ["SampleIdd"]
+__all__ = ["SampleIdd", "with_sample_id"]
 
 
 class SampleIdd(MapTransform):
@@ -19,8 +19,8 @@ class SampleIdd(MapTransform):
 
     The id is the path of the image file below ``root``, with forward slashes, so that a margin table survives a move
     of the data folder. It is read from the value at the first key: a path (before ``LoadImaged``) or an image with
-    ``filename_or_obj`` in its metadata (after it). An id that is there already is kept. All random crops of one scan
-    get the same id and so share a margin.
+    ``filename_or_obj`` in its metadata (after it); of several paths (one a modality) the first counts. An id that is
+    there already is kept. All random crops of one scan get the same id and so share a margin.
 
     Args:
         keys: keys of the images; the first one names the sample.
@@ -58,9 +58,31 @@ class SampleIdd(MapTransform):
     @staticmethod
     def _file(value: Any, key: Hashable) -> str | os.PathLike:
         file = value.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(value, MetaTensor) else value
+        if isinstance(file, (list, tuple)) and file:
+            file = file[0]
         if not isinstance(file, (str, os.PathLike)) or not str(file):
             raise ValueError(
                 f"Key {key!r} holds {type(value).__name__} without a file name, expected a path or an image with "
                 f"{str(ImageMetaKey.FILENAME_OR_OBJ)!r} in its metadata."
             )
         return file
+
+
+def with_sample_id(
+    transform: Sequence[Callable] | Callable | None, keys: KeysCollection, root: str | os.PathLike | None = None
+) -> Compose:
+    """A dataset's transforms with :class:`SampleIdd` in front, in one flat ``Compose`` as caching datasets want it.
+
+    Args:
+        transform: a ``Compose``, one transform, several or None.
+        keys: see :class:`SampleIdd`.
+        root: see :class:`SampleIdd`.
+    """
+    first = SampleIdd(keys, root)
+    if type(transform) is Compose:
+        flat = transform.flatten()
+        flat.transforms = (first, *flat.transforms)
+        return flat
+    if transform is None:
+        return Compose([first])
+    return Compose([first, *(transform if isinstance(transform, Sequence) else [transform])])

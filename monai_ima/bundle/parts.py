@@ -1,0 +1,245 @@
+"""The parts of a bundle's training that hardening needs, found by following the trainer's arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from monai.bundle import ReferenceResolver
+from monai.bundle.properties import TrainProperties
+from monai.utils import BundlePropertyConfig
+
+from monai_ima import handlers as our_handlers
+
+from .reading import SEPARATOR, Component, TrainingConfig, readable, reference
+
+__all__ = ["Parts", "find_parts"]
+
+TRAINER_ID, EVALUATOR_ID = (
+    ReferenceResolver.normalize_id(str(TrainProperties[name][BundlePropertyConfig.ID]))
+    for name in ("trainer", "evaluator")
+)
+NEEDED = ("train_data_loader", "network", "loss_function")
+WRAPPERS = ("DistributedDataParallel", "DataParallel")
+SAVERS = ("CheckpointSaver",)
+
+UNSUITED = (
+    (r"G[Aa][Nn](?:Trainer|Loss)|AdversarialTrainer|PatchAdversarialLoss", "trains a GAN"),
+    (r"(?i)detect(?:or|ion)|retinanet|anchorgenerator|boxselector", "trains a detector, whose labels are boxes"),
+    (
+        r"(?i)regunet|globalnet|localnet\b|voxelmorph|normalizedcrosscorrelation|mutualinformationloss|bendingenergy"
+        r"|diffusionloss",
+        "trains an image registration, which has no labels that could be right or wrong",
+    ),
+    (r"(?i)diffusion|ddpm|ddim|pndm|rflowscheduler|controlnet", "trains a diffusion model"),
+    (r"(?i)hovernet", "has several label maps at once (HoVerNet)"),
+    (r"(?i)autoencoder|vqvae|perceptualloss|jukeboxloss|contrastiveloss|ssimloss", "learns to reproduce images"),
+    (
+        r"(?i)^(?:mse|l1|smoothl1|huber|poissonnll|gaussiannll)loss$",
+        "trains a regression, where nothing is right or wrong",
+    ),
+)
+"""Names of trainers, networks, losses, inferers and batch preparations, and why no method applies to them."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of a bundle's training are; None where a bundle has none.
+
+    Attributes:
+        config: the training config.
+        trainer: the trainer.
+        dataset: what the trainer's loader loads from.
+        dataset_argument: id of the loader's argument that names it.
+        transforms: of the dataset, in their order, as far as they can be read.
+        network: the network itself, whatever wraps it.
+        loss: the trainer's loss.
+        evaluator: validates without noise.
+        validated: some handler runs the evaluator.
+        savers: components that write checkpoints.
+        key_metric: id of the evaluator's key metric.
+        run_id: id of the expressions that run the training.
+    """
+
+    config: TrainingConfig
+    trainer: Component
+    dataset: Component | None
+    dataset_argument: str
+    transforms: list[Component]
+    network: Component | None
+    loss: Component | None
+    evaluator: Component | None
+    validated: bool
+    savers: list[Component]
+    key_metric: str | None
+    run_id: str
+
+
+def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
+    """Find the parts of a training.
+
+    Args:
+        config: as read.
+        trainer: id of the trainer; None means ``train#trainer``, else the component that looks like one.
+
+    Raises:
+        ValueError: when there is no trainer, a reference leads nowhere, or the training is of a kind that cannot be
+            hardened; the sentence says why.
+    """
+    engine = _trainer(config, trainer)
+    run_id = _run_id(config, engine.id)
+    for root in (engine.id, *(key for key in ("initialize", run_id) if key in config)):
+        list(config.reachable(root))
+    at = f"{engine.id}{SEPARATOR}".__add__
+    loss = config.component(at("loss_function"))
+    loader = config.component(at("train_data_loader"))
+    dataset = None if loader is None else config.component(f"{loader.id}{SEPARATOR}dataset")
+    network = _network(config, at("network"))
+    _refuse(config, engine, network, loss)
+    evaluator, validated = _evaluator(config, engine.id)
+    key_metric = f"{evaluator.id}{SEPARATOR}key_val_metric" if evaluator else None
+    return Parts(
+        config=config,
+        trainer=engine,
+        dataset=dataset,
+        dataset_argument="" if loader is None else f"{loader.id}{SEPARATOR}dataset",
+        transforms=[] if dataset is None else list(_transforms(config, f"{dataset.id}{SEPARATOR}transform")),
+        network=network,
+        loss=loss,
+        evaluator=evaluator,
+        validated=validated,
+        savers=[c for c in config.everything() if c.name in SAVERS],
+        key_metric=key_metric if key_metric and config.get(key_metric) is not None else None,
+        run_id=run_id,
+    )
+
+
+def _trainer(config: TrainingConfig, asked: str | None) -> Component:
+    if asked is not None:
+        wanted = ReferenceResolver.normalize_id(asked)
+        found = config.component(wanted) if wanted in config else None
+        if found is None:
+            raise ValueError(f"Id {asked!r} of {config.files[-1]} is no component, expected the trainer's id.")
+        return found
+    if TRAINER_ID in config:
+        found = config.component(TRAINER_ID)
+        if found is not None:
+            return found
+        if isinstance(config.follow(TRAINER_ID)[1], str):
+            raise ValueError(
+                f"Trainer {readable(TRAINER_ID)!r} of {config.files[-1]} is an expression, expected a component with "
+                "_target_, whose arguments can be read."
+            )
+    every = list(config.everything())
+    found_all = [c for c in every if c.name == "SupervisedTrainer" or all(key in c.config for key in NEEDED)]
+    found_all = found_all or [c for c in every if c.name.endswith("Trainer")]
+    if not found_all:
+        raise ValueError(
+            f"Config {config.files[-1]} has no trainer, expected a component whose _target_ is SupervisedTrainer or a "
+            "class derived from it."
+        )
+    if len(found_all) > 1:
+        names = ", ".join(readable(c.id) for c in found_all)
+        raise ValueError(
+            f"Config {config.files[-1]} has several trainers ({names}), expected one of them as --trainer."
+        )
+    return found_all[0]
+
+
+def _run_id(config: TrainingConfig, trainer: str) -> str:
+    if "run" in config:
+        return "run"
+    for key, value in config.content.items():
+        lines = value if isinstance(value, list) else [value]
+        if any(isinstance(line, str) and f"@{trainer}.run(" in line.replace("#", SEPARATOR) for line in lines):
+            return str(key)
+    return "run"
+
+
+def _network(config: TrainingConfig, path: str) -> Component | None:
+    """The one component that the network is made from, unwrapped; None when an expression chooses or builds it."""
+    found: dict[str, Component] = {}
+    waiting = [path] if path in config else []
+    while waiting:
+        here, value = config.follow(waiting.pop())
+        if isinstance(value, str):
+            waiting += [ref for ref in ReferenceResolver.match_refs_pattern(value) if ref in config]
+        elif isinstance(value, dict) and "_target_" in value:
+            component = Component(here, value)
+            if component.name not in WRAPPERS:
+                found[here] = component
+            elif "module" in value:
+                waiting.append(f"{here}{SEPARATOR}module")
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _evaluator(config: TrainingConfig, trainer: str) -> tuple[Component | None, bool]:
+    """The evaluator that the trainer's handlers run, else the one that looks like it; and whether they run it."""
+    run = [c for c in config.components(trainer) if c.name == "ValidationHandler" and c.config.get("validator")]
+    for handler in run:
+        found = config.component(f"{handler.id}{SEPARATOR}validator")
+        if found is not None and "Ensemble" not in found.name:
+            return found, True
+    if EVALUATOR_ID in config:
+        found = config.component(EVALUATOR_ID)
+        if found is not None:
+            return found, bool(run)
+    others = [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
+    return (others[0], bool(run)) if len(others) == 1 else (None, bool(run))
+
+
+def _transforms(config: TrainingConfig, path: str) -> list[Component]:
+    """The transforms of a pipeline in their order: a Compose, lists, and lists that an expression adds up."""
+    if path not in config:
+        return []
+    path, value = config.follow(path)
+    if isinstance(value, dict) and "_target_" in value:
+        inner = f"{path}{SEPARATOR}transforms"
+        here = Component(path, value)
+        return _transforms(config, inner) if here.name == "Compose" and inner in config else [here]
+    if isinstance(value, list):
+        return [t for k in range(len(value)) for t in _transforms(config, f"{path}{SEPARATOR}{k}")]
+    if isinstance(value, str) and value.startswith("$"):
+        parts = re.findall(r"@(\w+(?:::\w+)*)", value)
+        return [t for part in parts if part in config for t in _transforms(config, part)]
+    return []
+
+
+def _refuse(config: TrainingConfig, trainer: Component, network: Component | None, loss: Component | None) -> None:
+    """Say why a training cannot be hardened."""
+
+    def refuse(why: str) -> ValueError:
+        return ValueError(
+            f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network."
+        )
+
+    at = f"{trainer.id}{SEPARATOR}".__add__
+    if trainer.name in vars(our_handlers) or trainer.name == "with_handlers":
+        raise refuse("is hardened already")
+    if any(key in trainer.config for key in ("g_network", "d_network", "d_loss_function")):
+        raise refuse("trains a GAN")
+    named = [trainer, network, loss]
+    named += [config.component(at(key)) for key in ("inferer", "prepare_batch")]
+    words = [(c.name if c else "") for c in named]
+    words += [key for key in ("detector",) if key in trainer.config]
+    for key in ("inferer", "prepare_batch", "loss_function", "network"):
+        content = config.follow(at(key))[1] if trainer.config.get(key) is not None else None
+        words += [content] if isinstance(content, str) and reference(content) is None and key != "network" else []
+    for pattern, why in UNSUITED:
+        if any(re.search(pattern, word) for word in words):
+            raise refuse(why)
+    missing = [key for key in NEEDED if trainer.config.get(key) is None]
+    if missing:
+        raise refuse(f"has a trainer ({trainer.name}) without {missing[0]}")
+    if trainer.config.get("iteration_update") is not None:
+        raise refuse("replaces the trainer's iteration (iteration_update), as interactive segmentation does")
+    for handler in config.components(trainer.id):
+        if str(handler.config["_target_"]).startswith("monai_ima.handlers.") and _is_method(handler.name):
+            raise refuse(f"is hardened already ({readable(handler.id)} is {handler.name})")
+
+
+def _is_method(name: str) -> bool:
+    found: Any = getattr(our_handlers, name, None)
+    return inspect.isclass(found) and issubclass(found, our_handlers.AdversarialTrainingHandler)

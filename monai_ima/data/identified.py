@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai.data import Dataset
+
+from monai_ima.sample_ids import SAMPLE_ID, relative_id
+
+__all__ = ["identified"]
+
+
+def identified(data: Any, keys: str | Sequence[str] = "image") -> Any:
+    """Data with a sample id in every item: the image file below the folder of all files, else the item's number.
+
+    Ids of items rather than of transformed images survive whatever the transforms do, also where a cache on disk keeps
+    no metadata (``PersistentDataset``). An id that is there already is kept.
+
+    Args:
+        data: a sequence of dictionaries, such as a data list, or a map-style dataset of them or of lists of them (crops
+            of one item share its id).
+        keys: keys of the images; the first one names the sample, of several files in it the first.
+
+    Returns:
+        a list for a list, else a dataset that adds the ids.
+
+    Raises:
+        ValueError: when an item is no dictionary.
+    """
+    key = keys if isinstance(keys, str) else keys[0]
+    if not isinstance(data, (list, tuple)):
+        return _Identified(data)
+    for k, item in enumerate(data):
+        if not isinstance(item, Mapping):
+            raise ValueError(f"Item {k} of the data is of type {type(item).__name__}, expected a dictionary.")
+    files = [_file(item.get(key)) for item in data]
+    folders = {os.path.dirname(os.path.abspath(file)) for file in files if file is not None}
+    root = os.path.commonpath(folders) if folders else None
+    ids = [_number(k) if file is None else relative_id(file, root) for k, file in enumerate(files)]
+    if len(set(ids)) < len(ids):
+        ids = [f"{sample_id}/{_number(k)}" for k, sample_id in enumerate(ids)]
+    return [{SAMPLE_ID: sample_id, **item} for sample_id, item in zip(ids, data, strict=True)]
+
+
+class _Identified(Dataset):
+    def __init__(self, data: Any) -> None:
+        super().__init__(data)
+
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
+        item = self.data[index]
+        crops = item if isinstance(item, (list, tuple)) else [item]
+        for crop in crops:
+            if not isinstance(crop, Mapping):
+                raise ValueError(f"Item {index} of the data is of type {type(crop).__name__}, expected a dictionary.")
+        named = [{SAMPLE_ID: _number(range(len(self.data))[index]), **crop} for crop in crops]
+        return named if crops is item else named[0]
+
+
+def _file(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return os.fspath(value) if isinstance(value, (str, os.PathLike)) and str(value) else None
+
+
+def _number(k: int) -> str:
+    return f"{k:06d}"

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.networks import save_state
+from torch import nn
+
+from monai_ima.margins import MarginTable
+
+__all__ = ["RobustValidation"]
+
+logger = logging.getLogger(__name__)
+
+
+class RobustValidation:
+    """Validates under attack after every clean validation, and keeps the weights that stand attacks best.
+
+    Weights are kept when the robust evaluator's key metric is the best so far **and** the clean evaluator's key metric
+    is not worse than ``min_clean``: the paper's rule that robustness must not be paid for by too much accuracy. Better
+    means what the robust evaluator's ``metric_cmp_fn`` says. Writes ``{name}.pt`` (weights, flat) and, with margins,
+    ``{name}_margins.pt``.
+
+    Put it into the ``save_dict`` of a checkpoint: a resumed run goes on comparing with the best so far.
+
+    Args:
+        evaluator: validates without noise; whoever runs it, the robust evaluator follows.
+        robust_evaluator: validates under attack; both have a key metric.
+        network: whose weights are kept.
+        folder: where files are written.
+        name: of the files, without ``.pt``.
+        min_clean: what the clean key metric must reach; None for no limit.
+        margins: kept beside the weights.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        robust_evaluator: Evaluator,
+        network: nn.Module,
+        folder: str | os.PathLike,
+        name: str,
+        min_clean: float | None = None,
+        margins: MarginTable | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.robust_evaluator = robust_evaluator
+        self.network = network
+        self.file = Path(folder) / f"{name}.pt"
+        self.min_clean = min_clean
+        self.margins = margins
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.cleanest: float | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the end of the clean evaluator's runs and of training.
+
+        Args:
+            engine: the trainer.
+        """
+        self.evaluator.add_event_handler(Events.COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate under attack and keep the weights where they are the best so far.
+
+        Args:
+            engine: the clean evaluator, just run.
+
+        Raises:
+            ValueError: when an evaluator has no key metric.
+        """
+        epoch = engine.state.epoch
+        self.robust_evaluator.run(epoch)
+        clean, robust = key_metric(self.evaluator), key_metric(self.robust_evaluator)
+        better = self.robust_evaluator.metric_cmp_fn
+        if self.cleanest is None or better(clean, self.cleanest):
+            self.cleanest = clean
+        kept = self._clean_enough(clean) and (self.best is None or better(robust, self.best))
+        if kept:
+            self.best, self.best_epoch = robust, epoch
+        if idist.get_rank() > 0:
+            return
+        if kept:
+            save_state(self.network, self.file)
+            if self.margins is not None:
+                save_state({"margins": self.margins.state_dict()}, self.file.with_name(f"{self.file.stem}_margins.pt"))
+        logger.info(
+            f"Epoch {epoch}: clean {self.evaluator.state.key_metric_name} {clean:.4f}, "
+            f"under attack {robust:.4f}" + (f", weights kept in {self.file}." if kept else ".")
+        )
+
+    def report(self, engine: Engine) -> None:
+        """Say at the end of training which weights were kept, or that none were."""
+        if idist.get_rank() > 0:
+            return
+        if self.best is not None:
+            logger.info(f"Best under attack: {self.best:.4f} in epoch {self.best_epoch}, weights in {self.file}.")
+        elif self.cleanest is not None:
+            logger.warning(
+                f"No weights were kept in {self.file}: the best clean metric was {self.cleanest:.4f}, "
+                f"expected {self.min_clean:g} (min_clean)."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best metric so far and its epoch."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "cleanest": self.cleanest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a saved best metric."""
+        self.best, self.best_epoch, self.cleanest = state["best"], state["best_epoch"], state["cleanest"]
+
+    def _clean_enough(self, clean: float) -> bool:
+        return self.min_clean is None or not self.robust_evaluator.metric_cmp_fn(self.min_clean, clean)
+
+
+def key_metric(evaluator: Evaluator) -> float:
+    """The key metric of an evaluator's last run; of a vector the mean of its finite values.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    name = evaluator.state.key_metric_name
+    if name is None:
+        raise ValueError("The evaluator has no key metric, expected key_val_metric in the bundle's config.")
+    value = torch.as_tensor(evaluator.state.metrics[name]).double().flatten()
+    return float(value[value.isfinite()].mean())

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from monai_ima.weights import load_network
+
+__all__ = ["StartWeights"]
+
+
+class StartWeights:
+    """Loads a plain-trained network's weights when training starts; a resumed run keeps its own.
+
+    The weights may be flat in the file or under ``model``, ``network``, ``net`` or ``state_dict``, and the network may
+    be inside ``DistributedDataParallel``. Attach it after handlers that load weights of their own.
+
+    Args:
+        network: the network that is trained.
+        file: the checkpoint.
+    """
+
+    def __init__(self, network: nn.Module, file: str | os.PathLike) -> None:
+        self.network = network
+        self.file = file
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into ``STARTED``.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights.
+
+        Raises:
+            FileNotFoundError: when the file does not exist.
+            ValueError: when it holds no weights, or another network's.
+        """
+        if engine.state.epoch == 0:
+            load_network(self.network, os.fspath(self.file))

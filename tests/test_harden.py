@@ -1,0 +1,614 @@
+"""``python -m monai_ima harden``: bundles in the styles of the wild are hardened, checked and trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ignite.distributed as idist
+import pytest
+import torch
+from conftest import REPO
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+from monai.bundle.scripts import init_bundle
+from monai.data import Dataset
+from monai.networks.nets import UNet
+from monai.transforms import Compose, Identityd, OneOf
+from wild_bundles import CPU, STYLES, write, write_pictures
+
+from monai_ima.__main__ import main
+from monai_ima.bundle.check import _inside
+from monai_ima.bundle.parts import find_parts
+from monai_ima.bundle.plan import build_network
+from monai_ima.bundle.reading import read_training_config
+from monai_ima.data import identified
+from monai_ima.handlers import RobustValidation
+from monai_ima.transforms import with_sample_id
+
+QUICK = ["--steps", "2", "--margin_steps", "2", "--binary_steps", "3", "--val_steps", "2"]
+TOLD = {"no_validation": ["--task", "segmentation", "--sigmoid", "True"]}
+
+
+def fingerprint(root: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+    }
+
+
+def harden(root: Path, *arguments: object) -> int:
+    return main(["harden", "--bundle", str(root), *map(str, arguments)])
+
+
+def build(root: Path, *files: str, **overrides) -> ConfigWorkflow:
+    listed = [str(root / "configs" / file) for file in files]
+    workflow = ConfigWorkflow(listed, logging_file=False, bundle_root=str(root), **overrides)
+    workflow.initialize()
+    return workflow
+
+
+def train(root: Path, *files: str, **overrides) -> ConfigWorkflow:
+    with _inside(root):
+        workflow = build(root, *files, **overrides)
+        workflow.run_id = find_parts(read_training_config(root, files[0])).run_id
+        workflow.run()
+    return workflow
+
+
+def config_of(root: Path) -> str:
+    return next(name for name in ("train.json", "train.yaml") if (root / "configs" / name).is_file())
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_bundle_of_the_wild_is_hardened_checked_and_trained(style, tmp_path, capsys):
+    root = tmp_path / style
+    STYLES[style](root)
+    before = fingerprint(root)
+    assert harden(root, "--check", *QUICK, *TOLD.get(style, [])) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "this runs the code of" in shown
+    assert "2 iterations trained" in shown
+    assert ("one batch validated under attack" in shown) == (style != "no_validation")
+    after = fingerprint(root)
+    overlay = after.pop("configs/train_ima.json")
+    assert overlay
+    assert after == before, "the check leaves nothing behind, harden one file"
+    workflow = train(root, config_of(root), "train_ima.json")
+    handler = workflow.parser.get_parsed_content("harden#handler")
+    after = fingerprint(root)
+    assert {name: after[name] for name in before} == before
+    margins = torch.load(root / "models" / "model_ima_last.pt", weights_only=True)["margins"]
+    assert margins["ids"] == handler.margins.ids()
+    expected = {
+        "zoo_classification": [f"{k % 2}_{k}.npy" for k in range(8)],
+        "zoo_segmentation": ["image0.npy", "image1.npy"],
+        "template": ["image0.npy", "image1.npy", "image2.npy"],
+        "channels": [f"image{k}.npy" for k in range(4)],
+        "deep_supervision": [f"image{k}.npy" for k in range(4)],
+        "own_code": [f"{k % 2}_{k}.npy" for k in range(8)],
+        "multi_label": [f"{k:06d}" for k in range(8)],
+        "no_validation": [f"image{k}.npy" for k in range(4)],
+    }[style]
+    found = {Path(name).name for name in margins["ids"]}
+    assert len(found) == len(margins["ids"])
+    assert found <= set(expected)
+    assert found == set(expected) or style == "deep_supervision", "a smart cache does not hold every file in two epochs"
+    if style == "no_validation":
+        assert not (root / "models" / "model_ima.pt").exists()
+    else:
+        validation = workflow.parser.get_parsed_content("harden#validation")
+        assert validation.best is not None
+        kept = torch.load(root / "models" / "model_ima.pt", weights_only=True)
+        network = workflow.parser.get_parsed_content(find_parts(read_training_config(root)).trainer.id).network
+        assert kept.keys() == network.state_dict().keys()
+        assert torch.load(root / "models" / "model_ima_margins.pt", weights_only=True)["margins"]["eps_max"] > 0
+
+
+@pytest.fixture
+def zoo(tmp_path) -> Path:
+    STYLES["zoo_classification"](tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+@pytest.mark.parametrize("method", ["ima", "pgd", "trades", "iaat", "mma", "ddn"])
+def test_every_method_trains_the_bundle(zoo, method, capsys):
+    steps = ["--steps", "2", "--val_steps", "1"]
+    assert harden(zoo, "--method", method, "--check", *steps) == 0, capsys.readouterr().err
+    workflow = train(zoo, "train.json", f"train_{method}.json")
+    handler = workflow.parser.get_parsed_content("harden#handler")
+    assert f"{method}/loss_clean" in workflow.trainer.state.metrics
+    radius = {"pgd": "eps", "trades": "eps", "ddn": "eps_max"}.get(method)
+    found = getattr(handler, radius) if radius else handler.margins.eps_max
+    assert found == pytest.approx(0.03 * 32 if method == "ddn" else 0.1)
+    saved = torch.load(zoo / "models" / f"model_{method}_last.pt", weights_only=True)
+    assert ("margins" in saved) == (method in ("ima", "iaat", "mma"))
+    assert set(saved) >= {"model", "optimizer", "lr_scheduler", "trainer", "validation"}
+
+
+def test_fine_tuning_starts_from_the_trained_weights_and_a_margin_pass(zoo):
+    assert harden(zoo, "--delta", "0.01", *QUICK) == 0
+    start = torch.load(zoo / "models" / "model.pt", weights_only=True)
+    seen = {}
+
+    def look(engine):
+        seen["weights"] = {name: value.clone() for name, value in engine.network.state_dict().items()}
+        seen["margins"] = handler.margins.state_dict()
+
+    with _inside(zoo):
+        workflow = build(zoo, "train.json", "train_ima.json")
+        handler = workflow.parser.get_parsed_content("harden#handler")
+        assert workflow.trainer.state.max_epochs == 1, "a quarter of the bundle's four epochs"
+        workflow.trainer.add_event_handler(Events.EPOCH_STARTED, look)
+        workflow.run()
+    assert all(torch.equal(seen["weights"][name], value) for name, value in start.items())
+    assert len(seen["margins"]["ids"]) == 8
+    assert seen["margins"]["margins"].max() > 0.01, "without the pass every margin would be δ"
+
+
+def test_another_checkpoint_and_number_of_epochs_are_taken(zoo, tmp_path):
+    weights = torch.load(zoo / "models" / "model.pt", weights_only=True)
+    other = {name: value + 1 if value.is_floating_point() else value for name, value in weights.items()}
+    torch.save({"network": other, "epoch": 7}, tmp_path / "other.pt")
+    assert harden(zoo, "--pretrained", tmp_path / "other.pt", "--epochs", "2", *QUICK) == 0
+    with _inside(zoo):
+        workflow = build(zoo, "train.json", "train_ima.json")
+        assert workflow.trainer.state.max_epochs == 2
+        workflow.parser.get_parsed_content("harden#start")(workflow.trainer)
+        loaded = workflow.trainer.network.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in other.items())
+
+
+def test_a_broken_off_run_goes_on_with_its_margins(zoo):
+    assert harden(zoo, "--epochs", "1", *QUICK) == 0
+    first = train(zoo, "train.json", "train_ima.json")
+    kept = first.parser.get_parsed_content("harden#validation").state_dict()
+    margins = first.parser.get_parsed_content("harden#handler").margins.state_dict()
+    checkpoint = str(zoo / "models" / "model_ima_checkpoint_epoch=1.pt")
+    taken = {}
+    with _inside(zoo):
+        second = build(zoo, "train.json", "train_ima.json", epochs=2, **{"harden#resume": checkpoint})
+
+        def look(engine):
+            taken["margins"] = second.parser.get_parsed_content("harden#handler").margins.state_dict()
+            taken["validation"] = second.parser.get_parsed_content("harden#validation").state_dict()
+            taken["epoch"] = engine.state.epoch
+
+        second.trainer.add_event_handler(Events.EPOCH_STARTED, look)
+        second.run()
+    assert taken["epoch"] == second.trainer.state.epoch == 2
+    assert taken["validation"] == kept
+    assert taken["margins"]["ids"] == margins["ids"]
+    assert torch.equal(taken["margins"]["margins"], margins["margins"])
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """A process group of one, as torchrun would set it up."""
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29634", "RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    yield
+    idist.finalize()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_the_overlay_composes_with_several_processes_in_any_order(zoo, order, one_process):
+    assert harden(zoo, *QUICK) == 0
+    files = ["train.json", "multi_gpu_train.json", "train_ima.json"]
+    workflow = train(zoo, *(files[k] for k in order))
+    assert isinstance(workflow.trainer.network, torch.nn.parallel.DistributedDataParallel)
+    assert isinstance(workflow.trainer.data_loader.sampler, torch.utils.data.DistributedSampler)
+    assert len(workflow.parser.get_parsed_content("harden#handler").margins) == 8
+    kept = torch.load(zoo / "models" / "model_ima.pt", weights_only=True)
+    assert kept.keys() == torch.load(zoo / "models" / "model.pt", weights_only=True).keys()
+
+
+def commands(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("cd ")]
+
+
+def shell(command: str, folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+
+
+def test_the_commands_that_harden_prints_train(zoo, capsys, tmp_path):
+    before = fingerprint(zoo)
+    assert harden(zoo, *QUICK) == 0
+    single, several = commands(capsys.readouterr().out)
+    shell(single, tmp_path)
+    alone = torch.load(zoo / "models" / "model_ima_last.pt", weights_only=True)["margins"]
+    shell(several.replace("torchrun", "torchrun --master_port=29637"), tmp_path)
+    shared = torch.load(zoo / "models" / "model_ima_last.pt", weights_only=True)["margins"]
+    assert shared["ids"] == alone["ids"], "two processes have all samples between them"
+    assert fingerprint(zoo).items() >= before.items()
+
+
+def test_a_new_bundle_of_monai_with_a_minimal_training_is_hardened(tmp_path, capsys):
+    root = tmp_path / "new"
+    network = UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
+    init_bundle(root, network=network)
+    write_pictures(root)
+    arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
+    write(
+        root,
+        "train.json",
+        {
+            "imports": ["$import glob"],
+            "files": "$sorted(glob.glob('data/*.npy'))",
+            "network_def": {"_target_": "UNet", **arguments},
+            "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network_def.parameters()"},
+            "train": {
+                "dataset": {
+                    "_target_": "Dataset",
+                    "data": "$[{'image': f, 'label': f} for f in @files]",
+                    "transform": {
+                        "_target_": "Compose",
+                        "transforms": [
+                            {"_target_": "LoadImaged", "keys": ["image", "label"]},
+                            {"_target_": "ScaleIntensityd", "keys": "image"},
+                            {"_target_": "ThresholdIntensityd", "keys": "label", "threshold": 120},
+                            {"_target_": "AsDiscreted", "keys": "label", "threshold": 1},
+                        ],
+                    },
+                },
+                "trainer": {
+                    "_target_": "SupervisedTrainer",
+                    "device": CPU,
+                    "max_epochs": 4,
+                    "train_data_loader": {"_target_": "DataLoader", "dataset": "@train#dataset", "batch_size": 4},
+                    "network": "@network_def",
+                    "optimizer": "@optimizer",
+                    "loss_function": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
+                },
+            },
+            "run": ["$@train#trainer.run()"],
+        },
+    )
+    before = fingerprint(root)
+    assert harden(root, "--check", *QUICK) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "segmentation, 2 classes" in out
+    assert f"weights of {root / 'models' / 'model.pt'}" in out
+    (command,) = commands(out)
+    shell(command, tmp_path)
+    assert fingerprint(root).items() >= before.items()
+    assert len(torch.load(root / "models" / "model_ima_last.pt", weights_only=True)["margins"]["ids"]) == 8
+
+
+def test_the_summary_says_what_epsilon_means(tmp_path, capsys):
+    STYLES["zoo_segmentation"](tmp_path / "ct")
+    assert harden(tmp_path / "ct", "--dry_run", "--eps_max", "0.02", "--epochs", "4") == 0
+    rows = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.split("{")[0].splitlines())
+    assert rows["task"].strip() == "segmentation, 2 classes"
+    assert rows["eps_max"].strip() == "0.02 = 5 HU in every pixel", "0.02 of 250 HU"
+    assert rows["delta"].strip() == "0.005 = 1.25 HU in every pixel"
+    assert rows["batch norm"].strip().startswith("yes")
+    assert rows["bounds"].strip() == "[0, 1]"
+    assert fingerprint(tmp_path / "ct").keys() & {"configs/train_ima.json"} == set()
+
+
+@pytest.mark.parametrize(
+    ("style", "task", "identity", "bounds"),
+    [
+        ("zoo_classification", "classification, 2 classes", "names of the image files", "[0, 1]"),
+        ("template", "segmentation, 2 classes", "names of the image files", "[0, 1]"),
+        ("channels", "segmentation, 2 outputs, independent (sigmoid)", "added to the items of the data", "none"),
+        ("deep_supervision", "segmentation, 2 classes", "names of the image files", "[-1, 1]"),
+        ("own_code", "classification", "added by SampleIdd", "none"),
+        ("multi_label", "multi-label, independent (sigmoid)", "added to the items of the data", "none"),
+    ],
+)
+def test_task_and_settings_are_worked_out(style, task, identity, bounds, tmp_path, capsys):
+    STYLES[style](tmp_path / style)
+    assert harden(tmp_path / style, "--dry_run") == 0
+    rows = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.split("\n{")[0].splitlines())
+    assert rows["task"].strip() == task
+    assert rows["sample ids"].strip().startswith(identity)
+    assert rows["bounds"].strip() == bounds
+
+
+def test_everything_that_is_worked_out_can_be_overridden(zoo, capsys):
+    given = ["--norm", "l2", "--eps_max", "3", "--bounds", "-1,2", "--val_eps", "0.7", "--min_clean", "0.4"]
+    assert harden(zoo, "--beta", "0.25", "--update", "online", "--sigmoid", "True", *given, *QUICK) == 0
+    with _inside(zoo):
+        parser = build(zoo, "train.json", "train_ima.json").parser
+        handler = parser.get_parsed_content("harden#handler")
+        validation = parser.get_parsed_content("harden#validation")
+    assert (handler.margins.eps_max, handler.beta, handler.update, handler.bounds) == (3, 0.25, "online", (-1, 2))
+    assert type(handler.criterion).__name__ == "BinaryCriterion"
+    assert validation.min_clean == 0.4
+    assert validation.robust_evaluator.prepare_batch.eps == 0.7
+
+
+def test_a_dataset_that_makes_its_own_arrays_gets_numbers(tmp_path, capsys):
+    root = tmp_path / "own"
+    STYLES["own_code"](root)
+    code = root / "scripts" / "parts.py"
+    code.write_text(
+        code.read_text()
+        .replace('"image": f,', '"image": np.load(f),')
+        .replace("import torch\n", "import numpy as np\nimport torch\n", 1)
+    )
+    config = json.loads((root / "configs" / "train.json").read_text())
+    del config["pipeline"]["transforms"][0]
+    write(root, "train.json", config)
+    assert harden(root, "--check", *QUICK) == 0, capsys.readouterr().err
+    assert "numbers of the dataset's items" in capsys.readouterr().out
+    handler = train(root, "train.json", "train_ima.json").parser.get_parsed_content("harden#handler")
+    assert handler.margins.ids() == [f"{k:06d}" for k in range(8)]
+
+
+@pytest.mark.parametrize(("given", "downloads"), [({}, True), ({"pretrained": False}, False)])
+def test_no_network_that_downloads_weights_is_built(given, downloads, zoo):
+    change(zoo, network_def={"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "in_channels": 1, **given})
+    built = build_network(find_parts(read_training_config(zoo)))
+    assert (built is None) == downloads
+
+
+def test_lengths_entries_and_common_keys_are_read_as_text(zoo, capsys):
+    change(zoo, names=["a", "b", "c"], limits=[-1, 3], network_def__num_classes="$len(@names)")
+    config = json.loads((zoo / "configs" / "train.json").read_text())
+    scaling = config["train"]["deterministic_transforms"][1]
+    scaling |= {"keys": "$monai.utils.CommonKeys.IMAGE", "b_min": "$@limits[0]", "b_max": "$@limits[1]"}
+    write(zoo, "train.json", config)
+    refused(zoo, capsys, "is of another network: fc.bias is of shape (2,) there, expected of shape (3,)")
+    (zoo / "models" / "model.pt").unlink()
+    assert harden(zoo, "--dry_run") == 0
+    shown = capsys.readouterr().out
+    assert "classification, 3 classes" in shown
+    assert "to [-1, 3]" in shown
+    assert "0.4 = 25.5 intensity units" in shown, "a tenth of the width, which is worth a tenth of 255"
+
+
+def test_reading_evaluates_and_imports_nothing(zoo):
+    config = json.loads((zoo / "configs" / "train.json").read_text())
+    bomb = f"$open('{zoo}/evaluated', 'w')"
+    config["imports"] += ["$import scripts.bomb", bomb]
+    config["items"] = bomb
+    config["initialize"] = [bomb]
+    config["train"]["dataloader"]["num_workers"] = bomb
+    config["validate"]["evaluator"]["device"] = bomb
+    write(zoo, "train.json", config)
+    (zoo / "scripts").mkdir()
+    (zoo / "scripts" / "bomb.py").write_text(f"open('{zoo}/imported', 'w')\n")
+    assert harden(zoo) == 0
+    assert not (zoo / "evaluated").exists()
+    assert not (zoo / "imported").exists()
+    assert "scripts.bomb" not in sys.modules
+
+
+class Engine:
+    """Just enough of an evaluator: a metric that is read off a list, run by run."""
+
+    def __init__(self, values):
+        self.values = iter(values)
+        self.metric_cmp_fn = lambda new, best: new > best
+        self.handlers = {}
+        self.state = self
+        self.key_metric_name = "dice"
+        self.metrics = {}
+        self.epoch = 0
+
+    def add_event_handler(self, event, handler):
+        self.handlers[event] = handler
+
+    def run(self, epoch):
+        self.epoch = epoch
+        self.metrics["dice"] = next(self.values)
+        if Events.COMPLETED in self.handlers:
+            self.handlers[Events.COMPLETED](self)
+
+
+@pytest.mark.parametrize(
+    ("min_clean", "epoch"),
+    [(None, 2), (0.8, 3), (0.85, 1), (0.99, None)],
+)
+def test_the_best_robust_weights_whose_clean_metric_suffices_are_kept(tmp_path, min_clean, epoch, caplog):
+    clean, robust = Engine([0.9, 0.5, 0.8, 0.8]), Engine([0.1, 0.7, 0.4, 0.3])
+    network = torch.nn.Linear(1, 1, bias=False)
+    validation = RobustValidation(clean, robust, network, tmp_path, "best", min_clean)
+    trainer = Engine([0])
+    validation.attach(trainer)
+    for k in range(1, 5):
+        torch.nn.init.constant_(network.weight, k)
+        clean.run(k)
+    trainer.run(4)
+    if epoch is None:
+        assert not (tmp_path / "best.pt").exists()
+        assert "the best clean metric was 0.9000, expected 0.99" in caplog.text
+    else:
+        assert torch.load(tmp_path / "best.pt", weights_only=True)["weight"].item() == epoch
+
+
+def test_ids_of_items_are_stable_and_unique(tmp_path):
+    files = [str(tmp_path / "a" / "1.png"), str(tmp_path / "b" / "1.png")]
+    assert [i["sample_id"] for i in identified([{"image": f} for f in files])] == ["a/1.png", "b/1.png"]
+    two = identified([{"image": files[0]}, {"image": files[0]}, {"image": files[1]}])
+    assert len({item["sample_id"] for item in two}) == 3
+    assert [i["sample_id"] for i in identified([{"image": torch.zeros(1)}] * 2)] == ["000000", "000001"]
+    assert identified([{"image": files, "sample_id": "mine"}])[0]["sample_id"] == "mine"
+    lazy = identified(Dataset([{"image": torch.zeros(1)}] * 2))
+    assert [lazy[k]["sample_id"] for k in (0, 1, -1)] == ["000000", "000001", "000001"]
+    with pytest.raises(ValueError, match="Item 1 of the data is of type str"):
+        identified([{"image": 1}, "x"])
+
+
+def test_sample_id_goes_in_front_of_flat_transforms(tmp_path):
+    inner = Compose([Identityd("image"), Compose([Identityd("image")])])
+    found = with_sample_id(inner, "image")
+    assert [type(t).__name__ for t in found.transforms] == ["SampleIdd", "Identityd", "Identityd"]
+    assert len(inner.transforms) == 2
+    assert found({"image": ["t1.nii", "t2.nii"]})["sample_id"] == "t1.nii"
+    assert [type(t).__name__ for t in with_sample_id(OneOf([Identityd("image")]), "image").transforms][1] == "OneOf"
+
+
+def change(root: Path, **ids) -> None:
+    """Set ids of train.json, written with ``__`` between their parts."""
+    config = json.loads((root / "configs" / "train.json").read_text())
+    for path, value in ids.items():
+        *parents, last = path.split("__")
+        node = config
+        for key in parents:
+            node = node[key]
+        node[last] = value
+    write(root, "train.json", config)
+
+
+UNSUITED = {
+    "GAN": {"train__trainer___target_": "GanTrainer"},
+    "diffusion": {"train__inferer": {"_target_": "DiffusionInferer", "scheduler": None}},
+    "detector": {"train__trainer": {"_target_": "scripts.trainer.DetectionTrainer", "detector": "@network"}},
+    "registration": {"loss": {"_target_": "LocalNormalizedCrossCorrelationLoss"}},
+    "regression": {"loss": {"_target_": "torch.nn.MSELoss"}},
+    "reproduce images": {"network_def": {"_target_": "AutoencoderKL"}},
+    "iteration_update": {"train__trainer__iteration_update": {"_target_": "Interaction"}},
+}
+
+
+@pytest.mark.parametrize("why", UNSUITED)
+def test_a_bundle_that_cannot_be_hardened_says_why(why, zoo, capsys):
+    change(zoo, **UNSUITED[why])
+    refused(zoo, capsys, why)
+
+
+def refused(root: Path, capsys, words: str, *arguments: object) -> None:
+    before = fingerprint(root) if root.is_dir() else None
+    assert harden(root, *arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert words in lines[0]
+    assert lines[0].endswith(".")
+    assert (fingerprint(root) if root.is_dir() else None) == before
+
+
+def test_bad_folders_and_files_are_named_in_one_sentence(zoo, tmp_path, capsys):
+    refused(tmp_path / "none", capsys, "none is no MONAI bundle")
+    refused(zoo / "data", capsys, "data is no MONAI bundle")
+    refused(zoo, capsys, "no.json does not exist", "--config", "no.json")
+    (zoo / "configs" / "bad.json").write_text("{")
+    refused(zoo, capsys, "bad.json cannot be read", "--config", "bad.json")
+    (zoo / "configs" / "list.yaml").write_text("- 1")
+    refused(zoo, capsys, "holds list, expected a dictionary", "--config", "list.yaml")
+    (zoo / "configs" / "train_ima.json").write_text("{}")
+    refused(zoo, capsys, "train_ima.json exists")
+    (zoo / "configs" / "train.json").unlink()
+    refused(zoo, capsys, "holds no training config")
+
+
+def test_a_read_only_bundle_is_left_alone(zoo, capsys, monkeypatch):
+    configs = zoo / "configs"
+    configs.chmod(0o555)
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "access", lambda path, mode: bool(os.stat(path).st_mode & 0o222))
+    refused(zoo, capsys, "configs is read-only")
+    configs.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ({"train__dataset__data": "@nowhere"}, "Reference @nowhere in"),
+        ({"train__dataset__data": "$[x for x in @train#nowhere]"}, "Reference @train#nowhere in"),
+        ({"train__trainer__network": "@train#trainer#network"}, "refers to itself"),
+        ({"validate__postprocessing": "%train#nowhere"}, "A macro (%) in"),
+        ({"train__trainer": "$make_trainer()"}, "is an expression"),
+        ({"train__trainer": "@network_def"}, "without train_data_loader"),
+        ({"train__deterministic_transforms": []}, "expected --eps_max"),
+        ({"network_def__layers": [1]}, "cannot be built from its arguments"),
+        ({"loss": {"_target_": "scripts.Unknown"}, "train__trainer__key_train_metric": None}, ""),
+    ],
+)
+def test_a_damaged_config_is_named_in_one_sentence(ids, words, zoo, capsys):
+    change(zoo, **ids)
+    if words:
+        refused(zoo, capsys, words)
+    else:
+        assert harden(zoo, "--dry_run") == 0, "the metadata name the task"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "magic"], "Unknown method 'magic'"),
+        (["--norm", "l7"], "Unknown norm 'l7'"),
+        (["--method", "ddn", "--norm", "linf"], "expected l2"),
+        (["--eps_max", "-1"], "Got eps_max -1"),
+        (["--epochs", "0"], "Got epochs 0"),
+        (["--task", "magic"], "Unknown task 'magic'"),
+        (["--method", "mma", "--task", "segmentation"], "Got method mma for segmentation"),
+        (["--thing", "1"], "Unknown option --thing of method ima"),
+        (["--method", "pgd", "--update", "online"], "Unknown option --update of method pgd"),
+        (["--trainer", "nothing"], "expected the trainer's id"),
+        (["--bounds", "2,1"], "Got bounds"),
+        (["--pretrained", "none.pt"], "none.pt does not exist"),
+        (["--pretrained", "{root}/configs/train.json"], "is no checkpoint that loads safely"),
+        (["--pretrained", "{root}/empty.pt"], "holds no network weights"),
+        (["--pretrained", "{root}/other.pt"], "is of another network"),
+        (["--check", "--steps", "0"], "Got steps 0"),
+    ],
+)
+def test_bad_options_are_named_in_one_sentence(arguments, words, zoo, capsys):
+    torch.save({"epoch": 1}, zoo / "empty.pt")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), zoo / "other.pt")
+    refused(zoo, capsys, words, *(a.format(root=zoo) for a in arguments))
+
+
+def test_a_check_that_fails_says_so_and_writes_nothing(tmp_path, capsys):
+    root = tmp_path / "own"
+    STYLES["own_code"](root)
+    code = root / "scripts" / "parts.py"
+    code.write_text(code.read_text().replace("self.patience = patience", "raise AttributeError('no patience')"))
+    refused(root, capsys, "failed: AttributeError: no patience", "--check")
+    code.write_text(
+        code.read_text().replace(
+            "raise AttributeError('no patience')",
+            "self.patience = patience\n\n"
+            "    def _iteration(self, engine, batchdata):\n"
+            "        return {'loss': torch.zeros(())}\n",
+        )
+    )
+    refused(root, capsys, "IMAHandler was never called by Trainer", "--check")
+    code.write_text(
+        f"{code.read_text()}\n\nclass Trainer:\n    def __init__(self, train_handlers, **kwargs):\n"
+        "        train_handlers[0].attach(self)\n"
+    )
+    refused(root, capsys, "IMAHandler was attached to a Trainer, expected a SupervisedTrainer", "--check")
+
+
+def test_a_checkpoint_that_only_the_check_can_compare_is_refused(tmp_path, capsys):
+    root = tmp_path / "own"
+    STYLES["own_code"](root)
+    torch.save(torch.nn.Linear(2, 2).state_dict(), root / "other.pt")
+    refused(root, capsys, "is of another network", "--check", "--pretrained", root / "other.pt")
+
+
+def test_a_hardened_bundle_is_not_hardened_again(capsys):
+    refused(REPO / "bundles" / "oct_classification_ima", capsys, "is hardened already")
+
+
+def test_the_worked_examples_of_the_howto_run(tmp_path):
+    not_shipped = shutil.ignore_patterns("*.pt", "eval")
+    for name, bundle in {"oct": "oct_classification_ima", "hippocampus": "hippocampus_segmentation_ima"}.items():
+        shutil.copytree(REPO / "bundles" / bundle, tmp_path / name, ignore=not_shipped)
+    text = (REPO / "docs" / "howto" / "harden.md").read_text()
+    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", text, re.DOTALL)
+    shown = [line for block in blocks for line in block.splitlines()]
+    assert len(blocks) == 3
+    for command in shown:
+        shell(command.replace("torchrun", "torchrun --master_port=29639"), tmp_path)
+    results = json.loads((tmp_path / "oct" / "eval" / "robustness" / "results.json").read_text())
+    assert results["levels"] == [0, 0.02]
+    saved = torch.load(tmp_path / "hippocampus" / "models" / "model_ima_last.pt", weights_only=True)
+    assert 0 < saved["criterion"]["threshold"] < 1
+    assert len(saved["margins"]["ids"]) > 0
+    assert len(torch.load(tmp_path / "oct" / "models" / "model_ima_last.pt", weights_only=True)["margins"]["ids"]) == 32
