@@ -577,7 +577,7 @@ def test_a_check_that_fails_says_so_and_writes_nothing(tmp_path, capsys):
             "        return {'loss': torch.zeros(())}\n",
         )
     )
-    refused(root, capsys, "IMAHandler was never called by Trainer", "--check")
+    refused(root, capsys, "IMAHandler was not called once in epoch 1, expected Trainer to fire", "--check")
     code.write_text(
         f"{code.read_text()}\n\nclass Trainer:\n    def __init__(self, train_handlers, **kwargs):\n"
         "        train_handlers[0].attach(self)\n"

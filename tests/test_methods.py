@@ -423,3 +423,22 @@ def test_margins_of_another_data_set_are_refused():
     handler.margins.load_state_dict(table.state_dict())
     with pytest.raises(ValueError, match="are of another data set"):
         make_trainer(small_network(), blobs(8), [handler]).run()
+
+
+def test_a_trainer_that_never_calls_the_method_is_refused():
+    class Silent(SupervisedTrainer):
+        def _iteration(self, engine, batchdata):
+            return {"loss": 0.0}
+
+    network = small_network()
+    trainer = Silent(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=DataLoader(Dataset(blobs(8)), batch_size=4),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        loss_function=nn.CrossEntropyLoss(),
+        train_handlers=[METHODS["pgd"]()],
+    )
+    with pytest.raises(ValueError, match=r"PGDTrainingHandler was not called once in epoch 1, expected Silent to fire"):
+        trainer.run()

@@ -96,6 +96,7 @@ class AdversarialTrainingHandler(ABC):
         self._files: dict[str, str] = {}
         self._sums: dict[str, tuple[float, float]] = {}
         self._epoch_finished = False
+        self._called = False
         self._clean_score = torch.empty(0)
 
     def attach(self, engine: Engine) -> None:
@@ -124,6 +125,7 @@ class AdversarialTrainingHandler(ABC):
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         """Called before an epoch's first batch."""
         self._epoch_finished = False
+        self._called = False
         self._sums.clear()
         self._files.clear()
         if self._root is None:
@@ -157,6 +159,7 @@ class AdversarialTrainingHandler(ABC):
         """Replace the loss of the clean batch in ``engine.state.output``."""
         if not self.active(engine):
             return
+        self._called = True
         output = engine.state.output
         image, label = output[CommonKeys.IMAGE], output[CommonKeys.LABEL]
         sample_ids = self.sample_ids(engine, engine.state.batch, image)
@@ -223,6 +226,11 @@ class AdversarialTrainingHandler(ABC):
         if not self.active(engine) or self._epoch_finished:
             return
         self._epoch_finished = True
+        if not self._called:
+            raise ValueError(
+                f"{type(self).__name__} was not called once in epoch {engine.state.epoch}, expected "
+                f"{type(engine).__name__} to fire IterationEvents.LOSS_COMPLETED as SupervisedTrainer does."
+            )
         self.epoch_end(engine)
         gathered: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for part in gather_all(self._sums):
