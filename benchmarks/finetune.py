@@ -1,0 +1,152 @@
+"""IMA from scratch beside IMA from a plain-trained start in a quarter of the epochs, on Fashion-MNIST.
+
+The same network, images, settings and test for both: accuracy without noise and under 100-step PGD with 2 restarts. The
+time of fine-tuning is that of IMA alone; plain training, which a user has behind them, is shown beside it.
+
+    python benchmarks/finetune.py --data DIR          (folder with Fashion-MNIST; without one: SYNTHETIC shapes)
+
+Writes docs/results/finetune.md; weights stay in ``runs/finetune``, and finished trainings are not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import fire
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_ima.attacks import attack_from_name
+from monai_ima.bundle.load import load_network, open_bundle
+from monai_ima.bundle.provenance import machine
+from monai_ima.engines import RobustnessEvaluator
+
+REPO = Path(__file__).resolve().parent.parent
+BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
+RESULTS = REPO / "docs" / "results"
+SUBSET, TEST_SUBSET, VAL_COUNT = 4000, 1000, 1000
+EPOCHS, QUARTER = 16, 4
+LEVELS, ATTACK = [0.5, 1.0, 2.0, 3.0], "pgd100x2"
+IMA = {"eps_max": 5.0, "update": "online", "steps": 10}
+TITLES = {
+    "scratch": f"IMA from scratch, {EPOCHS} epochs",
+    "plain": f"plain training, {EPOCHS} epochs",
+    "finetune": f"IMA from that start, {QUARTER} epochs",
+}
+
+
+def train(name: str, folder: Path, data: str | None, seed: int) -> float:
+    """Train one of :data:`TITLES`; returns seconds."""
+    workflow = ConfigWorkflow(
+        config_file=[
+            str(BUNDLE / "configs" / file) for file in ["train.json", *(["train_ce.json"] if name == "plain" else [])]
+        ],
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        dataset_dir=data,
+        output_dir=str(folder / name),
+        ckpt_dir=str(folder / name),
+        seed=seed,
+        epochs=QUARTER if name == "finetune" else EPOCHS,
+        val_interval=EPOCHS + 1,
+        val_count=VAL_COUNT,
+        subset=SUBSET if data else None,
+        batch_size=64,
+        **IMA,
+        **({"train#handlers#0#first_pass": True} if name == "finetune" else {}),
+    )
+    workflow.initialize()
+    if name == "finetune":
+        load_network(workflow.parser.get_parsed_content("network"), weights(folder, "plain"))
+    begin = time.perf_counter()
+    workflow.run()
+    seconds = time.perf_counter() - begin
+    workflow.finalize()
+    return seconds
+
+
+def weights(folder: Path, name: str) -> Path:
+    """The last epoch's checkpoint."""
+    return folder / name / ("model_ce_last.pt" if name == "plain" else "model_last.pt")
+
+
+def measure(name: str, folder: Path, data: str | None, seed: int) -> list[float]:
+    """Accuracy of the test images, clean and at every level."""
+    opened = open_bundle(
+        BUNDLE,
+        checkpoint=weights(folder, name),
+        dataset_dir=data,
+        val_count=VAL_COUNT,
+        subset=SUBSET if data else None,
+        test_subset=TEST_SUBSET if data else None,
+        batch_size=250,
+        seed=seed,
+    )
+    attack = attack_from_name(ATTACK, "l2", opened.bounds)
+    evaluator = RobustnessEvaluator(opened.network, attack, opened.prepare_batch, opened.inferer, opened.device, seed)
+    return evaluator.run(opened.data_loader, LEVELS).accuracy()
+
+
+def one(name: str, folder: Path, data: str | None, seed: int) -> None:
+    """Train and measure in a process of its own."""
+    torch.set_num_threads(1)
+    logging.disable(logging.INFO)
+    seconds = train(name, folder, data, seed)
+    record: dict[str, Any] = {"seconds": seconds, "accuracy": measure(name, folder, data, seed)}
+    (folder / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def main(data: str | None = None, out: str = "runs/finetune", seed: int = 0) -> None:
+    """Train the three one after the other, one thread each, and write the page.
+
+    Args:
+        data: folder with Fashion-MNIST; without one the bundle's SYNTHETIC shapes are used.
+        out: folder for weights and records.
+        seed: of start, batch order and attacks.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TITLES:
+        if not (folder / f"{name}.json").is_file():
+            print(f"{TITLES[name]} ...", flush=True)
+            with open(folder / f"{name}.log", "ab") as log:
+                command = [sys.executable, __file__, "one", name, str(folder), data or "", str(seed)]
+                environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+                subprocess.run(command, stdout=log, stderr=log, check=True, env=environment)
+    records = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in TITLES}
+    scratch = records["scratch"]["seconds"]
+    lines = [
+        "# Fine-tuning with IMA",
+        "",
+        f"{'Fashion-MNIST' if data else 'SYNTHETIC shapes'}: {SUBSET if data else 'all'} training and "
+        f"{TEST_SUBSET if data else 'all'} test images; L2, IMA up to {IMA['eps_max']:g}; {ATTACK}.",
+        "",
+        f"    python benchmarks/finetune.py{' --data DIR' if data else ''}        (seed {seed})",
+        "",
+        f"{machine()}, 1 thread; torch {version('torch')}, monai {version('monai')}. Times as a share of training from "
+        "scratch, one after the other in one run.",
+        "",
+        f"| training | time | clean | {' | '.join(f'ε = {level:g}' for level in LEVELS)} | mean |",
+        "|---" * (len(LEVELS) + 4) + "|",
+    ]
+    for name, record in records.items():
+        values = [*record["accuracy"], fmean(record["accuracy"])]
+        cells = " | ".join(f"{value:.3f}" for value in values)
+        lines.append(f"| {TITLES[name]} | {record['seconds'] / scratch:.2f} | {cells} |")
+    RESULTS.joinpath("finetune.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["one"]:
+        one(sys.argv[2], Path(sys.argv[3]), sys.argv[4] or None, int(sys.argv[5]))
+    else:
+        fire.Fire(main)
