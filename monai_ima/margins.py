@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from monai_ima.attacks import AttackResult
+from monai_ima.attacks.base import check_positive
 from monai_ima.distributed import gather_all
 
 __all__ = ["MarginTable", "Observations", "Proposals", "Seen", "epoch_rule", "online_rule"]
@@ -131,9 +132,7 @@ class MarginTable:
     """
 
     def __init__(self, eps_max: float, delta: float | None = None) -> None:
-        if not (math.isfinite(eps_max) and eps_max > 0):
-            raise ValueError(f"Got eps_max {eps_max}, expected a finite number > 0.")
-        self.eps_max = float(eps_max)
+        self.eps_max = check_positive("eps_max", eps_max)
         self._delta: float | None = None
         self._margins: dict[str, float] = {}
         if delta is not None:

@@ -6,6 +6,8 @@ import json
 import shlex
 from typing import Any
 
+from monai_ima.handlers import PerSampleHandler
+
 from .plan import METHODS, Plan
 from .reading import SEPARATOR, readable, reference
 
@@ -139,7 +141,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "network": f"@{trainer}#network",
             "file": "@harden#pretrained",
         }
-    margins = "$@harden#handler.margins" if hasattr(METHODS[method], "update_margins") else None
+    margins = "$@harden#handler.margins" if issubclass(METHODS[method], PerSampleHandler) else None
     if plan.robust_validation:
         section |= _robust_validation(plan, margins)
     section["resumable"] = {

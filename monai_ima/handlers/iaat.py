@@ -8,7 +8,7 @@ from monai.engines import SupervisedTrainer
 from monai_ima.attacks import PGD, Attack, AttackResult, BoundaryPGD
 from monai_ima.attacks.base import check_count, check_positive
 from monai_ima.criteria import Criterion, NeverWrong
-from monai_ima.margins import MarginTable, Proposals
+from monai_ima.margins import MarginTable
 
 from .base import Batch
 from .per_sample import PerSampleHandler
@@ -88,18 +88,13 @@ class IAATHandler(PerSampleHandler):
         self.trial = PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=self.criterion)
         whole_way = NeverWrong(self.criterion)
         self.attack = BoundaryPGD(norm, steps, 0, alpha=alpha, bounds=self.bounds, criterion=whole_way)
-        self._proposals = Proposals()
-
-    def epoch_start(self, engine: SupervisedTrainer) -> None:
-        super().epoch_start(engine)
-        self._proposals = Proposals()
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self.check_known(batch.sample_ids)
         judged = (~self.clean_score.isnan()).nonzero().squeeze(1)
         right = self.criterion.decide(self.clean_score)
         eps = self.select_eps(engine, batch, right)
-        self._proposals.record(batch.select(judged).sample_ids, eps[judged])
+        self.proposals.record(batch.select(judged).sample_ids, eps[judged])
         image = batch.image.clone()
         rows = right.nonzero().squeeze(1)
         if len(rows) > 0:
@@ -131,10 +126,6 @@ class IAATHandler(PerSampleHandler):
                 rows = rows[~stood]
         found[rows] = (before[rows] - self.gamma).clamp(min=0)
         return ((1 - self.smoothing) * before + self.smoothing * found).clamp(max=self.margins.eps_max)
-
-    def update_margins(self, engine: SupervisedTrainer) -> None:
-        for sample_id, eps in self._proposals.merged().items():
-            self.margins[sample_id] = eps
 
     def _run(
         self, engine: SupervisedTrainer, attack: Attack, batch: Batch, eps: torch.Tensor, purpose: str

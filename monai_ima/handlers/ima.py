@@ -15,7 +15,7 @@ from monai_ima.attacks.base import check_count
 from monai_ima.criteria import Criterion, SampleError, SegmentationCriterion
 from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
-from monai_ima.losses.ima import check_beta
+from monai_ima.losses.ima import check_share
 from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
 
 from .base import Batch
@@ -96,7 +96,7 @@ class IMAHandler(PerSampleHandler):
             raise ValueError(f"Unknown margin update {update!r}, expected 'epoch' or 'online'.")
         if noisy_samples not in ("all", "boundary"):
             raise ValueError(f"Unknown noisy_samples {noisy_samples!r}, expected 'all' or 'boundary'.")
-        self.beta = check_beta(beta)
+        self.beta = check_share("beta", beta)
         self.update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
         self.noisy_samples = noisy_samples

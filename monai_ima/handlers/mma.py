@@ -10,8 +10,9 @@ from monai_ima.attacks import AdaptiveNormPGD
 from monai_ima.attacks.base import check_positive
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.losses import MMALoss
+from monai_ima.losses.ima import check_share
 from monai_ima.losses.mma import soft_logit_margin
-from monai_ima.margins import MarginTable, Proposals
+from monai_ima.margins import MarginTable
 
 from .base import Batch
 from .per_sample import PerSampleHandler
@@ -78,15 +79,10 @@ class MMAHandler(PerSampleHandler):
                 f"Got {type(self.criterion).__name__} for MMA training, expected ClassificationCriterion: its soft "
                 "logit margin needs one class out of several."
             )
-        self.clean_weight = 1 - MMALoss(torch.nn.CrossEntropyLoss(), clean_weight).beta
+        self.clean_weight = check_share("clean_weight", clean_weight)
         self.attack = AdaptiveNormPGD(
             eps_max, norm, steps, binary_steps, alpha, self.bounds, self.criterion, soft_logit_margin
         )
-        self._proposals = Proposals()
-
-    def epoch_start(self, engine: SupervisedTrainer) -> None:
-        super().epoch_start(engine)
-        self._proposals = Proposals()
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self.check_known(batch.sample_ids)
@@ -96,7 +92,7 @@ class MMAHandler(PerSampleHandler):
             result = self.attack(batch.forward, batch.image, batch.label, eps, generators)
         margins = torch.where(result.success, result.distance, self.margins.eps_max)
         margins = torch.where(result.clean_right, margins, self.margins.delta)
-        self._proposals.record(batch.sample_ids, margins)
+        self.proposals.record(batch.sample_ids, margins)
         criterion = MMALoss(engine.loss_function, self.clean_weight)
         rows = (result.success | ~result.clean_right).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
@@ -105,7 +101,3 @@ class MMAHandler(PerSampleHandler):
         self.note("loss_margin", margin_loss.item(), 1)
         self.note("right_fraction", int(result.clean_right.sum()), len(margins))
         return criterion.combine(loss, margin_loss)
-
-    def update_margins(self, engine: SupervisedTrainer) -> None:
-        for sample_id, eps in self._proposals.merged().items():
-            self.margins[sample_id] = eps

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import ignite.distributed as idist
@@ -11,7 +10,7 @@ from torch import nn
 from monai_ima.criteria import Criterion
 from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
-from monai_ima.margins import MarginTable
+from monai_ima.margins import MarginTable, Proposals
 
 from .base import AdversarialTrainingHandler, Batch
 
@@ -52,11 +51,13 @@ class PerSampleHandler(AdversarialTrainingHandler):
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.margins = margins
+        self.proposals = Proposals()
         self._margins_checked = False
         self._strangers: set[str] = set()
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         super().epoch_start(engine)
+        self.proposals = Proposals()
         self._margins_checked |= len(self.margins) == 0
 
     def epoch_end(self, engine: SupervisedTrainer) -> None:
@@ -69,9 +70,13 @@ class PerSampleHandler(AdversarialTrainingHandler):
         self.note("margin_mean", float(margins.sum()), len(margins))
         self.note("margin_max_fraction", float((margins >= self.margins.eps_max).sum()), len(margins))
 
-    @abstractmethod
     def update_margins(self, engine: SupervisedTrainer) -> None:
-        """Called once after an epoch's last batch; every process has the same margins afterwards."""
+        """Give every sample the mean of the radii that the epoch's batches proposed for it (:attr:`proposals`).
+
+        Called once after an epoch's last batch; every process has the same margins afterwards.
+        """
+        for sample_id, eps in self.proposals.merged().items():
+            self.margins[sample_id] = eps
 
     def check_known(self, sample_ids: Sequence[str]) -> None:
         """Count the samples that come by until one of them has a margin.

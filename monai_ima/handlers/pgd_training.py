@@ -9,7 +9,7 @@ from monai_ima.attacks import BoundaryPGD
 from monai_ima.attacks.base import check_positive
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.losses import IMALoss
-from monai_ima.losses.ima import check_beta
+from monai_ima.losses.ima import check_share
 
 from .base import AdversarialTrainingHandler, Batch
 
@@ -60,7 +60,7 @@ class PGDTrainingHandler(AdversarialTrainingHandler):
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
-        self.beta = check_beta(beta)
+        self.beta = check_share("beta", beta)
         whole_way = NeverWrong(self.criterion)
         self.attack = BoundaryPGD(norm, steps, 0, alpha=alpha, bounds=self.bounds, criterion=whole_way)
 

@@ -11,6 +11,7 @@ from monai_ima.attacks.base import Target, check_positive
 from monai_ima.attacks.norms import Generators, gaussian
 from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion, first_output
 from monai_ima.losses import TRADESLoss
+from monai_ima.losses.trades import check_weight
 
 from .base import AdversarialTrainingHandler, Batch
 
@@ -68,7 +69,7 @@ class TRADESHandler(AdversarialTrainingHandler):
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
-        self.beta = TRADESLoss(torch.nn.CrossEntropyLoss(), beta).beta
+        self.beta = check_weight(beta)
         self.attack = _DivergenceAscent(norm, steps, 0, alpha=alpha, bounds=self.bounds)
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
@@ -86,7 +87,7 @@ class TRADESHandler(AdversarialTrainingHandler):
         robust = criterion.robust(pred, batch.label, batch.forward(noisy))
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_robust", robust.item(), 1)
-        return loss + self.beta * robust
+        return criterion.combine(loss, robust)
 
 
 class _DivergenceAscent(BoundaryPGD):

@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["IMALoss", "check_beta"]
+__all__ = ["IMALoss", "check_share"]
 
 
-def check_beta(beta: float) -> float:
-    """``beta`` as a float.
+def check_share(name: str, value: float) -> float:
+    """``value`` as a float.
 
     Raises:
         ValueError: when it is outside [0, 1].
     """
-    if not 0 <= beta <= 1:
-        raise ValueError(f"Got beta {beta}, expected a number in [0, 1].")
-    return float(beta)
+    if not 0 <= value <= 1:
+        raise ValueError(f"Got {name} {value}, expected a number in [0, 1].")
+    return float(value)
 
 
 class IMALoss(nn.Module):
@@ -39,7 +39,7 @@ class IMALoss(nn.Module):
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 0.5) -> None:
         super().__init__()
         self.loss_function = loss_function
-        self.beta = check_beta(beta)
+        self.beta = check_share("beta", beta)
 
     def forward(
         self, pred: Any, label: torch.Tensor, noisy_pred: Any | None, noisy_label: torch.Tensor | None

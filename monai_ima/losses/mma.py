@@ -7,7 +7,7 @@ import torch
 
 from monai_ima.criteria.base import at_least_float32
 
-from .ima import IMALoss
+from .ima import IMALoss, check_share
 
 __all__ = ["MMALoss", "soft_logit_margin"]
 
@@ -43,6 +43,4 @@ class MMALoss(IMALoss):
     """
 
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], clean_weight: float = 1 / 3) -> None:
-        if not 0 <= clean_weight <= 1:
-            raise ValueError(f"Got clean_weight {clean_weight}, expected a number in [0, 1].")
-        super().__init__(loss_function, 1 - clean_weight)
+        super().__init__(loss_function, 1 - check_share("clean_weight", clean_weight))

@@ -10,7 +10,18 @@ from torch import nn
 from monai_ima.criteria import first_output
 from monai_ima.criteria.divergence import divergence
 
-__all__ = ["TRADESLoss"]
+__all__ = ["TRADESLoss", "check_weight"]
+
+
+def check_weight(beta: float) -> float:
+    """``beta`` as a float.
+
+    Raises:
+        ValueError: when it is not a finite number >= 0.
+    """
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"Got beta {beta}, expected a finite number >= 0.")
+    return float(beta)
 
 
 class TRADESLoss(nn.Module):
@@ -32,10 +43,8 @@ class TRADESLoss(nn.Module):
         self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 6.0, sigmoid: bool = False
     ) -> None:
         super().__init__()
-        if not 0 <= beta < math.inf:
-            raise ValueError(f"Got beta {beta}, expected a finite number >= 0.")
         self.loss_function = loss_function
-        self.beta = float(beta)
+        self.beta = check_weight(beta)
         self.sigmoid = sigmoid
 
     def forward(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
@@ -46,8 +55,12 @@ class TRADESLoss(nn.Module):
             label: its labels, ``[B, ...]``.
             noisy_pred: the output for the same samples with noise.
         """
-        return self.loss_function(pred, label).mean() + self.beta * self.robust(pred, label, noisy_pred)
+        return self.combine(self.loss_function(pred, label).mean(), self.robust(pred, label, noisy_pred))
 
     def robust(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
         """``KL(f(x) ‖ f(x'))``, the batch's mean, without the weight."""
         return divergence(first_output(pred), first_output(noisy_pred), label, self.sigmoid).mean()
+
+    def combine(self, clean: torch.Tensor, robust: torch.Tensor) -> torch.Tensor:
+        """``clean + β robust``."""
+        return clean + self.beta * robust
