@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .image_datalist import image_datalist
 from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
-from .shapes_phantom import shapes_datalist
-from .splits import Item, split_images
+from .splits import Item
 
 __all__ = ["CIFAR10_CLASSES", "CIFAR10_FOLDER", "cifar10_datalist", "read_cifar10"]
 
@@ -38,37 +37,19 @@ ALLOWED = {
 """All that a pickle may name: NumPy arrays, and bytes as Python 3 writes them in pickles for Python 2."""
 
 
-def cifar10_datalist(
-    dataset_dir: str | os.PathLike | None,
-    phantom_per_class: Mapping[str, int] | int = 100,
-    val_count: int = 5000,
-    subset: int | None = None,
-    test_subset: int | None = None,
-    seed: int = 0,
-    phantom_seed: int = 0,
-) -> dict[str, list[Item]]:
-    """The images of a folder, or SYNTHETIC ones when no folder is given.
+def cifar10_datalist(dataset_dir: str | os.PathLike | None, *arguments: Any, **options: Any) -> dict[str, list[Item]]:
+    """The images of a folder as for :func:`read_cifar10`, or SYNTHETIC ones: :func:`image_datalist`.
 
     Args:
-        dataset_dir: folder as for :func:`read_cifar10`; None or "" means the phantom.
-        phantom_per_class: see :func:`shapes_datalist`.
-        val_count: see :func:`split_images`; the phantom has validation images of its own.
-        subset: see :func:`split_images`.
-        test_subset: see :func:`split_images`.
-        seed: of split and subsets, see :func:`split_images`.
-        phantom_seed: see :func:`shapes_datalist`.
-
-    Returns:
-        for each of train, val and test a list of ``{"image": uint8 [3, 32, 32], "label": 0..9, "sample_id": str}``.
+        dataset_dir: the folder; None or "" means the phantom.
+        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
+        options: the same by name, such as ``val_count``, ``subset`` and ``seed``.
 
     Raises:
         FileNotFoundError: when the folder or a file is missing.
         ValueError: when a file or a number is not as expected.
     """
-    if dataset_dir in (None, ""):
-        return shapes_datalist(phantom_per_class, SHAPE[1], SHAPE[0], phantom_seed, subset, test_subset, seed)
-    train, test = read_cifar10(dataset_dir)
-    return split_images(train, test, val_count, subset, test_subset, seed)
+    return image_datalist(read_cifar10, SHAPE, dataset_dir, *arguments, **options)
 
 
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .idx import read_idx
+from .image_datalist import image_datalist
 from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
-from .shapes_phantom import shapes_datalist
-from .splits import Item, split_images
+from .splits import Item
 
 __all__ = ["FASHION_MNIST_CLASSES", "fashion_mnist_datalist", "read_fashion_mnist"]
 
@@ -43,36 +43,20 @@ NPZ_ARRAYS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 
 
 def fashion_mnist_datalist(
-    dataset_dir: str | os.PathLike | None,
-    phantom_per_class: Mapping[str, int] | int = 100,
-    val_count: int = 5000,
-    subset: int | None = None,
-    test_subset: int | None = None,
-    seed: int = 0,
-    phantom_seed: int = 0,
+    dataset_dir: str | os.PathLike | None, *arguments: Any, **options: Any
 ) -> dict[str, list[Item]]:
-    """The images of a folder, or SYNTHETIC ones when no folder is given.
+    """The images of a folder as for :func:`read_fashion_mnist`, or SYNTHETIC ones: :func:`image_datalist`.
 
     Args:
-        dataset_dir: folder as for :func:`read_fashion_mnist`; None or "" means the phantom.
-        phantom_per_class: see :func:`shapes_datalist`.
-        val_count: see :func:`split_images`; the phantom has validation images of its own.
-        subset: see :func:`split_images`.
-        test_subset: see :func:`split_images`.
-        seed: of split and subsets, see :func:`split_images`.
-        phantom_seed: see :func:`shapes_datalist`.
-
-    Returns:
-        for each of train, val and test a list of ``{"image": uint8 [1, 28, 28], "label": 0..9, "sample_id": str}``.
+        dataset_dir: the folder; None or "" means the phantom.
+        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
+        options: the same by name, such as ``val_count``, ``subset`` and ``seed``.
 
     Raises:
         FileNotFoundError: when the folder or a file is missing.
         ValueError: when a file or a number is not as expected.
     """
-    if dataset_dir in (None, ""):
-        return shapes_datalist(phantom_per_class, SHAPE[1], SHAPE[0], phantom_seed, subset, test_subset, seed)
-    train, test = read_fashion_mnist(dataset_dir)
-    return split_images(train, test, val_count, subset, test_subset, seed)
+    return image_datalist(read_fashion_mnist, SHAPE, dataset_dir, *arguments, **options)
 
 
 def read_fashion_mnist(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
