@@ -26,7 +26,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
@@ -39,15 +38,13 @@ from tqdm import tqdm
 
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
 from monai_ima.bundle.load import OpenBundle, open_bundle
-from monai_ima.bundle.provenance import machine
 from monai_ima.engines import RobustnessEvaluator
 from monai_ima.sample_ids import batch_sample_ids
 from monai_ima.streams import sample_streams
-from monai_ima.visualize import robustness_curves, save_figure
+from monai_ima.visualize import robustness_curves
+from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
 
-REPO = Path(__file__).resolve().parent.parent
 CONFIG = Path(__file__).with_suffix(".json")
-RESULTS = REPO / "docs" / "results"
 NAMES = {"fashion_mnist": "Fashion-MNIST", "ecg": "ECG beats"}
 TITLES = {
     "plain": "plain training",
@@ -145,7 +142,6 @@ def train(study: Study, method: str, number: int) -> Path:
     done = folder / f"{name}_last.pt"
     if done.is_file():
         return done
-    broken_off = sorted(folder.glob(f"{name}_checkpoint_epoch=*.pt"), key=lambda file: int(file.stem.split("=")[1]))
     training = study.config["training"]
     changes: dict[str, Any] = {}
     files = ["train.json"]
@@ -163,7 +159,7 @@ def train(study: Study, method: str, number: int) -> Path:
         bundle_root=str(study.bundle),
         output_dir=str(folder / "log"),
         ckpt_dir=str(folder),
-        resume=str(broken_off[-1]) if broken_off else None,
+        resume=last_epoch(folder, name),
         val_interval=training["epochs"] + 1,
         **study.settings,
         **{key: training[key] for key in ("epochs", "batch_size", "learning_rate")},
@@ -172,7 +168,7 @@ def train(study: Study, method: str, number: int) -> Path:
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-    _add_time(folder, time.perf_counter() - begin)
+    add_time(folder, time.perf_counter() - begin)
     return done
 
 
@@ -236,7 +232,7 @@ def measure(study: Study, method: str, number: int, stage: str) -> None:
         begin = time.perf_counter()
         found = minimum_distances(study, opened) if task is None else broken_at(study, opened, attack, *task)
         file.write_text(json.dumps(found, indent=0), encoding="utf-8")
-        _add_time(folder, time.perf_counter() - begin)
+        add_time(folder, time.perf_counter() - begin)
 
 
 def one(study: Study, method: str, number: int, stage: str, threads: int) -> None:
@@ -270,11 +266,11 @@ def _read(study: Study, method: str, number: int, stage: str, attack: str) -> di
 
 def choose(study: Study) -> dict[str, int]:
     """The number of each method's setting by the rule at the top, on validation images."""
-    table = {task: accuracies(study, *task, "val", [QUICK]) for task in study.candidates()}
-    plain = table[("plain", 0)][0]
+    found = {task: accuracies(study, *task, "val", [QUICK]) for task in study.candidates()}
+    plain = found[("plain", 0)][0]
     chosen = {}
-    for method in dict.fromkeys(method for method, _ in table):
-        own = {number: values for (name, number), values in table.items() if name == method}
+    for method in dict.fromkeys(method for method, _ in found):
+        own = {number: values for (name, number), values in found.items() if name == method}
         near = {number: values for number, values in own.items() if values[0] >= plain - WITHIN - TIE}
         chosen[method] = (
             max(near, key=lambda number: fmean(near[number])) if near else max(own, key=lambda number: own[number][0])
@@ -332,10 +328,10 @@ def main(
         chosen = choose(study)
         with tqdm(total=len(chosen), desc="attacks") as bar:
             all_of([(method, number, "test") for method, number in chosen.items()])
-    write_page(study, chosen, threads)
+    report(study, chosen, threads)
 
 
-def write_page(study: Study, chosen: dict[str, int], threads: int) -> None:
+def report(study: Study, chosen: dict[str, int], threads: int) -> None:
     """docs/results/NAME.md, .csv and .png."""
     stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
     attacks = [*WHITE_BOX, *(["ddn"] if study.norm == "l2" else [])]
@@ -348,9 +344,8 @@ def write_page(study: Study, chosen: dict[str, int], threads: int) -> None:
         study.norm,
         f"{study.name}, {images} test samples, strongest of the attacks",
     )
-    RESULTS.joinpath(f"{stem}.png").unlink(missing_ok=True)
-    save_figure(figure, RESULTS / f"{stem}.png")
-    hours = sum(_times(study.folder(*task)) for task in study.candidates()) / 3600
+    replace_figure(figure, RESULTS / f"{stem}.png")
+    hours = sum(total_time(study.folder(*task)) for task in study.candidates()) / 3600
     head = ["training", "clean", *(f"ε = {level:g}" for level in study.levels)]
     plain = strongest[("plain", chosen["plain"])][0]
     command = f"python benchmarks/compare.py --bundle {study.name} --norm {study.norm}"
@@ -361,7 +356,7 @@ def write_page(study: Study, chosen: dict[str, int], threads: int) -> None:
         "",
         f"    {command}{f' --subset {study.subset}' if study.subset else ''} --data DIR        (seed {study.seed})",
         "",
-        f"{machine()}, {threads} thread(s) a training; torch {version('torch')}, monai {version('monai')}; "
+        f"{setting(threads, 'training')}; "
         f"{hours:.1f} hours of computing in all. The bundle's network, "
         f"{study.config['training']['epochs']} epochs, the same start and batch order for all; each method's setting "
         "was chosen on validation samples (table at the end).",
@@ -370,12 +365,12 @@ def write_page(study: Study, chosen: dict[str, int], threads: int) -> None:
         "",
         "A sample counts as right when it stands against all of: " + ", ".join(attacks) + ".",
         "",
-        *_markdown(
+        *table(
             [*head, "mean", "clean within 3 points"],
             [
                 [
                     study.title(*task),
-                    *_cells([*values, fmean(values)]),
+                    *cells([*values, fmean(values)]),
                     "yes" if values[0] >= plain - WITHIN - TIE else "no",
                 ]
                 for task, values in strongest.items()
@@ -388,26 +383,26 @@ def write_page(study: Study, chosen: dict[str, int], threads: int) -> None:
         "",
     ]
     for attack in [*WHITE_BOX, NOISE, *(["ddn"] if study.norm == "l2" else [])]:
-        table = [[study.title(*task), *_cells(accuracies(study, *task, "test", [attack]))] for task in chosen.items()]
-        lines += [f"### {attack}", "", *_markdown(head, table), ""]
+        rows = [[study.title(*task), *cells(accuracies(study, *task, "test", [attack]))] for task in chosen.items()]
+        lines += [f"### {attack}", "", *table(head, rows), ""]
     lines += _black_box(study, chosen)
     if study.norm == "l2":
         rows = []
         for task in chosen.items():
             values = [math.inf if v is None else v for v in _read(study, *task, "test", "ddn").values()]
             rows.append([study.title(*task), f"{median(values):.3f}"])
-        lines += ["### Smallest noise that DDN finds, median", "", *_markdown(["training", "L2"], rows), ""]
+        lines += ["### Smallest noise that DDN finds, median", "", *table(["training", "L2"], rows), ""]
     rows = []
     for method, number in study.candidates():
         values = accuracies(study, method, number, "val", [QUICK])
         mark = "chosen" if chosen[method] == number else ""
-        rows.append([study.title(method, number), *_cells([*values, fmean(values)]), mark])
+        rows.append([study.title(method, number), *cells([*values, fmean(values)]), mark])
     lines += [
         "## Choice of settings, on validation samples under 20-step PGD",
         "",
-        *_markdown([*head, "mean", ""], rows),
+        *table([*head, "mean", ""], rows),
     ]
-    RESULTS.joinpath(f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(RESULTS / f"{stem}.md", lines)
     with open(RESULTS / f"{stem}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["training", "attack", 0.0, *study.levels])
@@ -423,30 +418,13 @@ def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
     for task in chosen.items():
         spsa = _read(study, *task, "test", BLACK_BOX)
         white = _read(study, *task, "test", WHITE_BOX[0])
-        cells = []
+        values = []
         for records in (spsa, {sample: white[sample] for sample in spsa}):
-            cells += [fmean(v is None or v > level for v in records.values()) for level in levels]
-        rows.append([study.title(*task), *_cells(cells)])
+            values += [fmean(v is None or v > level for v in records.values()) for level in levels]
+        rows.append([study.title(*task), *cells(values)])
     head = ["training", *(f"SPSA, ε = {level:g}" for level in levels), *(f"PGD, ε = {level:g}" for level in levels)]
     samples = f"the first {BLACK_BOX_IMAGES} test samples"
-    return [f"### {BLACK_BOX} beside {WHITE_BOX[0]}, {samples}", "", *_markdown(head, rows), ""]
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def _cells(values: list[float]) -> list[str]:
-    return [f"{value:.3f}" for value in values]
-
-
-def _add_time(folder: Path, seconds: float) -> None:
-    with open(folder / "seconds.txt", "a", encoding="utf-8") as file:
-        file.write(f"{seconds:.1f}\n")
-
-
-def _times(folder: Path) -> float:
-    return sum(float(line) for line in (folder / "seconds.txt").read_text(encoding="utf-8").splitlines())
+    return [f"### {BLACK_BOX} beside {WHITE_BOX[0]}, {samples}", "", *table(head, rows), ""]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,13 +25,12 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.load import load_network, open_bundle
-from monai_ima.bundle.provenance import machine
+from monai_ima.bundle.load import open_bundle
 from monai_ima.engines import RobustnessEvaluator
+from monai_ima.weights import load_network
+from studies import REPO, RESULTS, cells, setting, table, write_page
 
-REPO = Path(__file__).resolve().parent.parent
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
-RESULTS = REPO / "docs" / "results"
 SUBSET, TEST_SUBSET, VAL_COUNT = 4000, 1000, 1000
 EPOCHS, QUARTER = 16, 4
 LEVELS, ATTACK = [0.5, 1.0, 2.0, 3.0], "pgd100x2"
@@ -132,17 +130,21 @@ def main(data: str | None = None, out: str = "runs/finetune", seed: int = 0) -> 
         "",
         f"    python benchmarks/finetune.py{' --data DIR' if data else ''}        (seed {seed})",
         "",
-        f"{machine()}, 1 thread; torch {version('torch')}, monai {version('monai')}. Times as a share of training from "
-        "scratch, one after the other in one run.",
+        f"{setting(1, 'training')}. Times as a share of training from scratch, one after the other in one run.",
         "",
-        f"| training | time | clean | {' | '.join(f'ε = {level:g}' for level in LEVELS)} | mean |",
-        "|---" * (len(LEVELS) + 4) + "|",
+        *table(
+            ["training", "time", "clean", *(f"ε = {level:g}" for level in LEVELS), "mean"],
+            [
+                [
+                    TITLES[name],
+                    f"{record['seconds'] / scratch:.2f}",
+                    *cells([*record["accuracy"], fmean(record["accuracy"])]),
+                ]
+                for name, record in records.items()
+            ],
+        ),
     ]
-    for name, record in records.items():
-        values = [*record["accuracy"], fmean(record["accuracy"])]
-        cells = " | ".join(f"{value:.3f}" for value in values)
-        lines.append(f"| {TITLES[name]} | {record['seconds'] / scratch:.2f} | {cells} |")
-    RESULTS.joinpath("finetune.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(RESULTS / "finetune.md", lines)
 
 
 if __name__ == "__main__":

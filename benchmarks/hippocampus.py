@@ -20,28 +20,25 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import fire
 import torch
 from ignite.engine import Engine, Events
-from matplotlib.figure import Figure
 from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.load import load_weights, open_bundle
+from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.margins import load_margins
-from monai_ima.bundle.provenance import machine
 from monai_ima.criteria import DiceCriterion
 from monai_ima.engines import ScanRecord, SegmentationEvaluator, SegmentationResult
-from monai_ima.visualize import margin_histogram, robustness_curves, save_figure
+from monai_ima.visualize import margin_histogram, robustness_curves
+from monai_ima.weights import load_weights
+from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
 
-REPO = Path(__file__).resolve().parent.parent
 BUNDLE = REPO / "bundles" / "hippocampus_segmentation_ima"
-RESULTS = REPO / "docs" / "results"
 LEVELS = [0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0]
 STRONG, QUICK = "pgd100x2+pgd100x2-dice+pgd100x2-ce", "pgd20"
 START_EPOCHS, EPOCHS = 60, 15
@@ -98,7 +95,6 @@ def train(model: Model, data: str, folder: Path, start: Path | None, seed: int) 
     done = folder / model.checkpoint
     if done.is_file():
         return done
-    broken_off = sorted(folder.glob("*_checkpoint_epoch=*.pt"), key=lambda file: int(file.stem.split("=")[1]))
     files = ["train.json", *([model.overlay] if model.overlay else [])]
     settings = {"epochs": EPOCHS, "seed": seed, **COMMON, **model.settings}
     workflow = ConfigWorkflow(
@@ -109,7 +105,7 @@ def train(model: Model, data: str, folder: Path, start: Path | None, seed: int) 
         ckpt_dir=str(folder),
         start=str(start) if start else None,
         plain_epochs=0,
-        resume=str(broken_off[-1]) if broken_off else None,
+        resume=last_epoch(folder),
         **settings,
     )
     begin = time.perf_counter()
@@ -118,7 +114,7 @@ def train(model: Model, data: str, folder: Path, start: Path | None, seed: int) 
     trainer.add_event_handler(Events.EPOCH_COMPLETED, _keep_metrics, folder / "epochs.jsonl")
     workflow.run()
     workflow.finalize()
-    _add_time(folder, time.perf_counter() - begin)
+    add_time(folder, time.perf_counter() - begin)
     return done
 
 
@@ -139,7 +135,7 @@ def measure(checkpoint: Path, attack: str, data: str, folder: Path, seed: int) -
             lines.flush()
 
         result = evaluator.run(opened.data_loader, LEVELS, done, keep)
-    _add_time(folder, time.perf_counter() - begin)
+    add_time(folder, time.perf_counter() - begin)
     return result
 
 
@@ -178,7 +174,7 @@ def main(data: str, out: str = "runs/hippocampus", seed: int = 0, workers: int =
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run([sys.executable, __file__, *arguments], stdout=log, stderr=log, check=True, env=environment)
         bar.update()
-        bar.write(f"{name}: {_times(folder / name) / 60:.0f} minutes")
+        bar.write(f"{name}: {total_time(folder / name) / 60:.0f} minutes")
 
     with tqdm(total=1 + len(MODELS), desc="models") as bar, ThreadPoolExecutor(workers) as pool:
         run("start")
@@ -201,7 +197,7 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         f"hippocampus, {count} test scans, 100-step PGD x 2 on three losses",
         "mean foreground Dice",
     )
-    _replace(figure, RESULTS / "hippocampus.png")
+    replace_figure(figure, RESULTS / "hippocampus.png")
     _write_scans(strong)
     lines = [
         "# Hippocampus: IMA beside plain and fixed-ε training",
@@ -211,8 +207,8 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         "",
         f"    python benchmarks/hippocampus.py --data Task04_Hippocampus        (seed {seed})",
         "",
-        f"{machine()}, {threads} thread(s) a model; torch {version('torch')}, monai {version('monai')}; "
-        f"{sum(_times(folder / name) for name in ['start', *MODELS]) / 60:.0f} minutes of computing in all "
+        f"{setting(threads, 'model')}; "
+        f"{sum(total_time(folder / name) for name in ['start', *MODELS]) / 60:.0f} minutes of computing in all "
         "(parts that were broken off are not counted).",
         "",
         f"All rows: the bundle's small network, plain-trained for {START_EPOCHS} epochs, then {EPOCHS} epochs of the "
@@ -223,7 +219,7 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         "100-step PGD, 2 restarts, on each of soft Dice, cross-entropy and both; a scan's worst image counts, and a "
         "worse one found at a smaller ε counts at the larger ones.",
         "",
-        *_table(strong),
+        *_dice(strong),
         "",
         "IMA's Dice minus the other's, mean over the scans, and its standard error:",
         "",
@@ -235,45 +231,46 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         "",
         "The same, and variants of IMA, under a quick attack (20-step PGD, 1 start, on both losses).",
         "",
-        *_table(quick),
+        *_dice(quick),
         "",
-        "| IMA | margins: mean | at ε_max | crossed τ, by epoch |",
-        "|---|---|---|---|",
     ]
+    rows = []
     for name, model in MODELS.items():
         if model.overlay is None:
-            table = load_margins(folder / name / model.checkpoint)
-            values = table.values()
-            share = float((values >= table.eps_max).double().mean())
-            title = f"{model.title}: {share:.0%} of {len(table)} margins at ε_max"
+            margins = load_margins(folder / name / model.checkpoint)
+            values = margins.values()
+            share = float((values >= margins.eps_max).double().mean())
+            title = f"{model.title}: {share:.0%} of {len(margins)} margins at ε_max"
             picture = f"hippocampus_margins_{name}.png"
-            _replace(margin_histogram(values.tolist(), table.eps_max, float(values.median()), title), RESULTS / picture)
-            lines.append(
-                f"| [{model.title}]({picture}) | {values.mean():.1f} | {share:.0%} | {_crossed(folder / name)} |"
+            histogram = margin_histogram(values.tolist(), margins.eps_max, float(values.median()), title)
+            replace_figure(histogram, RESULTS / picture)
+            rows.append(
+                [f"[{model.title}]({picture})", f"{values.mean():.1f}", f"{share:.0%}", _crossed(folder / name)]
             )
-    RESULTS.joinpath("hippocampus.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], rows)
+    write_page(RESULTS / "hippocampus.md", lines)
 
 
-def _table(results: dict[str, SegmentationResult]) -> list[str]:
-    rows = [f"| training | {' | '.join(f'ε = {level:g}' if level else 'clean' for level in LEVELS)} |"]
-    rows.append("|---" * (len(LEVELS) + 1) + "|")
-    for name, result in results.items():
-        rows.append(f"| {MODELS[name].title} | {' | '.join(f'{value:.3f}' for value in result.mean())} |")
-    return rows
+def _levels() -> list[str]:
+    return [f"ε = {level:g}" if level else "clean" for level in LEVELS]
+
+
+def _dice(results: dict[str, SegmentationResult]) -> list[str]:
+    rows = [[MODELS[name].title, *cells(result.mean())] for name, result in results.items()]
+    return table(["training", *_levels()], rows)
 
 
 def _differences(results: dict[str, SegmentationResult]) -> list[str]:
-    rows = [f"| IMA minus | {' | '.join(f'ε = {level:g}' if level else 'clean' for level in LEVELS)} |"]
-    rows.append("|---" * (len(LEVELS) + 1) + "|")
+    rows = []
     ours = _by_scan(results["ima"])
     for name, result in results.items():
         if name != "ima":
             theirs = _by_scan(result)
             paired = torch.tensor([[a - b for a, b in zip(ours[k], theirs[k], strict=True)] for k in ours])
             error = paired.std(dim=0) / len(paired) ** 0.5
-            cells = [f"{d:+.3f} ± {e:.3f}" for d, e in zip(paired.mean(dim=0).tolist(), error.tolist(), strict=True)]
-            rows.append(f"| {MODELS[name].title} | {' | '.join(cells)} |")
-    return rows
+            found = zip(paired.mean(dim=0).tolist(), error.tolist(), strict=True)
+            rows.append([MODELS[name].title, *(f"{mean:+.3f} ± {spread:.3f}" for mean, spread in found)])
+    return table(["IMA minus", *_levels()], rows)
 
 
 def _by_scan(result: SegmentationResult) -> dict[str, list[float]]:
@@ -289,11 +286,6 @@ def _write_scans(results: dict[str, SegmentationResult]) -> None:
                 writer.writerow([MODELS[name].title, scan, *(f"{value:.4f}" for value in dice)])
 
 
-def _replace(figure: Figure, file: Path) -> None:
-    file.unlink(missing_ok=True)
-    save_figure(figure, file)
-
-
 def _result(folder: Path, attack: str) -> SegmentationResult:
     lines = (folder / f"{attack}.jsonl").read_text().splitlines()
     return SegmentationResult(LEVELS, [ScanRecord.from_dict(json.loads(line)) for line in lines])
@@ -307,15 +299,6 @@ def _keep_metrics(engine: Engine, file: Path) -> None:
 def _crossed(folder: Path) -> str:
     epochs = [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
     return " ".join(f"{epoch['ima/boundary_fraction']:.0%}" for epoch in epochs)
-
-
-def _add_time(folder: Path, seconds: float) -> None:
-    with open(folder / "seconds.txt", "a", encoding="utf-8") as file:
-        file.write(f"{seconds:.1f}\n")
-
-
-def _times(folder: Path) -> float:
-    return sum(float(line) for line in (folder / "seconds.txt").read_text().splitlines())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import PGD, BoundaryPGD
-from monai_ima.bundle.provenance import machine
 from monai_ima.handlers import (
     AdversarialTrainingHandler,
     EpochSeed,
@@ -46,9 +44,8 @@ from monai_ima.handlers import (
     TRADESHandler,
 )
 from monai_ima.margins import Seen, epoch_rule
-from monai_ima.visualize import save_figure
+from studies import RESULTS, cells, replace_figure, setting, table, write_page
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 COUNT, NOISE = 2000, 0.1
 EPOCHS, BATCH, RATE = 30, 256, 0.005
 CORNER, SIDES = np.array([-1.25, -0.75]), np.array([3.5, 2.0])
@@ -69,6 +66,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "MMA, d_max 0.3": ("mma", {"eps_max": EPS_MAX}),
     "IMA, defaults": ("ima", {}),
 }
+DRAWN = ["plain training", "fixed ε = 0.15", "fixed ε = 0.3", "TRADES, ε = 0.15", "MMA, d_max 0.3", "IMA, defaults"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "β 0.2": {"beta": 0.2},
     "β 0.8": {"beta": 0.8},
@@ -85,6 +83,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "δ 0.02": {"delta": 0.02},
     "ε_max 0.2": {"eps_max": 0.2},
 }
+
+Trained = tuple[nn.Module, AdversarialTrainingHandler | None]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def make_handler(method: str, settings: dict[str, Any], seed: int) -> Adversaria
     return handler
 
 
-def train(method: str, settings: dict[str, Any], seed: int) -> tuple[nn.Module, AdversarialTrainingHandler | None]:
+def train(method: str, settings: dict[str, Any], seed: int) -> Trained:
     """Train one network; the handler comes back with its margins."""
     set_determinism(seed)
     torch.set_num_threads(1)
@@ -251,25 +251,17 @@ def main(out: str = "runs/moons", seeds: int = 3, workers: int = 2) -> None:
         for future in tqdm(futures, desc="trainings"):
             future.result()
     records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    draw_boundaries(RESULTS / "moons.png")
-    draw_balance(RESULTS / "moons_balance.png")
-    write_page(records, seeds, RESULTS / "moons.md")
+    trained = {title: train(*METHODS[title], 0) for title in DRAWN}
+    draw_boundaries(trained, RESULTS / "moons.png")
+    draw_balance(trained, RESULTS / "moons_balance.png")
+    report(records, seeds, RESULTS / "moons.md")
 
 
-def draw_boundaries(file: Path) -> None:
+def draw_boundaries(trained: dict[str, Trained], file: Path) -> None:
     """Six methods: points, boundary, and the margins of every 15th point as circles."""
     figure = Figure(figsize=(12, 7.5), layout="constrained")
-    chosen = [
-        "plain training",
-        "fixed ε = 0.15",
-        "fixed ε = 0.3",
-        "TRADES, ε = 0.15",
-        "MMA, d_max 0.3",
-        "IMA, defaults",
-    ]
-    for axes, title in zip(figure.subplots(2, 3).flat, chosen, strict=True):
-        network, handler = train(*METHODS[title], 0)
-        point, label = moons(COUNT, 0)
+    point, label = moons(COUNT, 0)
+    for axes, (title, (network, handler)) in zip(figure.subplots(2, 3).flat, trained.items(), strict=True):
         axes.scatter(*point.T, c=np.where(label == 0, "#0072b2", "#d55e00"), s=2)
         line = boundary(network)
         axes.scatter(*line.T, c="black", s=0.5)
@@ -280,19 +272,19 @@ def draw_boundaries(file: Path) -> None:
         for k in range(0, COUNT, 15):
             axes.add_patch(_circle(point[k], float(radius[k]), "#0072b2" if label[k] == 0 else "#d55e00"))
         axes.set(title=title, aspect="equal", xlim=(-0.15, 1.15), ylim=(-0.15, 1.15))
-    _replace(figure, file)
+    replace_figure(figure, file)
 
 
 def _circle(centre: torch.Tensor, radius: float, colour: str) -> Circle:
     return Circle(tuple(centre.tolist()), radius, fill=False, edgecolor=colour, linewidth=0.6, alpha=0.6)
 
 
-def draw_balance(file: Path) -> None:
+def draw_balance(trained: dict[str, Trained], file: Path) -> None:
     """IMA's equilibrium: density of each class's boundary samples along the boundary, and the boundary's place."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for title, colour in (("plain training", "#999999"), ("fixed ε = 0.3", "#cc79a7"), ("IMA, defaults", "#000000")):
-        network, _ = train(*METHODS[title], 0)
+        network, _ = trained[title]
         line = boundary(network)
         order = np.argsort(line[:, 0])
         distance = curve_distances(line)[order]
@@ -306,10 +298,10 @@ def draw_balance(file: Path) -> None:
     right.axhline(0, color="black", linewidth=0.5)
     for axes in (left, right):
         axes.legend(markerscale=8)
-    _replace(figure, file)
+    replace_figure(figure, file)
 
 
-def write_page(records: list[dict[str, Any]], seeds: int, file: Path) -> None:
+def report(records: list[dict[str, Any]], seeds: int, file: Path) -> None:
     """docs/results/moons.md."""
     lines = [
         "# Two moons",
@@ -321,7 +313,7 @@ def write_page(records: list[dict[str, Any]], seeds: int, file: Path) -> None:
         "",
         "    python benchmarks/moons.py",
         "",
-        f"{machine()}, 1 thread a training; torch {version('torch')}, monai {version('monai')}.",
+        f"{setting(1, 'training')}.",
         "",
         "*Margin ratio*: a training point's margin as the method has it over its distance from the traced boundary "
         "(median, quartiles), where that is below ε_max and the point is classified rightly. *Off the middle*: mean "
@@ -329,19 +321,18 @@ def write_page(records: list[dict[str, Any]], seeds: int, file: Path) -> None:
         "the densities of the two classes' boundary samples differ along the boundary, from 0 (the equilibrium of the "
         "paper's section 2.2) to 1.",
         "",
-        f"| training | clean | {' | '.join(f'ε = {level:g}' for level in LEVELS)} | mean | margin ratio "
-        "| off the middle | imbalance |",
-        "|---" * (len(LEVELS) + 6) + "|",
     ]
+    head = ["training", "clean", *(f"ε = {level:g}" for level in LEVELS), "mean", "margin ratio", "off the middle"]
+    found = []
     for title in rows():
         own = [record for record in records if record["title"] == title]
         accuracy = np.mean([record["accuracy"] for record in own], axis=0)
         ratio = np.mean([record["margin_ratio"] for record in own], axis=0)
-        cells = [f"{value:.3f}" for value in [*accuracy, accuracy.mean()]]
-        cells.append(f"{ratio[1]:.2f} ({ratio[0]:.2f}-{ratio[2]:.2f})" if np.size(ratio) else "")
-        cells += [f"{np.mean([record[key] for record in own]):.3f}" for key in ("off_middle", "imbalance")]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+        margins = f"{ratio[1]:.2f} ({ratio[0]:.2f}-{ratio[2]:.2f})" if np.size(ratio) else ""
+        places = cells(np.mean([record[key] for record in own]) for key in ("off_middle", "imbalance"))
+        found.append([title, *cells([*accuracy, accuracy.mean()]), margins, *places])
     lines += [
+        *table([*head, "imbalance"], found),
         "",
         "![Boundaries, with margins as circles](moons.png)",
         "",
@@ -349,12 +340,7 @@ def write_page(records: list[dict[str, Any]], seeds: int, file: Path) -> None:
         "",
         "![Densities along the boundary, and its distance from the middle](moons_balance.png)",
     ]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _replace(figure: Figure, file: Path) -> None:
-    file.unlink(missing_ok=True)
-    save_figure(figure, file)
+    write_page(file, lines)
 
 
 if __name__ == "__main__":
