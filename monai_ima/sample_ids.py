@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import CommonKeys, ImageMetaKey
 
-__all__ = ["SAMPLE_ID", "batch_files", "batch_sample_ids", "common_folder", "relative_id"]
+__all__ = ["SAMPLE_ID", "batch_files", "batch_sample_ids", "common_folder", "folder_of", "item_file", "relative_id"]
 
 SAMPLE_ID = "sample_id"
 
@@ -36,10 +36,20 @@ def common_folder(dataset: Any, image_key: str = CommonKeys.IMAGE) -> str | None
     items = getattr(dataset, "data", None)
     if not isinstance(items, Sequence) or not items:
         return None
-    files = [item.get(image_key) if isinstance(item, Mapping) else None for item in items]
-    files = [file[0] if isinstance(file, (list, tuple)) and file else file for file in files]
-    folders = {os.path.dirname(os.path.abspath(file)) for file in files if isinstance(file, (str, os.PathLike))}
+    return folder_of(item_file(item.get(image_key)) for item in items if isinstance(item, Mapping))
+
+
+def folder_of(files: Iterable[str | os.PathLike | None]) -> str | None:
+    """The folder that holds all of these files, None among them left out; None without any."""
+    folders = {os.path.dirname(os.path.abspath(file)) for file in files if file is not None}
     return os.path.commonpath(folders) if folders else None
+
+
+def item_file(value: Any) -> str | os.PathLike | None:
+    """The file that an image's entry in a data list names, of several (one a modality) the first; None for none."""
+    if isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return value if isinstance(value, (str, os.PathLike)) and str(value) else None
 
 
 def batch_files(image: torch.Tensor) -> list[str] | None:

@@ -18,6 +18,7 @@ from monai.bundle import ConfigWorkflow
 from .overlay import SECTION
 from .plan import Plan
 from .reading import SEPARATOR, readable
+from .reasons import one_line, root_cause
 
 __all__ = ["check_overlay"]
 
@@ -134,8 +135,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).split()).rstrip(".")
-    known = isinstance(error, (ValueError, OSError)) and text
+    error = root_cause(error)
+    text = one_line(error).rstrip(".")
+    known = isinstance(error, (ValueError, OSError)) and str(error)
     return f"{text}." if known else f"{type(error).__name__}: {text}."

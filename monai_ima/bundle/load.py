@@ -11,9 +11,9 @@ from monai.inferers import Inferer
 from torch import nn
 
 from monai_ima.criteria import Criterion, DiceCriterion
-from monai_ima.weights import fit_weights, load_checkpoint, load_network, load_weights
+from monai_ima.weights import fit_weights, load_weights
 
-__all__ = ["OpenBundle", "load_checkpoint", "load_network", "load_weights", "open_bundle"]
+__all__ = ["OpenBundle", "open_bundle"]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import torch
 
 from monai_ima.margins import MarginTable
 from monai_ima.visualize import margin_histogram, save_figure
-
-from .load import load_checkpoint
+from monai_ima.weights import load_checkpoint
 
 __all__ = ["MarginSummary", "load_margins", "margins", "summarize_margins"]
 

@@ -22,6 +22,7 @@ from monai_ima.weights import fit_weights, load_weights
 from .intensity import Normalisation, find_normalisation
 from .parts import Parts
 from .reading import SEPARATOR, Component, readable
+from .reasons import one_line, root_cause
 from .task import Task, find_task, image_key
 
 __all__ = ["METHODS", "Plan", "make_plan"]
@@ -294,9 +295,7 @@ def build_network(parts: Parts) -> nn.Module | None:
         with torch.random.fork_rng(devices=[]):
             return ConfigComponent({"_target_": target, **arguments}).instantiate()  # type: ignore[return-value]
     except Exception as error:
-        while error.__cause__ is not None:
-            error = error.__cause__  # type: ignore[assignment]
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(root_cause(error))
         raise ValueError(
             f"Network {readable(parts.network.id)!r} ({target}) cannot be built from its arguments, expected a valid "
             f"config: {reason.rstrip('.')}."

@@ -13,6 +13,8 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 from monai.utils import CommonKeys
 
+from .reasons import one_line
+
 __all__ = ["Component", "TrainingConfig", "read_training_config", "reference", "target_name"]
 
 SEPARATOR = ReferenceResolver.sep
@@ -263,8 +265,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content = ConfigParser.load_config_file(file)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"Config {file} cannot be read, expected JSON or YAML: {reason}.") from error
+        raise ValueError(f"Config {file} cannot be read, expected JSON or YAML: {one_line(error)}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"Config {file} holds {type(content).__name__}, expected a dictionary.")
     return content

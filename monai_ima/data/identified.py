@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.data import Dataset
 
-from monai_ima.sample_ids import SAMPLE_ID, relative_id
+from monai_ima.sample_ids import SAMPLE_ID, folder_of, item_file, relative_id
 
 __all__ = ["identified"]
 
@@ -34,9 +33,8 @@ def identified(data: Any, keys: str | Sequence[str] = "image") -> Any:
     for k, item in enumerate(data):
         if not isinstance(item, Mapping):
             raise ValueError(f"Item {k} of the data is of type {type(item).__name__}, expected a dictionary.")
-    files = [_file(item.get(key)) for item in data]
-    folders = {os.path.dirname(os.path.abspath(file)) for file in files if file is not None}
-    root = os.path.commonpath(folders) if folders else None
+    files = [item_file(item.get(key)) for item in data]
+    root = folder_of(files)
     ids = [_number(k) if file is None else relative_id(file, root) for k, file in enumerate(files)]
     if len(set(ids)) < len(ids):
         ids = [f"{sample_id}/{_number(k)}" for k, sample_id in enumerate(ids)]
@@ -55,12 +53,6 @@ class _Identified(Dataset):
                 raise ValueError(f"Item {index} of the data is of type {type(crop).__name__}, expected a dictionary.")
         named = [{SAMPLE_ID: _number(range(len(self.data))[index]), **crop} for crop in crops]
         return named if crops is item else named[0]
-
-
-def _file(value: Any) -> str | None:
-    if isinstance(value, (list, tuple)) and value:
-        value = value[0]
-    return os.fspath(value) if isinstance(value, (str, os.PathLike)) and str(value) else None
 
 
 def _number(k: int) -> str:

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 from monai.utils import ImageMetaKey
 
-from monai_ima.sample_ids import SAMPLE_ID, relative_id
+from monai_ima.sample_ids import SAMPLE_ID, item_file, relative_id
 
 __all__ = ["SampleIdd", "with_sample_id"]
 
@@ -57,10 +57,8 @@ class SampleIdd(MapTransform):
 
     @staticmethod
     def _file(value: Any, key: Hashable) -> str | os.PathLike:
-        file = value.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(value, MetaTensor) else value
-        if isinstance(file, (list, tuple)) and file:
-            file = file[0]
-        if not isinstance(file, (str, os.PathLike)) or not str(file):
+        file = item_file(value.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(value, MetaTensor) else value)
+        if file is None:
             raise ValueError(
                 f"Key {key!r} holds {type(value).__name__} without a file name, expected a path or an image with "
                 f"{str(ImageMetaKey.FILENAME_OR_OBJ)!r} in its metadata."
