@@ -273,9 +273,9 @@ def test_auto_pgd_goes_the_way_of_the_papers_algorithm(norm, bounds, rho):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("steps", "restarts"), [(10, 1), (30, 2)])
-def test_auto_pgd_is_not_weaker_than_pgd(norm, steps, restarts):
-    """Of all samples at all radii no more stand; at a single radius which local maximum a way ends in is luck."""
+@pytest.mark.parametrize(("steps", "restarts", "luck"), [(10, 1, 1), (50, 1, 0), (50, 2, 0)])
+def test_auto_pgd_is_not_weaker_than_pgd(norm, steps, restarts, luck):
+    """At no radius more samples stand; with 10 steps, too few for its schedule, one may, though not in all."""
     problems = [(*trained_problem(seed), (0.0, 1.0)) for seed in (0, 1)]
     for shape in SHAPES.values():
         network = smooth_network(shape, seed=len(shape))
@@ -286,7 +286,7 @@ def test_auto_pgd_is_not_weaker_than_pgd(norm, steps, restarts):
             by_pgd.append(int(PGD(norm, steps, restarts, bounds=bounds)(network, image, label, eps).success.sum()))
             by_auto.append(int(APGD(norm, steps, restarts, bounds=bounds)(network, image, label, eps).success.sum()))
     assert sum(by_auto) >= sum(by_pgd)
-    assert all(auto >= plain - 1 for auto, plain in zip(by_auto, by_pgd, strict=True))
+    assert all(auto >= plain - luck for auto, plain in zip(by_auto, by_pgd, strict=True))
     assert sum(5 < fallen < 45 for fallen in by_auto) >= 5, "radii at which nothing or everything falls tell nothing"
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from .reading import SEPARATOR, Component, TrainingConfig
 
 __all__ = ["Normalisation", "find_normalisation"]
 
+UNKNOWN = object()
 SHIFTED_LATER = ("Shift", "Scale", "Gaussian", "Contrast", "Noise", "Bias", "Gibbs", "Histogram", "Std", "Jitter")
 
 
@@ -40,7 +42,7 @@ class Normalisation:
 
 
 def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], image: str) -> Normalisation | None:
-    """The last normalisation of the images among a training's transforms, else what the metadata say of the values.
+    """What the normalisations among a training's transforms come to, one after the other; else the metadata's range.
 
     None where neither is known.
 
@@ -49,16 +51,41 @@ def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], 
         transforms: of the training dataset.
         image: key of the images.
     """
-    found = _described(config)
+    found, shifted = None, False
     for transform in transforms:
         if not _acts_on(config, transform, image):
             continue
-        known = _read(config, transform)
-        if known is not None:
-            found = known
-        elif found is not None and any(word in transform.name for word in SHIFTED_LATER):
-            found = replace(found, bounds=None)
-    return found
+        name = re.sub("(?:d|D|Dict)$", "", transform.name)
+        if name in STEPS:
+            step = STEPS[name](transform.name, partial(_argument, config, transform))
+            found, shifted = (None if step is None else _after(found, step, _unit(config))), False
+        else:
+            shifted |= any(word in name for word in SHIFTED_LATER)
+    found = found or _described(config)
+    return replace(found, bounds=None) if found is not None and shifted else found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One normalisation.
+
+    Attributes:
+        name: of the transform.
+        slope: units of its input in one unit of its output; None where that differs from image to image.
+        source: the range of its input that it maps to ``target``.
+        target: the range that it is asked to map to, or None.
+        clips: no value lies outside of the target.
+        shift: what it subtracts from its input, None where that is not one number.
+        channels: it divides each channel by a number of its own, of which ``slope`` is the largest.
+    """
+
+    name: str
+    slope: float | None
+    source: tuple[float, float] | None = None
+    target: tuple[float, float] | None = None
+    clips: bool = False
+    shift: float | None = None
+    channels: bool = False
 
 
 def _described(config: TrainingConfig) -> Normalisation | None:
@@ -76,39 +103,73 @@ def _acts_on(config: TrainingConfig, transform: Component, image: str) -> bool:
     return keys is None or image in ([keys] if isinstance(keys, str) else keys)
 
 
-def _read(config: TrainingConfig, transform: Component) -> Normalisation | None:
-    def argument(name: str, default: Any = None) -> Any:
-        return config.value(f"{transform.id}{SEPARATOR}{name}", default)
+def _unit(config: TrainingConfig) -> str:
+    return "HU" if config.described("inputs", "image").get("modality") == "CT" else "intensity units"
 
-    name = re.sub("(?:d|D|Dict)$", "", transform.name)
-    unit = "HU" if config.described("inputs", "image").get("modality") == "CT" else "intensity units"
-    if name == "ScaleIntensityRange":
-        a_min, a_max, b_min, b_max = (_number(argument(key)) for key in ("a_min", "a_max", "b_min", "b_max"))
-        if b_min is None or b_max is None or not b_min < b_max:
-            return None
-        bounds = (b_min, b_max) if argument("clip") is True else None
-        words = f"{transform.name} to [{b_min:g}, {b_max:g}]"
-        if a_min is None or a_max is None:
-            return Normalisation(words, b_max - b_min, bounds)
-        words = f"{transform.name}, {a_min:g} .. {a_max:g} {unit} to [{b_min:g}, {b_max:g}]"
-        return Normalisation(words, b_max - b_min, bounds, (a_max - a_min) / (b_max - b_min), unit)
-    if name == "ScaleIntensityRangePercentiles":
-        b_min, b_max = _number(argument("b_min")), _number(argument("b_max"))
-        if b_min is None or b_max is None or not b_min < b_max:
-            return None
-        bounds = (b_min, b_max) if argument("clip") is True else None
-        return Normalisation(f"{transform.name} to [{b_min:g}, {b_max:g}] of each image", b_max - b_min, bounds)
-    if name == "ScaleIntensity":
-        lo, hi = _number(argument("minv", 0.0)), _number(argument("maxv", 1.0))
-        if lo is None or hi is None or not lo < hi:
-            return None
-        return Normalisation(f"{transform.name} to [{lo:g}, {hi:g}] of each image", hi - lo, (lo, hi))
-    if name == "NormalizeIntensity":
-        divisor = _number(argument("divisor"))
-        if divisor:
-            return Normalisation(f"{transform.name} by {divisor:g} {unit}", 1.0, None, divisor, unit)
-        return Normalisation(f"{transform.name}: one unit is one standard deviation of each image", 1.0)
-    return None
+
+def _argument(config: TrainingConfig, transform: Component, name: str, default: Any = None) -> Any:
+    """A transform's argument; :data:`UNKNOWN` where it needs an expression."""
+    path = f"{transform.id}{SEPARATOR}{name}"
+    return config.value(path, UNKNOWN) if path in config else default
+
+
+def _range(name: str, argument: Callable[..., Any]) -> _Step | None:
+    given = argument("b_min"), argument("b_max")
+    lo, hi = (0.0, 1.0) if given == (None, None) else map(_number, given)
+    if lo is None or hi is None or not lo < hi:
+        return None
+    clips = argument("clip") is True and given != (None, None)
+    a_min, a_max = _number(argument("a_min")), _number(argument("a_max"))
+    if a_min is None or a_max is None or a_min == a_max:
+        return _Step(name, None, None, (lo, hi), clips)
+    return _Step(name, (a_max - a_min) / (hi - lo), (a_min, a_max), (lo, hi), clips)
+
+
+def _whole(name: str, argument: Callable[..., Any]) -> _Step | None:
+    lo, hi = _number(argument("minv", 0.0)), _number(argument("maxv", 1.0))
+    return None if lo is None or hi is None or not lo < hi else _Step(name, None, None, (lo, hi), True)
+
+
+def _divided(name: str, argument: Callable[..., Any]) -> _Step | None:
+    divisor = argument("divisor")
+    if divisor is None:
+        return _Step(name, None)
+    each = [_number(value) for value in (divisor if isinstance(divisor, list) else [divisor])]
+    known = [value for value in each if value is not None and value > 0]
+    if not known or len(known) < len(each):
+        return None
+    shift = None if argument("nonzero", False) else _number(argument("subtrahend"))
+    return _Step(name, max(known), shift=shift, channels=isinstance(divisor, list))
+
+
+STEPS = {
+    "ScaleIntensityRange": _range,
+    "ScaleIntensityRangePercentiles": _range,
+    "ScaleIntensity": _whole,
+    "NormalizeIntensity": _divided,
+}
+"""What each of MONAI's normalisations does; the functions return None where their arguments cannot be read."""
+
+
+def _after(before: Normalisation | None, step: _Step, unit: str) -> Normalisation:
+    """What a normalisation makes of the intensities that one before it left."""
+    start = f"{before.words}, then " if before else ""
+    worth = before.slope if before else 1.0
+    slope = None if worth is None or step.slope is None or step.channels else worth * step.slope
+    own = unit if before is None else "units"
+    if step.target is not None:
+        lo, hi = step.target
+        of = f", {step.source[0]:g} .. {step.source[1]:g} {own} to [{lo:g}, {hi:g}]" if step.source else ""
+        words = f"{start}{step.name}{of or f' to [{lo:g}, {hi:g}] of each image'}"
+        return Normalisation(words, hi - lo, step.target if step.clips else None, slope, unit)
+    if step.slope is None:
+        return Normalisation(f"{start}{step.name}: one unit is one standard deviation of each image", 1.0)
+    bounds = None
+    if before is not None and before.bounds is not None and step.shift is not None and not step.channels:
+        bounds = (before.bounds[0] - step.shift) / step.slope, (before.bounds[1] - step.shift) / step.slope
+    by = f"up to {step.slope:g}, each channel its own" if step.channels else f"{step.slope:g} {own}"
+    scale = before.scale / step.slope if before is not None else 1.0
+    return Normalisation(f"{start}{step.name} by {by}", scale, bounds, slope, unit)
 
 
 def _number(value: Any) -> float | None:

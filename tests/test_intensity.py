@@ -1,0 +1,92 @@
+"""What a unit of a network's intensities is worth, against what MONAI's transforms do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.bundle import ConfigComponent
+from monai.transforms import Compose
+
+from monai_ima.bundle.intensity import find_normalisation
+from monai_ima.bundle.reading import Component, TrainingConfig
+
+WINDOW = {"_target_": "ScaleIntensityRanged", "a_min": -100, "a_max": 300, "b_min": 0, "b_max": 1, "clip": True}
+PIPELINES = {
+    "window": [WINDOW],
+    "window to the unit range, not clipped": [{"_target_": "ScaleIntensityRanged", "a_min": -100, "a_max": 300}],
+    "window, then to [-1, 1]": [WINDOW, {**WINDOW, "a_min": 0, "a_max": 1, "b_min": -1}],
+    "window, then by numbers": [WINDOW, {"_target_": "NormalizeIntensityd", "subtrahend": 0.4, "divisor": 0.2}],
+    "by numbers": [{"_target_": "NormalizeIntensityd", "subtrahend": 50, "divisor": 80}],
+    "window, then by the image's mean": [WINDOW, {"_target_": "NormalizeIntensityd", "divisor": 0.2}],
+    "window, then of each image": [WINDOW, {"_target_": "NormalizeIntensityd"}],
+    "of each image": [{"_target_": "ScaleIntensityd", "minv": -1}],
+    "of each image, then by channel": [
+        {"_target_": "ScaleIntensityd"},
+        {"_target_": "NormalizeIntensityd", "subtrahend": [0.5, 0.4], "divisor": [0.25, 0.2], "channel_wise": True},
+    ],
+    "percentiles": [{"_target_": "ScaleIntensityRangePercentilesd", "lower": 1, "upper": 99, "b_min": 0, "b_max": 2}],
+}
+BOUNDED = {"window", "window, then to [-1, 1]", "window, then by numbers", "of each image"}
+PHYSICAL = {
+    "window",
+    "window to the unit range, not clipped",
+    "window, then to [-1, 1]",
+    "window, then by numbers",
+    "by numbers",
+}
+OF_IMAGE = "window, then by the image's mean"
+"""Its mean shifts with the image, its slope does not."""
+
+
+def normalisation(steps, tmp_path, metadata=None):
+    config = TrainingConfig(tmp_path, [tmp_path / "train.json"], {"steps": steps}, metadata or {})
+    return find_normalisation(config, [Component(f"steps::{k}", step) for k, step in enumerate(steps)], "image")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_unit_is_worth_what_the_transforms_make_of_it(name, tmp_path):
+    """Bounds, and the physical difference of two images in one pixel against the network's."""
+    steps = [{**step, "keys": "image"} for step in PIPELINES[name]]
+    found = normalisation(steps, tmp_path)
+    pipeline = Compose([ConfigComponent(step).instantiate() for step in steps])
+    image = torch.rand(2, 40, 40, generator=torch.Generator().manual_seed(0)) * 2000 - 1000
+    image[0, 0, :2] = torch.tensor([90.0, 100.0])
+    seen = pipeline({"image": image})["image"]
+    step = float(seen[0, 0, 1] - seen[0, 0, 0])
+    if name in PHYSICAL | {OF_IMAGE}:
+        assert found.slope * step == pytest.approx(10, rel=1e-4)
+        assert found.physical(step) == "10 intensity units"
+    else:
+        assert found.slope is None
+        assert found.physical(step) == ""
+    if name in BOUNDED:
+        assert (float(seen.min()), float(seen.max())) == pytest.approx(found.bounds, abs=1e-5)
+    else:
+        assert found.bounds is None
+
+
+@pytest.mark.parametrize(("name", "width"), [("window, then by numbers", 5), ("of each image, then by channel", 4)])
+def test_the_scale_follows_a_division(name, width, tmp_path):
+    found = normalisation([{**step, "keys": "image"} for step in PIPELINES[name]], tmp_path)
+    assert found.scale == pytest.approx(width), "1 / 0.2, and 1 / 0.25, the narrower channel"
+
+
+def test_arguments_that_need_an_expression_make_it_unknown(tmp_path):
+    steps = [{"_target_": "ScaleIntensityd", "keys": "image"}]
+    assert normalisation(steps, tmp_path).bounds == (0, 1)
+    steps.append({"_target_": "NormalizeIntensityd", "keys": "image", "divisor": "$np.array([2.0])"})
+    assert normalisation(steps, tmp_path) is None
+    described = {"network_data_format": {"inputs": {"image": {"value_range": [0, 2]}}}}
+    assert normalisation(steps, tmp_path, described).bounds == (0, 2)
+
+
+def test_noise_after_scaling_removes_the_bounds_and_scaling_after_noise_brings_them_back(tmp_path):
+    scaled = {"_target_": "ScaleIntensityd", "keys": "image"}
+    noise = {"_target_": "RandGaussianNoised", "keys": "image"}
+    assert normalisation([scaled, noise], tmp_path).bounds is None
+    assert normalisation([noise, scaled], tmp_path).bounds == (0, 1)
+
+
+def test_in_ct_units_are_hounsfield_units(tmp_path):
+    metadata = {"network_data_format": {"inputs": {"image": {"modality": "CT"}}}}
+    assert normalisation([{**WINDOW, "keys": "image"}], tmp_path, metadata).physical(0.02) == "8 HU"
