@@ -1,13 +1,13 @@
-"""Settings that are numbers, checked where they come in."""
+"""Settings that are numbers, checked where they come in: also whether they are numbers at all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
-__all__ = ["check_bounds", "check_count", "check_not_negative", "check_positive", "check_share"]
+__all__ = ["check_bounds", "check_count", "check_not_negative", "check_positive", "check_share", "is_number"]
 
 
 def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
@@ -18,8 +18,8 @@ def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
     """
     if bounds is None:
         return None
-    pair = tuple(bounds) if isinstance(bounds, Sequence) and not isinstance(bounds, str) else ()
-    if len(pair) != 2 or not all(map(_is_number, pair)) or not pair[0] < pair[1]:
+    pair = tuple(bounds) if isinstance(bounds, Iterable) else ()
+    if len(pair) != 2 or not all(map(is_number, pair)) or not pair[0] < pair[1]:
         raise ValueError(f"Got bounds {bounds!r}, expected two numbers (lo, hi) with lo < hi, or None.")
     return float(pair[0]), float(pair[1])
 
@@ -30,7 +30,7 @@ def check_count(name: str, value: int, least: int) -> int:
     Raises:
         ValueError: when it is not a whole number of at least ``least``.
     """
-    if not _is_number(value) or not least <= value < math.inf or int(value) != value:
+    if not is_number(value) or not least <= value < math.inf or int(value) != value:
         raise ValueError(f"Got {name} {value!r}, expected a whole number >= {least}.")
     return int(value)
 
@@ -41,7 +41,7 @@ def check_positive(name: str, value: float) -> float:
     Raises:
         ValueError: when it is not a finite number > 0.
     """
-    if not _is_number(value) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise ValueError(f"Got {name} {value!r}, expected a finite number > 0.")
     return float(value)
 
@@ -52,21 +52,28 @@ def check_not_negative(name: str, value: float) -> float:
     Raises:
         ValueError: when it is not a finite number >= 0.
     """
-    if not _is_number(value) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"Got {name} {value!r}, expected a finite number >= 0.")
     return float(value)
 
 
-def check_share(name: str, value: float) -> float:
+def check_share(name: str, value: float, ends: str = "[]") -> float:
     """``value`` as a float.
 
+    Args:
+        name: of the setting.
+        value: between 0 and 1.
+        ends: whether 0 and 1 themselves are allowed, as the brackets of an interval: ``"(]"`` is 0 < value <= 1.
+
     Raises:
-        ValueError: when it is outside [0, 1].
+        ValueError: when it is not in the interval.
     """
-    if not _is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"Got {name} {value!r}, expected a number in [0, 1].")
+    above = is_number(value) and (value >= 0 if ends[0] == "[" else value > 0)
+    if not above or not (value <= 1 if ends[1] == "]" else value < 1):
+        raise ValueError(f"Got {name} {value!r}, expected a number in {ends[0]}0, 1{ends[1]}.")
     return float(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """A real number, of Python or NumPy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)

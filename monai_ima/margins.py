@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from monai_ima.attacks import AttackResult
-from monai_ima.attacks.base import check_positive
+from monai_ima.checks import check_positive, is_number
 from monai_ima.distributed import gather_all
 
 __all__ = ["MarginTable", "Observations", "Proposals", "Seen", "epoch_rule", "online_rule"]
@@ -147,8 +147,8 @@ class MarginTable:
 
     @delta.setter
     def delta(self, delta: float) -> None:
-        if not 0 < delta <= self.eps_max:
-            raise ValueError(f"Got delta {delta}, expected a number in (0, eps_max = {self.eps_max:g}].")
+        if not is_number(delta) or not 0 < delta <= self.eps_max:
+            raise ValueError(f"Got delta {delta!r}, expected a number in (0, eps_max = {self.eps_max:g}].")
         self._delta = float(delta)
         self._margins = {sample_id: self._clip(eps) for sample_id, eps in self._margins.items()}
 

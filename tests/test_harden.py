@@ -21,6 +21,7 @@ from monai.bundle.scripts import init_bundle
 from monai.data import Dataset
 from monai.networks.nets import UNet
 from monai.transforms import Compose, Identityd, OneOf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wild_bundles import CPU, STYLES, write, write_pictures
 
 from monai_ima.__main__ import main
@@ -399,8 +400,8 @@ class Engine:
         self.metrics = {}
         self.epoch = 0
 
-    def add_event_handler(self, event, handler):
-        self.handlers[event] = handler
+    def add_event_handler(self, event, handler, *arguments):
+        self.handlers[event] = lambda engine: handler(engine, *arguments)
 
     def run(self, epoch):
         self.epoch = epoch
@@ -423,11 +424,20 @@ def test_the_best_robust_weights_whose_clean_metric_suffices_are_kept(tmp_path, 
         torch.nn.init.constant_(network.weight, k)
         clean.run(k)
     trainer.run(4)
+    assert trainer.metrics["robust_dice"] == 0.3
     if epoch is None:
         assert not (tmp_path / "best.pt").exists()
         assert "the best clean metric was 0.9000, expected 0.99" in caplog.text
     else:
         assert torch.load(tmp_path / "best.pt", weights_only=True)["weight"].item() == epoch
+
+
+def test_the_trainers_tensorboard_shows_the_robust_metric(zoo, capsys):
+    assert harden(zoo, *QUICK) == 0, capsys.readouterr().err
+    train(zoo, "train.json", "train_ima.json", epochs=2)
+    written = EventAccumulator(str(zoo / "eval")).Reload()
+    assert [event.step for event in written.Scalars("robust_val_accu")] == [1, 2]
+    assert [event.step for event in written.Scalars("ima/margin_mean")] == [1, 2]
 
 
 def test_ids_of_items_are_stable_and_unique(tmp_path):
@@ -549,12 +559,31 @@ def test_a_damaged_config_is_named_in_one_sentence(ids, words, zoo, capsys):
         (["--thing", "1"], "Unknown option --thing of method ima"),
         (["--method", "pgd", "--update", "online"], "Unknown option --update of method pgd"),
         (["--trainer", "nothing"], "expected the trainer's id"),
-        (["--bounds", "2,1"], "Got bounds"),
+        (["--bounds", "2,1"], "Got bounds (2, 1)"),
         (["--pretrained", "none.pt"], "none.pt does not exist"),
         (["--pretrained", "{root}/configs/train.json"], "is no checkpoint that loads safely"),
         (["--pretrained", "{root}/empty.pt"], "holds no network weights"),
         (["--pretrained", "{root}/other.pt"], "is of another network"),
-        (["--check", "--steps", "0"], "Got steps 0"),
+        (["--pretrained", "5"], "Checkpoint 5 does not exist"),
+        (["--steps", "0"], "Got steps 0"),
+        (["--eps_max", "much"], "Got eps_max 'much', expected a finite number > 0."),
+        (["--val_eps", "-1"], "Got val_eps -1, expected a finite number > 0."),
+        (["--val_steps", "2.5"], "Got val_steps 2.5, expected a whole number >= 1."),
+        (["--epochs", "few"], "Got epochs 'few', expected a whole number >= 1."),
+        (["--min_clean", "high"], "Got min_clean 'high', expected a value of the clean key metric."),
+        (["--bounds", "3"], "Got bounds 3, expected two numbers (lo, hi) with lo < hi, or None."),
+        (["--bounds", "low,high"], "Got bounds ('low', 'high'), expected two numbers"),
+        (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True, False"),
+        (["--threshold", "high", "--task", "segmentation"], "Got threshold 'high', expected a number in (0, 1]"),
+        (["--steps", "many"], "Got steps 'many', expected a whole number >= 1."),
+        (["--beta", "2"], "Got beta 2, expected a number in [0, 1]."),
+        (["--beta", "much"], "Got beta 'much', expected a number in [0, 1]."),
+        (["--delta", "5"], "Got delta 5, expected a number in (0, eps_max = 0.1]."),
+        (["--update", "sometimes"], "Unknown margin update 'sometimes', expected 'epoch' or 'online'."),
+        (["--seed", "a"], "Got seed 'a', expected a whole number >= 0."),
+        (["--method", "trades", "--beta", "much"], "Got beta 'much', expected a finite number >= 0."),
+        (["--method", "iaat", "--smoothing", "0"], "Got smoothing 0, expected a number in (0, 1]."),
+        (["--config", "3"], "configs/3 does not exist, expected it in the bundle."),
     ],
 )
 def test_bad_options_are_named_in_one_sentence(arguments, words, zoo, capsys):

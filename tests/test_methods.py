@@ -201,7 +201,7 @@ def test_ddn_trains_on_the_nearest_wrong_points_alone():
 
 def test_iaat_moves_every_radius_as_its_algorithm_says():
     distances = [0.55, 0.35, 2.0, 0.25, -0.1]
-    handler = IAATHandler(eps_max=0.7, gamma=0.2, smoothing=0.5, warmup_epochs=1, warmup_eps=0.4, steps=40, alpha=4.0)
+    handler = IAATHandler(eps_max=0.7, gamma=0.2, smoothing=0.4, warmup_epochs=1, warmup_eps=0.4, steps=40, alpha=4.0)
     trainer = make_trainer(Line(), at_distances(distances), [handler], epochs=6)
     seen = []
     trainer.add_event_handler(
@@ -220,7 +220,7 @@ def test_iaat_moves_every_radius_as_its_algorithm_says():
                     found = eps[k]
                 else:
                     found = max(eps[k] - 0.2, 0.0)
-                eps[k] = min(0.5 * eps[k] + 0.5 * found, 0.7)
+                eps[k] = min(0.6 * eps[k] + 0.4 * found, 0.7)
         assert after == pytest.approx(eps, abs=1e-6), f"epoch {epoch + 1}"
     assert seen[-1][2] == pytest.approx(0.7)
     assert 0.2 < seen[-1][3] < 0.3

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import torch
 
+from monai_ima.checks import check_positive
 from monai_ima.criteria import Criterion, NeverWrong
 
-from .base import AttackResult, Loss, Target, check_positive
+from .base import AttackResult, Loss, Target
 from .boundary import BoundaryPGD
 from .norms import Generators, per_sample
 

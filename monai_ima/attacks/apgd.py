@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from monai_ima.checks import check_share
 from monai_ima.criteria import Criterion
 
 from .base import Loss, Slope, Target
@@ -72,14 +73,11 @@ class APGD(PGD):
             raise ValueError(f"Got objective {objective!r}, expected 'ce', 'dlr' or None (with a loss).")
         if (objective is None) != (loss is not None):
             raise ValueError(f"Got objective {objective!r} and loss {loss!r}, expected one of them, the other None.")
-        for name, value in (("rho", rho), ("momentum", momentum)):
-            if not 0 < value <= 1:
-                raise ValueError(f"Got {name} {value}, expected a number in (0, 1].")
         own = loss if objective is None else OBJECTIVES[objective]
         super().__init__(norm, steps, restarts, INITIAL_STEP * steps, True, bounds, criterion, own, generator)
         self.objective = objective
-        self.rho = float(rho)
-        self.momentum = float(momentum)
+        self.rho = check_share("rho", rho, "(]")
+        self.momentum = check_share("momentum", momentum, "(]")
 
     def path(self, target: Target, generator: Generators) -> Iterator[Iterate]:
         marks = checkpoints(self.steps)

@@ -11,6 +11,7 @@ import torch
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import nn
 
+from monai_ima.checks import check_bounds
 from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
 
 from .mode import attack_mode
@@ -23,11 +24,8 @@ __all__ = [
     "Slope",
     "Target",
     "Worst",
-    "check_bounds",
-    "check_count",
     "check_eps",
     "check_finite",
-    "check_positive",
     "select_samples",
 ]
 
@@ -296,41 +294,6 @@ def select_samples(target: Target, generator: Generators, rows: torch.Tensor) ->
     if not isinstance(generator, torch.Generator):
         generator = [generator[row] for row in rows.tolist()]
     return target.select(rows), generator
-
-
-def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
-    """``bounds`` as a pair of floats, or None.
-
-    Raises:
-        ValueError: when they are not two numbers in rising order.
-    """
-    if bounds is None:
-        return None
-    if len(bounds) != 2 or not bounds[0] < bounds[1]:
-        raise ValueError(f"Got bounds {bounds!r}, expected two numbers (lo, hi) with lo < hi, or None.")
-    return float(bounds[0]), float(bounds[1])
-
-
-def check_count(name: str, value: int, least: int) -> int:
-    """``value`` as an int.
-
-    Raises:
-        ValueError: when it is not a whole number of at least ``least``.
-    """
-    if isinstance(value, bool) or int(value) != value or value < least:
-        raise ValueError(f"Got {name} {value!r}, expected a whole number >= {least}.")
-    return int(value)
-
-
-def check_positive(name: str, value: float) -> float:
-    """``value`` as a float.
-
-    Raises:
-        ValueError: when it is not a finite number > 0.
-    """
-    if not 0 < value < math.inf:
-        raise ValueError(f"Got {name} {value!r}, expected a finite number > 0.")
-    return float(value)
 
 
 def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from monai_ima.checks import check_count, check_not_negative
 from monai_ima.criteria import Criterion
 
-from .base import AttackResult, Loss, Target, check_count, select_samples
+from .base import AttackResult, Loss, Target, select_samples
 from .norms import Generators, per_sample
 from .pgd import PathAttack
 
@@ -60,9 +61,7 @@ class BoundaryPGD(PathAttack):
     ) -> None:
         super().__init__(norm, steps, restarts, alpha, random_start, bounds, criterion, loss, generator)
         self.binary_steps = check_count("binary_steps", binary_steps, 0)
-        if not delta >= 0:
-            raise ValueError(f"Got delta {delta}, expected a number >= 0.")
-        self.delta = float(delta)
+        self.delta = check_not_negative("delta", delta)
 
     def start_radius(self, eps: torch.Tensor) -> torch.Tensor:
         return torch.maximum(eps - self.delta, SMALLEST_START * eps)

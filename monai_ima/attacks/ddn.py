@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import torch
 
+from monai_ima.checks import check_count, check_positive, check_share
 from monai_ima.criteria import Criterion
 
-from .base import Attack, AttackResult, Look, Loss, Target, Worst, check_count, check_positive, select_samples
+from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
 from .norms import Generators, gaussian, per_sample
 
 __all__ = ["DDN"]
@@ -56,10 +57,8 @@ class DDN(Attack):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__("l2", bounds, criterion, loss, generator)
-        if not 0 < gamma < 1:
-            raise ValueError(f"Got gamma {gamma}, expected a number in (0, 1).")
         self.steps = check_count("steps", steps, 1)
-        self.gamma = float(gamma)
+        self.gamma = check_share("gamma", gamma, "()")
         self.init_eps = check_positive("init_eps", init_eps)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

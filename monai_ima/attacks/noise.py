@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from monai_ima.checks import check_count
 from monai_ima.criteria import Criterion
 
-from .base import Attack, AttackResult, Target, Worst, check_count, select_samples
+from .base import Attack, AttackResult, Target, Worst, select_samples
 from .norms import Generators
 
 __all__ = ["UniformNoise"]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from monai_ima.checks import check_count, check_positive
 from monai_ima.criteria import Criterion
 
-from .base import Attack, AttackResult, Look, Loss, Target, Worst, check_count, check_positive, select_samples
+from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
 from .norms import Generators, per_sample
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import torch
 
+from monai_ima.checks import check_count, check_positive
 from monai_ima.criteria import Criterion, first_output
 
-from .base import Attack, AttackResult, Loss, Target, Worst, check_count, check_positive, select_samples
+from .base import Attack, AttackResult, Loss, Target, Worst, select_samples
 from .norms import Generators, Linf, per_sample
 
 __all__ = ["SPSA", "estimate_gradient"]

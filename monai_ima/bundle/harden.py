@@ -62,7 +62,8 @@ def harden(
         trainer: id of the trainer, where the config has several.
         options: of the method's handler, such as --delta 0.01, --beta 0.5, --update online, --steps 10.
     """
-    read = read_training_config(bundle, config)
+    names = config if config is None or isinstance(config, (tuple, list)) else str(config)
+    read = read_training_config(str(bundle), names)
     target = read.root / "configs" / overlay_name(method)
     parts = find_parts(read, trainer)
     plan = make_plan(
@@ -70,7 +71,7 @@ def harden(
         method,
         eps_max=eps_max,
         norm=norm,
-        pretrained=pretrained,
+        pretrained=None if pretrained is None else str(pretrained),
         min_clean=min_clean,
         task=task,
         sigmoid=sigmoid,

@@ -15,7 +15,8 @@ from monai.bundle import ComponentLocator, ConfigComponent
 from torch import nn
 
 from monai_ima import handlers as our_handlers
-from monai_ima.attacks.base import check_bounds, check_positive
+from monai_ima.checks import check_bounds, check_count, check_positive, is_number
+from monai_ima.criteria import DiceCriterion
 from monai_ima.sample_ids import SAMPLE_ID
 from monai_ima.weights import fit_weights, load_weights
 
@@ -216,11 +217,7 @@ def make_plan(
         raise ValueError(f"Unknown norm {norm!r}, expected 'l2' or 'linf'.")
     image = image_key(parts)
     normalisation = find_normalisation(parts.config, parts.transforms, image)
-    radius = (
-        check_positive("eps_max", float(eps_max))
-        if eps_max is not None
-        else _suggest(parts, found, normalisation, norm)
-    )
+    radius = check_positive("eps_max", eps_max) if eps_max is not None else _suggest(parts, found, normalisation, norm)
     own = parts.config.root / "models" / "model.pt"
     in_bundle = pretrained is None and own.is_file()
     checkpoint = own if in_bundle else None if pretrained is None else Path(pretrained)
@@ -231,13 +228,18 @@ def make_plan(
     epochs_id, before = parts.config.follow(f"{parts.trainer.id}{SEPARATOR}max_epochs")
     if epochs is None and checkpoint is not None and isinstance(before, int):
         epochs = math.ceil(before / FINE_TUNING)
-    if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
-        raise ValueError(f"Got epochs {epochs!r}, expected a whole number >= 1.")
+    epochs = None if epochs is None else check_count("epochs", epochs, 1)
+    limits = None if bounds is None else check_bounds(bounds)
     robust = parts.evaluator is not None and parts.key_metric is not None
     if found.kind == "segmentation" and threshold is None:
         threshold = "baseline" if checkpoint is not None and parts.evaluator is not None else THRESHOLD
+    if found.kind == "segmentation" and threshold is not None:
+        DiceCriterion(threshold)
+    if min_clean is not None and not is_number(min_clean):
+        raise ValueError(f"Got min_clean {min_clean!r}, expected a value of the clean key metric.")
     if min_clean is not None and not robust:
         raise ValueError("Got min_clean, expected a bundle with an evaluator that has a key metric (key_val_metric).")
+    METHODS[method](radius, **({} if method == "ddn" else {"norm": norm}), **arguments)
     return Plan(
         parts=parts,
         method=method,
@@ -247,7 +249,7 @@ def make_plan(
         norm=norm,
         eps_max=radius,
         arguments=arguments,
-        bounds=check_bounds(bounds) if bounds is not None else normalisation.bounds if normalisation else None,
+        bounds=normalisation.bounds if limits is None and normalisation else limits,
         threshold=threshold if found.kind == "segmentation" else None,
         batch_norm=_batch_norm(network, weights),
         identity=_identity(parts, image),
@@ -256,8 +258,8 @@ def make_plan(
         epochs=epochs,
         epochs_id=epochs_id,
         robust_validation=robust,
-        val_eps=radius / 2 if val_eps is None else check_positive("val_eps", float(val_eps)),
-        val_steps=val_steps,
+        val_eps=radius / 2 if val_eps is None else check_positive("val_eps", val_eps),
+        val_steps=check_count("val_steps", val_steps, 1),
         min_clean=min_clean,
     )
 

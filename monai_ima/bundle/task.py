@@ -55,6 +55,8 @@ def find_task(parts: Parts, task: str | None = None, sigmoid: bool | None = None
     """
     if task is not None and task not in TASKS:
         raise ValueError(f"Unknown task {task!r}, expected one of {', '.join(TASKS)}.")
+    if sigmoid is not None and not isinstance(sigmoid, bool):
+        raise ValueError(f"Got sigmoid {sigmoid!r}, expected True, False, or nothing to have it worked out.")
     if sigmoid is None:
         sigmoid = task == "multi-label" or (task != "classification" and _sigmoid(parts))
     if task is None:

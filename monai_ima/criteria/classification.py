@@ -5,6 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from monai_ima.checks import check_share
+
 from .base import Criterion, SampleError, at_least_float32
 
 __all__ = ["BinaryCriterion", "ClassificationCriterion"]
@@ -70,9 +72,7 @@ class BinaryCriterion(Criterion):
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
-        if not 0 < threshold < 1:
-            raise ValueError(f"BinaryCriterion got threshold {threshold}, expected a probability in (0, 1).")
-        self.threshold = threshold
+        self.threshold = check_share("threshold", threshold, "()")
         self._logit_threshold = math.log(threshold / (1 - threshold))
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -140,7 +140,7 @@ def _parse(threshold: float | str) -> tuple[float | None, float | None]:
     relative = re.fullmatch(r"relative:(.*)", threshold) if isinstance(threshold, str) else None
     try:
         value = float(relative[1] if relative else threshold)
-    except ValueError:
+    except (ValueError, TypeError):
         value = math.nan
     if isinstance(threshold, bool) or not 0 < value <= 1:
         raise ValueError(

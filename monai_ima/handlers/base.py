@@ -15,7 +15,8 @@ from monai.utils import CommonKeys, convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import attack_mode
-from monai_ima.attacks.base import check_bounds, check_count, check_finite
+from monai_ima.attacks.base import check_finite
+from monai_ima.checks import check_bounds, check_count
 from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
 from monai_ima.distributed import gather_all
 from monai_ima.forward import Forward, unwrap
@@ -91,7 +92,7 @@ class AdversarialTrainingHandler(ABC):
         self.sample_key = sample_key
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
         self.attack_mode = attack_mode
-        self.seed = int(seed)
+        self.seed = check_count("seed", seed, 0)
         self._root: str | None = None
         self._files: dict[str, str] = {}
         self._sums: dict[str, tuple[float, float]] = {}

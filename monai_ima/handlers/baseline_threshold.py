@@ -9,7 +9,7 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import convert_to_tensor
 
 from monai_ima.attacks import attack_mode
-from monai_ima.attacks.base import check_count
+from monai_ima.checks import check_count
 from monai_ima.criteria import SegmentationCriterion, first_output
 from monai_ima.distributed import gather_all
 from monai_ima.forward import Forward, unwrap

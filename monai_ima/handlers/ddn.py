@@ -6,7 +6,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import DDN
-from monai_ima.attacks.base import check_positive
+from monai_ima.checks import check_positive
 from monai_ima.criteria import Criterion
 
 from .base import AdversarialTrainingHandler, Batch

@@ -9,6 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 
+from monai_ima.checks import check_count
+
 __all__ = ["EpochSeed"]
 
 
@@ -29,9 +31,7 @@ class EpochSeed:
     """
 
     def __init__(self, seed: int = 0, dataset: Any = None) -> None:
-        if seed < 0:
-            raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
-        self.seed = int(seed)
+        self.seed = check_count("seed", seed, 0)
         self.dataset = dataset
 
     def attach(self, engine: Engine) -> None:

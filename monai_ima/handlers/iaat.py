@@ -6,7 +6,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import PGD, Attack, AttackResult, BoundaryPGD
-from monai_ima.attacks.base import check_count, check_positive
+from monai_ima.checks import check_count, check_positive, check_share
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.margins import MarginTable
 
@@ -78,9 +78,7 @@ class IAATHandler(PerSampleHandler):
         margins = MarginTable(eps_max)
         super().__init__(margins, criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.gamma = margins.eps_max / 10 if gamma is None else check_positive("gamma", gamma)
-        if not 0 < smoothing <= 1:
-            raise ValueError(f"Got smoothing {smoothing}, expected a number in (0, 1].")
-        self.smoothing = float(smoothing)
+        self.smoothing = check_share("smoothing", smoothing, "(]")
         self.warmup_epochs = check_count("warmup_epochs", warmup_epochs, 0)
         self.warmup_eps = margins.eps_max / 2 if warmup_eps is None else check_positive("warmup_eps", warmup_eps)
         if self.warmup_eps > margins.eps_max:

@@ -27,7 +27,9 @@ class RobustValidation:
     means what the robust evaluator's ``metric_cmp_fn`` says. Writes ``{name}.pt`` (weights, flat) and, with margins,
     ``{name}_margins.pt``.
 
-    Put it into the ``save_dict`` of a checkpoint: a resumed run goes on comparing with the best so far.
+    The robust key metric appears in the trainer's ``state.metrics`` as ``robust_...``, where the trainer's TensorBoard and
+    MLflow handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run goes on comparing
+    with the best so far.
 
     Args:
         evaluator: validates without noise; whoever runs it, the robust evaluator follows.
@@ -65,14 +67,15 @@ class RobustValidation:
         Args:
             engine: the trainer.
         """
-        self.evaluator.add_event_handler(Events.COMPLETED, self)
+        self.evaluator.add_event_handler(Events.COMPLETED, self, engine)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
-    def __call__(self, engine: Engine) -> None:
+    def __call__(self, engine: Engine, trainer: Engine) -> None:
         """Validate under attack and keep the weights where they are the best so far.
 
         Args:
             engine: the clean evaluator, just run.
+            trainer: whose metrics take in the robust one.
 
         Raises:
             ValueError: when an evaluator has no key metric.
@@ -80,6 +83,7 @@ class RobustValidation:
         epoch = engine.state.epoch
         self.robust_evaluator.run(epoch)
         clean, robust = key_metric(self.evaluator), key_metric(self.robust_evaluator)
+        trainer.state.metrics[f"robust_{self.robust_evaluator.state.key_metric_name.removeprefix('robust_')}"] = robust
         better = self.robust_evaluator.metric_cmp_fn
         if self.cleanest is None or better(clean, self.cleanest):
             self.cleanest = clean
@@ -130,5 +134,5 @@ def key_metric(evaluator: Evaluator) -> float:
     name = evaluator.state.key_metric_name
     if name is None:
         raise ValueError("The evaluator has no key metric, expected key_val_metric in the bundle's config.")
-    value = torch.as_tensor(evaluator.state.metrics[name]).double().flatten()
+    value = torch.as_tensor(evaluator.state.metrics[name], dtype=torch.float64).flatten()
     return float(value[value.isfinite()].mean())

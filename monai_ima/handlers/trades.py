@@ -7,11 +7,11 @@ from monai.engines import SupervisedTrainer
 from monai.utils import CommonKeys
 
 from monai_ima.attacks import BoundaryPGD
-from monai_ima.attacks.base import Target, check_positive
+from monai_ima.attacks.base import Target
 from monai_ima.attacks.norms import Generators, gaussian
+from monai_ima.checks import check_not_negative, check_positive
 from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion, first_output
 from monai_ima.losses import TRADESLoss
-from monai_ima.losses.trades import check_weight
 
 from .base import AdversarialTrainingHandler, Batch
 
@@ -69,7 +69,7 @@ class TRADESHandler(AdversarialTrainingHandler):
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
-        self.beta = check_weight(beta)
+        self.beta = check_not_negative("beta", beta)
         self.attack = _DivergenceAscent(norm, steps, 0, alpha=alpha, bounds=self.bounds)
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid

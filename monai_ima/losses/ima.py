@@ -6,18 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["IMALoss", "check_share"]
+from monai_ima.checks import check_share
 
-
-def check_share(name: str, value: float) -> float:
-    """``value`` as a float.
-
-    Raises:
-        ValueError: when it is outside [0, 1].
-    """
-    if not 0 <= value <= 1:
-        raise ValueError(f"Got {name} {value}, expected a number in [0, 1].")
-    return float(value)
+__all__ = ["IMALoss"]
 
 
 class IMALoss(nn.Module):

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from monai_ima.checks import check_share
 from monai_ima.criteria.base import at_least_float32
 
-from .ima import IMALoss, check_share
+from .ima import IMALoss
 
 __all__ = ["MMALoss", "soft_logit_margin"]
 

@@ -1,27 +1,16 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from monai_ima.checks import check_not_negative
 from monai_ima.criteria import first_output
 from monai_ima.criteria.divergence import divergence
 
-__all__ = ["TRADESLoss", "check_weight"]
-
-
-def check_weight(beta: float) -> float:
-    """``beta`` as a float.
-
-    Raises:
-        ValueError: when it is not a finite number >= 0.
-    """
-    if not 0 <= beta < math.inf:
-        raise ValueError(f"Got beta {beta}, expected a finite number >= 0.")
-    return float(beta)
+__all__ = ["TRADESLoss"]
 
 
 class TRADESLoss(nn.Module):
@@ -44,7 +33,7 @@ class TRADESLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_function = loss_function
-        self.beta = check_weight(beta)
+        self.beta = check_not_negative("beta", beta)
         self.sigmoid = sigmoid
 
     def forward(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
