@@ -27,9 +27,9 @@ class RobustValidation:
     means what the robust evaluator's ``metric_cmp_fn`` says. Writes ``{name}.pt`` (weights, flat) and, with margins,
     ``{name}_margins.pt``.
 
-    The robust key metric appears in the trainer's ``state.metrics`` as ``robust_...``, where the trainer's TensorBoard and
-    MLflow handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run goes on comparing
-    with the best so far.
+    The robust key metric appears in the trainer's ``state.metrics`` as ``robust_...``, where its TensorBoard and MLflow
+    handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run goes on comparing with the
+    best so far.
 
     Args:
         evaluator: validates without noise; whoever runs it, the robust evaluator follows.
