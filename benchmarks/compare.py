@@ -4,10 +4,12 @@ A method's radius (and what else ``compare.json`` lists for it) is chosen on val
 highest mean of clean and robust accuracy (20-step PGD) among the settings whose clean accuracy is within 3 points of
 plain training; where there is none, the highest clean accuracy. The chosen ones are attacked on test images by 100-step
 PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a sample counts as
-robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are shown beside.
+robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are shown beside. With
+--seeds the chosen settings are trained and attacked again from other starts, on other subsets: how far a figure may be
+luck.
 
-    python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --data DIR
-    python benchmarks/compare.py --bundle ecg --norm linf --data DIR
+    python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --seeds 3 --data DIR
+    python benchmarks/compare.py --bundle ecg --norm linf --seeds 3 --data DIR
 
 Writes docs/results/NAME.md, .csv and .png; weights and records stay in ``runs/compare``, and a broken-off run goes on
 there. Uses the GPU when there is one.
@@ -24,7 +26,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -132,7 +134,7 @@ class Study:
         return f"{TITLES[method]} ({', '.join(f'{key} {value}' for key, value in settings.items())})"
 
     def folder(self, method: str, number: int) -> Path:
-        return Path(self.out) / f"{self.name}_{self.norm}" / f"{method}_{number}"
+        return Path(self.out) / f"{self.name}_{self.norm}_{self.seed}" / f"{method}_{number}"
 
 
 def train(study: Study, method: str, number: int) -> Path:
@@ -213,22 +215,26 @@ def minimum_distances(study: Study, opened: OpenBundle) -> dict[str, float | Non
 
 
 def measure(study: Study, method: str, number: int, stage: str) -> None:
-    """Attack validation (stage ``val``) or test images; each attack's records go into a file of their own."""
+    """Attack validation (stage ``val``) or test images; each attack's records go into a file of their own.
+
+    Stage ``again``, for further seeds, leaves out SPSA and white noise.
+    """
     folder = study.folder(method, number)
     checkpoint = folder / ("model_ce_last.pt" if method == "plain" else "model_last.pt")
     if stage == "val":
         tasks: dict[str, Any] = {QUICK: (study.levels, None)}
     else:
-        tasks = {attack: (study.levels, None) for attack in (*WHITE_BOX, NOISE)}
-        tasks[BLACK_BOX] = (study.levels[1:3], BLACK_BOX_IMAGES)
+        tasks = {attack: (study.levels, None) for attack in WHITE_BOX}
         if study.norm == "l2":
             tasks["ddn"] = None
+        if stage == "test":
+            tasks |= {NOISE: (study.levels, None), BLACK_BOX: (study.levels[1:3], BLACK_BOX_IMAGES)}
     opened = None
     for attack, task in tasks.items():
-        file = folder / f"{stage}_{attack}.json"
+        file = folder / f"{'val' if stage == 'val' else 'test'}_{attack}.json"
         if file.is_file():
             continue
-        opened = opened or open_study(study, checkpoint, stage)
+        opened = opened or open_study(study, checkpoint, "val" if stage == "val" else "test")
         begin = time.perf_counter()
         found = minimum_distances(study, opened) if task is None else broken_at(study, opened, attack, *task)
         file.write_text(json.dumps(found, indent=0), encoding="utf-8")
@@ -244,7 +250,8 @@ def one(study: Study, method: str, number: int, stage: str, threads: int) -> Non
         train(study, method, number)
         measure(study, method, number, "val")
     else:
-        measure(study, method, number, "test")
+        train(study, method, number)
+        measure(study, method, number, stage)
 
 
 def accuracies(study: Study, method: str, number: int, stage: str, attacks: list[str]) -> list[float]:
@@ -284,7 +291,7 @@ def main(
     norm: str | None = None,
     subset: int | None = None,
     out: str = "runs/compare",
-    seed: int = 0,
+    seeds: int = 1,
     workers: int | None = None,
 ) -> None:
     """Train, choose, attack, write the page.
@@ -295,47 +302,52 @@ def main(
         norm: l2 or linf; default is the first one of compare.json.
         subset: that many training images (Fashion-MNIST).
         out: folder for weights and records; a broken-off run in it goes on.
-        seed: of start, batch order and attacks.
+        seeds: of start, subset, batch order and attacks: 0 to seeds - 1. Settings are chosen with seed 0.
         workers: trainings at a time; default is 1 on a GPU, else one for each core.
     """
     known = json.loads(CONFIG.read_text(encoding="utf-8"))
     if bundle not in known or (norm or next(iter(known[bundle]["norms"]))) not in known[bundle]["norms"]:
         print(f"Got bundle {bundle!r} and norm {norm!r}, expected ones of {CONFIG.name}.", file=sys.stderr)
         sys.exit(2)
-    study = Study(bundle, norm or next(iter(known[bundle]["norms"])), data, subset, seed, str(Path(out).resolve()))
+    study = Study(bundle, norm or next(iter(known[bundle]["norms"])), data, subset, 0, str(Path(out).resolve()))
+    others = [replace(study, seed=seed) for seed in range(1, seeds)]
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)
     threads = max(1, cores // workers)
 
-    def run(task: tuple[str, int, str]) -> None:
-        method, number, stage = task
-        folder = study.folder(method, number)
+    def run(task: tuple[Study, str, int, str]) -> None:
+        own, method, number, stage = task
+        folder = own.folder(method, number)
         folder.mkdir(parents=True, exist_ok=True)
-        arguments = [study.name, study.norm, study.data or "", str(study.subset or ""), str(study.seed), study.out]
+        arguments = [own.name, own.norm, own.data or "", str(own.subset or ""), str(own.seed), own.out]
         command = [sys.executable, __file__, "one", *arguments, method, str(number), stage, str(threads)]
         with open(folder / "log.txt", "ab") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run(command, stdout=log, stderr=log, check=True, env=environment)
         bar.update()
 
-    def all_of(tasks: list[tuple[str, int, str]]) -> None:
+    def all_of(tasks: list[tuple[Study, str, int, str]]) -> None:
         list(pool.map(run, tasks))
 
     candidates = study.candidates()
     with ThreadPoolExecutor(workers) as pool:
         with tqdm(total=len(candidates), desc="trainings") as bar:
-            all_of([(method, number, "train") for method, number in candidates])
+            all_of([(study, *task, "train") for task in candidates])
         chosen = choose(study)
-        with tqdm(total=len(chosen), desc="attacks") as bar:
-            all_of([(method, number, "test") for method, number in chosen.items()])
-    report(study, chosen, threads)
+        with tqdm(total=len(chosen) * seeds, desc="attacks") as bar:
+            all_of([(study, *task, "test") for task in chosen.items()])
+            for other in others:
+                all_of([(other, *task, "again") for task in chosen.items()])
+    report([study, *others], chosen, threads)
 
 
-def report(study: Study, chosen: dict[str, int], threads: int) -> None:
-    """docs/results/NAME.md, .csv and .png."""
+def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
+    """docs/results/NAME.md, .csv and .png; accuracies are means over the seeds."""
+    study = studies[0]
     stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
     attacks = [*WHITE_BOX, *(["ddn"] if study.norm == "l2" else [])]
-    strongest = {task: accuracies(study, *task, "test", attacks) for task in chosen.items()}
+    every = {task: [accuracies(own, *task, "test", attacks) for own in studies] for task in chosen.items()}
+    strongest = {task: _mean(found) for task, found in every.items()}
     images = len(_read(study, "plain", chosen["plain"], "test", WHITE_BOX[0]))
     data = study.config["data"] if study.data else "SYNTHETIC data of the bundle"
     figure = robustness_curves(
@@ -345,32 +357,41 @@ def report(study: Study, chosen: dict[str, int], threads: int) -> None:
         f"{study.name}, {images} test samples, strongest of the attacks",
     )
     replace_figure(figure, RESULTS / f"{stem}.png")
-    hours = sum(total_time(study.folder(*task)) for task in study.candidates()) / 3600
+    done = [study.folder(*task) for task in study.candidates()]
+    done += [own.folder(*task) for own in studies[1:] for task in chosen.items()]
+    hours = sum(map(total_time, done)) / 3600
     head = ["training", "clean", *(f"ε = {level:g}" for level in study.levels)]
     plain = strongest[("plain", chosen["plain"])][0]
     command = f"python benchmarks/compare.py --bundle {study.name} --norm {study.norm}"
+    command += (f" --subset {study.subset}" if study.subset else "") + (
+        f" --seeds {n}" if (n := len(studies)) > 1 else ""
+    )
     lines = [
         f"# {NAMES[study.name]}: every method side by side, {'L2' if study.norm == 'l2' else 'L∞'}",
         "",
         f"{data}; {images} test samples. ε in units of intensity, images and signals scaled to [0, 1].",
         "",
-        f"    {command}{f' --subset {study.subset}' if study.subset else ''} --data DIR        (seed {study.seed})",
+        f"    {command} --data DIR        (seeds {', '.join(str(own.seed) for own in studies)})",
         "",
         f"{setting(threads, 'training')}; "
         f"{hours:.1f} hours of computing in all. The bundle's network, "
         f"{study.config['training']['epochs']} epochs, the same start and batch order for all; each method's setting "
-        "was chosen on validation samples (table at the end).",
+        "was chosen on validation samples with seed 0 (table at the end).",
         "",
         f"## Under the strongest of {len(attacks)} attacks",
         "",
-        "A sample counts as right when it stands against all of: " + ", ".join(attacks) + ".",
+        "A sample counts as right when it stands against all of: "
+        + ", ".join(attacks)
+        + ". Means over the seeds, each of "
+        "which has its own start and training subset; *by seed*: the mean of clean and robust accuracy of each.",
         "",
         *table(
-            [*head, "mean", "clean within 3 points"],
+            [*head, "mean", "by seed", "clean within 3 points"],
             [
                 [
                     study.title(*task),
                     *cells([*values, fmean(values)]),
+                    " ".join(cells(map(fmean, every[task]))),
                     "yes" if values[0] >= plain - WITHIN - TIE else "no",
                 ]
                 for task, values in strongest.items()
@@ -382,14 +403,20 @@ def report(study: Study, chosen: dict[str, int], threads: int) -> None:
         "## Attack by attack",
         "",
     ]
-    for attack in [*WHITE_BOX, NOISE, *(["ddn"] if study.norm == "l2" else [])]:
-        rows = [[study.title(*task), *cells(accuracies(study, *task, "test", [attack]))] for task in chosen.items()]
-        lines += [f"### {attack}", "", *table(head, rows), ""]
+    for attack in [*attacks, NOISE]:
+        own = studies if attack in attacks else [study]
+        found = {task: _mean([accuracies(one, *task, "test", [attack]) for one in own]) for task in chosen.items()}
+        rows = [[study.title(*task), *cells(values)] for task, values in found.items()]
+        lines += [f"### {attack}{'' if attack in attacks else ', seed 0'}", "", *table(head, rows), ""]
     lines += _black_box(study, chosen)
     if study.norm == "l2":
         rows = []
         for task in chosen.items():
-            values = [math.inf if v is None else v for v in _read(study, *task, "test", "ddn").values()]
+            values = [
+                math.inf if distance is None else distance
+                for own in studies
+                for distance in _read(own, *task, "test", "ddn").values()
+            ]
             rows.append([study.title(*task), f"{median(values):.3f}"])
         lines += ["### Smallest noise that DDN finds, median", "", *table(["training", "L2"], rows), ""]
     rows = []
@@ -405,11 +432,13 @@ def report(study: Study, chosen: dict[str, int], threads: int) -> None:
     write_page(RESULTS / f"{stem}.md", lines)
     with open(RESULTS / f"{stem}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["training", "attack", 0.0, *study.levels])
+        writer.writerow(["training", "attack", "seed", 0.0, *study.levels])
         for task in chosen.items():
-            writer.writerow([study.title(*task), "strongest", *strongest[task]])
+            for own, values in zip(studies, every[task], strict=True):
+                writer.writerow([study.title(*task), "strongest", own.seed, *values])
             for attack in [*attacks, NOISE]:
-                writer.writerow([study.title(*task), attack, *accuracies(study, *task, "test", [attack])])
+                for own in studies if attack in attacks else [study]:
+                    writer.writerow([study.title(*task), attack, own.seed, *accuracies(own, *task, "test", [attack])])
 
 
 def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
@@ -424,7 +453,11 @@ def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
         rows.append([study.title(*task), *cells(values)])
     head = ["training", *(f"SPSA, ε = {level:g}" for level in levels), *(f"PGD, ε = {level:g}" for level in levels)]
     samples = f"the first {BLACK_BOX_IMAGES} test samples"
-    return [f"### {BLACK_BOX} beside {WHITE_BOX[0]}, {samples}", "", *table(head, rows), ""]
+    return [f"### {BLACK_BOX} beside {WHITE_BOX[0]}, {samples}, seed 0", "", *table(head, rows), ""]
+
+
+def _mean(found: list[list[float]]) -> list[float]:
+    return [fmean(column) for column in zip(*found, strict=True)]
 
 
 if __name__ == "__main__":
