@@ -37,7 +37,7 @@ BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
 SUBSET, TEST_SUBSET, VAL_COUNT = 4000, 1000, 1000
 EPOCHS, QUARTER = 16, 4
 LEVELS, ATTACK = [0.5, 1.0, 2.0, 3.0], "pgd100x2"
-IMA = {"eps_max": 5.0, "update": "online", "steps": 10}
+IMA = {"eps_max": 5.0, "update": "online", "steps": 10, "train#handlers#0#noisy_samples": "boundary"}
 FINE = {"learning_rate": 0.003, "batch_size": 32, "beta": 0.6}
 """What fine-tuning does otherwise than training from scratch (0.001, 64 and 0.5)."""
 TITLES = {

@@ -51,9 +51,8 @@ class IMAHandler(PerSampleHandler):
         update: ``"epoch"``: a pass over the training set after every ``update_interval`` epochs, as in the paper;
             ``"online"``: no extra pass, the epoch's own training attacks move the margins.
         update_interval: epochs between two margin passes, >= 1.
-        noisy_samples: which results of B-PGD enter L3: ``"all"`` (cases 0 and 1) or ``"boundary"`` (case 1 only, the
-            points right on the boundary). None means the authors' published settings: ``"boundary"`` for
-            classification, ``"all"`` for segmentation.
+        noisy_samples: which results of B-PGD enter L3, ``"all"`` (cases 0 and 1, as in the paper) or ``"boundary"``
+            (case 1 only, as in the code that the authors published for classification).
         criterion: see :class:`AdversarialTrainingHandler`.
         bounds: see :class:`AdversarialTrainingHandler`.
         sample_key: see :class:`AdversarialTrainingHandler`.
@@ -81,7 +80,7 @@ class IMAHandler(PerSampleHandler):
         alpha: float = 4.0,
         update: str = "epoch",
         update_interval: int = 1,
-        noisy_samples: str | None = None,
+        noisy_samples: str = "all",
         criterion: Criterion | None = None,
         bounds: Sequence[float] | None = None,
         sample_key: str | None = None,
@@ -94,13 +93,12 @@ class IMAHandler(PerSampleHandler):
         super().__init__(margins, criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         if update not in ("epoch", "online"):
             raise ValueError(f"Unknown margin update {update!r}, expected 'epoch' or 'online'.")
-        if noisy_samples not in ("all", "boundary", None):
+        if noisy_samples not in ("all", "boundary"):
             raise ValueError(f"Unknown noisy_samples {noisy_samples!r}, expected 'all' or 'boundary'.")
         self.beta = check_share("beta", beta)
         self.update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
-        segments = isinstance(self.criterion, SegmentationCriterion)
-        self.noisy_samples = noisy_samples or ("all" if segments else "boundary")
+        self.noisy_samples = noisy_samples
         self.first_pass = first_pass
         self.training_attack = self._attack(norm, steps, binary_steps, alpha)
         self.margin_attack = self._attack(norm, margin_steps, binary_steps, alpha)
