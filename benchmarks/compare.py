@@ -352,9 +352,9 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
     data = study.config["data"] if study.data else "SYNTHETIC data of the bundle"
     figure = robustness_curves(
         [0.0, *study.levels],
-        {study.title(*task): values for task, values in strongest.items()},
+        {TITLES[method]: values for (method, _), values in strongest.items()},
         study.norm,
-        f"{study.name}, {images} test samples, strongest of the attacks",
+        f"{NAMES[study.name]}, {images} test samples, strongest of the attacks",
     )
     replace_figure(figure, RESULTS / f"{stem}.png")
     done = [study.folder(*task) for task in study.candidates()]

@@ -67,12 +67,13 @@ def measure(out: Path, checkpoint: Path) -> tuple[RobustnessResult, OpenBundle]:
     return evaluator.run(opened.data_loader, LEVELS), opened
 
 
-def main(out: str = "demo_output", seed: int = 0) -> None:
+def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") -> None:
     """Train, evaluate, draw.
 
     Args:
         out: folder to write to, empty or missing.
         seed: of data order, start and attacks.
+        noisy_samples: which of IMA's noisy samples it trains on: all or boundary.
     """
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
@@ -83,7 +84,7 @@ def main(out: str = "demo_output", seed: int = 0) -> None:
     settings = {"seed": seed, **DATA, **NETWORK, **TRAINING}
     runs = {
         "plain": (["train.json", "train_ce.json"], {}, "model_ce.pt"),
-        "ima": (["train.json"], {"norm": NORM, **IMA}, "model.pt"),
+        "ima": (["train.json"], {"norm": NORM, **IMA, "train#handlers#0#noisy_samples": noisy_samples}, "model.pt"),
     }
     accuracies = {}
     for name, (files, extra, checkpoint) in runs.items():
