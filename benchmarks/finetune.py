@@ -37,9 +37,10 @@ BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
 SUBSET, TEST_SUBSET, VAL_COUNT = 4000, 1000, 1000
 EPOCHS, QUARTER = 16, 4
 LEVELS, ATTACK = [0.5, 1.0, 2.0, 3.0], "pgd100x2"
-IMA = {"eps_max": 5.0, "update": "online", "steps": 10, "train#handlers#0#noisy_samples": "boundary"}
-FINE = {"learning_rate": 0.003, "batch_size": 32, "beta": 0.6}
-"""What fine-tuning does otherwise than training from scratch (0.001, 64 and 0.5)."""
+IMA = {"eps_max": 5.0, "update": "online", "steps": 10}
+HANDLER = {"noisy_samples": "boundary"}
+FINE = {"learning_rate": 0.003, "batch_size": 32, "beta": 0.6, "margin_steps": 10}
+"""What fine-tuning does otherwise than training from scratch (0.001, 64, 0.5), and steps of its first margin pass."""
 TITLES = {
     "scratch": f"IMA from scratch, {EPOCHS} epochs",
     "plain": f"plain training, {EPOCHS} epochs",
@@ -49,6 +50,11 @@ TITLES = {
 
 def train(name: str, folder: Path, data: str | None, seed: int) -> float:
     """Train one of :data:`TITLES`; returns seconds."""
+    settings: dict[str, Any] = {"batch_size": 64, **IMA}
+    handler = {} if name == "plain" else dict(HANDLER)
+    if name == "finetune":
+        settings |= FINE
+        handler["first_pass"] = True
     workflow = ConfigWorkflow(
         config_file=[
             str(BUNDLE / "configs" / file) for file in ["train.json", *(["train_ce.json"] if name == "plain" else [])]
@@ -63,7 +69,8 @@ def train(name: str, folder: Path, data: str | None, seed: int) -> float:
         val_interval=EPOCHS + 1,
         val_count=VAL_COUNT,
         subset=SUBSET if data else None,
-        **{"batch_size": 64, **IMA, **({"train#handlers#0#first_pass": True, **FINE} if name == "finetune" else {})},
+        **settings,
+        **{f"train#handlers#0#{key}": value for key, value in handler.items()},
     )
     workflow.initialize()
     if name == "finetune":
@@ -136,7 +143,7 @@ def main(data: str | None = None, out: str = "runs/finetune", seed: int = 0) -> 
         "",
         f"Fine-tuning: learning rate {FINE['learning_rate']:g}, falling to 0 along a cosine, in place of 0.001; "
         f"batches of {FINE['batch_size']} in place of 64; β {FINE['beta']:g} in place of 0.5; margins start with "
-        "a first margin pass. Chosen on validation images.",
+        f"a first margin pass of {FINE['margin_steps']} steps. Chosen on validation images.",
         "",
         f"    python benchmarks/finetune.py{' --data DIR' if data else ''}        (seed {seed})",
         "",
