@@ -6,9 +6,11 @@ plain training; where there is none, the highest clean accuracy. The chosen ones
 PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a sample counts as
 robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are shown beside. With
 --seeds the chosen settings are trained and attacked again from other starts, on other subsets: how far a figure may be
-luck.
+luck. Without --subset Fashion-MNIST is taken in full, with the bundle's epochs and batches; for a GPU, with --settings
+that a run on a subset chose.
 
     python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --seeds 3 --data DIR
+    python benchmarks/compare.py --bundle fashion_mnist --data DIR --settings "{pgd: [1], trades: [2], ...}"
     python benchmarks/compare.py --bundle ecg --norm linf --seeds 3 --data DIR
 
 Writes docs/results/NAME.md, .csv and .png; weights and records stay in ``runs/compare``, and a broken-off run goes on
@@ -87,6 +89,7 @@ class Study:
     subset: int | None
     seed: int
     out: str
+    numbers: dict[str, list[int]] | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -101,9 +104,19 @@ class Study:
         return self.config["norms"][self.norm]["levels"]
 
     @property
+    def full(self) -> bool:
+        """All images of a data set that is otherwise taken in part."""
+        return "full" in self.config and self.subset is None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Epochs, batches and size of the validation set."""
+        return self.config["full" if self.full else "training"]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Config ids that training and evaluation share."""
-        training = self.config["training"]
+        training = self.training
         shared = {"dataset_dir": self.data, "seed": self.seed}
         for key in ("val_count", "val_fraction"):
             if key in training:
@@ -115,7 +128,9 @@ class Study:
     def candidates(self) -> list[tuple[str, int]]:
         """Method and number of setting of every training."""
         methods = self.config["norms"][self.norm]["methods"]
-        return [(method, k) for method, settings in methods.items() for k in range(max(1, len(settings)))]
+        every = {method: list(range(max(1, len(settings)))) for method, settings in methods.items()}
+        numbers = every if self.numbers is None else self.numbers
+        return [(method, k) for method in every if method in numbers for k in numbers[method]]
 
     def handler(self, method: str, number: int) -> dict[str, Any]:
         """Config of the method's handler."""
@@ -134,7 +149,8 @@ class Study:
         return f"{TITLES[method]} ({', '.join(f'{key} {value}' for key, value in settings.items())})"
 
     def folder(self, method: str, number: int) -> Path:
-        return Path(self.out) / f"{self.name}_{self.norm}_{self.seed}" / f"{method}_{number}"
+        part = f"{self.name}_{self.subset}" if self.subset is not None else self.name
+        return Path(self.out) / f"{part}_{self.norm}_{self.seed}" / f"{method}_{number}"
 
 
 def train(study: Study, method: str, number: int) -> Path:
@@ -144,7 +160,7 @@ def train(study: Study, method: str, number: int) -> Path:
     done = folder / f"{name}_last.pt"
     if done.is_file():
         return done
-    training = study.config["training"]
+    training = study.training
     changes: dict[str, Any] = {}
     files = ["train.json"]
     if method == "plain":
@@ -177,9 +193,10 @@ def train(study: Study, method: str, number: int) -> Path:
 def open_study(study: Study, checkpoint: Path, split: str) -> OpenBundle:
     """The bundle's evaluator with a network's weights on the images of a split."""
     extra = {"split": split}
-    if split == "test" and "test_subset" in study.config:
+    if split == "test" and "test_subset" in study.config and not study.full:
         extra["test_subset"] = study.config["test_subset"]
-    return open_bundle(study.bundle, checkpoint=checkpoint, batch_size=250, **study.settings, **extra)
+    extra["batch_size"] = 1000 if torch.cuda.is_available() else 250
+    return open_bundle(study.bundle, checkpoint=checkpoint, **study.settings, **extra)
 
 
 def broken_at(study: Study, opened: OpenBundle, attack: str, levels: list[float], images: int | None) -> dict[str, Any]:
@@ -293,6 +310,7 @@ def main(
     out: str = "runs/compare",
     seeds: int = 1,
     workers: int | None = None,
+    settings: dict[str, list[int]] | None = None,
 ) -> None:
     """Train, choose, attack, write the page.
 
@@ -300,16 +318,26 @@ def main(
         bundle: fashion_mnist or ecg.
         data: folder of the data; without one the bundle's SYNTHETIC data are used.
         norm: l2 or linf; default is the first one of compare.json.
-        subset: that many training images (Fashion-MNIST).
+        subset: that many training images (Fashion-MNIST); default is all of them.
         out: folder for weights and records; a broken-off run in it goes on.
         seeds: of start, subset, batch order and attacks: 0 to seeds - 1. Settings are chosen with seed 0.
         workers: trainings at a time; default is 1 on a GPU, else one for each core.
+        settings: numbers in compare.json of the settings that are tried for each method, "{ima: [0, 1], pgd: [1]}";
+            plain training is always there. Default is all.
     """
     known = json.loads(CONFIG.read_text(encoding="utf-8"))
-    if bundle not in known or (norm or next(iter(known[bundle]["norms"]))) not in known[bundle]["norms"]:
+    if bundle not in known or (norm is not None and norm not in known[bundle]["norms"]):
         print(f"Got bundle {bundle!r} and norm {norm!r}, expected ones of {CONFIG.name}.", file=sys.stderr)
         sys.exit(2)
-    study = Study(bundle, norm or next(iter(known[bundle]["norms"])), data, subset, 0, str(Path(out).resolve()))
+    norm = norm or next(iter(known[bundle]["norms"]))
+    methods = known[bundle]["norms"][norm]["methods"]
+    if settings is not None:
+        settings = {"plain": [0], **settings}
+        for method, numbers in settings.items():
+            if method not in methods or not all(k in range(max(1, len(methods[method]))) for k in numbers):
+                print(f"Got settings {numbers} of {method!r}, expected numbers in {CONFIG.name}.", file=sys.stderr)
+                sys.exit(2)
+    study = Study(bundle, norm, data, subset, 0, str(Path(out).resolve()), settings)
     others = [replace(study, seed=seed) for seed in range(1, seeds)]
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)
@@ -345,6 +373,7 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
     """docs/results/NAME.md, .csv and .png; accuracies are means over the seeds."""
     study = studies[0]
     stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
+    stem += "_full" if study.full else ""
     attacks = [*WHITE_BOX, *(["ddn"] if study.norm == "l2" else [])]
     every = {task: [accuracies(own, *task, "test", attacks) for own in studies] for task in chosen.items()}
     strongest = {task: _mean(found) for task, found in every.items()}
@@ -363,9 +392,9 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
     head = ["training", "clean", *(f"ε = {level:g}" for level in study.levels)]
     plain = strongest[("plain", chosen["plain"])][0]
     command = f"python benchmarks/compare.py --bundle {study.name} --norm {study.norm}"
-    command += (f" --subset {study.subset}" if study.subset else "") + (
-        f" --seeds {n}" if (n := len(studies)) > 1 else ""
-    )
+    command += f" --subset {study.subset}" if study.subset else ""
+    command += f" --seeds {n}" if (n := len(studies)) > 1 else ""
+    command += f" --settings '{json.dumps(study.numbers)}'" if study.numbers else ""
     lines = [
         f"# {NAMES[study.name]}: every method side by side, {'L2' if study.norm == 'l2' else 'L∞'}",
         "",
@@ -374,8 +403,8 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
         f"    {command} --data DIR        (seeds {', '.join(str(own.seed) for own in studies)})",
         "",
         f"{setting(threads, 'training')}; "
-        f"{hours:.1f} hours of computing in all. The bundle's network, "
-        f"{study.config['training']['epochs']} epochs, the same start and batch order for all; each method's setting "
+        f"{hours:.1f} hours of computing in all. The bundle's network, {study.training['epochs']} epochs in batches of "
+        f"{study.training['batch_size']}, the same start and batch order for all; each method's setting "
         "was chosen on validation samples with seed 0 (table at the end).",
         "",
         f"## Under the strongest of {len(attacks)} attacks",

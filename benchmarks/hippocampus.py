@@ -5,8 +5,10 @@ The small network of the bundle ``hippocampus_segmentation_ima``, its fixed list
 cross-entropy, both; the worst image of a scan counts). A broken-off run goes on where it stopped.
 
     python benchmarks/hippocampus.py --data DIR      (folder in MSD layout: Task04_Hippocampus)
+    python benchmarks/hippocampus.py --data DIR --network dynunet      (for a GPU: the rows of the bundle's DynUNet)
 
-Writes docs/results/hippocampus.md with two figures; weights, records and logs stay in ``runs/hippocampus``.
+Writes docs/results/hippocampus.md (hippocampus_dynunet.md) with figures; weights, records and logs stay in
+``runs/hippocampus`` (``runs/hippocampus_dynunet``).
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ BUNDLE = REPO / "bundles" / "hippocampus_segmentation_ima"
 LEVELS = [0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0]
 STRONG, QUICK = "pgd100x2+pgd100x2-dice+pgd100x2-ce", "pgd20"
 START_EPOCHS, EPOCHS = 60, 15
-COMMON = {"network": "small", "batch_size": 2, "val_interval": 5, "steps": 7}
+COMMON = {"batch_size": 2, "val_interval": 5, "steps": 7}
+PREFIX = {"small": "model", "dynunet": "model_dynunet"}
 
 
 IMA = {"eps_max": 20.0, "delta": 4.0}
@@ -64,12 +67,9 @@ class Model:
     settings: dict[str, Any] = field(default_factory=dict)
     strong: bool = True
 
-    @property
-    def checkpoint(self) -> str:
+    def checkpoint(self, network: str) -> str:
         """Name of the last epoch's file."""
-        return {None: "model_last.pt", "train_ce.json": "model_ce_last.pt", "train_pgd.json": "model_pgd_last.pt"}[
-            self.overlay
-        ]
+        return PREFIX[network] + {None: "", "train_ce.json": "_ce", "train_pgd.json": "_pgd"}[self.overlay] + "_last.pt"
 
 
 START = Model("start", "train_ce.json", {"epochs": START_EPOCHS})
@@ -90,13 +90,13 @@ MODELS = {
 }
 
 
-def train(model: Model, data: str, folder: Path, start: Path | None, seed: int) -> Path:
+def train(model: Model, network: str, data: str, folder: Path, start: Path | None, seed: int) -> Path:
     """Train a model, or go on with it; returns the last epoch's checkpoint."""
-    done = folder / model.checkpoint
+    done = folder / model.checkpoint(network)
     if done.is_file():
         return done
     files = ["train.json", *([model.overlay] if model.overlay else [])]
-    settings = {"epochs": EPOCHS, "seed": seed, **COMMON, **model.settings}
+    settings = {"epochs": EPOCHS, "seed": seed, "network": network, **COMMON, **model.settings}
     workflow = ConfigWorkflow(
         config_file=[str(BUNDLE / "configs" / file) for file in files],
         bundle_root=str(BUNDLE),
@@ -118,11 +118,11 @@ def train(model: Model, data: str, folder: Path, start: Path | None, seed: int) 
     return done
 
 
-def measure(checkpoint: Path, attack: str, data: str, folder: Path, seed: int) -> SegmentationResult:
+def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path, seed: int) -> SegmentationResult:
     """Attack the test scans at every level; records are kept as they come."""
     file = folder / f"{attack}.jsonl"
     done = [ScanRecord.from_dict(json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
-    opened = open_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network="small", check_files=False)
+    opened = open_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network=network, check_files=False)
     attacker = attack_from_name(attack, "l2", criterion=DiceCriterion("lowest"))
     evaluator = SegmentationEvaluator(
         opened.network, attacker, opened.prepare_batch, opened.inferer, opened.device, seed
@@ -139,56 +139,71 @@ def measure(checkpoint: Path, attack: str, data: str, folder: Path, seed: int) -
     return result
 
 
-def one(name: str, data: str, out: str, seed: int, threads: int) -> None:
+def one(name: str, network: str, data: str, out: str, seed: int, threads: int) -> None:
     """Train and measure one model, in a process of its own."""
     torch.set_num_threads(threads)
     logging.getLogger().setLevel(logging.WARNING)
     folder = Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)
     if name == "start":
-        train(START, data, folder, None, seed)
+        train(START, network, data, folder, None, seed)
         return
     model = MODELS[name]
-    checkpoint = train(model, data, folder, Path(out) / "start" / START.checkpoint, seed)
+    checkpoint = train(model, network, data, folder, Path(out) / "start" / START.checkpoint(network), seed)
     for attack in [QUICK, *([STRONG] if model.strong else [])]:
-        measure(checkpoint, attack, data, folder, seed)
+        measure(checkpoint, network, attack, data, folder, seed)
 
 
-def main(data: str, out: str = "runs/hippocampus", seed: int = 0, workers: int = 2, ship: bool = False) -> None:
+def main(
+    data: str,
+    network: str = "small",
+    out: str | None = None,
+    seed: int = 0,
+    workers: int = 2,
+    ship: bool = False,
+) -> None:
     """Train, attack, write the tables.
 
     Args:
         data: folder of the scans in MSD layout.
+        network: small, or dynunet: the rows that are attacked strongly, on a GPU.
         out: folder for weights, records and logs; a broken-off run in it goes on.
         seed: of data order, start and attacks.
         workers: models at a time, each on its share of the cores.
         ship: put the weights of the start and of IMA into the bundle, as model_ce.pt and model.pt.
     """
-    folder = Path(out)
+    if network not in PREFIX or (ship and network != "small"):
+        print(f"Got network {network!r}, expected small or dynunet; only small is shipped.", file=sys.stderr)
+        sys.exit(2)
+    page = "hippocampus" if network == "small" else f"hippocampus_{network}"
+    folder = Path(out or f"runs/{page}")
     folder.mkdir(parents=True, exist_ok=True)
+    models = {name: model for name, model in MODELS.items() if network == "small" or model.strong}
     threads = max(1, (os.cpu_count() or 1) // workers)
 
     def run(name: str) -> None:
         with open(folder / f"{name}.log", "ab") as log:
-            arguments = ["one", name, str(data), str(folder), str(seed), str(threads)]
+            arguments = ["one", name, network, str(data), str(folder), str(seed), str(threads)]
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run([sys.executable, __file__, *arguments], stdout=log, stderr=log, check=True, env=environment)
         bar.update()
         bar.write(f"{name}: {total_time(folder / name) / 60:.0f} minutes")
 
-    with tqdm(total=1 + len(MODELS), desc="models") as bar, ThreadPoolExecutor(workers) as pool:
+    with tqdm(total=1 + len(models), desc="models") as bar, ThreadPoolExecutor(workers) as pool:
         run("start")
-        list(pool.map(run, MODELS))
-    write_tables(folder, seed, threads)
+        list(pool.map(run, models))
+    write_tables(page, network, models, folder, seed, threads)
     if ship:
         for name, model, file in (("start", START, "model_ce.pt"), ("ima", MODELS["ima"], "model.pt")):
-            torch.save(load_weights(folder / name / model.checkpoint), BUNDLE / "models" / file)
+            torch.save(load_weights(folder / name / model.checkpoint(network)), BUNDLE / "models" / file)
 
 
-def write_tables(folder: Path, seed: int, threads: int) -> None:
-    """docs/results/hippocampus.md and its figures, from the records."""
-    strong = {name: _result(folder / name, STRONG) for name, model in MODELS.items() if model.strong}
-    quick = {name: _result(folder / name, QUICK) for name in MODELS}
+def write_tables(page: str, network: str, models: dict[str, Model], folder: Path, seed: int, threads: int) -> None:
+    """docs/results/PAGE.md and its figures, from the records."""
+    strong = {name: _result(folder / name, STRONG) for name, model in models.items() if model.strong}
+    quick = {name: _result(folder / name, QUICK) for name in models}
+    command = "python benchmarks/hippocampus.py --data Task04_Hippocampus"
+    command += "" if network == "small" else f" --network {network}"
     count = len(next(iter(quick.values())).records)
     figure = robustness_curves(
         LEVELS,
@@ -197,22 +212,22 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         f"hippocampus, {count} test scans, 100-step PGD x 2 on three losses",
         "mean foreground Dice",
     )
-    replace_figure(figure, RESULTS / "hippocampus.png")
-    _write_scans(strong)
+    replace_figure(figure, RESULTS / f"{page}.png")
+    _write_scans(RESULTS / f"{page}.csv", strong)
     lines = [
         "# Hippocampus: IMA beside plain and fixed-ε training",
         "",
         f"Mean foreground Dice of {count} real test scans (MSD Task04, CC-BY-SA 4.0; list in the bundle's "
         "`configs/split.json`) at L2 noise ε, in units of z-scored volumes.",
         "",
-        f"    python benchmarks/hippocampus.py --data Task04_Hippocampus        (seed {seed})",
+        f"    {command}        (seed {seed})",
         "",
         f"{setting(threads, 'model')}; "
-        f"{sum(total_time(folder / name) for name in ['start', *MODELS]) / 60:.0f} minutes of computing in all "
+        f"{sum(total_time(folder / name) for name in ['start', *models]) / 60:.0f} minutes of computing in all "
         "(parts that were broken off are not counted).",
         "",
-        f"All rows: the bundle's small network, plain-trained for {START_EPOCHS} epochs, then {EPOCHS} epochs of the "
-        f"method in the row's name; weights of the last epoch. Training attacks have {COMMON['steps']} steps.",
+        f"All rows: the bundle's network `{network}`, plain-trained for {START_EPOCHS} epochs, then {EPOCHS} epochs of "
+        f"the method in the row's name; weights of the last epoch. Training attacks have {COMMON['steps']} steps.",
         "",
         "## Under the strongest attack",
         "",
@@ -225,7 +240,7 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         "",
         *_differences(strong),
         "",
-        "![Dice against ε](hippocampus.png)",
+        f"![Dice against ε]({page}.png)",
         "",
         "## When does the boundary matter?",
         "",
@@ -235,20 +250,20 @@ def write_tables(folder: Path, seed: int, threads: int) -> None:
         "",
     ]
     rows = []
-    for name, model in MODELS.items():
+    for name, model in models.items():
         if model.overlay is None:
-            margins = load_margins(folder / name / model.checkpoint)
+            margins = load_margins(folder / name / model.checkpoint(network))
             values = margins.values()
             share = float((values >= margins.eps_max).double().mean())
             title = f"{model.title}: {share:.0%} of {len(margins)} margins at ε_max"
-            picture = f"hippocampus_margins_{name}.png"
+            picture = f"{page}_margins_{name}.png"
             histogram = margin_histogram(values.tolist(), margins.eps_max, float(values.median()), title)
             replace_figure(histogram, RESULTS / picture)
             rows.append(
                 [f"[{model.title}]({picture})", f"{values.mean():.1f}", f"{share:.0%}", _crossed(folder / name)]
             )
     lines += table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], rows)
-    write_page(RESULTS / "hippocampus.md", lines)
+    write_page(RESULTS / f"{page}.md", lines)
 
 
 def _levels() -> list[str]:
@@ -277,8 +292,8 @@ def _by_scan(result: SegmentationResult) -> dict[str, list[float]]:
     return {record.sample_id: [scores.mean("dice") for scores in record.scores] for record in result.records}
 
 
-def _write_scans(results: dict[str, SegmentationResult]) -> None:
-    with open(RESULTS / "hippocampus.csv", "w", newline="", encoding="utf-8") as file:
+def _write_scans(file_name: Path, results: dict[str, SegmentationResult]) -> None:
+    with open(file_name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["training", "scan", *(f"dice at {level:g}" for level in LEVELS)])
         for name, result in results.items():
@@ -303,6 +318,6 @@ def _crossed(folder: Path) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
-        one(*sys.argv[2:5], int(sys.argv[5]), int(sys.argv[6]))
+        one(*sys.argv[2:6], int(sys.argv[6]), int(sys.argv[7]))
     else:
         fire.Fire(main)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 
 from monai_ima.bundle.provenance import machine
@@ -34,7 +35,8 @@ def total_time(folder: Path) -> float:
 
 def setting(threads: int, each: str) -> str:
     """Machine and versions, for a page: ``setting(1, "training")``."""
-    return f"{machine()}, {threads} thread(s) a {each}; torch {version('torch')}, monai {version('monai')}"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"{machine(device)}, {threads} thread(s) a {each}; torch {version('torch')}, monai {version('monai')}"
 
 
 def replace_figure(figure: Figure, file: Path) -> None:
