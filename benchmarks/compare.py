@@ -73,7 +73,7 @@ WITH_MARGINS = {"iaat", "mma", "ima"}
 IMA = {"update": "online"}
 QUICK = "pgd20"
 WHITE_BOX = ["pgd100x2", "apgd100-ce", "apgd100-dlr"]
-BLACK_BOX, BLACK_BOX_IMAGES = "spsa100x128", 100
+BLACK_BOX_IMAGES = 100
 NOISE = "noise100"
 WITHIN = 0.03
 TIE = 1e-9
@@ -102,6 +102,11 @@ class Study:
     @property
     def levels(self) -> list[float]:
         return self.config["norms"][self.norm]["levels"]
+
+    @property
+    def black_box(self) -> str:
+        """Name of the attack that sees no gradients."""
+        return self.config["black_box"]
 
     @property
     def full(self) -> bool:
@@ -207,7 +212,7 @@ def broken_at(study: Study, opened: OpenBundle, attack: str, levels: list[float]
     )
     loader = opened.data_loader if images is None else islice(_in_tens(opened), images // 10)
     result = evaluator.run(loader, levels, progress=False)
-    return {record.sample_id: record.broken_at for record in result.records}
+    return {record.sample_id: record.broken for record in result.records}
 
 
 def _in_tens(opened: OpenBundle) -> Any:
@@ -245,7 +250,7 @@ def measure(study: Study, method: str, number: int, stage: str) -> None:
         if study.norm == "l2":
             tasks["ddn"] = None
         if stage == "test":
-            tasks |= {NOISE: (study.levels, None), BLACK_BOX: (study.levels[1:3], BLACK_BOX_IMAGES)}
+            tasks |= {NOISE: (study.levels, None), study.black_box: (study.levels[1:3], BLACK_BOX_IMAGES)}
     opened = None
     for attack, task in tasks.items():
         file = folder / f"{'val' if stage == 'val' else 'test'}_{attack}.json"
@@ -474,7 +479,7 @@ def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
     levels = study.levels[1:3]
     rows = []
     for task in chosen.items():
-        spsa = _read(study, *task, "test", BLACK_BOX)
+        spsa = _read(study, *task, "test", study.black_box)
         white = _read(study, *task, "test", WHITE_BOX[0])
         values = []
         for records in (spsa, {sample: white[sample] for sample in spsa}):
@@ -482,7 +487,7 @@ def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
         rows.append([study.title(*task), *cells(values)])
     head = ["training", *(f"SPSA, ε = {level:g}" for level in levels), *(f"PGD, ε = {level:g}" for level in levels)]
     samples = f"the first {BLACK_BOX_IMAGES} test samples"
-    return [f"### {BLACK_BOX} beside {WHITE_BOX[0]}, {samples}, seed 0", "", *table(head, rows), ""]
+    return [f"### {study.black_box} beside {WHITE_BOX[0]}, {samples}, seed 0", "", *table(head, rows), ""]
 
 
 def _mean(found: list[list[float]]) -> list[float]:

@@ -1,7 +1,8 @@
 """What ``make demo`` runs: IMA beside plain training on the SYNTHETIC OCT phantom, from the same start.
 
-Both networks are evaluated under 100-step PGD with 2 restarts at five levels. Small images and a small network, so that
-it ends within minutes on two cores.
+Both networks are evaluated under 100-step PGD with 2 restarts at five levels, and the smallest noise that changes each
+answer is looked for; IMA's robustness is checked for masked gradients. All of it goes into one report. Small images and
+a small network, so that it ends within minutes on two cores.
 
     python benchmarks/demo.py --out demo_output
 """
@@ -12,21 +13,23 @@ import csv
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fire
 from monai.bundle import ConfigWorkflow
 
-from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.evaluate import write_results
-from monai_ima.bundle.load import OpenBundle, open_bundle
-from monai_ima.bundle.margins import margins
+from monai_ima.bundle import margins, report
+from monai_ima.bundle.evaluate_classification import evaluate_classification
+from monai_ima.bundle.false_robustness import check_bundle
+from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.provenance import machine
-from monai_ima.engines import RobustnessEvaluator, RobustnessResult
+from monai_ima.bundle.run_folder import write_results
 from monai_ima.visualize import robustness_curves, save_figure
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "oct_classification_ima"
+TITLES = {"plain": "plain training", "ima": "IMA"}
 NORM, LEVELS, ATTACK = "linf", [0.0, 0.005, 0.01, 0.015, 0.02], "pgd100x2"
 NETWORK = {
     "network_def#block_inplanes": [16, 32, 64, 64],
@@ -57,14 +60,17 @@ def train(out: Path, name: str, files: list[str], settings: dict[str, Any]) -> f
     return time.perf_counter() - begin
 
 
-def measure(out: Path, checkpoint: Path) -> tuple[RobustnessResult, OpenBundle]:
-    """Attack the test scans at every level."""
-    opened = open_bundle(
-        BUNDLE, checkpoint=checkpoint, phantom_dir=str(out / "synthetic_oct"), batch_size=50, **DATA, **NETWORK
-    )
-    attack = attack_from_name(ATTACK, NORM, opened.bounds)
-    evaluator = RobustnessEvaluator(opened.network, attack, opened.prepare_batch, opened.inferer, opened.device)
-    return evaluator.run(opened.data_loader, LEVELS), opened
+def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], checks: bool) -> list[float]:
+    """Attack the test scans at every level, into OUT/NAME/robustness; returns the accuracies under PGD."""
+    phantom = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
+    opened = replace(open_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
+    asked = {"norm": NORM, "levels": LEVELS, "attack": ATTACK, "seed": 0, "minimum": True, "eot": 1, "group_by": None}
+    folder = out / name / "robustness"
+    _, content = evaluate_classification(folder, opened, asked)
+    found = check_bundle(opened, asked, content) if checks else None
+    about = {**asked, "training": settings}
+    write_results(folder, {**content, "settings": about, "command": "make demo", "units": None, "checks": found})
+    return content["attacks"][0]["values"]
 
 
 def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") -> None:
@@ -91,10 +97,9 @@ def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") ->
         print(f"\n{name}: training {TRAINING['epochs']} epochs")
         seconds = train(folder, name, files, {**settings, **extra})
         print(f"{name}: trained in {seconds:.0f} s; now {ATTACK} at {len(LEVELS)} levels")
-        result, opened = measure(folder, folder / name / "models" / checkpoint)
-        about = {"model": name, "norm": NORM, "attack": ATTACK, "seed": seed, **settings, **extra}
-        write_results(folder / name / "robustness", result, opened, about)
-        accuracies[name] = result.accuracy()
+        accuracies[name] = measure(
+            folder, name, folder / name / "models" / checkpoint, {**settings, **extra}, checks=name == "ima"
+        )
     margins(str(folder / "ima" / "models" / "model_last.pt"), str(folder / "ima" / "margins"))
 
     title = f"synthetic OCT phantom, {ATTACK}, seed {seed}"
@@ -105,6 +110,9 @@ def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") ->
     print(f"{'':10}" + "".join(f"{level:>8g}" for level in LEVELS))
     for name, values in accuracies.items():
         print(f"{name:10}" + "".join(f"{value:>8.3f}" for value in values))
+    found = [folder / name / "robustness" / "results.json" for name in runs]
+    last = folder / "ima" / "models" / "model_last.pt"
+    report([str(file) for file in found], str(folder / "report.html"), checkpoint=str(last), logs=str(folder / "ima"))
     print(f"\n{time.perf_counter() - begin:.0f} s on {machine()}. Figures and numbers are in {folder}.")
 
 

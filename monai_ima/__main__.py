@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import fire
 
-from monai_ima.bundle import attack, evaluate, harden, margins
+from monai_ima.bundle import attack, evaluate, harden, margins, report
 
 VERBS: dict[str, Callable[..., None]] = {
     "attack": attack,
     "evaluate": evaluate,
     "harden": harden,
     "margins": margins,
+    "report": report,
 }
 
 

@@ -57,6 +57,21 @@ def check_not_negative(name: str, value: float) -> float:
     return float(value)
 
 
+def check_switch(name: str, value: bool) -> bool:
+    """``value``, when it is True or False.
+
+    Args:
+        name: of the setting.
+        value: to check.
+
+    Raises:
+        ValueError: when it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"Got {name} {value!r}, expected True or False.")
+    return value
+
+
 def check_share(name: str, value: float, ends: str = "[]") -> float:
     """``value`` as a float.
 

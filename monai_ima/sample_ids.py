@@ -11,9 +11,19 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import CommonKeys, ImageMetaKey
 
-__all__ = ["SAMPLE_ID", "batch_files", "batch_sample_ids", "common_folder", "folder_of", "item_file", "relative_id"]
+__all__ = [
+    "SAMPLE_ID",
+    "batch_files",
+    "batch_patients",
+    "batch_sample_ids",
+    "common_folder",
+    "folder_of",
+    "item_file",
+    "relative_id",
+]
 
 SAMPLE_ID = "sample_id"
+PATIENT = "patient"
 
 
 def relative_id(file: str | os.PathLike, root: str | os.PathLike | None = None) -> str:
@@ -93,3 +103,18 @@ def batch_sample_ids(
             + ", expected the transform monai_ima.transforms.SampleIdd among the training transforms."
         )
     return [relative_id(file, root) for file in files]
+
+
+def batch_patients(batch: Any, count: int) -> list[str | None]:
+    """Whom a batch's samples are of, from its key ``patient``; None for each where it does not say.
+
+    Raises:
+        ValueError: when there is not one for each of the ``count`` samples.
+    """
+    found = batch.get(PATIENT) if isinstance(batch, Mapping) else None
+    if found is None:
+        return [None] * count
+    patients = [str(value) for value in (found.flatten().tolist() if isinstance(found, torch.Tensor) else found)]
+    if len(patients) != count:
+        raise ValueError(f"Key {PATIENT!r} holds {len(patients)} patients for {count} samples, expected one each.")
+    return list(patients)

@@ -61,8 +61,9 @@ def test_accuracy_by_level_and_class_is_the_closed_form(problem, batch_size):
         assert result.accuracy(k) == pytest.approx([float((own > level).float().mean()) for level in LEVELS])
     for i, record in enumerate(result.records):
         expected = next((level for level in LEVELS if margin[i] <= level), None)
-        assert (record.sample_id, record.label, record.broken_at) == (f"s{i}", int(label[i]), expected)
-        if record.broken_at:
+        assert (record.sample_id, record.label, record.broken) == (f"s{i}", int(label[i]), expected)
+        assert record.broken_at == {"attack": expected}
+        if record.broken:
             assert record.noisy_predicted != record.label == record.predicted
 
 

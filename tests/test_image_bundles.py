@@ -284,7 +284,7 @@ def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys)
     command += ["--checkpoint", str(out / "models" / "model.pt"), "--out", str(tmp_path / "r"), *settings]
     assert main(command) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
-    assert found["data"] == "synthetic phantom"
+    assert found["data"]["synthetic"]
     assert set(found["accuracy_by_class"]) == set(CLASSES[name])
     assert len(found["samples"]) == 30
     command = ["attack", "--bundle", str(root), "--eps", "0.5", "--norm", "l2", "--attack", "pgd2"]

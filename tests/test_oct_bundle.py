@@ -276,11 +276,13 @@ def test_evaluate_writes_consistent_numbers_and_pictures(trained, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "r" / "results.json").read_text())
-    assert found["data"] == "synthetic phantom"
+    assert found["data"]["synthetic"]
+    assert found["data"]["name"] == "synthetic phantom"
     assert found["levels"] == [0, 0.001, 0.02]
     assert found["accuracy"] == sorted(found["accuracy"], reverse=True)
     for k, level in enumerate(found["levels"]):
-        stands = [s["broken_at"] is None or s["broken_at"] > level for s in found["samples"]]
+        broken = [s["broken_at"]["pgd5x2"] for s in found["samples"]]
+        stands = [b is None or b > level for b in broken]
         assert found["accuracy"][k] == pytest.approx(sum(stands) / 16)
     with open(tmp_path / "r" / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))

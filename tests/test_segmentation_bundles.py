@@ -222,8 +222,12 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     assert done[0] == 0, done[1]
     whole = json.loads((out / "results.json").read_text())
     assert whole["levels"] == [0, 1, 3]
-    assert whole["data"] == "synthetic phantom"
+    assert whole["data"]["synthetic"]
     assert whole["dice"] == sorted(whole["dice"], reverse=True)
+    assert [a["name"] for a in whole["attacks"]] == ["pgd2", "pgd2-ce"]
+    assert whole["attacks"][-1]["values"] == pytest.approx(whole["dice"])
+    assert all(a >= b for a, b in zip(*(attack["values"] for attack in whole["attacks"]), strict=True))
+    assert all((out / case["picture"]).stat().st_size > 5000 for case in whole["cases"])
     assert {"curve.png", "scan.png", "results.csv"} <= {path.name for path in out.iterdir()}
     with open(out / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))

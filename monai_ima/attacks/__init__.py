@@ -6,6 +6,7 @@ from .base import Attack, AttackResult
 from .boundary import BoundaryPGD
 from .ddn import DDN
 from .dlr import dlr_loss
+from .minimum import MinimumNorm
 from .mode import attack_mode
 from .named import attack_from_name
 from .noise import UniformNoise
@@ -24,6 +25,7 @@ __all__ = [
     "Attack",
     "AttackResult",
     "BoundaryPGD",
+    "MinimumNorm",
     "UniformNoise",
     "WorstOf",
     "attack_from_name",

@@ -4,5 +4,6 @@ from .attack import attack
 from .evaluate import evaluate
 from .harden import harden
 from .margins import margins
+from .report import report
 
-__all__ = ["attack", "evaluate", "harden", "margins"]
+__all__ = ["attack", "evaluate", "harden", "margins", "report"]

@@ -1,144 +1,97 @@
+"""A segmentation network under attack: records, results, pictures."""
+
 from __future__ import annotations
 
 import csv
-import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.criteria import DiceCriterion, SegmentationCriterion
 from monai_ima.engines import ScanRecord, SegmentationEvaluator, SegmentationResult
+from monai_ima.statistics import bootstrap_intervals
 from monai_ima.visualize import robustness_curves, save_figure, volume_example
 
+from .groups import subgroups
 from .load import OpenBundle
-from .provenance import data_name, provenance
+from .provenance import provenance
+from .run_folder import append_lines, read_lines
 
-__all__ = ["check_folder", "evaluate_segmentation", "read_records"]
+__all__ = ["STRONGEST_ATTACK", "dice_criterion", "evaluate_segmentation", "scan_table", "segmentation_evaluator"]
 
-SETTINGS, RECORDS, RESULTS = "settings.json", "records.jsonl", "results.json"
+RECORDS = "records.jsonl"
 STRONGEST_ATTACK = "pgd100x2+pgd100x2-dice+pgd100x2-ce"
 METRICS = {"dice": "Dice", "surface_dice": "surface Dice", "hd95": "HD95 (mm)"}
+CASES = 10
 
 
-def check_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Refuse a folder that holds anything but a broken-off evaluation with the same settings.
+def dice_criterion(opened: OpenBundle) -> DiceCriterion:
+    """What attacks on the bundle's network go for: the lowest mean foreground Dice.
 
     Raises:
-        FileExistsError: when it does.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    file = folder / SETTINGS
-    if folder.is_dir() and file.is_file() and not (folder / RESULTS).exists():
-        if json.loads(file.read_text(encoding="utf-8")) == json.loads(json.dumps(settings)):
-            return
-        raise FileExistsError(f"Folder {folder} holds a broken-off evaluation with other settings: give another --out.")
-    raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
-
-
-def read_records(file: Path) -> list[ScanRecord]:
-    """The records of a broken-off evaluation; a last line that was cut off is left out."""
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        file.write_text(whole, encoding="utf-8")
-    return [ScanRecord.from_dict(json.loads(line)) for line in whole.splitlines()]
-
-
-def evaluate_segmentation(folder: Path, opened: OpenBundle, settings: dict[str, Any]) -> SegmentationResult:
-    """Attack every scan at every level; write results.json, results.csv, curve.png and a picture of a scan.
-
-    Args:
-        folder: to write to; a broken-off evaluation in it goes on.
-        opened: the bundle, its criterion one for segmentations.
-        settings: of the evaluation, with ``attack`` (None means the strongest), ``norm``, ``levels``, ``seed`` and
-            ``tolerance``.
+        ValueError: when the bundle's criterion is not one for segmentations.
     """
     asked = opened.criterion
     if not isinstance(asked, SegmentationCriterion):
         raise ValueError(f"Got a bundle with criterion {asked}, expected one for segmentations.")
-    criterion = DiceCriterion("lowest", asked.include_background, asked.sigmoid)
-    attack = settings["attack"] or STRONGEST_ATTACK
-    evaluator = SegmentationEvaluator(
+    return DiceCriterion("lowest", asked.include_background, asked.sigmoid)
+
+
+def segmentation_evaluator(opened: OpenBundle, settings: dict[str, Any]) -> SegmentationEvaluator:
+    """The evaluator for these settings: each attack of ``attack`` that is joined by ``+`` on its own.
+
+    Args:
+        opened: the bundle.
+        settings: with ``attack``, ``norm``, ``seed`` and ``tolerance``.
+    """
+    criterion = dice_criterion(opened)
+    attacks = {
+        name: attack_from_name(name, settings["norm"], opened.bounds, criterion)
+        for name in settings["attack"].split("+")
+    }
+    return SegmentationEvaluator(
         opened.network,
-        attack_from_name(attack, settings["norm"], opened.bounds, criterion),
+        attacks,
         opened.prepare_batch,
         opened.inferer,
         opened.device,
         settings["seed"],
         settings["tolerance"],
     )
+
+
+def evaluate_segmentation(
+    folder: Path, opened: OpenBundle, settings: dict[str, Any], groups: dict[str, str] | None = None
+) -> tuple[SegmentationResult, dict[str, Any]]:
+    """Attack every scan at every level; write results.csv, curve.png and pictures of the worst scans.
+
+    Args:
+        folder: to write to; a broken-off evaluation in it goes on.
+        opened: the bundle, its criterion one for segmentations.
+        settings: of the evaluation.
+        groups: the group of every sample id, of the column ``group_by``.
+
+    Returns:
+        What was found, and the content for results.json, which the caller writes.
+    """
+    evaluator = segmentation_evaluator(opened, settings)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    done = read_records(folder / RECORDS)
-    with open(folder / RECORDS, "a", encoding="utf-8") as lines:
-
-        def keep(record: ScanRecord) -> None:
-            lines.write(json.dumps(record.as_dict()) + "\n")
-            lines.flush()
-
-        result = evaluator.run(opened.data_loader, settings["levels"], done, keep)
-    _write(folder, result, opened, {**settings, "attack": attack}, criterion.include_background)
-    print(_table(result, settings["tolerance"]))
-    return result
+    done = [ScanRecord.from_dict(line) for line in read_lines(folder / RECORDS)]
+    append = append_lines(folder / RECORDS)
+    result = evaluator.run(opened.data_loader, settings["levels"], done, lambda record: append([record.as_dict()]))
+    result.records.sort(key=lambda record: record.sample_id)
+    names = _class_names(result, opened, evaluator.criterion.include_background)
+    content = _content(result, opened, settings, names, groups)
+    _draw(folder, result, names, content)
+    content["cases"] = _cases(folder, evaluator, result, opened, settings["norm"])
+    _write_table(folder, result, names, settings["norm"])
+    return result, content
 
 
-def _write(
-    folder: Path, result: SegmentationResult, opened: OpenBundle, settings: dict[str, Any], background: bool
-) -> None:
-    names = _class_names(result, opened, background)
-    title = f"{len(result.records)} scans ({data_name(opened)}), {settings['attack']}"
-    for picture in (folder / "curve.png", folder / "scan.png"):
-        picture.unlink(missing_ok=True)
-    lines = {"mean": result.mean(), **{name: result.mean(label=k) for k, name in enumerate(names)}}
-    save_figure(robustness_curves(result.levels, lines, settings["norm"], title, "Dice"), folder / "curve.png")
-    for example in result.examples:
-        clean, noisy = (scores.mean("dice") for scores in (example.record.scores[0], example.record.scores[-1]))
-        figure = volume_example(
-            example.clean,
-            example.noisy,
-            example.label,
-            example.clean_prediction,
-            example.noisy_prediction,
-            example.eps,
-            settings["norm"],
-            f"{example.record.sample_id}: Dice {clean:.3f} without noise, {noisy:.3f} with it",
-        )
-        save_figure(figure, folder / "scan.png")
-    with open(folder / "results.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = [f"{metric} {name}" for metric in METRICS for name in ["mean", *names]]
-        writer.writerow(["norm", "epsilon", "scans", *columns, "scans with an undefined hd95"])
-        undefined = result.undefined()
-        for k, level in enumerate(result.levels):
-            values = [result.mean(m, label)[k] for m in METRICS for label in [None, *range(len(names))]]
-            row = ["" if math.isnan(value) else value for value in values]
-            writer.writerow([settings["norm"], level, len(result.records), *row, undefined[k]])
-    content = {
-        **provenance(opened, settings),
-        "levels": result.levels,
-        "classes": names,
-        **{metric: _or_none(result.mean(metric)) for metric in METRICS},
-        **{
-            f"{metric}_by_class": {name: _or_none(result.mean(metric, k)) for k, name in enumerate(names)}
-            for metric in METRICS
-        },
-        "hd95_undefined": result.undefined(),
-        "samples": [record.as_dict() for record in sorted(result.records, key=lambda record: record.sample_id)],
-    }
-    (folder / RESULTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def _class_names(result: SegmentationResult, opened: OpenBundle, background: bool) -> list[str]:
-    count = len(result.records[0].scores[0].dice)
-    names = opened.classes if background else opened.classes[1:]
-    return names if len(names) == count else [f"class {k + (not background)}" for k in range(count)]
-
-
-def _table(result: SegmentationResult, tolerance: float) -> str:
+def scan_table(result: SegmentationResult, tolerance: float) -> str:
+    """The mean metrics at every level, for the terminal."""
     columns = [result.mean(metric) for metric in METRICS]
     lines = [
         f"{'epsilon':>8}{'Dice':>8}{f'surface Dice ({tolerance:g} mm)':>24}{'HD95 (mm)':>12}{'HD95 undefined':>17}"
@@ -149,5 +102,100 @@ def _table(result: SegmentationResult, tolerance: float) -> str:
     return "\n".join(lines)
 
 
-def _or_none(values: list[float]) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values]
+def _content(
+    result: SegmentationResult,
+    opened: OpenBundle,
+    settings: dict[str, Any],
+    names: list[str],
+    groups: dict[str, str] | None,
+) -> dict[str, Any]:
+    records = result.records
+    given = [record.patient for record in records]
+    patients = None if None in given else [str(patient) for patient in given]
+    worst = [[scores.mean("dice") for scores in record.scores] for record in records]
+    after = {name: [record.after[name] for record in records] for name in result.attacks}
+    ids = [record.sample_id for record in records]
+    return {
+        **provenance(opened, settings, len(records), None if patients is None else len(set(patients))),
+        "task": "segmentation",
+        "metric": "dice",
+        "norm": settings["norm"],
+        "levels": result.levels,
+        "classes": names,
+        "attacks": [
+            {
+                "name": name,
+                "values": [math.fsum(column) / len(column) for column in zip(*own, strict=True)],
+                "intervals": [list(ends) for ends in bootstrap_intervals(own, patients)],
+            }
+            for name, own in after.items()
+        ],
+        **{metric: result.mean(metric) for metric in METRICS},
+        **{f"{m}_by_class": {name: result.mean(m, k) for k, name in enumerate(names)} for m in METRICS},
+        "hd95_undefined": result.undefined(),
+        "noise": None,
+        "minimum": None,
+        "groups": None
+        if groups is None
+        else subgroups(settings["group_by"], groups, ids, worst, result.levels, patients),
+        "samples": [
+            {**record.as_dict(), "group": None if groups is None else groups[record.sample_id]} for record in records
+        ],
+    }
+
+
+def _draw(folder: Path, result: SegmentationResult, names: list[str], content: dict[str, Any]) -> None:
+    title = f"{len(result.records)} scans ({content['data']['name']}), {'+'.join(result.attacks)}"
+    lines = {"mean": result.mean(), **{name: result.mean(label=k) for k, name in enumerate(names)}}
+    (folder / "curve.png").unlink(missing_ok=True)
+    save_figure(robustness_curves(result.levels, lines, content["norm"], title, "Dice"), folder / "curve.png")
+
+
+def _cases(
+    folder: Path, evaluator: SegmentationEvaluator, result: SegmentationResult, opened: OpenBundle, norm: str
+) -> list[dict[str, Any]]:
+    """The scans of the lowest Dice over all levels, attacked once more at the highest one for their pictures."""
+    if len(result.levels) < 2:
+        return []
+    worst = sorted(result.records, key=lambda r: math.fsum(scores.mean("dice") for scores in r.scores))[:CASES]
+    order = [record.sample_id for record in worst]
+    found = {e.sample_id: e for e in evaluator.examples(opened.data_loader, set(order), result.levels[-1])}
+    for old in [folder / "scan.png", *folder.glob("cases/*.png")]:
+        old.unlink(missing_ok=True)
+    cases = []
+    for k, sample_id in enumerate(order):
+        example = found[sample_id]
+        says = f"Dice {example.clean_dice:.3f} without noise, {example.noisy_dice:.3f} with it"
+        figure = volume_example(
+            example.clean,
+            example.noisy,
+            example.label,
+            example.clean_prediction,
+            example.noisy_prediction,
+            example.eps,
+            norm,
+            f"{sample_id}: {says}",
+        )
+        picture = f"cases/{k:02d}.png"
+        save_figure(figure, folder / picture)
+        cases.append({"sample_id": sample_id, "epsilon": example.eps, "says": says, "picture": picture})
+    shutil.copyfile(folder / "cases" / "00.png", folder / "scan.png")
+    return cases
+
+
+def _write_table(folder: Path, result: SegmentationResult, names: list[str], norm: str) -> None:
+    with open(folder / "results.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = [f"{metric} {name}" for metric in METRICS for name in ["mean", *names]]
+        writer.writerow(["norm", "epsilon", "scans", *columns, "scans with an undefined hd95"])
+        undefined = result.undefined()
+        for k, level in enumerate(result.levels):
+            values = [result.mean(m, label)[k] for m in METRICS for label in [None, *range(len(names))]]
+            row = ["" if math.isnan(value) else value for value in values]
+            writer.writerow([norm, level, len(result.records), *row, undefined[k]])
+
+
+def _class_names(result: SegmentationResult, opened: OpenBundle, background: bool) -> list[str]:
+    count = len(result.records[0].scores[0].dice)
+    names = opened.classes if background else opened.classes[1:]
+    return names if len(names) == count else [f"class {k + (not background)}" for k in range(count)]

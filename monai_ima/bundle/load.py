@@ -21,6 +21,7 @@ class OpenBundle:
     """What an evaluation needs of a bundle, its weights loaded.
 
     Attributes:
+        name: of the model, from the metadata, else the bundle's folder's.
         network: on ``device``.
         data_loader: the evaluator's.
         prepare_batch: the evaluator's.
@@ -31,8 +32,10 @@ class OpenBundle:
         classes: names of the classes, from the metadata.
         checkpoint: the file that the weights came from.
         synthetic: no data were given and the bundle uses its synthetic phantom.
+        metadata: of the bundle.
     """
 
+    name: str
     network: nn.Module
     data_loader: Iterable
     prepare_batch: Callable
@@ -43,6 +46,7 @@ class OpenBundle:
     classes: list[str]
     checkpoint: Path
     synthetic: bool
+    metadata: dict[str, Any]
 
 
 def open_bundle(
@@ -84,11 +88,13 @@ def open_bundle(
         fit_weights(parser.get_parsed_content("network_def"), weights, checkpoint)
     evaluator = parser.get_parsed_content(found)
     fit_weights(evaluator.network, weights, checkpoint)
+    metadata = parser.get("_meta_", {})
     output = parser.get("_meta_#network_data_format#outputs#pred", {})
     criterion = parser.get_parsed_content("criterion") if "criterion" in parser else None
     if criterion is None and output.get("format") == "segmentation":
         criterion = DiceCriterion("lowest")
     return OpenBundle(
+        name=str(metadata.get("name") or root.resolve().name),
         network=evaluator.network,
         data_loader=evaluator.data_loader,
         prepare_batch=evaluator.prepare_batch,
@@ -99,4 +105,5 @@ def open_bundle(
         classes=[name for _, name in sorted(output.get("channel_def", {}).items(), key=lambda pair: int(pair[0]))],
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
+        metadata=metadata,
     )

@@ -15,7 +15,7 @@ from monai_ima import handlers as our_handlers
 
 from .reading import SEPARATOR, Component, TrainingConfig, readable, reference
 
-__all__ = ["Parts", "find_parts"]
+__all__ = ["Parts", "find_parts", "transforms_of"]
 
 TRAINER_ID, EVALUATOR_ID = (
     ReferenceResolver.normalize_id(str(TrainProperties[name][BundlePropertyConfig.ID]))
@@ -105,7 +105,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
         trainer=engine,
         dataset=dataset,
         dataset_argument="" if loader is None else f"{loader.id}{SEPARATOR}dataset",
-        transforms=[] if dataset is None else list(_transforms(config, f"{dataset.id}{SEPARATOR}transform")),
+        transforms=[] if dataset is None else list(transforms_of(config, f"{dataset.id}{SEPARATOR}transform")),
         network=network,
         loss=loss,
         evaluator=evaluator,
@@ -190,7 +190,7 @@ def _evaluator(config: TrainingConfig, trainer: str) -> tuple[Component | None, 
     return (others[0], bool(run)) if len(others) == 1 else (None, bool(run))
 
 
-def _transforms(config: TrainingConfig, path: str) -> list[Component]:
+def transforms_of(config: TrainingConfig, path: str) -> list[Component]:
     """The transforms of a pipeline in their order: a Compose, lists, and lists that an expression adds up."""
     if path not in config:
         return []
@@ -198,12 +198,12 @@ def _transforms(config: TrainingConfig, path: str) -> list[Component]:
     if isinstance(value, dict) and "_target_" in value:
         inner = f"{path}{SEPARATOR}transforms"
         here = Component(path, value)
-        return _transforms(config, inner) if here.name == "Compose" and inner in config else [here]
+        return transforms_of(config, inner) if here.name == "Compose" and inner in config else [here]
     if isinstance(value, list):
-        return [t for k in range(len(value)) for t in _transforms(config, f"{path}{SEPARATOR}{k}")]
+        return [t for k in range(len(value)) for t in transforms_of(config, f"{path}{SEPARATOR}{k}")]
     if isinstance(value, str) and value.startswith("$"):
         parts = re.findall(r"@(\w+(?:::\w+)*)", value)
-        return [t for part in parts if part in config for t in _transforms(config, part)]
+        return [t for part in parts if part in config for t in transforms_of(config, part)]
     return []
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from monai.engines import default_prepare_batch
@@ -11,14 +12,15 @@ from monai.utils import convert_to_tensor
 from torch import nn
 from tqdm import tqdm
 
-from monai_ima.attacks import Attack, attack_mode
+from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise, attack_mode
 from monai_ima.attacks.base import check_finite
-from monai_ima.criteria import SampleError, first_output
+from monai_ima.checks import check_count
+from monai_ima.criteria import Criterion, SampleError, first_output
 from monai_ima.forward import Forward, unwrap
-from monai_ima.sample_ids import batch_sample_ids
+from monai_ima.sample_ids import batch_patients, batch_sample_ids
 from monai_ima.streams import sample_streams
 
-__all__ = ["Example", "RobustnessEvaluator", "RobustnessResult", "SampleRecord", "check_levels"]
+__all__ = ["EvaluationBatch", "RobustnessEvaluator", "RobustnessResult", "SampleRecord", "check_levels"]
 
 
 @dataclass(frozen=True)
@@ -29,26 +31,38 @@ class SampleRecord:
         sample_id: of the sample.
         label: class index.
         predicted: class predicted without noise.
-        broken_at: the first level at which the prediction was wrong; 0 when it is wrong without noise, None when it
-            stands at every level.
+        broken_at: for each attack the first level at which it, or one before it, made the prediction wrong; 0 when
+            it is wrong without noise, None when it stands at every level.
         noisy_predicted: class predicted on the image that broke it; ``predicted`` when it stands.
+        distance: of the nearest wrong image known to a search for it, 0 when the sample is wrong without noise; None
+            when it found none, or was not asked for.
+        noise_failures: for every level, how many draws of white noise made a right prediction wrong; None when none
+            were drawn, or the prediction is wrong without noise.
+        patient: whom the sample is of; None where the data do not say.
     """
 
     sample_id: str
     label: int
     predicted: int
-    broken_at: float | None
+    broken_at: dict[str, float | None]
     noisy_predicted: int
+    distance: float | None = None
+    noise_failures: list[int] | None = None
+    patient: str | None = None
 
+    @property
+    def broken(self) -> float | None:
+        """The first level at which any of the attacks broke it."""
+        return list(self.broken_at.values())[-1]
 
-@dataclass(frozen=True)
-class Example:
-    """A clean and a noisy image, ``[C, *spatial]``, with what was predicted for them, at one level."""
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
 
-    record: SampleRecord
-    eps: float
-    clean: torch.Tensor
-    noisy: torch.Tensor
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SampleRecord:
+        """The record that :meth:`as_dict` made."""
+        return cls(**values)
 
 
 @dataclass
@@ -57,83 +71,138 @@ class RobustnessResult:
 
     Attributes:
         levels: radii, rising, the first is 0 (no noise).
+        attacks: names, in the order in which they were run.
         records: one for each sample.
-        examples: one for each class, the first sample that the attack turned (else the first that stands).
+        noise_draws: of white noise, at every level.
     """
 
     levels: list[float]
+    attacks: list[str]
     records: list[SampleRecord] = field(default_factory=list)
-    examples: dict[int, Example] = field(default_factory=dict)
+    noise_draws: int = 0
+
+    def right(self, attack: str | None = None) -> list[list[bool]]:
+        """``[N, L]``: is a sample right at a level, under an attack and all before it? None means all attacks."""
+        name = self.attacks[-1] if attack is None else attack
+        broken = [record.broken_at[name] for record in self.records]
+        return [[level is None or level > radius for radius in self.levels] for level in broken]
 
     def right_at(self, level: float, label: int | None = None) -> tuple[int, int]:
         """How many samples (of a class) are right at a level, and how many there are."""
         own = [record for record in self.records if label is None or record.label == label]
-        return sum(record.broken_at is None or record.broken_at > level for record in own), len(own)
+        return sum(record.broken is None or record.broken > level for record in own), len(own)
 
     def accuracy(self, label: int | None = None) -> list[float]:
         """Accuracy at every level (for a class: share of its samples that are right); NaN without samples."""
         pairs = [self.right_at(level, label) for level in self.levels]
         return [right / total if total else math.nan for right, total in pairs]
 
+    def noise_failure_rate(self) -> list[float]:
+        """Share of the draws of white noise that made a right prediction wrong, at every level; NaN without any."""
+        known = [record.noise_failures for record in self.records if record.noise_failures is not None]
+        draws = len(known) * self.noise_draws
+        return [sum(counts[k] for counts in known) / draws if draws else math.nan for k in range(len(self.levels))]
+
 
 class RobustnessEvaluator:
     """Accuracy of a classifier under attack at rising levels of noise.
 
     A sample that is broken at one level is broken at every larger one (the noisy image that broke it lies in the larger
-    ball too), so it is not attacked again. Random starts are drawn per sample: results do not depend on the batch size.
+    ball too), so it is not attacked again there, nor by the attacks that follow: these only see whether it is broken
+    at a smaller level. Random starts are drawn per sample: results do not depend on the batch size.
 
     Args:
         network: the classifier; it is attacked in evaluation mode.
-        attack: what it is attacked with.
+        attack: what it is attacked with; several, by name, follow one another.
         prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
         inferer: None means ``SimpleInferer``.
         device: where the network is.
         seed: of the random starts.
+        noise_draws: of white noise for every sample and level, beside the attacks.
+        minimum: search for the smallest perturbation of every sample, up to the highest level. It comes last among the
+            attacks, as ``"minimum"``.
+
+    Raises:
+        ValueError: when there is no attack.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        attack: Attack,
+        attack: Attack | Mapping[str, Attack],
         prepare_batch: Callable | None = None,
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        noise_draws: int = 0,
+        minimum: MinimumNorm | None = None,
     ) -> None:
         self.network = unwrap(network)
-        self.attack = attack
+        self.attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
+        if not self.attacks:
+            raise ValueError("Got no attacks, expected at least one.")
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
         self.seed = int(seed)
+        self.noise_draws = check_count("noise_draws", noise_draws, 0)
+        self.minimum = minimum
 
-    def run(self, data_loader: Iterable, levels: Sequence[float], progress: bool = True) -> RobustnessResult:
+    @property
+    def criterion(self) -> Criterion:
+        """Says when a prediction is right."""
+        return next(iter(self.attacks.values())).criterion
+
+    def run(
+        self,
+        data_loader: Iterable,
+        levels: Sequence[float],
+        progress: bool = True,
+        done: Sequence[SampleRecord] = (),
+        on_records: Callable[[list[SampleRecord]], None] | None = None,
+    ) -> RobustnessResult:
         """Evaluate on all batches of a loader.
 
         Args:
-            data_loader: gives batches with labels and sample ids (or image files).
+            data_loader: gives batches with labels and sample ids (or image files), and patients where there are any.
             levels: radii >= 0, in the units that the network sees; 0 is added when it is missing.
             progress: show a progress bar.
+            done: records of an evaluation that broke off; a batch whose samples are all among them is left out.
+            on_records: called with a batch's records, to save them.
 
         Raises:
             ValueError: when levels are not as above, a batch has no labels or ids, or an id comes twice.
         """
-        result = RobustnessResult(check_levels(levels))
+        names = [*self.attacks, *(["minimum"] if self.minimum is not None else [])]
+        result = RobustnessResult(check_levels(levels), names, [], self.noise_draws)
+        known = {record.sample_id: record for record in done}
+        seen: set[str] = set()
         with attack_mode(self.network):
             for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
-                self._batch(batchdata, result)
-        seen: set[str] = set()
-        for record in result.records:
-            if record.sample_id in seen:
-                raise ValueError(
-                    f"Sample id {record.sample_id!r} comes twice, expected a different id for each sample."
-                )
-            seen.add(record.sample_id)
+                batch = self.open_batch(batchdata)
+                for sample_id in batch.sample_ids:
+                    if sample_id in seen:
+                        raise ValueError(
+                            f"Sample id {sample_id!r} comes twice, expected a different id for each sample."
+                        )
+                    seen.add(sample_id)
+                if all(sample_id in known for sample_id in batch.sample_ids):
+                    result.records += [known[sample_id] for sample_id in batch.sample_ids]
+                    continue
+                records = self._records(batch, result.levels, batch_patients(batchdata, len(batch.image)))
+                result.records += records
+                if on_records is not None:
+                    on_records(records)
         if not seen:
             raise ValueError("The data loader gave no samples, expected at least one.")
         return result
 
-    def _batch(self, batchdata: dict, result: RobustnessResult) -> None:
+    def open_batch(self, batchdata: dict) -> EvaluationBatch:
+        """A batch as the attacks take it.
+
+        Raises:
+            ValueError: when it has no labels or ids.
+        """
         image, label, *extra = self.prepare_batch(batchdata, self.device)
         if label is None:
             raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
@@ -141,56 +210,115 @@ class RobustnessEvaluator:
         image, label = convert_to_tensor(image, track_meta=False), convert_to_tensor(label, track_meta=False)
         args, kwargs = extra if extra else ((), {})
         forward = Forward(self.inferer, self.network, len(image), tuple(args), dict(kwargs))
-        try:
-            self._levels(forward, image, label, sample_ids, result)
-        except SampleError as error:
-            raise error.named(sample_ids) from None
+        return EvaluationBatch(forward, image, label, sample_ids)
 
-    @torch.no_grad()
-    def _levels(
-        self,
-        forward: Forward,
-        image: torch.Tensor,
-        label: torch.Tensor,
-        sample_ids: list[str],
-        result: RobustnessResult,
-    ) -> None:
-        check_finite(image, "an image")
-        logits = first_output(forward(image))
-        predicted = logits.argmax(dim=1)
-        noisy_predicted = predicted.clone()
-        noisy = image.clone()
-        broken_at = torch.zeros(len(label), dtype=torch.float64, device=label.device)
-        broken_at[self.attack.criterion(logits, label)] = math.inf
-        for level in result.levels[1:]:
-            rows = broken_at.isinf().nonzero().squeeze(1)
+    def noisy(self, batch: EvaluationBatch, level: float) -> torch.Tensor:
+        """What the attacks make of a batch at one level, ``[B, C, *spatial]``: the first image that breaks a sample."""
+        found, broken = batch.image.clone(), torch.zeros(len(batch.image), dtype=torch.bool, device=batch.image.device)
+        for attack in [*self.attacks.values(), *([self.minimum] if self.minimum is not None else [])]:
+            rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            left = forward.select(rows)
-            streams = sample_streams(f"{self.seed}/{level}", [sample_ids[row] for row in rows.tolist()], self.device)
-            found = self.attack(left, image[rows], label[rows], level, streams)
-            noisy[rows] = found.image
-            noisy_predicted[rows] = first_output(left(found.image)).argmax(dim=1)
-            broken_at[rows[found.success]] = level
-        for row, sample_id in enumerate(sample_ids):
-            level = float(broken_at[row])
-            record = SampleRecord(
-                sample_id,
-                int(label[row]),
-                int(predicted[row]),
-                None if math.isinf(level) else level,
-                int(noisy_predicted[row]),
-            )
-            result.records.append(record)
-            if level > 0 and len(result.levels) > 1:
-                eps = min(level, result.levels[-1])
-                self._keep_example(Example(record, eps, image[row].cpu(), noisy[row].cpu()), result)
+            outcome = self._attack(attack, batch.select(rows), level)
+            found[rows] = outcome.image
+            broken[rows[outcome.success]] = True
+        return found
 
-    @staticmethod
-    def _keep_example(example: Example, result: RobustnessResult) -> None:
-        kept = result.examples.get(example.record.label)
-        if kept is None or (kept.record.broken_at is None and example.record.broken_at is not None):
-            result.examples[example.record.label] = example
+    @torch.no_grad()
+    def _records(self, batch: EvaluationBatch, levels: list[float], patients: list[str | None]) -> list[SampleRecord]:
+        try:
+            return self._attacked(batch, levels, patients)
+        except SampleError as error:
+            raise error.named(batch.sample_ids) from None
+
+    def _attacked(self, batch: EvaluationBatch, levels: list[float], patients: list[str | None]) -> list[SampleRecord]:
+        check_finite(batch.image, "an image")
+        logits = first_output(batch.forward(batch.image))
+        predicted = logits.argmax(dim=1)
+        noisy_predicted = predicted.clone()
+        broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)
+        right = self.criterion(logits, batch.label)
+        broken_at[right] = math.inf
+        after = {}
+        for name, attack in self.attacks.items():
+            for level in levels[1:]:
+                rows = (broken_at > level).nonzero().squeeze(1)
+                if len(rows) == 0:
+                    break
+                left = batch.select(rows)
+                found = self._attack(attack, left, level)
+                noisy_predicted[rows] = first_output(left.forward(found.image)).argmax(dim=1)
+                broken_at[rows[found.success]] = level
+            after[name] = broken_at.tolist()
+        distance = None
+        if self.minimum is not None and len(levels) > 1:
+            distance = self._nearest(batch, levels, broken_at, noisy_predicted)
+            after["minimum"] = broken_at.tolist()
+        failures = self._noise_failures(batch, levels) if self.noise_draws else None
+        return [
+            SampleRecord(
+                sample_id,
+                int(batch.label[row]),
+                int(predicted[row]),
+                {name: None if math.isinf(values[row]) else values[row] for name, values in after.items()},
+                int(noisy_predicted[row]),
+                None if distance is None or math.isinf(distance[row]) else distance[row],
+                failures[row] if failures is not None and right[row] else None,
+                patients[row],
+            )
+            for row, sample_id in enumerate(batch.sample_ids)
+        ]
+
+    def _attack(self, attack: Attack, batch: EvaluationBatch, level: float) -> AttackResult:
+        streams = sample_streams(f"{self.seed}/{level}", batch.sample_ids, self.device)
+        return attack(batch.forward, batch.image, batch.label, level, streams)
+
+    def _nearest(
+        self, batch: EvaluationBatch, levels: list[float], broken_at: torch.Tensor, noisy_predicted: torch.Tensor
+    ) -> list[float]:
+        """Distances that the search finds; what they break counts in ``broken_at`` and ``noisy_predicted``."""
+        assert self.minimum is not None
+        found = self._attack(self.minimum, batch, levels[-1])
+        classes = first_output(batch.forward(found.image)).argmax(dim=1)
+        distance = [math.inf] * len(batch.image)
+        for row in found.success.nonzero().flatten().tolist():
+            distance[row] = float(found.distance[row])
+            level = next(level for level in levels if level >= distance[row] * (1 - 1e-6))
+            if level < broken_at[row]:
+                broken_at[row], noisy_predicted[row] = level, classes[row]
+        return distance
+
+    def _noise_failures(self, batch: EvaluationBatch, levels: list[float]) -> list[list[int]]:
+        first = next(iter(self.attacks.values()))
+        noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion)
+        counts = torch.zeros(len(batch.image), len(levels), dtype=torch.int64, device=self.device)
+        for k, level in enumerate(levels[1:], 1):
+            streams = sample_streams(f"{self.seed}/noise/{level}", batch.sample_ids, self.device)
+            for _ in range(self.noise_draws):
+                counts[:, k] += noise(batch.forward, batch.image, batch.label, level, streams).success
+        return counts.tolist()
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """A batch as the attacks take it.
+
+    Attributes:
+        forward: from images to logits.
+        image: ``[B, C, *spatial]``.
+        label: one row per sample.
+        sample_ids: of the samples.
+    """
+
+    forward: Forward
+    image: torch.Tensor
+    label: torch.Tensor
+    sample_ids: list[str]
+
+    def select(self, index: torch.Tensor) -> EvaluationBatch:
+        """The samples at ``index`` only."""
+        names = [self.sample_ids[row] for row in index.tolist()]
+        return EvaluationBatch(self.forward.select(index), self.image[index], self.label[index], names)
 
 
 def check_levels(levels: Sequence[float]) -> list[float]:

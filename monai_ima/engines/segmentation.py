@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from monai_ima.criteria import DiceCriterion, SampleError, SegmentationCriterion
 from monai_ima.criteria.label_maps import first_head, label_maps, prediction_maps
 from monai_ima.forward import Forward, unwrap
 from monai_ima.inferers import gradient_inferer
-from monai_ima.sample_ids import batch_sample_ids
+from monai_ima.sample_ids import batch_patients, batch_sample_ids
 from monai_ima.streams import sample_streams
 
 from .robustness import check_levels
@@ -56,10 +56,15 @@ class ScanRecord:
     Attributes:
         sample_id: of the scan.
         scores: one for each level, without noise first, at the worst image found so far.
+        after: for each attack the mean foreground Dice at every level, at the worst image that it or an attack before
+            it found.
+        patient: whom the scan is of; None where the data do not say.
     """
 
     sample_id: str
     scores: list[Scores]
+    after: dict[str, list[float]] = field(default_factory=dict)
+    patient: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -68,16 +73,18 @@ class ScanRecord:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ScanRecord:
         """The record that :meth:`as_dict` made."""
-        return cls(values["sample_id"], [Scores(**scores) for scores in values["scores"]])
+        return cls(**{**values, "scores": [Scores(**scores) for scores in values["scores"]]})
 
 
 @dataclass(frozen=True)
 class ScanExample:
-    """One scan, clean and at its worst at one level.
+    """One scan, clean and attacked at one level.
 
     Attributes:
-        record: of the scan.
+        sample_id: of the scan.
         eps: the level.
+        clean_dice: mean foreground Dice without noise.
+        noisy_dice: mean foreground Dice with noise.
         clean: image ``[C, *spatial]``.
         noisy: image ``[C, *spatial]``.
         label: class indices ``[*spatial]``.
@@ -85,8 +92,10 @@ class ScanExample:
         noisy_prediction: class indices ``[*spatial]``.
     """
 
-    record: ScanRecord
+    sample_id: str
     eps: float
+    clean_dice: float
+    noisy_dice: float
     clean: torch.Tensor
     noisy: torch.Tensor
     label: torch.Tensor
@@ -101,12 +110,12 @@ class SegmentationResult:
     Attributes:
         levels: radii, rising, the first is 0 (no noise).
         records: one for each scan.
-        examples: the first scans that were evaluated, at the highest level.
+        attacks: names, in the order in which they were run.
     """
 
     levels: list[float]
     records: list[ScanRecord] = field(default_factory=list)
-    examples: list[ScanExample] = field(default_factory=list)
+    attacks: list[str] = field(default_factory=list)
 
     def mean(self, metric: str = "dice", label: int | None = None) -> list[float]:
         """The mean of a metric over the scans that have it, at every level; NaN where none has.
@@ -141,8 +150,9 @@ class SegmentationEvaluator:
 
     Args:
         network: it is attacked in evaluation mode.
-        attack: what it is attacked with. Its criterion should go for the lowest score (``DiceCriterion("lowest")``):
-            with a threshold the attack ends as soon as that is passed.
+        attack: what it is attacked with; several, by name, follow one another, the worst image counts. The criterion
+            should go for the lowest score (``DiceCriterion("lowest")``): with a threshold the attack ends as soon as
+            that is passed.
         prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
         inferer: None means ``SimpleInferer``.
         device: where the network is.
@@ -150,27 +160,30 @@ class SegmentationEvaluator:
         tolerance: of surface Dice, in mm where images know their spacing, else in voxels.
 
     Raises:
-        ValueError: when the attack is not one on segmentations.
+        ValueError: when there is no attack, or one is not on segmentations.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        attack: Attack,
+        attack: Attack | Mapping[str, Attack],
         prepare_batch: Callable | None = None,
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
         tolerance: float = 1.0,
     ) -> None:
-        if not isinstance(attack.criterion, SegmentationCriterion):
-            raise ValueError(
-                f"Got an attack with a {type(attack.criterion).__name__}, expected one with a DiceCriterion or "
-                "SurfaceDiceCriterion."
-            )
+        self.attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
+        if not self.attacks:
+            raise ValueError("Got no attacks, expected at least one.")
+        for one in self.attacks.values():
+            if not isinstance(one.criterion, SegmentationCriterion):
+                raise ValueError(
+                    f"Got an attack with a {type(one.criterion).__name__}, expected one with a DiceCriterion or "
+                    "SurfaceDiceCriterion."
+                )
+            self.criterion: SegmentationCriterion = one.criterion
         self.network = unwrap(network)
-        self.attack = attack
-        self.criterion: SegmentationCriterion = attack.criterion
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
         self.inferer = gradient_inferer(SimpleInferer() if inferer is None else inferer)
         self.device = torch.device(device)
@@ -184,7 +197,6 @@ class SegmentationEvaluator:
         levels: Sequence[float],
         done: Sequence[ScanRecord] = (),
         on_record: Callable[[ScanRecord], None] | None = None,
-        examples: int = 1,
         progress: bool = True,
     ) -> SegmentationResult:
         """Evaluate on all batches of a loader.
@@ -194,97 +206,133 @@ class SegmentationEvaluator:
             levels: radii >= 0, in the units that the network sees; 0 is added when it is missing.
             done: records of an evaluation that broke off; their scans are not evaluated again.
             on_record: called with every new record, to save it.
-            examples: how many scans to keep for pictures.
             progress: show a progress bar.
 
         Raises:
             ValueError: when levels are not as above, a batch has no labels or ids, a label holds no foreground, or an
                 id comes twice.
         """
-        result = SegmentationResult(check_levels(levels), list(done))
+        result = SegmentationResult(check_levels(levels), list(done), list(self.attacks))
         known = {record.sample_id for record in done}
         seen: set[str] = set()
-        with attack_mode(self.network):
+        with attack_mode(self.network), torch.no_grad():
             for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
-                self._batch(batchdata, result, known, seen, on_record, examples)
+                batch = self.open_batch(batchdata)
+                for sample_id in batch.sample_ids:
+                    if sample_id in seen:
+                        raise ValueError(
+                            f"Sample id {sample_id!r} comes twice, expected a different id for each sample."
+                        )
+                    seen.add(sample_id)
+                rows = [row for row, sample_id in enumerate(batch.sample_ids) if sample_id not in known]
+                for record in self._records(batch.select(rows), result.levels) if rows else []:
+                    result.records.append(record)
+                    if on_record is not None:
+                        on_record(record)
         if not result.records:
             raise ValueError("The data loader gave no samples, expected at least one.")
         return result
 
-    @torch.no_grad()
-    def _batch(
-        self,
-        batchdata: dict,
-        result: SegmentationResult,
-        known: Collection[str],
-        seen: set[str],
-        on_record: Callable[[ScanRecord], None] | None,
-        examples: int,
-    ) -> None:
+    def examples(self, data_loader: Iterable, sample_ids: Collection[str], level: float) -> list[ScanExample]:
+        """Some of a loader's scans, attacked once more at one level, for pictures.
+
+        Args:
+            data_loader: as for :meth:`run`.
+            sample_ids: of the scans.
+            level: > 0.
+        """
+        found = []
+        with attack_mode(self.network), torch.no_grad():
+            for batchdata in data_loader:
+                batch = self.open_batch(batchdata)
+                rows = [row for row, sample_id in enumerate(batch.sample_ids) if sample_id in sample_ids]
+                if rows:
+                    found += self._examples(batch.select(rows), level)
+        return found
+
+    def open_batch(self, batchdata: dict) -> ScanBatch:
+        """A batch as the attacks take it.
+
+        Raises:
+            ValueError: when it has no labels or ids.
+        """
         image, label, *extra = self.prepare_batch(batchdata, self.device)
         if label is None:
             raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
         sample_ids = batch_sample_ids(batchdata, image)
-        for sample_id in sample_ids:
-            if sample_id in seen:
-                raise ValueError(f"Sample id {sample_id!r} comes twice, expected a different id for each sample.")
-            seen.add(sample_id)
-        rows = [row for row, sample_id in enumerate(sample_ids) if sample_id not in known]
-        if not rows:
-            return
-        spacings = [_spacing(image, row) for row in rows]
+        spacings = [_spacing(image, row) for row in range(len(image))]
         args, kwargs = extra if extra else ((), {})
         forward = Forward(self.inferer, self.network, len(image), tuple(args), dict(kwargs))
-        index = torch.tensor(rows, device=self.device)
-        clean = convert_to_tensor(image, track_meta=False)[index]
-        target = convert_to_tensor(label, track_meta=False)[index]
-        names = [sample_ids[row] for row in rows]
-        try:
-            self._scans(forward.select(index), clean, target, names, spacings, result, on_record, examples)
-        except SampleError as error:
-            raise error.named(names) from None
+        image, label = convert_to_tensor(image, track_meta=False), convert_to_tensor(label, track_meta=False)
+        return ScanBatch(forward, image, label, sample_ids, spacings, batch_patients(batchdata, len(image)))
 
-    def _scans(
-        self,
-        forward: Forward,
-        clean: torch.Tensor,
-        label: torch.Tensor,
-        sample_ids: list[str],
-        spacings: list[list[float]],
-        result: SegmentationResult,
-        on_record: Callable[[ScanRecord], None] | None,
-        examples: int,
-    ) -> None:
-        check_finite(clean, "an image")
-        logits = self._logits(forward, clean, label)
-        lowest = self.criterion.score(logits, label)
+    def _records(self, batch: ScanBatch, levels: list[float]) -> list[ScanRecord]:
+        try:
+            return self._attacked(batch, levels)
+        except SampleError as error:
+            raise error.named(batch.sample_ids) from None
+
+    def _attacked(self, batch: ScanBatch, levels: list[float]) -> list[ScanRecord]:
+        start = self._worst(batch)
+        worst = start.copy()
+        history = [self._scores(start.logits, batch)]
+        after = {name: [self._mean_dice(start.logits, batch)] for name in self.attacks}
+        for level in levels[1:]:
+            streams = sample_streams(f"{self.seed}/{level}", batch.sample_ids, self.device)
+            for name, attack in self.attacks.items():
+                self._attack(attack, batch, level, streams, worst)
+                after[name].append(self._mean_dice(worst.logits, batch))
+            history.append(self._scores(worst.logits, batch))
+        return [
+            ScanRecord(
+                sample_id,
+                [scores[row] for scores in history],
+                {name: [dice[row] for dice in values] for name, values in after.items()},
+                batch.patients[row],
+            )
+            for row, sample_id in enumerate(batch.sample_ids)
+        ]
+
+    def _worst(self, batch: ScanBatch) -> _WorstScan:
+        check_finite(batch.image, "an image")
+        logits = self._logits(batch.forward, batch.image, batch.label)
+        lowest = self.criterion.score(logits, batch.label)
         if lowest.isnan().any():
             raise SampleError(int(lowest.isnan().nonzero()[0]), "has a label without foreground, expected some.")
-        first_logits, worst = logits, clean.clone()
-        history = [self._scores(logits, label, spacings)]
-        for level in result.levels[1:]:
-            streams = sample_streams(f"{self.seed}/{level}", sample_ids, self.device)
-            found = self.attack(forward, clean, label, level, streams).image
-            found_logits = self._logits(forward, found, label)
-            score = self.criterion.score(found_logits, label)
-            worse = (score < lowest).nonzero().squeeze(1)
-            worst[worse], lowest[worse] = found[worse], score[worse]
-            logits = logits.clone()
-            logits[worse] = found_logits[worse]
-            history.append(self._scores(logits, label, spacings))
-        for row, sample_id in enumerate(sample_ids):
-            record = ScanRecord(sample_id, [scores[row] for scores in history])
-            result.records.append(record)
-            if on_record is not None:
-                on_record(record)
-            if len(result.examples) < examples and len(result.levels) > 1:
-                maps = [
-                    self._index(m[row])
-                    for m in (self._label_maps(logits, label), self._maps(first_logits), self._maps(logits))
-                ]
-                result.examples.append(
-                    ScanExample(record, result.levels[-1], clean[row].cpu(), worst[row].cpu(), *maps)
-                )
+        return _WorstScan(batch.image.clone(), logits, lowest)
+
+    def _attack(
+        self, attack: Attack, batch: ScanBatch, level: float, streams: list[torch.Generator], worst: _WorstScan
+    ) -> None:
+        found = attack(batch.forward, batch.image, batch.label, level, streams).image
+        logits = self._logits(batch.forward, found, batch.label)
+        score = self.criterion.score(logits, batch.label)
+        worse = (score < worst.score).nonzero().squeeze(1)
+        worst.image[worse], worst.score[worse], worst.logits[worse] = found[worse], score[worse], logits[worse]
+
+    def _examples(self, batch: ScanBatch, level: float) -> list[ScanExample]:
+        start = self._worst(batch)
+        worst = start.copy()
+        streams = sample_streams(f"{self.seed}/{level}", batch.sample_ids, self.device)
+        for attack in self.attacks.values():
+            self._attack(attack, batch, level, streams, worst)
+        dice = [self._mean_dice(logits, batch) for logits in (start.logits, worst.logits)]
+        maps = (self._label_maps(start.logits, batch.label), self._maps(start.logits), self._maps(worst.logits))
+        return [
+            ScanExample(
+                sample_id,
+                level,
+                dice[0][row],
+                dice[1][row],
+                batch.image[row].cpu(),
+                worst.image[row].cpu(),
+                *(self._index(own[row]) for own in maps),
+            )
+            for row, sample_id in enumerate(batch.sample_ids)
+        ]
+
+    def _mean_dice(self, logits: torch.Tensor, batch: ScanBatch) -> list[float]:
+        return [_mean(dice) for dice in self._dice.scores_by_class(logits, batch.label).tolist()]
 
     def _logits(self, forward: Forward, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         logits = convert_to_tensor(first_head(first_output(forward(image)), label), track_meta=False)
@@ -302,13 +350,13 @@ class SegmentationEvaluator:
         classes = torch.arange(len(maps), device=maps.device) + (1 if self.criterion.sigmoid else 0)
         return (maps * classes.view(-1, *([1] * (maps.ndim - 1)))).amax(dim=0).cpu()
 
-    def _scores(self, logits: torch.Tensor, label: torch.Tensor, spacings: list[list[float]]) -> list[Scores]:
+    def _scores(self, logits: torch.Tensor, batch: ScanBatch) -> list[Scores]:
         first = 0 if self.criterion.include_background else 1
         prediction = self._maps(logits)[:, first:].cpu()
-        target = self._label_maps(logits, label)[:, first:].cpu()
-        dice = self._dice.scores_by_class(logits, label)
+        target = self._label_maps(logits, batch.label)[:, first:].cpu()
+        dice = self._dice.scores_by_class(logits, batch.label)
         scores = []
-        for row, spacing in enumerate(spacings):
+        for row, spacing in enumerate(batch.spacings):
             one, other = prediction[row : row + 1], target[row : row + 1]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="the (ground truth|prediction) of class")
@@ -322,6 +370,53 @@ class SegmentationEvaluator:
             metrics = (dice[row], surface[0].nan_to_num(0.0), distance[0])
             scores.append(Scores(*(_defined(values.tolist(), present) for values in metrics)))
         return scores
+
+
+@dataclass(frozen=True)
+class ScanBatch:
+    """A batch as the attacks take it.
+
+    Attributes:
+        forward: from images to logits.
+        image: ``[B, C, *spatial]``.
+        label: one row per sample.
+        sample_ids: of the scans.
+        spacings: size of a voxel along each axis, of every scan.
+        patients: whom the scans are of, None where the data do not say.
+    """
+
+    forward: Forward
+    image: torch.Tensor
+    label: torch.Tensor
+    sample_ids: list[str]
+    spacings: list[list[float]]
+    patients: list[str | None]
+
+    def select(self, rows: list[int]) -> ScanBatch:
+        """The scans at these rows only."""
+        if len(rows) == len(self.image):
+            return self
+        index = torch.tensor(rows, device=self.image.device)
+        return ScanBatch(
+            self.forward.select(index),
+            self.image[index],
+            self.label[index],
+            [self.sample_ids[row] for row in rows],
+            [self.spacings[row] for row in rows],
+            [self.patients[row] for row in rows],
+        )
+
+
+@dataclass(frozen=True)
+class _WorstScan:
+    """The worst image known of every scan, its logits and its score."""
+
+    image: torch.Tensor
+    logits: torch.Tensor
+    score: torch.Tensor
+
+    def copy(self) -> _WorstScan:
+        return _WorstScan(self.image.clone(), self.logits.clone(), self.score.clone())
 
 
 def _defined(values: list[float], present: list[bool]) -> list[float | None]:

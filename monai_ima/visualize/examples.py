@@ -1,16 +1,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from monai_ima.engines.robustness import Example
+from .case import NOISE_GAIN, shown
 
-__all__ = ["attack_examples"]
+__all__ = ["Example", "attack_examples"]
 
-NOISE_GAIN = 10
+
+@dataclass(frozen=True)
+class Example:
+    """One sample, clean and attacked.
+
+    Attributes:
+        sample_id: of the sample.
+        label: class index.
+        predicted: class predicted without noise.
+        noisy_predicted: class predicted with noise.
+        eps: radius of the noise.
+        clean: image ``[C, H, W]`` or signal ``[C, L]``.
+        noisy: of the same shape.
+    """
+
+    sample_id: str
+    label: int
+    predicted: int
+    noisy_predicted: int
+    eps: float
+    clean: torch.Tensor
+    noisy: torch.Tensor
 
 
 def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: str = "") -> Figure:
@@ -32,10 +54,9 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
     for axes, example in zip(grid, examples, strict=True):
         if example.clean.ndim not in (2, 3):
             raise ValueError(
-                f"Sample {example.record.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or "
-                "[C, L]."
+                f"Sample {example.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or [C, L]."
             )
-        clean, noisy = _shown(example.clean), _shown(example.noisy)
+        clean, noisy = shown(example.clean), shown(example.noisy)
         lo, hi = min(clean.min(), noisy.min()), max(clean.max(), noisy.max())
         if clean.ndim == 1:
             for axis, line in zip(axes, (clean, NOISE_GAIN * (noisy - clean), noisy), strict=True):
@@ -47,23 +68,15 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             axes[0].imshow((clean - lo) / span, cmap="gray", vmin=0, vmax=1)
             axes[1].imshow(np.clip(NOISE_GAIN * (noisy - clean) / span + 0.5, 0, 1), cmap="gray", vmin=0, vmax=1)
             axes[2].imshow((noisy - lo) / span, cmap="gray", vmin=0, vmax=1)
-        record = example.record
-        turned = record.broken_at is not None
-        axes[0].set_title(f"clean: {classes[record.predicted]}", fontsize=9)
+        turned = example.noisy_predicted != example.predicted
+        axes[0].set_title(f"clean: {classes[example.predicted]}", fontsize=9)
         axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}", fontsize=9)
         axes[2].set_title(
-            f"noisy: {classes[record.noisy_predicted]}", fontsize=9, color="firebrick" if turned else "black"
+            f"noisy: {classes[example.noisy_predicted]}", fontsize=9, color="firebrick" if turned else "black"
         )
-        axes[0].set_ylabel(f"label: {classes[record.label]}", fontsize=9)
+        axes[0].set_ylabel(f"label: {classes[example.label]}", fontsize=9)
         for axis in axes:
             axis.set_xticks([])
             axis.set_yticks([])
     figure.suptitle(title, fontsize=10)
     return figure
-
-
-def _shown(image: torch.Tensor) -> np.ndarray:
-    """``[H, W]``, ``[H, W, 3]`` or ``[L]``."""
-    if image.ndim == 3 and len(image) == 3:
-        return image.permute(1, 2, 0).float().numpy()
-    return image[0].float().numpy()

@@ -1,0 +1,112 @@
+"""``evaluate --checks`` and ``--crosscheck``: on the first samples, at one of the levels that were measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_ima.attacks import attack_from_name, attack_mode
+from monai_ima.criteria import SegmentationCriterion
+from monai_ima.engines import RobustnessChecks, Samples
+from monai_ima.engines.robustness import RobustnessEvaluator
+from monai_ima.engines.segmentation import SegmentationEvaluator
+from monai_ima.weights import fit_weights, load_weights
+
+from .crosscheck import crosscheck_classifier, crosscheck_segmentation
+from .evaluate_classification import classification_evaluator
+from .evaluate_segmentation import dice_criterion, segmentation_evaluator
+from .load import OpenBundle
+
+__all__ = ["check_bundle", "crosscheck_bundle"]
+
+
+MOST_SAMPLES, MOST_SCANS = 100, 4
+
+
+def check_bundle(
+    opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any], transfer_from: str | None = None
+) -> list[dict[str, Any]]:
+    """The checks against false robustness, for results.json.
+
+    Args:
+        opened: the bundle.
+        settings: of the evaluation.
+        content: of results.json, for the level above 0: the one whose score is nearest to half of the one without noise.
+        transfer_from: weights of another model of the same network.
+    """
+    eps = _middle_level(content)
+    names = settings["attack"].split("+")
+    criterion = dice_criterion(opened) if isinstance(opened.criterion, SegmentationCriterion) else opened.criterion
+    attacks = [attack_from_name(name, settings["norm"], opened.bounds, criterion) for name in names]
+    checks = RobustnessChecks(
+        opened.network, _samples(opened, settings), attacks, eps, settings["eot"], settings["seed"]
+    )
+    found = checks.run(None if transfer_from is None else _other(opened, transfer_from))
+    for check in found:
+        print(f"{check.status:>8}  {check.title}: {check.says}")
+    return [check.as_dict() for check in found]
+
+
+def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """What independent attacks find on the same samples, for results.json.
+
+    Args:
+        opened: the bundle.
+        settings: of the evaluation.
+        content: of results.json, for the level above 0: the one whose score is nearest to half of the one without noise.
+
+    Raises:
+        ImportError: when a classifier is to be checked and the other tools are not installed.
+    """
+    eps = _middle_level(content)
+    batches = _samples(opened, settings)
+    norm, seed = settings["norm"], settings["seed"]
+
+    def forward(image: torch.Tensor) -> Any:
+        return opened.inferer(image, opened.network)
+
+    images = torch.cat([batch.image for batch in batches])
+    labels = torch.cat([batch.label for batch in batches])
+    with attack_mode(opened.network):
+        if isinstance(opened.criterion, SegmentationCriterion):
+            rows = crosscheck_segmentation(
+                forward, images, labels, norm, eps, opened.bounds, dice_criterion(opened), seed=seed
+            )
+        else:
+            count = len(content["classes"])
+            rows = crosscheck_classifier(forward, images, labels, norm, eps, opened.bounds, count, seed=seed)
+    for row in rows:
+        print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
+    return {"epsilon": eps, "samples": len(images), "rows": [row.as_dict() for row in rows]}
+
+
+def _middle_level(content: dict[str, Any]) -> float:
+    levels, values = content["levels"], content["attacks"][-1]["values"]
+    return float(min(zip(levels[1:], values[1:], strict=True), key=lambda pair: abs(pair[1] - values[0] / 2))[0])
+
+
+def _samples(opened: OpenBundle, settings: dict[str, Any]) -> list[Samples]:
+    evaluator: RobustnessEvaluator | SegmentationEvaluator
+    if isinstance(opened.criterion, SegmentationCriterion):
+        evaluator, most = segmentation_evaluator(opened, settings), MOST_SCANS
+    else:
+        evaluator, most = classification_evaluator(opened, settings), MOST_SAMPLES
+    found: list[Samples] = []
+    for batchdata in opened.data_loader:
+        batch = evaluator.open_batch(batchdata)
+        left = most - sum(len(own.image) for own in found)
+        found.append(Samples(batch.forward, batch.image, batch.label, batch.sample_ids).first(left))
+        if left <= len(batch.image):
+            break
+    return found
+
+
+def _other(opened: OpenBundle, checkpoint: str | Path) -> Callable[[torch.Tensor], Any]:
+    network = copy.deepcopy(opened.network)
+    fit_weights(network, load_weights(checkpoint), checkpoint)
+    network.eval()
+    return lambda image: opened.inferer(image, network)

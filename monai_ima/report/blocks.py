@@ -1,0 +1,138 @@
+"""What a report is made of, independent of the format it is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .charts import Chart
+
+__all__ = [
+    "Block",
+    "Command",
+    "Figures",
+    "Findings",
+    "Note",
+    "Picture",
+    "Pictures",
+    "Report",
+    "Section",
+    "Table",
+    "Text",
+    "Tiles",
+]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph that must not be overlooked; ``tone`` is failed, caution or passed."""
+
+    kind: ClassVar[str] = "note"
+    tone: str
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for the shell."""
+
+    kind: ClassVar[str] = "command"
+    text: str
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Key figures; each is (what, value, detail)."""
+
+    kind: ClassVar[str] = "tiles"
+    tiles: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row heads it.
+
+    Attributes:
+        caption: what the numbers are.
+        header: one cell a column.
+        rows: cells as texts.
+        words: columns after the first are words, not numbers.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters side by side in its widest cells."""
+        return sum(max(map(len, column)) for column in zip(self.header, *self.rows, strict=True))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Charts side by side, and the table of their numbers."""
+
+    kind: ClassVar[str] = "figures"
+    charts: Sequence[Chart]
+    table: Table
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What checks found; each is (title, status, numbers, what was seen, what a failure means)."""
+
+    kind: ClassVar[str] = "findings"
+    findings: Sequence[tuple[str, str, str, str, str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG picture with what it shows in words."""
+
+    caption: str
+    alt: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures below each other."""
+
+    kind: ClassVar[str] = "pictures"
+    pictures: Sequence[Picture]
+
+
+Block = Text | Note | Command | Tiles | Table | Figures | Findings | Pictures
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headed part; ``id`` is unique in the report."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block] = ()
+    sections: Sequence[Section] = field(default=())
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report: title, summary blocks and sections."""
+
+    title: str
+    summary: Sequence[Block]
+    sections: Sequence[Section]
+    footer: str

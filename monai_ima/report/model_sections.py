@@ -1,0 +1,156 @@
+"""The sections of a report that are about one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .blocks import Block, Figures, Section, Table, Text
+from .charts import Line, LineChart
+from .results import Results
+from .sample_sections import distances, worst_cases
+from .trust_sections import checks, provenance, second_opinion
+from .wording import (
+    INTERVALS,
+    attack_words,
+    axis,
+    epsilon,
+    level_cells,
+    level_header,
+    metric_word,
+    score,
+    score_cell,
+    second_axis,
+)
+
+__all__ = ["model_section"]
+
+LINES_A_CHART = 6
+SURFACE_NAMES = {"surface_dice": "surface Dice", "hd95": "HD95 (mm)"}
+
+
+def model_section(results: Results, label: str, name: str) -> Section:
+    """Everything about one model.
+
+    Args:
+        results: what was measured.
+        label: how the report calls the model.
+        name: what the ids of its sections begin with.
+    """
+    parts = [
+        ("curves", "Under attack", _curves(results)),
+        ("classes", "By class", _classes(results)),
+        ("distances", "Smallest noise that turns a sample", distances(results)),
+        ("cases", "Worst cases", worst_cases(results)),
+        ("noise", "White noise", _noise(results)),
+        ("groups", "Subgroups", _groups(results)),
+        ("checks", "Checks against false robustness", checks(results)),
+        ("second", "Second opinion", second_opinion(results)),
+        ("data", "Model, data and command", provenance(results)),
+    ]
+    sections = [Section(f"{name}-{part}", title, list(blocks)) for part, title, blocks in parts]
+    return Section(name, label, (), sections)
+
+
+def _curves(results: Results) -> Iterator[Block]:
+    metric = metric_word(results.metric)
+    if len(results.attacks) > 1:
+        yield Text(
+            "Attacks are cumulative: a sample counts as right only when it stands against the named attack and all "
+            "before it, so the last line is the one to quote."
+            if results.metric == "accuracy"
+            else "Attacks are cumulative: each scan counts with its lowest Dice under the named attack and all before "
+            "it, so the last line is the one to quote."
+        )
+    lines = [Line(one.name, results.levels, one.values, one.intervals) for one in results.attacks]
+    yield _over_levels(results, f"{metric} under attack, with {INTERVALS}", lines)
+    known = [f"{one.name}: {attack_words(one.name)}" for one in results.attacks if attack_words(one.name) != one.name]
+    if known:
+        yield Text("; ".join(known) + ".")
+    if results.surface:
+        yield Table(
+            "Surface Dice and 95th percentile of the surface distance (HD95) under all attacks",
+            [*level_header(results.units), *SURFACE_NAMES.values()],
+            [
+                [
+                    *level_cells(value, results.units),
+                    *(score(results.surface[key][k], 2 if key == "hd95" else 3) for key in SURFACE_NAMES),
+                ]
+                for k, value in enumerate(results.levels)
+            ],
+        )
+
+
+def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str | None = None) -> Figures:
+    """Line charts over the levels, at most six lines each, with the table of all lines."""
+    title = title[0].upper() + title[1:]
+    groups = [lines[k : k + LINES_A_CHART] for k in range(0, len(lines), LINES_A_CHART)]
+    charts = [
+        LineChart(
+            title if len(groups) == 1 else f"{title} ({k} of {len(groups)})",
+            axis(results.norm, results.units),
+            label or metric_word(results.metric),
+            group,
+            second=second_axis(results.units),
+        )
+        for k, group in enumerate(groups, 1)
+    ]
+    rows = [
+        [
+            *level_cells(value, results.units),
+            *(score_cell(one.y[k], one.intervals[k] if one.intervals else None) for one in lines),
+        ]
+        for k, value in enumerate(results.levels)
+    ]
+    header = [*level_header(results.units), *(one.name for one in lines)]
+    return Figures(charts, Table(f"{title}: the numbers", header, rows))
+
+
+def _classes(results: Results) -> Iterator[Block]:
+    if not results.by_class:
+        yield Text("The results name no classes.")
+        return
+    lines = [Line(name, results.levels, curve) for name, curve in results.by_class.items()]
+    yield _over_levels(results, f"{metric_word(results.metric)} by class under all attacks", lines)
+
+
+def _noise(results: Results) -> Iterator[Block]:
+    noise = results.noise
+    if noise is None:
+        yield Text("White noise was not drawn.")
+        return
+    lines = [Line(f"white noise, {noise.draws} draws", results.levels, noise.failure_rate)]
+    if any(one.right for one in results.samples):
+        lines.append(Line("all attacks", results.levels, _turned(results)))
+    yield Text(
+        "Share of right predictions that noise of the same norm turns. White noise stands for accident, the attack for "
+        "the worst case; a network can stand the first and fall to the second."
+    )
+    yield _over_levels(results, "share of right predictions turned", lines, "share turned")
+
+
+def _turned(results: Results) -> list[float]:
+    right = [one for one in results.samples if one.right]
+    return [
+        sum(one.broken_at is not None and one.broken_at <= value for one in right) / len(right)
+        for value in results.levels
+    ]
+
+
+def _groups(results: Results) -> Iterator[Block]:
+    groups = results.groups
+    if groups is None:
+        yield Text("The samples were not divided into subgroups.")
+        return
+    lines = [
+        Line(f"{name} (n = {groups.samples[name]})", results.levels, groups.values[name], groups.intervals[name])
+        for name in groups.samples
+    ]
+    metric = metric_word(results.metric)
+    if groups.largest_gap is not None:
+        value, one, other, gap = groups.largest_gap
+        yield Text(
+            f"The largest gap in {metric} is {gap:.3f}, between {one} ({groups.samples[one]} samples) and {other} "
+            f"({groups.samples[other]} samples) at {epsilon(value, results.units)}. Small subgroups have wide "
+            "intervals: a gap within them may be chance."
+        )
+    yield _over_levels(results, f"{metric} by {groups.column} under all attacks, with {INTERVALS}", lines)

@@ -1,0 +1,111 @@
+"""A report's numbers for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .build import Margins
+from .compare import check_comparable, labels
+from .logs import Scalars
+from .results import Results
+
+__all__ = ["json_summary"]
+
+
+def json_summary(
+    models: Sequence[Results],
+    margins: Margins | None = None,
+    logs: tuple[Path, Mapping[str, Scalars]] | None = None,
+    title: str | None = None,
+) -> str:
+    """The summary numbers of all models as JSON; arguments as for :func:`monai_ima.report.build_report`.
+
+    Raises:
+        ValueError: when the models' norms or metrics differ.
+    """
+    check_comparable(models)
+    content = {
+        "title": title,
+        "models": [_model(one, name) for one, name in zip(models, labels(models), strict=True)],
+        "margins": _margins(margins) if margins else None,
+        "training": _training(logs[1]) if logs else None,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _model(results: Results, name: str) -> dict[str, Any]:
+    checks = None if results.checks is None else {check.title: check.status for check in results.checks}
+    return {
+        "name": name,
+        "file": str(results.file),
+        "sha256": results.digest,
+        "task": results.task,
+        "metric": results.metric,
+        "model": {
+            "name": results.model,
+            "version": results.model_version,
+            "network": results.network,
+            "parameters": results.parameters,
+            "checkpoint": results.checkpoint,
+        },
+        "data": {
+            "name": results.data,
+            "licence": results.licence,
+            "synthetic": results.synthetic,
+            "samples": results.sample_count,
+            "patients": results.patients,
+        },
+        "command": results.command,
+        "norm": results.norm,
+        "levels": results.levels,
+        "units": asdict(results.units) if results.units else None,
+        "attacks": [asdict(one) for one in results.attacks],
+        **results.surface,
+        "by_class": results.by_class,
+        "noise": asdict(results.noise) if results.noise else None,
+        "minimum": asdict(results.minimum) if results.minimum else None,
+        "groups": _groups(results),
+        "checks": checks,
+        "crosscheck": _crosscheck(results),
+    }
+
+
+def _groups(results: Results) -> dict[str, Any] | None:
+    if results.groups is None:
+        return None
+    gap = results.groups.largest_gap
+    named = None if gap is None else {"level": gap[0], "between": [gap[1], gap[2]], "gap": gap[3]}
+    return {**asdict(results.groups), "largest_gap": named}
+
+
+def _crosscheck(results: Results) -> dict[str, Any] | None:
+    other = results.crosscheck
+    if other is None:
+        return None
+    rows = [dict(zip(("by", "theirs", "ours", "agrees"), row, strict=True)) for row in other.rows]
+    return {"epsilon": other.epsilon, "samples": other.samples, "rows": rows}
+
+
+def _margins(margins: Margins) -> dict[str, Any]:
+    summary = asdict(margins.summary)
+    summary["quantiles"] = {f"{quantile:g}": value for quantile, value in margins.summary.quantiles.items()}
+    return {
+        "checkpoint": str(margins.checkpoint),
+        "eps_max": margins.table.eps_max,
+        "delta": margins.table.delta,
+        **summary,
+    }
+
+
+def _training(runs: Mapping[str, Scalars]) -> dict[str, Any]:
+    return {
+        run: {
+            tag: {"values": len(points), "first": points[0][1], "last": points[-1][1]}
+            for tag, points in scalars.items()
+        }
+        for run, scalars in runs.items()
+    }

@@ -1,0 +1,136 @@
+"""How numbers, levels and attacks are written in a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .results import AttackCurve, Results, Units
+
+__all__ = [
+    "INTERVALS",
+    "NOTHING",
+    "attack_words",
+    "axis",
+    "clean_index",
+    "epsilon",
+    "interval",
+    "level",
+    "level_cells",
+    "level_header",
+    "metric_word",
+    "middle_index",
+    "norm_word",
+    "score",
+    "score_at",
+    "score_cell",
+    "second_axis",
+    "share",
+]
+
+NOTHING = "–"
+INTERVALS = "95 % bootstrap intervals"
+NORMS = {"l2": "L2", "linf": "L∞"}
+METRICS = {"accuracy": "accuracy", "dice": "Dice"}
+FAMILIES = {
+    "pgd": "projected gradient descent",
+    "apgd": "Auto-PGD",
+    "ifgsm": "iterative fast gradient sign method",
+    "fgsm": "fast gradient sign method",
+    "ddn": "decoupled direction and norm",
+    "spsa": "SPSA, without gradients",
+    "noise": "white noise",
+}
+LOSSES = {"dlr": "difference of logits ratio", "ce": "cross-entropy", "dice": "soft Dice"}
+ATTACK = re.compile(r"(a?pgd|i?fgsm|ddn|spsa|noise)(\d+)?(?:x(\d+))?(?:-(dlr|ce|dice))?")
+
+
+def norm_word(norm: str) -> str:
+    """``l2`` as L2, ``linf`` as L∞."""
+    return NORMS[norm]
+
+
+def metric_word(metric: str) -> str:
+    """A metric's name within a sentence."""
+    return METRICS[metric]
+
+
+def score(value: float | None, digits: int = 3) -> str:
+    """A score, or a dash."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """An interval's ends, or nothing."""
+    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def score_cell(value: float | None, ends: tuple[float, float] | None = None) -> str:
+    """A score, with its interval in brackets where there is one."""
+    return score(value) + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
+
+def score_at(curve: AttackCurve, k: int) -> str:
+    """The score at a level, with its interval in brackets."""
+    return score_cell(curve.values[k], curve.intervals[k])
+
+
+def share(value: float) -> str:
+    """A share of 0..1 in per cent."""
+    return f"{100 * value:.1f} %"
+
+
+def level(value: float) -> str:
+    """A level of noise, without needless digits."""
+    return f"{value:.4g}"
+
+
+def epsilon(value: float, units: Units | None) -> str:
+    """``ε = 1 (20 HU)``, to be kept on one line."""
+    physical = f" ({value * units.per_unit:.4g} {units.name})" if units else ""
+    return f"ε = {level(value)}{physical}".replace(" ", "\u00a0")
+
+
+def level_header(units: Units | None) -> list[str]:
+    """Heads of the columns that name a level."""
+    return ["ε", f"ε\u00a0in\u00a0{units.name}"] if units else ["ε"]
+
+
+def level_cells(value: float, units: Units | None) -> list[str]:
+    """Cells of the columns that name a level."""
+    return [level(value), f"{value * units.per_unit:.4g}"] if units else [level(value)]
+
+
+def axis(norm: str, units: Units | None) -> str:
+    """Label of an axis of levels."""
+    return f"noise ε ({norm_word(norm)}{', network’s units' if units else ' norm'})"
+
+
+def second_axis(units: Units | None) -> tuple[str, float] | None:
+    """The second scale of an axis of levels."""
+    return (f"ε in {units.name}", units.per_unit) if units else None
+
+
+def clean_index(results: Results) -> int | None:
+    """Which level is no noise."""
+    return 0 if results.levels[0] == 0 else None
+
+
+def middle_index(levels: Sequence[float]) -> int | None:
+    """Which level stands in the middle of those with noise (the lower one of two); None when there is none."""
+    noisy = [k for k, value in enumerate(levels) if value > 0]
+    return noisy[(len(noisy) - 1) // 2] if noisy else None
+
+
+def attack_words(name: str) -> str:
+    """An attack's short name in words; the name itself where it is not known."""
+    found = ATTACK.fullmatch(name)
+    if found is None:
+        return name
+    family, steps, times, loss = found.groups()
+    words = FAMILIES[family]
+    if steps:
+        words += f", {steps} {'draws' if family == 'noise' else 'steps'}"
+    if times:
+        words += f", {times} {'directions a step' if family == 'spsa' else 'restarts'}"
+    return words + (f", on {LOSSES[loss]}" if loss else "")

@@ -1,0 +1,245 @@
+"""``python -m monai_ima evaluate`` as its users meet it: broken off and gone on with, options, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy
+
+from monai_ima.__main__ import main
+from monai_ima.attacks import PGD
+from monai_ima.bundle import evaluate_classification
+from monai_ima.bundle.units import bundle_units
+from monai_ima.data import fashion_mnist_datalist
+from monai_ima.networks import FashionMNISTNet
+
+BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
+SETTINGS = ["--phantom_per_class", "20", "--batch_size", "10"]
+COUNT = 100
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """Weights trained for a moment on the bundle's SYNTHETIC shapes."""
+    torch.manual_seed(0)
+    items = fashion_mnist_datalist(None, 20)["train"]
+    image = torch.stack([torch.from_numpy(np.asarray(item["image"])).float() / 255 for item in items])
+    label = torch.tensor([item["label"] for item in items])
+    network = FashionMNISTNet()
+    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+    for _ in range(25):
+        optimizer.zero_grad()
+        cross_entropy(network(image), label).backward()
+        optimizer.step()
+    file = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(network.state_dict(), file)
+    return file
+
+
+def command(checkpoint: Path, out: Path, *options: object) -> list[str]:
+    fixed = ["evaluate", "--bundle", BUNDLE, "--checkpoint", checkpoint, "--norm", "l2", "--out", out]
+    return [str(part) for part in [*fixed, *SETTINGS, *options]]
+
+
+def results(out: Path) -> dict:
+    return json.loads((out / "results.json").read_text())
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_results(checkpoint, tmp_path):
+    options = ["--levels", "0,0.3,1", "--attack", "pgd20x2+apgd20-dlr", "--minimum"]
+    broken = command(checkpoint, tmp_path / "r", *options)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monai_ima", *broken],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    records = tmp_path / "r" / "records.jsonl"
+    until = time.monotonic() + 300
+    while not (records.is_file() and len(records.read_text().splitlines()) >= 30):
+        assert process.poll() is None, "the evaluation ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "r" / "results.json").exists()
+    kept = records.read_text()
+    records.write_text(kept[:-50])
+    assert main(broken) == 0
+    assert len(records.read_text().splitlines()) >= COUNT
+    resumed = results(tmp_path / "r")
+    shutil.move(tmp_path / "r", tmp_path / "first")
+    assert main(broken) == 0
+    assert results(tmp_path / "r") == resumed
+    assert len(resumed["samples"]) == COUNT
+    for name in ("results.csv", "minimum.csv", "cases/00.png"):
+        assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_attacks_follow_one_another_and_the_numbers_agree(checkpoint, tmp_path):
+    attacks = "noise5+pgd20+ddn50"
+    assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.3,1", "--attack", attacks, "--minimum")) == 0
+    found = results(tmp_path / "r")
+    names = [*attacks.split("+"), "minimum"]
+    assert [attack["name"] for attack in found["attacks"]] == names
+    for attack in found["attacks"]:
+        broken = [sample["broken_at"][attack["name"]] for sample in found["samples"]]
+        for k, level in enumerate(found["levels"]):
+            right = np.array([b is None or b > level for b in broken])
+            assert attack["values"][k] == pytest.approx(right.mean())
+            lo, hi = attack["intervals"][k]
+            normal = 1.96 * (right.mean() * (1 - right.mean()) / COUNT) ** 0.5
+            assert lo <= right.mean() <= hi
+            assert hi - lo == pytest.approx(2 * normal, abs=0.05)
+    values = np.array([attack["values"] for attack in found["attacks"]])
+    assert (np.diff(values, axis=0) <= 0).all()
+    assert (np.diff(values, axis=1) <= 0).all()
+    assert found["accuracy"] == found["attacks"][-1]["values"]
+    assert values[0, 1] > values[1, 1]
+    rate = found["noise"]["failure_rate"]
+    right = [sample for sample in found["samples"] if sample["broken_at"]["noise5"] != 0]
+    failures = np.array([sample["noise_failures"] for sample in right])
+    assert rate == pytest.approx(failures.mean(axis=0) / found["noise"]["draws"])
+    assert rate[0] == 0
+    distances = [sample["distance"] for sample in right if sample["distance"] is not None]
+    assert found["minimum"]["found"] == len(distances)
+    assert found["minimum"]["of"] == len(right)
+    for sample in right:
+        level = sample["broken_at"]["minimum"]
+        if sample["distance"] is not None:
+            assert sample["distance"] <= 1
+            assert level <= next(bound for bound in (0.3, 1) if sample["distance"] <= bound * (1 + 1e-5))
+    with open(tmp_path / "r" / "minimum.csv", newline="") as file:
+        rows = {row["sample_id"]: row["distance"] for row in csv.DictReader(file)}
+    assert {name: float(value) for name, value in rows.items() if value} == {
+        sample["sample_id"]: sample["distance"] for sample in found["samples"] if sample["distance"] is not None
+    }
+    assert len(found["cases"]) == 10
+    easiest = sorted(distances)[:10]
+    by_name = {sample["sample_id"]: sample["distance"] for sample in right}
+    assert [by_name[case["sample_id"]] for case in found["cases"]] == easiest
+    for case in found["cases"]:
+        assert Image.open(tmp_path / "r" / case["picture"]).size[0] > 300
+    assert found["data"]["samples"] == COUNT
+    assert found["model"]["parameters"] == 458_890
+    assert "--minimum" in found["command"]
+    assert "--attack noise5+pgd20+ddn50" in found["command"]
+
+
+def test_later_attacks_only_see_what_stands(checkpoint, tmp_path, monkeypatch):
+    seen = []
+    run = PGD.__call__
+
+    def counted(self, network, image, label, eps, generator=None):
+        seen.append((self.steps, eps, len(image)))
+        return run(self, network, image, label, eps, generator)
+
+    monkeypatch.setattr(PGD, "__call__", counted)
+    monkeypatch.setattr(evaluate_classification, "_cases", lambda *_: [])
+    assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.5,1", "--attack", "pgd20+pgd21")) == 0
+    first, second = (
+        {e: sum(n for s, eps, n in seen if (s, eps) == (steps, e)) for e in (0.5, 1)} for steps in (20, 21)
+    )
+    found = results(tmp_path / "r")
+    right = round(found["accuracy"][0] * COUNT)
+    after = [round(value * COUNT) for value in found["attacks"][0]["values"]]
+    assert first == {0.5: right, 1: after[1]}
+    assert second[0.5] == after[1]
+    assert second[1] <= after[2]
+
+
+def test_subgroups_are_those_of_the_table(checkpoint, tmp_path):
+    assert main(command(checkpoint, tmp_path / "a", "--levels", "0,1", "--attack", "pgd5")) == 0
+    samples = results(tmp_path / "a")["samples"]
+    with open(tmp_path / "who.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sample_id", "scanner"])
+        writer.writerows([s["sample_id"], "AB"[s["label"] % 2]] for s in samples)
+    grouped = ["--groups", tmp_path / "who.csv", "--group_by", "scanner"]
+    assert main(command(checkpoint, tmp_path / "b", "--levels", "0,1", "--attack", "pgd5", *grouped)) == 0
+    found = results(tmp_path / "b")["groups"]
+    for k, name in enumerate("AB"):
+        own = [s for s in samples if s["label"] % 2 == k]
+        stands = [s["broken_at"]["pgd5"] is None for s in own]
+        assert found["samples"][name] == len(own) == 50
+        assert found["values"][name][1] == pytest.approx(np.mean(stands))
+    assert found["largest_gap"]["gap"] == pytest.approx(
+        max(abs(a - b) for a, b in zip(found["values"]["A"], found["values"]["B"], strict=True))
+    )
+
+
+def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
+    other = tmp_path / "other.pt"
+    torch.manual_seed(1)
+    torch.save(FashionMNISTNet().state_dict(), other)
+    options = ["--levels", "0,0.5", "--attack", "pgd100x2", "--checks", "--transfer_from", other]
+    assert main(command(checkpoint, tmp_path / "r", *options)) == 0
+    found = {check["name"]: check for check in results(tmp_path / "r")["checks"]}
+    assert len(found) == 9
+    assert {check["status"] for check in found.values()} == {"passed"}
+    assert "A large epsilon leaves nothing" in capsys.readouterr().out
+
+
+def test_levels_in_raw_intensities_are_those_in_the_networks_units(checkpoint, tmp_path):
+    raw = ["--levels", "0,51", "--units", "raw", "--attack", "pgd5"]
+    assert main(command(checkpoint, tmp_path / "raw", *raw)) == 0
+    assert main(command(checkpoint, tmp_path / "net", "--levels", "0,0.2", "--attack", "pgd5")) == 0
+    one, other = results(tmp_path / "raw"), results(tmp_path / "net")
+    assert one["levels"] == pytest.approx([0, 0.2])
+    assert one["units"] == other["units"] == {"name": "intensity units", "per_unit": 255.0}
+    assert one["accuracy"] == other["accuracy"]
+    assert "--units raw" in one["command"]
+    assert "--levels 0,51" in one["command"]
+
+
+def test_the_unit_follows_what_is_given_on_the_command_line(tmp_path):
+    assert bundle_units(BUNDLE, "evaluate.json", {}).per_unit == 255
+    assert bundle_units(BUNDLE, "evaluate.json", {"bounds": [0.0, 2.0]}).per_unit == 127.5
+    heart = BUNDLE.parent / "hippocampus_segmentation_ima"
+    assert bundle_units(heart, "evaluate.json", {}) is None
+
+
+def test_expectation_over_transformation_is_an_option(checkpoint, tmp_path):
+    assert main(command(checkpoint, tmp_path / "a", "--levels", "0,0.5", "--attack", "pgd5", "--eot", "3")) == 0
+    assert main(command(checkpoint, tmp_path / "b", "--levels", "0,0.5", "--attack", "pgd5")) == 0
+    assert results(tmp_path / "a")["accuracy"] == results(tmp_path / "b")["accuracy"]
+    assert "--eot 3" in results(tmp_path / "a")["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--units", "HU"], "Unknown units 'HU'"),
+        (["--groups", "who.csv"], "--groups and --group_by go together"),
+        (["--groups", "who.csv", "--group_by", "sex"], "who.csv does not exist"),
+        (["--eot", "0"], "Got eot 0"),
+        (["--attack", "pgd5+magic"], "Unknown attack 'magic'"),
+        (["--attack", "pgd5+pgd5"], "pgd5 twice"),
+        (["--minimum", "maybe"], "Got minimum 'maybe'"),
+        (["--transfer_from", "x.pt"], "--transfer_from is for --checks"),
+    ],
+)
+def test_bad_options_are_refused(checkpoint, tmp_path, capsys, options, words):
+    assert main(command(checkpoint, tmp_path / "r", "--levels", "0,1", *options)) == 2
+    error = capsys.readouterr().err.strip()
+    assert words in error
+    assert "\n" not in error
+    assert not (tmp_path / "r").exists()
+
+
+def test_checks_need_a_level(checkpoint, tmp_path, capsys):
+    assert main(command(checkpoint, tmp_path / "r", "--levels", "0", "--checks")) == 2
+    assert "Only the level 0 was asked for" in capsys.readouterr().err

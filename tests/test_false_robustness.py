@@ -1,0 +1,206 @@
+"""An honest network passes every check; one that hides its gradients fails at least one, for each way of hiding."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from monai_ima.attacks import PGD
+from monai_ima.criteria import DiceCriterion
+from monai_ima.engines import RobustnessChecks, Samples
+from monai_ima.forward import Forward
+from monai_ima.inferers import AveragedInferer
+
+SIDE, CLASSES, COUNT = 8, 3, 60
+
+
+def batch(network: nn.Module, image: torch.Tensor, label: torch.Tensor, inferer=lambda x, net: net(x)) -> Samples:
+    ids = [f"s{k}" for k in range(len(image))]
+    return Samples(Forward(inferer, network, len(image)), image, label, ids)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Images of three blurred patterns, and a network trained to tell them apart."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = F.avg_pool2d(torch.rand(CLASSES, 1, SIDE + 2, SIDE + 2, generator=generator), 3, 1)
+    patterns = (patterns - patterns.mean((1, 2, 3), keepdim=True)) * 2 + 0.5
+    label = torch.arange(600) % CLASSES
+    image = (patterns[label] + 0.1 * torch.randn(600, 1, SIDE, SIDE, generator=generator)).clamp(0, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, CLASSES))
+    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+    for _ in range(80):
+        optimizer.zero_grad()
+        F.cross_entropy(network(image[COUNT:]), label[COUNT:]).backward()
+        optimizer.step()
+    network.requires_grad_(False)
+    assert (network(image[:COUNT]).argmax(1) == label[:COUNT]).float().mean() > 0.95
+    return network, image[:COUNT], label[:COUNT]
+
+
+def checks(network, image, label, norm="l2", eps=0.8, inferer=lambda x, net: net(x), passes=1, attack=None):
+    attack = attack or PGD(norm, 50, 2, bounds=(0, 1))
+    return RobustnessChecks(network, [batch(network, image, label, inferer)], [attack], eps, passes)
+
+
+def failed(found) -> set[str]:
+    return {check.name for check in found if check.status == "failed"}
+
+
+class Rounded(nn.Module):
+    """Grey levels are rounded: no gradient comes back through it."""
+
+    def __init__(self, network, steps=20):
+        super().__init__()
+        self.network, self.steps = network, steps
+
+    def forward(self, image):
+        return self.network((image * self.steps).round() / self.steps)
+
+
+class Rippled(nn.Module):
+    """A fast ripple on the intensities turns the gradient this way and that."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return self.network(image + 0.02 * torch.sin(image * 2000))
+
+
+class Saturated(nn.Module):
+    """Huge logits: the softmax is exactly 0 or 1."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return 1e4 * self.network(image)
+
+
+class Resized(nn.Module):
+    """Every pass sees the image at another size and place."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        side = int(torch.randint(SIDE - 3, SIDE + 1, ()))
+        small = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
+        left = int(torch.randint(0, SIDE - side + 1, ()))
+        top = int(torch.randint(0, SIDE - side + 1, ()))
+        return self.network(F.pad(small, (left, SIDE - side - left, top, SIDE - side - top)))
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 0.8), ("linf", 0.12)])
+def test_an_honest_network_passes_all(problem, norm, eps):
+    network, image, label = problem
+    found = checks(network, image, label, norm, eps).run(network, progress=False)
+    assert len(found) == 9
+    assert {check.status for check in found} == {"passed"}
+    by_name = {check.name: check for check in found}
+    assert by_name["large_eps"].numbers["epsilon"] == pytest.approx(0.5 * (SIDE if norm == "l2" else 1))
+    assert by_name["large_eps"].numbers["score"] == 0
+    assert 0.2 < by_name["more_steps"].numbers["as reported"] < 0.9
+    assert by_name["white_noise"].numbers["100 draws of white noise"] > by_name["more_steps"].numbers["as reported"]
+    assert by_name["randomness"].numbers["largest difference of two passes"] == 0
+    assert all(math.isfinite(value) for check in found for value in check.numbers.values())
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (Rounded, {"gradients", "large_eps", "black_box", "loss_surface"}),
+        (Rippled, {"loss_surface"}),
+        (Saturated, {"gradients", "large_eps", "black_box"}),
+        (Resized, {"randomness"}),
+    ],
+)
+def test_a_masked_network_fails(problem, mask, expected):
+    network, image, label = problem
+    masked = mask(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        found = checks(masked, image, label).run(progress=False)
+    assert expected <= failed(found)
+
+
+def test_noise_from_the_network_beneath_shows_a_masked_one(problem):
+    network, image, label = problem
+    own = checks(Rounded(network), image, label)
+    assert own.transfer(None).status == "not run"
+    found = own.transfer(network)
+    assert found.status == "failed"
+    assert found.numbers["made for another model"] < found.numbers["as reported"] - 0.1
+    assert checks(network, image, label).transfer(Rounded(network)).status == "passed"
+
+
+def test_averaged_passes_are_what_handles_randomness(problem):
+    network, image, label = problem
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        averaged = AveragedInferer(lambda x, net: net(x), 16)
+        found = checks(Resized(network), image, label, inferer=averaged, passes=16).randomness()
+    assert found.status == "passed"
+    assert found.numbers["largest difference of two passes"] > 0
+    assert "mean of 16 passes" in found.says
+
+
+def test_averaged_logits_are_the_mean_of_the_passes():
+    calls = iter(torch.arange(12.0).view(4, 1, 3))
+    averaged = AveragedInferer(lambda x, net: (next(calls), "another output"), 4)
+    assert averaged(torch.zeros(1), nn.Identity()).tolist() == [[4.5, 5.5, 6.5]]
+    with pytest.raises(ValueError, match="Got passes 0"):
+        AveragedInferer(lambda x, net: x, 0)
+
+
+def test_dropout_is_switched_off_and_counted(problem):
+    network, image, label = problem
+    dropped = nn.Sequential(nn.Dropout(0.5), network).train()
+    found = {check.name: check for check in checks(dropped, image, label).run(progress=False)}
+    assert found["randomness"].status == "passed"
+    assert found["randomness"].numbers["random layers"] == 1
+    assert dropped.training
+
+
+def test_an_attack_that_is_too_weak_is_found_out(problem):
+    network, image, label = problem
+    weak = checks(network, image, label, attack=PGD("l2", 1, 1, alpha=0.01, bounds=(0, 1)))
+    assert {"more_steps", "more_restarts", "black_box"} <= failed(weak.run(progress=False))
+
+
+def test_a_segmentation_is_looked_at_through_its_dice():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 1, 8, 8, 8, generator=generator)
+    label = (image > 0).float()
+
+    class Threshold(nn.Module):
+        def forward(self, x):
+            return torch.cat([-4 * x, 4 * x], dim=1)
+
+    criterion = DiceCriterion("lowest")
+    network = Threshold()
+    honest = RobustnessChecks(network, [batch(network, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
+    found = honest.run(progress=False)
+    assert not failed(found)
+    assert 0.1 < found[0].numbers["as reported"] < 0.9
+    rounded = Rounded(network, 4)
+    masked = RobustnessChecks(rounded, [batch(rounded, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
+    assert {"gradients", "loss_surface"} <= failed(masked.run(progress=False))
+
+
+def test_bad_settings_are_refused(problem):
+    network, image, label = problem
+    with pytest.raises(ValueError, match="0 batches and 1 attacks"):
+        RobustnessChecks(network, [], [PGD()], 1.0)
+    with pytest.raises(ValueError, match="Got eps 0"):
+        checks(network, image, label, eps=0)

@@ -1,0 +1,213 @@
+"""The report's page in a real browser: everything is there, readable, and nothing is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from report_results import classification, segmentation, write
+from torch.utils.tensorboard import SummaryWriter
+
+from monai_ima.bundle.report import report
+from monai_ima.margins import MarginTable
+
+START = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+SCHEMES = ("light", "dark")
+WIDTHS = (390, 1280)
+
+SMALLEST_TEXT = """() => {
+    const sizes = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const parent = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim() || parent.tagName === 'title' || !parent.getClientRects().length) continue;
+        const matrix = parent instanceof SVGElement ? parent.getScreenCTM() : {a: 1, b: 0};
+        const size = parseFloat(getComputedStyle(parent).fontSize) * Math.hypot(matrix.a, matrix.b);
+        sizes.push([size, walker.currentNode.data]);
+    }
+    sizes.sort((one, other) => one[0] - other[0]);
+    return {count: sizes.length, smallest: sizes[0]};
+}"""
+
+CUT_OFF = """() => [...document.querySelectorAll('svg')].flatMap(svg => {
+    const frame = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll('text')].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.left < frame.left - 1 || box.right > frame.right + 1
+            || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+    }).map(text => text.textContent);
+})"""
+
+PAINTED = """() => [...document.querySelectorAll('svg, img')].map(figure => {
+    const box = figure.getBoundingClientRect();
+    return [figure.tagName, box.width, box.height, figure.tagName === 'IMG' ? figure.naturalWidth : 1];
+})"""
+
+FAINT_TEXT = """() => {
+    const channel = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const numbers = color => color.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    return [...document.querySelectorAll('svg text')].flatMap(text => {
+        let behind = text;
+        while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
+        const pair = [getComputedStyle(text).fill, getComputedStyle(behind).backgroundColor].map(numbers).map(light);
+        const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+        return ratio >= 4.5 ? [] : [[text.textContent, ratio]];
+    });
+}"""
+
+
+def browser_lacks() -> str | None:
+    """What is missing to run these tests, in words."""
+    if shutil.which("chromium") is None:
+        return "no chromium here (Debian package chromium)"
+    absent = [name for name in ("playwright", "axe_playwright_python") if importlib.util.find_spec(name) is None]
+    return f"no {' and no '.join(absent)} here: pip install '.[browser]'" if absent else None
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory) -> Iterator[Any]:
+    """A browser with a fresh profile."""
+    missing = browser_lacks()
+    if missing is not None:
+        if os.environ.get("MONAI_IMA_NEEDS_BROWSER"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=shutil.which("chromium"),
+            headless=True,
+            args=START.split(),
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    """A report with everything: two models, a failed check, long and many names, margins and logs."""
+    folder = tmp_path_factory.mktemp("report")
+    first = classification(accuracy_by_class={f"class number {k} of ten": [1 - k / 10] * 4 for k in range(10)})
+    first["model"]["checkpoint"] = f"models/{'a_very_long_name_of_weights_' * 4}.pt"
+    second = classification(minimum=None, crosscheck=None)
+    second["checks"][0]["status"] = "failed"
+    write(folder / "first", first)
+    write(folder / "second", second)
+    table = MarginTable(4.0, delta=1.0)
+    for k in range(9):
+        table[f"s{k}"] = 0.5 * k
+    torch.save({"margins": table.state_dict()}, folder / "model_last.pt")
+    with SummaryWriter(str(folder / "logs")) as writer:
+        for step in range(1, 301):
+            writer.add_scalar("train_loss", 3 / step, step)
+        for epoch in range(1, 5):
+            for tag in ("val_accuracy", "val_robust_accuracy", "ima/margin_mean", "ima/boundary_fraction"):
+                writer.add_scalar(tag, epoch / 5, epoch)
+    report(
+        [str(folder / "first"), str(folder / "second")],
+        out=str(folder / "report.html"),
+        checkpoint=str(folder / "model_last.pt"),
+        logs=str(folder / "logs"),
+    )
+    return folder / "report.html"
+
+
+@pytest.fixture
+def page(context, page_file) -> Iterator[Any]:
+    """The report in the browser, with what it asked for and complained about."""
+    tab = context.new_page()
+    tab.asked, tab.complaints = [], []
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    tab.on("console", lambda message: tab.complaints.append(message.text))
+    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.goto(page_file.as_uri())
+    yield tab
+    tab.close()
+
+
+def test_nothing_is_loaded_and_nothing_goes_wrong(page, page_file):
+    page.wait_for_timeout(200)
+    assert [url for url in page.asked if not url.startswith("data:image/png;base64,")] == [page_file.as_uri()]
+    assert page.complaints == []
+
+
+def test_every_figure_is_painted(page):
+    # The comparison; of each model attacks, classes (10: two charts; 3: one), distances, noise and groups; margins;
+    # and of the logs margin, share, scores and loss.
+    figures = page.evaluate(PAINTED)
+    assert sum(tag == "svg" for tag, *_ in figures) == 1 + 6 + 5 + 1 + 4
+    assert sum(tag == "IMG" for tag, *_ in figures) == 2 * 3
+    assert all(width > 100 and height > 30 and natural > 0 for _, width, height, natural in figures)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_fits_and_its_text_can_be_read(page, width, scheme):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    text = page.evaluate(SMALLEST_TEXT)
+    assert text["count"] > 500
+    assert text["smallest"][0] >= 9, text["smallest"]
+    assert page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_accessibility_checker_finds_nothing(page, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.emulate_media(color_scheme=scheme)
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response
+    passed = {rule["id"] for rule in found["passes"]}
+    assert {"color-contrast", "image-alt", "svg-img-alt"} <= passed
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found["violations"]] == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_text_in_charts_has_contrast(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate(FAINT_TEXT) == []
+
+
+def test_the_two_schemes_differ_and_print_is_light(page):
+    ink = "getComputedStyle(document.querySelector('svg text')).fill"
+    shades = []
+    for media, scheme in (("screen", "light"), ("screen", "dark"), ("print", "dark")):
+        page.emulate_media(media=media, color_scheme=scheme)
+        shades.append(sum(map(int, page.evaluate(ink).removeprefix("rgb(").removesuffix(")").split(","))))
+    light, dark, printed = shades
+    assert light < 200 < 500 < dark
+    assert printed < 200
+
+
+def test_printed_pages_cut_no_chart(page):
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    assert page.evaluate(CUT_OFF) == []
+    assert set(
+        page.evaluate("[...document.querySelectorAll('figure')].map(one => getComputedStyle(one).breakInside)")
+    ) == {"avoid"}
+
+
+def test_a_short_report_on_a_segmentation_fits_too(context, tmp_path):
+    write(tmp_path, segmentation())
+    report(str(tmp_path))
+    tab = context.new_page()
+    tab.set_viewport_size({"width": 390, "height": 900})
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert len(tab.evaluate(PAINTED)) == 2
+    tab.close()
