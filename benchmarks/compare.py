@@ -236,6 +236,23 @@ def minimum_distances(study: Study, opened: OpenBundle) -> dict[str, float | Non
     return found
 
 
+def planned(study: Study, stage: str) -> dict[str, Any]:
+    """The attacks of a stage, each with its levels and number of images; None for smallest distances."""
+    if stage == "val":
+        return {QUICK: (study.levels, None)}
+    tasks: dict[str, Any] = {attack: (study.levels, None) for attack in WHITE_BOX}
+    if study.norm == "l2":
+        tasks["ddn"] = None
+    if stage == "test":
+        tasks |= {NOISE: (study.levels, None), study.black_box: (study.levels[1:3], BLACK_BOX_IMAGES)}
+    return tasks
+
+
+def record_file(study: Study, method: str, number: int, stage: str, attack: str) -> Path:
+    """Where an attack's records are."""
+    return study.folder(method, number) / f"{'val' if stage == 'val' else 'test'}_{attack}.json"
+
+
 def measure(study: Study, method: str, number: int, stage: str) -> None:
     """Attack validation (stage ``val``) or test images; each attack's records go into a file of their own.
 
@@ -243,17 +260,9 @@ def measure(study: Study, method: str, number: int, stage: str) -> None:
     """
     folder = study.folder(method, number)
     checkpoint = folder / ("model_ce_last.pt" if method == "plain" else "model_last.pt")
-    if stage == "val":
-        tasks: dict[str, Any] = {QUICK: (study.levels, None)}
-    else:
-        tasks = {attack: (study.levels, None) for attack in WHITE_BOX}
-        if study.norm == "l2":
-            tasks["ddn"] = None
-        if stage == "test":
-            tasks |= {NOISE: (study.levels, None), study.black_box: (study.levels[1:3], BLACK_BOX_IMAGES)}
     opened = None
-    for attack, task in tasks.items():
-        file = folder / f"{'val' if stage == 'val' else 'test'}_{attack}.json"
+    for attack, task in planned(study, stage).items():
+        file = record_file(study, method, number, stage, attack)
         if file.is_file():
             continue
         opened = opened or open_study(study, checkpoint, "val" if stage == "val" else "test")
@@ -268,12 +277,8 @@ def one(study: Study, method: str, number: int, stage: str, threads: int) -> Non
     torch.set_num_threads(threads)
     logging.disable(logging.INFO)
     study.folder(method, number).mkdir(parents=True, exist_ok=True)
-    if stage == "train":
-        train(study, method, number)
-        measure(study, method, number, "val")
-    else:
-        train(study, method, number)
-        measure(study, method, number, stage)
+    train(study, method, number)
+    measure(study, method, number, stage)
 
 
 def accuracies(study: Study, method: str, number: int, stage: str, attacks: list[str]) -> list[float]:
@@ -290,7 +295,7 @@ def accuracies(study: Study, method: str, number: int, stage: str, attacks: list
 
 
 def _read(study: Study, method: str, number: int, stage: str, attack: str) -> dict[str, float | None]:
-    return json.loads((study.folder(method, number) / f"{stage}_{attack}.json").read_text(encoding="utf-8"))
+    return json.loads(record_file(study, method, number, stage, attack).read_text(encoding="utf-8"))
 
 
 def choose(study: Study) -> dict[str, int]:
@@ -350,6 +355,10 @@ def main(
 
     def run(task: tuple[Study, str, int, str]) -> None:
         own, method, number, stage = task
+        files = [record_file(*task, attack) for attack in planned(own, stage)]
+        if all(file.is_file() for file in files):
+            bar.update()
+            return
         folder = own.folder(method, number)
         folder.mkdir(parents=True, exist_ok=True)
         arguments = [own.name, own.norm, own.data or "", str(own.subset or ""), str(own.seed), own.out]
@@ -365,7 +374,7 @@ def main(
     candidates = study.candidates()
     with ThreadPoolExecutor(workers) as pool:
         with tqdm(total=len(candidates), desc="trainings") as bar:
-            all_of([(study, *task, "train") for task in candidates])
+            all_of([(study, *task, "val") for task in candidates])
         chosen = choose(study)
         with tqdm(total=len(chosen) * seeds, desc="attacks") as bar:
             all_of([(study, *task, "test") for task in chosen.items()])

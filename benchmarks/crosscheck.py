@@ -9,8 +9,8 @@ thread, the four in turn.
     pip install --no-deps torchattacks        (its pins on other packages are not needed here)
     python benchmarks/crosscheck.py --data DIR
 
-Writes docs/results/crosscheck.md; weights and robust accuracies stay in ``runs/crosscheck`` and are not computed again,
-a broken-off training goes on there. Times are measured anew.
+Writes docs/results/crosscheck.md; weights, robust accuracies and times stay in ``runs/crosscheck``, and what is there is
+not computed again; a broken-off training goes on there.
 """
 
 from __future__ import annotations
@@ -156,8 +156,28 @@ def _by_batches(run: Run, image: torch.Tensor, label: torch.Tensor) -> torch.Ten
     return torch.cat([run(x, y) for x, y in zip(image.split(BATCH), label.split(BATCH), strict=True)])
 
 
-def compare(runs: dict[str, Run], network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int) -> Any:
-    """Seconds and robust accuracy of every round: ``{name: [(seconds, accuracy), ...]}``, after one warm-up of each."""
+def measure(
+    folder: Path, network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int, seed: int
+) -> dict[str, Any]:
+    """Times and robust accuracies of all images and of those that stand, from the disk where they are there."""
+    file = folder / f"times_{len(image)}_{rounds}_{seed}.json"
+    if not file.is_file():
+        runs = attacks(network, LEVELS["l2"], seed)
+        firm = standing(network, runs["ours"](image, label), label)
+        found = {
+            "all": compare(runs, network, image, label, rounds),
+            "firm": compare(runs, network, image[firm], label[firm], rounds),
+            "images": len(image),
+            "firm_images": int(firm.sum()),
+        }
+        file.write_text(json.dumps(found), encoding="utf-8")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def compare(
+    runs: dict[str, Run], network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and robust accuracy of every round: ``{name: [(seconds, accuracy), ...]}``, after a warm-up of each."""
     names = list(runs)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for name in names:
@@ -167,11 +187,15 @@ def compare(runs: dict[str, Run], network: nn.Module, image: torch.Tensor, label
             begin = time.perf_counter()
             noisy = runs[name](image, label)
             seconds = time.perf_counter() - begin
-            with torch.no_grad():
-                right = _by_batches(lambda x, y: network(x).argmax(dim=1) == y, noisy, label)
-            found[name].append((seconds, float(right.double().mean())))
+            found[name].append((seconds, float(standing(network, noisy, label).double().mean())))
             print(f"round {k}: {name} {seconds:.1f} s, {found[name][-1][1]:.3f}", flush=True)
     return found
+
+
+@torch.no_grad()
+def standing(network: nn.Module, noisy: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Which images are right: bool ``[N]``."""
+    return _by_batches(lambda x, y: network(x).argmax(dim=1) == y, noisy, label)
 
 
 def rows_of(found: dict[str, list[tuple[float, float]]]) -> list[list[str]]:
@@ -210,14 +234,8 @@ def main(
     checkpoint = train(folder, data, seed)
     network, image, label = load(checkpoint, data, images, seed)
     opinions = {norm: second_opinion(folder, network, image, label, norm, seed) for norm in LEVELS}
-    runs = attacks(network, LEVELS["l2"], seed)
-    image, label = image[:TIMED], label[:TIMED]
-    every = compare(runs, network, image, label, rounds)
-    noisy = runs["ours"](image, label)
-    with torch.no_grad():
-        firm = _by_batches(lambda x, y: network(x).argmax(dim=1) == y, noisy, label)
-    standing = compare(runs, network, image[firm], label[firm], rounds)
-    report(folder, data, seed, images, rounds, opinions, every, standing, int(firm.sum()))
+    times = measure(folder, network, image[:TIMED], label[:TIMED], rounds, seed)
+    report(folder, data, seed, images, rounds, opinions, times)
 
 
 def report(
@@ -227,9 +245,7 @@ def report(
     images: int,
     rounds: int,
     opinions: dict[str, list[CrosscheckRow]],
-    every: dict[str, list[tuple[float, float]]],
-    standing: dict[str, list[tuple[float, float]]],
-    firm: int,
+    times: dict[str, Any],
 ) -> None:
     """docs/results/crosscheck.md."""
     head = ["", "seconds, median", "ours / its time, median (range)", "target", "robust accuracy"]
@@ -267,7 +283,7 @@ def report(
     lines += [
         "## Time",
         "",
-        f"{STEPS} steps of {STEP:g} ε with {RESTARTS} starts, L2, ε = {LEVELS['l2']:g}, the first {min(images, TIMED)} "
+        f"{STEPS} steps of {STEP:g} ε with {RESTARTS} starts, L2, ε = {LEVELS['l2']:g}, the first {times['images']} "
         f"test images in batches of {BATCH}; the four in turn in one process, {rounds} rounds after a warm-up, ratios "
         "within a round. The weights' gradients were "
         "switched off for all, which spares ART and foolbox work that they would do otherwise. torchattacks' restarts "
@@ -278,14 +294,14 @@ def report(
         "",
         "Ours stops for an image as soon as it is broken, the others go all the steps: most of the difference.",
         "",
-        *table(head, rows_of(every)),
+        *table(head, rows_of(times["all"])),
         "",
-        f"### The {firm} images that stand against ours",
+        f"### The {times['firm_images']} images that stand against ours",
         "",
         "Here nobody stops early (but for the few that another start breaks), so the same number of gradients is "
         "computed by all: what is left is what each library does around them.",
         "",
-        *table(head, rows_of(standing)),
+        *table(head, rows_of(times["firm"])),
     ]
     write_page(RESULTS / "crosscheck.md", lines)
 

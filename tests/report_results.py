@@ -163,6 +163,8 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         "surface_dice": [0.951, 0.812, None],
         "hd95": [1.25, 3.456, None],
         "dice_by_class": {"anterior": [0.85, 0.74, 0.54], "posterior": [0.834, 0.726, 0.53]},
+        "surface_dice_by_class": {"anterior": [0.961, 0.822, None], "posterior": [0.941, 0.802, None]},
+        "hd95_by_class": {"anterior": [1.2, 3.4, None], "posterior": [1.3, 3.512, None]},
         "noise": None,
         "minimum": None,
         "groups": None,

@@ -22,7 +22,7 @@ def test_the_commands_of_the_readme_run(tmp_path):
     shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=not_shipped)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     commands = commands_shown()
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PATH": path}
@@ -32,6 +32,7 @@ def test_the_commands_of_the_readme_run(tmp_path):
     assert sorted(p.name for p in (root / "eval" / "robustness").glob("results.*")) == ["results.csv", "results.json"]
     assert (root / "models" / "model_last_margins" / "margins.png").is_file()
     assert (root / "eval" / "predictions.csv").is_file()
+    assert (root / "eval" / "robustness" / "report.html").read_text().count("<svg") > 2
     root = tmp_path / "bundles" / "hippocampus_segmentation_ima" / "eval"
     assert len(list(root.glob("*_seg.nii.gz"))) > 0
     assert (root / "robustness" / "scan.png").is_file()

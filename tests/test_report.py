@@ -13,6 +13,7 @@ import torch
 from report_results import LEVELS, classification, samples, segmentation, write
 from torch.utils.tensorboard import SummaryWriter
 
+from monai_ima.__main__ import main
 from monai_ima.bundle.report import report
 from monai_ima.margins import MarginTable
 
@@ -97,9 +98,15 @@ def filled(chart: ElementTree.Element, style: str) -> list[list[tuple[float, flo
     ]
 
 
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> Page:
+    """The page on one classifier with everything measured."""
+    return html(tmp_path_factory.mktemp("full"), classification())
+
+
 class TestCurves:
-    def test_the_table_has_every_level_in_both_units_with_intervals(self, tmp_path):
-        tables = html(tmp_path, classification()).tables
+    def test_the_table_has_every_level_in_both_units_with_intervals(self, full):
+        tables = full.tables
         assert tables["Accuracy under attack, with 95 % bootstrap intervals: the numbers"] == [
             ["ε", "ε in HU", "pgd100x2", "apgd100-dlr"],
             ["0", "0", "0.900 [0.700, 1.000]", "0.900 [0.700, 1.000]"],
@@ -108,8 +115,8 @@ class TestCurves:
             ["2", "40", "0.300 [0.100, 0.600]", "0.200 [0.020, 0.520]"],
         ]
 
-    def test_markers_stand_where_the_numbers_say(self, tmp_path):
-        chart = html(tmp_path, classification()).chart("Accuracy under attack, with 95 % bootstrap intervals")
+    def test_markers_stand_where_the_numbers_say(self, full):
+        chart = full.chart("Accuracy under attack, with 95 % bootstrap intervals")
         first, last = markers(chart, 1, 4), markers(chart, 2, 4)
         (left, top), (right, _), (_, bottom) = first[0], first[3], last[3]
         for points, values in ((first, [0.9, 0.8, 0.6, 0.3]), (last, [0.9, 0.7, 0.4, 0.2])):
@@ -117,8 +124,8 @@ class TestCurves:
                 assert (x - left) / (right - left) == pytest.approx(level / 2, abs=1e-3)
                 assert (y - top) / (bottom - top) == pytest.approx((0.9 - value) / 0.7, abs=1e-3)
 
-    def test_bands_reach_from_end_to_end_of_the_intervals(self, tmp_path):
-        chart = html(tmp_path, classification()).chart("Accuracy under attack, with 95 % bootstrap intervals")
+    def test_bands_reach_from_end_to_end_of_the_intervals(self, full):
+        chart = full.chart("Accuracy under attack, with 95 % bootstrap intervals")
         (_, y9), *_, (_, y3) = markers(chart, 1, 4)
         scale = (y3 - y9) / 0.6
         bands = [use for use in chart.iter(f"{SVG}use") if "fill-opacity: 0.16" in use.get("style")]
@@ -132,20 +139,19 @@ class TestCurves:
         assert min(ends) == pytest.approx(y9 - 0.1 * scale, abs=0.05)  # 1.0
         assert max(ends) == pytest.approx(y3 + 0.2 * scale, abs=0.05)  # 0.1
 
-    def test_attacks_are_said_to_be_cumulative_and_explained(self, tmp_path):
-        words = html(tmp_path, classification()).words
+    def test_attacks_are_said_to_be_cumulative_and_explained(self, full):
+        words = full.words
         assert "Attacks are cumulative: a sample counts as right only when it stands against the named attack" in words
         assert "pgd100x2: projected gradient descent, 100 steps, 2 restarts" in words
 
-    def test_a_chart_says_its_numbers_in_words(self, tmp_path):
-        chart = html(tmp_path, classification()).chart("Accuracy by class under all attacks")
+    def test_a_chart_says_its_numbers_in_words(self, full):
+        chart = full.chart("Accuracy by class under all attacks")
         assert chart.get("role") == "img"
         assert "NORMAL: 0.75 at 0, 0.755 at 0.5, 0.505 at 1, 0.255 at 2." in chart.get("aria-label")
 
-    def test_a_class_without_a_value_leaves_a_gap(self, tmp_path):
-        page = html(tmp_path, classification())
-        assert len(markers(page.chart("Accuracy by class under all attacks"), 3, 3)) == 3
-        rows = page.tables["Accuracy by class under all attacks: the numbers"]
+    def test_a_class_without_a_value_leaves_a_gap(self, full):
+        assert len(markers(full.chart("Accuracy by class under all attacks"), 3, 3)) == 3
+        rows = full.tables["Accuracy by class under all attacks: the numbers"]
         assert rows[4] == ["2", "40", "0.255", "0.000", "–"]
 
     def test_ten_classes_make_two_charts_with_six_and_four_lines(self, tmp_path):
@@ -165,7 +171,9 @@ class TestCurves:
 
     def test_segmentations_have_surface_dice_and_hd95(self, tmp_path):
         tables = html(tmp_path, segmentation()).tables
-        (caption,) = [name for name in tables if name.startswith("Surface Dice")]
+        (caption, _, last) = [name for name in tables if name.startswith("Surface Dice")]
+        assert last.endswith("posterior")
+        assert tables[last][2] == ["5", "0.802", "3.51"]
         assert tables[caption] == [
             ["ε", "surface Dice", "HD95 (mm)"],
             ["0", "0.951", "1.25"],
@@ -175,8 +183,8 @@ class TestCurves:
 
 
 class TestHeader:
-    def test_two_sentences_name_the_data_the_attack_and_the_headline(self, tmp_path):
-        words = html(tmp_path, classification()).words
+    def test_two_sentences_name_the_data_the_attack_and_the_headline(self, full):
+        words = full.words
         assert (
             "oct_classification_ima was attacked on 10 SYNTHETIC samples of OCT phantom from 5 patients with L2 noise "
             "of up to ε = 2 (40 HU) (pgd100x2 and apgd100-dlr). Its accuracy is 0.900 (95 % interval 0.700 to 1.000) "
@@ -188,9 +196,12 @@ class TestHeader:
         assert "SYNTHETIC data The samples were drawn by a program" in synthetic
         assert "SYNTHETIC" not in html(tmp_path / "two", segmentation()).words
 
-    def test_provenance_is_complete(self, tmp_path):
-        page = html(tmp_path, classification())
-        facts = dict(page.tables["What was measured, on what, by what"][1:])
+    def test_of_two_middle_levels_the_lower_one_is_named(self, tmp_path):
+        words = html(tmp_path, segmentation()).words
+        assert "0.733 (95 % interval 0.700 to 0.760) under attack at ε = 5." in words
+
+    def test_provenance_is_complete(self, full):
+        facts = dict(full.tables["What was measured, on what, by what"][1:])
         assert facts["network"] == "DenseNet121, 6,956,931 parameters"
         assert facts["data"] == "SYNTHETIC: OCT phantom"
         assert facts["licence of the data"] == "Apache-2.0"
@@ -199,13 +210,12 @@ class TestHeader:
         assert facts["machine"] == "x86_64 CPU, 2 cores"
         assert facts["versions"] == "monai-ima 0.1.0, torch 2.13.0"
         assert facts["levels in HU"] == "0, 10, 20, 40"
-        assert "python -m monai_ima evaluate --bundle bundles/oct --levels 0,0.5,1,2 --norm l2" in page.words
+        assert "python -m monai_ima evaluate --bundle bundles/oct --levels 0,0.5,1,2 --norm l2" in full.words
 
 
 class TestSamples:
-    def test_distances_are_binned_and_the_median_marked(self, tmp_path):
-        page = html(tmp_path, classification())
-        chart = page.chart("Smallest noise found, by sample")
+    def test_distances_are_binned_and_the_median_marked(self, full):
+        chart = full.chart("Smallest noise found, by sample")
         bars = filled(chart, "fill: var(--series-1)")
         heights = [max(y for _, y in bar) - min(y for _, y in bar) for bar in bars]
         left = [min(x for x, _ in bar) for bar in bars]
@@ -215,14 +225,12 @@ class TestSamples:
         assert filled_bins == {2, 4, 6, 8, 10, 12, 16}  # 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6 in bins of 0.1
         (mark,) = [path for path in chart.iter(f"{SVG}path") if "stroke: var(--series-2)" in path.get("style", "")]
         assert float(mark.get("d").split()[1]) == pytest.approx(left[0] + 10 * width, abs=0.1)
-        assert "Of 9 rightly predicted samples, 7 were turned by noise of at most ε = 2 (40 HU)." in page.words
-        assert "The median is ε = 1 (20 HU)" in page.words
+        assert "Of 9 rightly predicted samples, 7 were turned by noise of at most ε = 2 (40 HU)." in full.words
+        assert "The median is ε = 1 (20 HU)" in full.words
         assert "none found: 2" in chart.get("aria-label")
 
-    def test_quantiles_count_what_was_not_found_as_further(self, tmp_path):
-        table = html(tmp_path, classification()).tables[
-            "Noise that turns a given share of the rightly predicted samples"
-        ]
+    def test_quantiles_count_what_was_not_found_as_further(self, full):
+        table = full.tables["Noise that turns a given share of the rightly predicted samples"]
         # Nine samples: 0.2 0.4 0.6 0.8 1 1.2 1.6 and two beyond 2; the 1st, 3rd, 5th, 7th and 9th.
         assert table[1:] == [
             ["5%", "0.2", "4"],
@@ -243,16 +251,15 @@ class TestSamples:
         ]
         assert [height / heights[0] for height in heights] == pytest.approx([1, 2, 3, 2, 2], abs=0.01)
 
-    def test_cases_are_embedded_with_what_they_say(self, tmp_path):
-        page = html(tmp_path, classification())
-        assert [one["alt"] for one in page.pictures] == [
+    def test_cases_are_embedded_with_what_they_say(self, full):
+        assert [one["alt"] for one in full.pictures] == [
             f"NORMAL, predicted NORMAL, with noise DME ({k})" for k in range(3)
         ]
-        assert all(one["src"].startswith("data:image/png;base64,iVBORw0KGgo") for one in page.pictures)
-        assert "case1, ε = 0.5 (10 HU)" in page.words
+        assert all(one["src"].startswith("data:image/png;base64,iVBORw0KGgo") for one in full.pictures)
+        assert "case1, ε = 0.5 (10 HU)" in full.words
 
-    def test_white_noise_stands_beside_the_attack(self, tmp_path):
-        rows = html(tmp_path, classification()).tables["Share of right predictions turned: the numbers"]
+    def test_white_noise_stands_beside_the_attack(self, full):
+        rows = full.tables["Share of right predictions turned: the numbers"]
         assert rows == [
             ["ε", "ε in HU", "white noise, 20 draws", "all attacks"],
             ["0", "0", "0.000", "0.000"],
@@ -263,13 +270,12 @@ class TestSamples:
 
 
 class TestTrust:
-    def test_passed_checks_raise_no_banner(self, tmp_path):
-        page = html(tmp_path, classification())
-        assert "2 of 3 passed" in page.words
-        assert "✓ passed More steps never help the defence" in page.words
-        assert "(20 steps: 0.412; 50 steps: 0.401)" in page.words
-        assert "– not run Noise from another network is weaker" in page.words
-        assert 'class="note failed"' not in page.text
+    def test_passed_checks_raise_no_banner(self, full):
+        assert "2 of 3 passed" in full.words
+        assert "✓ passed More steps never help the defence" in full.words
+        assert "(20 steps: 0.412; 50 steps: 0.401)" in full.words
+        assert "– not run Noise from another network is weaker" in full.words
+        assert 'class="note failed"' not in full.text
 
     def test_a_failed_check_raises_a_banner_at_the_top(self, tmp_path):
         content = classification()
@@ -283,22 +289,20 @@ class TestTrust:
     def test_without_checks_the_command_that_runs_them_is_given(self, tmp_path):
         assert "--norm l2 --checks" in html(tmp_path, classification(checks=None)).words
 
-    def test_a_second_opinion_that_differs_is_pointed_out(self, tmp_path):
-        page = html(tmp_path, classification())
-        assert page.tables["Accuracy under attack, theirs and ours"][1:] == [
+    def test_a_second_opinion_that_differs_is_pointed_out(self, full):
+        assert full.tables["Accuracy under attack, theirs and ours"][1:] == [
             ["ART 1.20 AutoAttack", "0.415", "0.400", "+0.015", "yes"],
             ["torchattacks 3.5 PGD", "0.625", "0.400", "+0.225", "no"],
         ]
-        assert "1 of 2 results do not agree with ours" in page.words
+        assert "1 of 2 results do not agree with ours" in full.words
 
-    def test_subgroups_have_sizes_intervals_and_the_largest_gap(self, tmp_path):
-        page = html(tmp_path, classification())
-        rows = page.tables["Accuracy by scanner under all attacks, with 95 % bootstrap intervals: the numbers"]
+    def test_subgroups_have_sizes_intervals_and_the_largest_gap(self, full):
+        rows = full.tables["Accuracy by scanner under all attacks, with 95 % bootstrap intervals: the numbers"]
         assert rows[0] == ["ε", "ε in HU", "A (n = 4)", "B (n = 6)"]
         assert rows[3] == ["1", "20", "0.125 [0.000, 0.500]", "0.583 [0.167, 0.917]"]
         assert (
             "The largest gap in accuracy is 0.750, between A (4 samples) and B (6 samples) at ε = 0.5 (10 HU)"
-            in page.words
+            in full.words
         )
 
 
@@ -432,7 +436,7 @@ class TestSafety:
         assert "script" not in page.tags
         assert page.words.count("<script>alert(1)</script>") >= 8
         assert page.pictures[0]["alt"] == self.NASTY
-        assert set(page.pictures[0]) == {"src", "alt"}
+        assert set(page.pictures[0]) == {"src", "alt", "width", "height"}
         texts = [text.text for text in page.chart("Accuracy by class under all attacks").iter(f"{SVG}text")]
         assert any(text.startswith("<script>alert(1)</script>") for text in texts)
         assert "_hidden" in texts
@@ -450,8 +454,8 @@ class TestSafety:
         rows = [line for line in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines() if "a\\|b" in line]
         assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [4]
 
-    def test_the_page_loads_nothing(self, tmp_path):
-        text = html(tmp_path, classification()).text
+    def test_the_page_loads_nothing(self, full):
+        text = full.text
         assert "default-src 'none'" in text
         targets = re.findall(r"""(?:src|href|action)="([^"]*)"|url\(([^)]*)\)|@import""", text)
         assert targets
@@ -470,12 +474,11 @@ class TestSafety:
         report(str(tmp_path), out=str(tmp_path / "two.html"))
         assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
-    def test_no_colour_outside_the_scheme(self, tmp_path):
-        page = html(tmp_path, classification())
-        for svg in re.findall(r"<svg.*?</svg>", page.text, re.DOTALL):
+    def test_no_colour_outside_the_scheme(self, full):
+        for svg in re.findall(r"<svg.*?</svg>", full.text, re.DOTALL):
             assert not re.search(r"#[0-9a-f]{6}", svg)
-        used = set(re.findall(r"var\((--[\w-]+)\)", page.text))
-        assert used <= set(re.findall(r"(--[\w-]+):", page.text))
+        used = set(re.findall(r"var\((--[\w-]+)\)", full.text))
+        assert used <= set(re.findall(r"(--[\w-]+):", full.text))
 
 
 class TestFiles:
@@ -522,6 +525,17 @@ class TestFiles:
         assert "| 1 | 20 | 0.600 \\[0.310, 0.870\\] | 0.400 \\[0.120, 0.710\\] |" in lines
         assert lines[0] == "# Robustness of oct\\_classification\\_ima"
         assert sum(line.startswith("> **SYNTHETIC data**") for line in lines) == 1
+
+    def test_the_command_line_says_in_one_line_what_is_wrong(self, tmp_path, capsys):
+        write(tmp_path, classification(norm="l1"))
+        assert main(["report", "--results", str(tmp_path)]) == 2
+        assert capsys.readouterr().err == f"norm in {tmp_path}/results.json is 'l1', expected one of l2, linf.\n"
+
+    def test_the_command_line_writes_the_page(self, tmp_path):
+        for name in "ab":
+            write(tmp_path / name, segmentation())
+        assert main(["report", "--results", f"{tmp_path / 'a'},{tmp_path / 'b'}", "--title", "7"]) == 0
+        assert "<h1>7</h1>" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
 
     def test_an_unknown_format_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="Got format 'pdf', expected one of html, md, json"):
@@ -594,6 +608,13 @@ class TestReading:
         write(tmp_path, classification())
         (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(ValueError, match=f"results.json has no {key}, expected it as"):
+            report(str(tmp_path))
+
+    def test_a_class_without_surface_scores_is_named(self, tmp_path):
+        content = segmentation()
+        del content["hd95_by_class"]["posterior"]
+        write(tmp_path, content)
+        with pytest.raises(ValueError, match=r"results.json has no hd95_by_class.posterior, expected it as"):
             report(str(tmp_path))
 
     @pytest.mark.parametrize("content", ["", "{", "[" * 100000, "\ufeff", "not json"])

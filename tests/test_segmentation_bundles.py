@@ -236,6 +236,10 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     again = command_line(capsys, *command, "--out", out, *settings)
     assert again[0] == 2
     assert "is not empty" in again[1]
+    refused = command_line(capsys, *command, "--out", tmp_path / "none", "--minimum", *settings)
+    assert refused[0] == 2
+    assert "segments, expected a classifier for --minimum" in refused[1]
+    assert not (tmp_path / "none").exists()
     (out / "results.json").unlink()
     lines = (out / "records.jsonl").read_text().splitlines()
     (out / "records.jsonl").write_text(lines[0][:40])

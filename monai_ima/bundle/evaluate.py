@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from .groups import read_column
 from .load import open_bundle
 from .provenance import command_line
 from .run_folder import check_folder, start_folder, write_results
-from .units import bundle_units
+from .units import Units, bundle_units
 
 __all__ = ["evaluate"]
+
+logger = logging.getLogger(__name__)
 
 CLASSIFICATION_ATTACK = "pgd100x2"
 
@@ -123,16 +126,13 @@ def evaluate(
         **overrides,
     }
     check_folder(folder, asked)
-    worth = bundle_units(bundle, config, overrides)
-    if units == "raw" and worth is None:
-        raise ValueError(
-            f"Bundle {bundle} does not say how it scales intensities, or scales each image on its own: levels in raw "
-            "intensities are not defined; expected --units network."
-        )
+    worth = _units(bundle, config, overrides, units == "raw")
     opened = open_bundle(bundle, config, checkpoint, **overrides)
     if eot > 1:
         opened = replace(opened, inferer=AveragedInferer(gradient_inferer(opened.inferer), eot))
     segmentation = isinstance(opened.criterion, SegmentationCriterion)
+    if segmentation and minimum:
+        raise ValueError(f"Bundle {bundle} segments, expected a classifier for --minimum.")
     settings = {**asked, "attack": attack or (STRONGEST_ATTACK if segmentation else CLASSIFICATION_ATTACK)}
     if units == "raw" and worth is not None:
         settings["levels"] = [level / worth.per_unit for level in radii]
@@ -149,3 +149,19 @@ def evaluate(
     content["crosscheck"] = crosscheck_bundle(opened, settings, content) if crosscheck else None
     write_results(folder, content)
     print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _units(bundle: str, config: str, overrides: dict[str, Any], needed: bool) -> Units | None:
+    try:
+        found = bundle_units(bundle, config, overrides)
+    except ValueError as error:
+        if needed:
+            raise
+        logger.warning("Results are in the network's units only: %s", error)
+        return None
+    if found is None and needed:
+        raise ValueError(
+            f"Bundle {bundle} does not say how it scales intensities, or scales each image on its own: levels in raw "
+            "intensities are not defined; expected --units network."
+        )
+    return found

@@ -120,6 +120,9 @@ def _content(
         "accuracy_by_class": {name: result.accuracy(k) for k, name in enumerate(classes)},
         "noise": {"draws": result.noise_draws, "failure_rate": result.noise_failure_rate()},
         "minimum": _minimum(result) if settings["minimum"] else None,
+        "units": None,
+        "checks": None,
+        "crosscheck": None,
         "groups": None
         if groups is None
         else subgroups(settings["group_by"], groups, ids, right[result.attacks[-1]], result.levels, patients),

@@ -135,6 +135,9 @@ def _content(
         "hd95_undefined": result.undefined(),
         "noise": None,
         "minimum": None,
+        "units": None,
+        "checks": None,
+        "crosscheck": None,
         "groups": None
         if groups is None
         else subgroups(settings["group_by"], groups, ids, worst, result.levels, patients),

@@ -35,7 +35,7 @@ def check_bundle(
     Args:
         opened: the bundle.
         settings: of the evaluation.
-        content: of results.json, for the level above 0: the one whose score is nearest to half of the one without noise.
+        content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
         transfer_from: weights of another model of the same network.
     """
     eps = _middle_level(content)
@@ -57,7 +57,7 @@ def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dic
     Args:
         opened: the bundle.
         settings: of the evaluation.
-        content: of results.json, for the level above 0: the one whose score is nearest to half of the one without noise.
+        content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
 
     Raises:
         ImportError: when a classifier is to be checked and the other tools are not installed.

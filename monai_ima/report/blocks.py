@@ -106,6 +106,11 @@ class Picture:
     alt: str
     png: bytes
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as the PNG's header has them."""
+        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
+
 
 @dataclass(frozen=True)
 class Pictures:

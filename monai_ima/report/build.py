@@ -109,9 +109,11 @@ def _summary(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]
 def headline(results: Results, name: str) -> str:
     """What was measured and what came out, in two sentences."""
     metric = metric_word(results.metric)
-    samples = f"{results.sample_count} {'SYNTHETIC ' if results.synthetic else ''}samples of {results.data}"
-    patients = "" if results.patients is None else f" from {results.patients} patients"
-    attacks = " and ".join(one.name for one in results.attacks)
+    kind = "SYNTHETIC " if results.synthetic else ""
+    samples = f"{results.sample_count} {kind}sample{'s' * (results.sample_count != 1)} of {results.data}"
+    patients = "" if results.patients is None else f" from {results.patients} patient{'s' * (results.patients != 1)}"
+    *others, last = (one.name for one in results.attacks)
+    attacks = f"{', '.join(others)} and {last}" if others else last
     first = (
         f"{name} was attacked on {samples}{patients} with {norm_word(results.norm)} noise of up to "
         f"{epsilon(results.levels[-1], results.units)} ({attacks})."

@@ -39,7 +39,7 @@ def _block(block: Block) -> Iterator[str]:
         case Tiles(tiles):
             yield from _table(["figure", "value", "interval"], tiles)
         case Table(caption, header, rows):
-            yield from (f"{_plain(caption)}:", "")
+            yield from (f"*{_plain(caption)}*", "")
             yield from _table(header, rows)
         case Figures(_, table):
             yield from _block(table)

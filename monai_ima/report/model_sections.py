@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .blocks import Block, Figures, Section, Table, Text
 from .charts import Line, LineChart
-from .results import Results
+from .results import Curve, Results
 from .sample_sections import distances, worst_cases
 from .trust_sections import checks, provenance, second_opinion
 from .wording import (
@@ -67,17 +67,19 @@ def _curves(results: Results) -> Iterator[Block]:
     if known:
         yield Text("; ".join(known) + ".")
     if results.surface:
-        yield Table(
-            "Surface Dice and 95th percentile of the surface distance (HD95) under all attacks",
-            [*level_header(results.units), *SURFACE_NAMES.values()],
-            [
-                [
-                    *level_cells(value, results.units),
-                    *(score(results.surface[key][k], 2 if key == "hd95" else 3) for key in SURFACE_NAMES),
-                ]
-                for k, value in enumerate(results.levels)
-            ],
-        )
+        yield _surface_table(results, "all classes", results.surface)
+
+
+def _surface_table(results: Results, whose: str, curves: Mapping[str, Curve]) -> Table:
+    rows = [
+        [
+            *level_cells(value, results.units),
+            *(score(curves[key][k], 2 if key == "hd95" else 3) for key in SURFACE_NAMES),
+        ]
+        for k, value in enumerate(results.levels)
+    ]
+    caption = f"Surface Dice and 95th percentile of the surface distance (HD95) under all attacks: {whose}"
+    return Table(caption, [*level_header(results.units), *SURFACE_NAMES.values()], rows)
 
 
 def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str | None = None) -> Figures:
@@ -111,6 +113,8 @@ def _classes(results: Results) -> Iterator[Block]:
         return
     lines = [Line(name, results.levels, curve) for name, curve in results.by_class.items()]
     yield _over_levels(results, f"{metric_word(results.metric)} by class under all attacks", lines)
+    for name in results.by_class if results.surface_by_class else ():
+        yield _surface_table(results, name, {key: curves[name] for key, curves in results.surface_by_class.items()})
 
 
 def _noise(results: Results) -> Iterator[Block]:

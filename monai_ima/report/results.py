@@ -94,7 +94,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Crosscheck:
-    """Scores at one level by other software; rows are (by, theirs, ours, agrees)."""
+    """Scores at one level by independent code; rows are (by, theirs, ours, agrees)."""
 
     epsilon: float
     samples: int
@@ -139,7 +139,7 @@ class Results:
         levels: ε, rising.
         attacks: cumulative; the last is the strongest.
         surface: ``surface_dice`` and ``hd95`` (mm) at every level; empty for classifications.
-        by_class: score by class under the last attack.
+        by_class: score by class under the last attack; ``surface_by_class`` the same for both of ``surface``.
         samples: of a classification, in the file's order; empty for segmentations.
     """
 
@@ -167,6 +167,7 @@ class Results:
     attacks: list[AttackCurve]
     surface: dict[str, Curve]
     by_class: dict[str, Curve]
+    surface_by_class: dict[str, dict[str, Curve]]
     noise: Noise | None
     minimum: Minimum | None
     groups: Groups | None
@@ -210,6 +211,7 @@ def read_results(path: str | Path) -> Results:
     levels = _levels(content["levels"])
     metric = content["metric"].choice("accuracy" if classified else "dice")
     model, data = content["model"], content["data"]
+    classes = list(content[f"{metric}_by_class"].entries())
     return Results(
         file=file,
         digest=hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -234,7 +236,13 @@ def read_results(path: str | Path) -> Results:
         units=_units(content["units"]),
         attacks=_attacks(content["attacks"], len(levels), classified),
         surface={} if classified else {k: _curve(content[k], len(levels), top) for k, top in SURFACE_METRICS.items()},
-        by_class={k: _curve(one, len(levels)) for k, one in content[f"{metric}_by_class"].entries().items()},
+        by_class={name: _curve(content[f"{metric}_by_class"][name], len(levels)) for name in classes},
+        surface_by_class={}
+        if classified
+        else {
+            key: {name: _curve(content[f"{key}_by_class"][name], len(levels), top) for name in classes}
+            for key, top in SURFACE_METRICS.items()
+        },
         noise=_noise(content["noise"], len(levels)),
         minimum=_minimum(content["minimum"]),
         groups=_groups(content["groups"], len(levels)),

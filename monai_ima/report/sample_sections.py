@@ -63,7 +63,7 @@ def _found_distances(results: Results, minimum: Minimum) -> Iterator[Block]:
 def _first_levels(results: Results) -> Iterator[Block]:
     yield Text(
         "Distances were not searched for; this is the first measured level at which any of the attacks turns a sample. "
-        "The smallest noise of every sample comes from:"
+        "The smallest noise of every sample comes from this, with a new --out:"
     )
     yield Command(f"{results.command} --minimum")
     names = ["wrong", *(level(value) for value in results.levels if value > 0), "none"]
@@ -90,7 +90,7 @@ def worst_cases(results: Results) -> Iterator[Block]:
         yield Text("The results hold no pictures.")
         return
     yield Text(
-        "The samples that fell to the least noise, or fell furthest. Images: clean, noise times 10, noisy. Signals: "
+        "Those that fell to the least noise come first. Images: clean, noise times 10, noisy. Signals: "
         "clean and, dashed, noisy. Volumes: three planes with the contours of label and predictions."
     )
     yield Pictures(

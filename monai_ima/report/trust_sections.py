@@ -16,7 +16,7 @@ def checks(results: Results) -> Iterator[Block]:
     if not results.checks:
         yield Text(
             "None was run. A network can look robust because the attack fails, not because it stands; these checks "
-            "look for signs of that. Run them with:"
+            "look for signs of that. Run them with this, and a new --out:"
         )
         yield Command(f"{results.command} --checks")
         return
@@ -36,14 +36,15 @@ def _numbers(check: Check) -> str:
 
 
 def second_opinion(results: Results) -> Iterator[Block]:
-    """What other software found."""
+    """What independent code found."""
     other = results.crosscheck
     if other is None:
-        yield Text("No other software was asked.")
+        yield Text("No independent code was asked. Ask it with this, and a new --out:")
+        yield Command(f"{results.command} --crosscheck")
         return
     apart = sum(not agrees for *_, agrees in other.rows)
     where = epsilon(other.epsilon, results.units)
-    yield Text(f"Other software attacked {other.samples} of the same samples at {where}.")
+    yield Text(f"Independent code attacked {other.samples} of the same samples at {where}.")
     if apart:
         yield Note(
             "caution",

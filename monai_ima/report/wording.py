@@ -41,6 +41,7 @@ FAMILIES = {
     "spsa": "SPSA, without gradients",
     "noise": "white noise",
 }
+MINIMUM = "minimum"
 LOSSES = {"dlr": "difference of logits ratio", "ce": "cross-entropy", "dice": "soft Dice"}
 ATTACK = re.compile(r"(a?pgd|i?fgsm|ddn|spsa|noise)(\d+)?(?:x(\d+))?(?:-(dlr|ce|dice))?")
 
@@ -86,9 +87,9 @@ def level(value: float) -> str:
 
 
 def epsilon(value: float, units: Units | None) -> str:
-    """``ε = 1 (20 HU)``, to be kept on one line."""
-    physical = f" ({value * units.per_unit:.4g} {units.name})" if units else ""
-    return f"ε = {level(value)}{physical}".replace(" ", "\u00a0")
+    """``ε = 1 (20 HU)``; a line may break before the bracket."""
+    physical = f" ({value * units.per_unit:.4g}\u00a0{units.name})" if units else ""
+    return f"ε\u00a0=\u00a0{level(value)}{physical}"
 
 
 def level_header(units: Units | None) -> list[str]:
@@ -124,6 +125,8 @@ def middle_index(levels: Sequence[float]) -> int | None:
 
 def attack_words(name: str) -> str:
     """An attack's short name in words; the name itself where it is not known."""
+    if name == MINIMUM:
+        return "the search for each sample’s smallest noise"
     found = ATTACK.fullmatch(name)
     if found is None:
         return name

@@ -1,0 +1,148 @@
+"""Reports on real data, as `python -m monai_ima evaluate` and `report` make them, and the page that shows them.
+
+Fashion-MNIST: plain training and IMA of ``benchmarks/compare.py --bundle fashion_mnist --subset 4000``, whose weights
+have to be in ``runs/compare``; the first 300 test images. Hippocampus: the weights that the bundle ships, its
+40 test scans.
+
+    python benchmarks/gallery.py --data DIR      (with fashion_mnist.npz or IDX files, and Task04_Hippocampus)
+
+Writes docs/gallery.md with docs/gallery/; a broken-off run goes on in ``runs/gallery``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import fire
+
+from monai_ima.bundle import evaluate, report
+from studies import REPO, setting, table, write_page
+
+PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"
+FASHION = {
+    "bundle": str(REPO / "bundles" / "fashion_mnist_classification_ima"),
+    "levels": (0.0, 0.5, 1.0, 2.0, 3.0),
+    "norm": "l2",
+    "attack": "pgd100x2+apgd100-ce+apgd100-dlr+ddn100",
+    "minimum": True,
+    "test_subset": 300,
+    "batch_size": 50,
+}
+HIPPOCAMPUS = {
+    "bundle": str(REPO / "bundles" / "hippocampus_segmentation_ima"),
+    "levels": (0.0, 5.0, 15.0),
+    "norm": "l2",
+    "attack": "pgd100x2+pgd100x2-dice+pgd100x2-ce",
+    "check_files": False,
+}
+SHOWN = 3
+
+
+def measure(out: Path, name: str, settings: dict[str, Any], checkpoint: Path, other: Path) -> Path:
+    """Evaluate a model, or go on with it; returns the folder of its results."""
+    folder = out / name
+    if not (folder / "results.json").is_file():
+        evaluate(**settings, out=str(folder), checkpoint=str(checkpoint), checks=True, transfer_from=str(other))
+    return folder
+
+
+def section(title: str, about: str, page: str, folders: dict[str, Path]) -> list[str]:
+    """Lines on one data set: where the report is, what the models score, the worst cases."""
+    found = {
+        name: json.loads((folder / "results.json").read_text(encoding="utf-8")) for name, folder in folders.items()
+    }
+    first = next(iter(found.values()))
+    head = ["training", *("clean" if level == 0 else f"ε = {level:g}" for level in first["levels"])]
+    rows = []
+    for name, content in found.items():
+        last = content["attacks"][-1]
+        ends = zip(last["values"], last["intervals"], strict=True)
+        rows.append([name, *(f"{value:.3f} ({lo:.3f} to {hi:.3f})" for value, (lo, hi) in ends)])
+    checks = {
+        name: [check["title"] for check in content["checks"] if check["status"] == "failed"]
+        for name, content in found.items()
+    }
+    lines = [f"## {title}", "", about, "", f"The whole report: [{page}](gallery/{page}).", "", *table(head, rows), ""]
+    for name, failed in checks.items():
+        said = f"fails: {'; '.join(failed)}" if failed else "no check against false robustness fails"
+        lines.append(f"- {name}: {said}.")
+    lines += ["", f"The {SHOWN} cases that are changed most easily, by training:", ""]
+    for name, content in found.items():
+        for k, case in enumerate(content["cases"][:SHOWN]):
+            picture = f"{Path(page).stem}_{name.split()[0].lower()}_{k}.png"
+            shutil.copyfile(folders[name] / case["picture"], PICTURES / picture)
+            words = f"{name}, {case['sample_id']}, ε = {case['epsilon']:g}: {case['says']}"
+            lines += [f"![{words}](gallery/{picture})", "", f"*{words}*", ""]
+    return lines
+
+
+def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fashion_mnist_4000_l2_0") -> None:
+    """Evaluate, make the reports, write the page.
+
+    Args:
+        data: folder with the data of both.
+        out: folder for the evaluations; a broken-off run in it goes on.
+        compare: what benchmarks/compare.py left of Fashion-MNIST.
+    """
+    folder, weights = Path(out).resolve(), Path(compare)
+    plain, ima = weights / "plain_0" / "model_ce_last.pt", weights / "ima_1" / "model_last.pt"
+    for file in (plain, ima):
+        if not file.is_file():
+            print(f"Weights {file} do not exist: run benchmarks/compare.py first.", file=sys.stderr)
+            sys.exit(2)
+    PICTURES.mkdir(exist_ok=True)
+    shipped = Path(HIPPOCAMPUS["bundle"]) / "models"
+    start, robust = shipped / "model_ce.pt", shipped / "model.pt"
+    fashion, scans = {**FASHION, "dataset_dir": data}, {**HIPPOCAMPUS, "dataset_dir": f"{data}/Task04_Hippocampus"}
+    pages = {
+        "fashion_mnist.html": {
+            "plain training": measure(folder, "fashion_plain", fashion, plain, ima),
+            "IMA": measure(folder, "fashion_ima", fashion, ima, plain),
+        },
+        "hippocampus.html": {
+            "plain training": measure(folder, "hippocampus_plain", scans, start, robust),
+            "IMA": measure(folder, "hippocampus_ima", scans, robust, start),
+        },
+    }
+    for page, folders in pages.items():
+        (PICTURES / page).unlink(missing_ok=True)
+        last = str(ima) if page.startswith("fashion") else None
+        report([str(one) for one in folders.values()], str(PICTURES / page), checkpoint=last)
+    write_page(
+        PAGE,
+        [
+            "# Gallery",
+            "",
+            "What `python -m monai_ima evaluate` and `report` make of real data. Each page is one file that needs no "
+            "network; download it and open it in a browser.",
+            "",
+            f"    python benchmarks/gallery.py --data DIR        (seed 0; {setting(1, 'process')})",
+            "",
+            "Values in brackets: 95 % bootstrap intervals.",
+            "",
+            *section(
+                "Fashion-MNIST",
+                "Accuracy on 300 test images (Xiao et al. 2017, MIT licence) under L2 noise, strongest of 100-PGD x 2, "
+                "APGD-CE, APGD-DLR, DDN and a search for the smallest noise. Weights of `benchmarks/compare.py "
+                "--bundle fashion_mnist --subset 4000`. Pictures: clean image, noise x 10, noisy image.",
+                "fashion_mnist.html",
+                pages["fashion_mnist.html"],
+            ),
+            *section(
+                "Hippocampus",
+                "Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) under L2 noise, strongest of 100-PGD "
+                "x 2 on three losses. The bundle's small network with the weights that it ships. More levels and "
+                "training at fixed ε: [results/hippocampus.md](results/hippocampus.md).",
+                "hippocampus.html",
+                pages["hippocampus.html"],
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
