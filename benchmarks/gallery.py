@@ -1,7 +1,7 @@
 """Reports on real data, as `python -m monai_ima evaluate` and `report` make them, and the page that shows them.
 
 Fashion-MNIST: plain training and IMA of ``benchmarks/compare.py --bundle fashion_mnist --subset 4000``, whose weights
-have to be in ``runs/compare``; the first 300 test images. Hippocampus: the weights that the bundle ships, its
+have to be in ``runs/compare``; the first 200 test images. Hippocampus: the weights that the bundle ships, its
 40 test scans.
 
     python benchmarks/gallery.py --data DIR      (with fashion_mnist.npz or IDX files, and Task04_Hippocampus)
@@ -29,7 +29,7 @@ FASHION = {
     "norm": "l2",
     "attack": "pgd100x2+apgd100-ce+apgd100-dlr+ddn100",
     "minimum": True,
-    "test_subset": 300,
+    "test_subset": 200,
     "batch_size": 50,
 }
 HIPPOCAMPUS = {
@@ -126,7 +126,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
             "",
             *section(
                 "Fashion-MNIST",
-                "Accuracy on 300 test images (Xiao et al. 2017, MIT licence) under L2 noise, strongest of 100-PGD x 2, "
+                "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) under L2 noise, strongest of 100-PGD x 2, "
                 "APGD-CE, APGD-DLR, DDN and a search for the smallest noise. Weights of `benchmarks/compare.py "
                 "--bundle fashion_mnist --subset 4000`. Pictures: clean image, noise x 10, noisy image.",
                 "fashion_mnist.html",

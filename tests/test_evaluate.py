@@ -179,6 +179,11 @@ def test_subgroups_are_those_of_the_table(checkpoint, tmp_path):
     assert found["largest_gap"]["gap"] == pytest.approx(
         max(abs(a - b) for a, b in zip(found["values"]["A"], found["values"]["B"], strict=True))
     )
+    folders = f"{tmp_path / 'a'},{tmp_path / 'b'}"
+    assert main(["report", "--results", folders, "--format", "md", "--out", str(tmp_path / "both.md")]) == 0
+    text = (tmp_path / "both.md").read_text()
+    assert f"{found['values']['A'][1]:.3f} [" in text
+    assert "scanner" in text
 
 
 def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):

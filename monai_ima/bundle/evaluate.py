@@ -64,9 +64,9 @@ def evaluate(
         norm: l2 or linf.
         attack: pgd100x2 (100 steps, 2 restarts), apgd100x2-ce, apgd100-dlr, ddn100, fgsm, ifgsm10, spsa100x128
             (gradient-free: 100 steps of 128 directions) or noise100 (draws of white noise); for segmentations also
-            pgd100x2-dice and pgd100x2-ce (one loss alone); several joined by + (the worst counts; what one of them has
-            broken is not attacked again). Default is pgd100x2, for segmentations on both losses, Dice and
-            cross-entropy.
+            pgd100x2-dice and pgd100x2-ce (one loss alone); several joined by + (the worst counts; an image that one of
+            them has turned is not attacked again). Default is pgd100x2, for segmentations on both losses, Dice and
+            cross-entropy, together and each alone.
         out: folder to write to; default BUNDLE/eval/robustness.
         checkpoint: weights; default is the config's ckpt_path, else BUNDLE/models/model.pt.
         config: file name(s) in BUNDLE/configs, several separated by commas.
