@@ -177,7 +177,7 @@ def measure(
 def compare(
     runs: dict[str, Run], network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """CPU seconds and robust accuracy of every round: ``{name: [(seconds, accuracy), ...]}``, after a warm-up of each."""
+    """CPU seconds and robust accuracy of every round, ``{name: [(seconds, accuracy), ...]}``, after a warm-up."""
     names = list(runs)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for name in names:
@@ -286,8 +286,8 @@ def report(
         f"{STEPS} steps of {STEP:g} ε with {RESTARTS} starts, L2, ε = {LEVELS['l2']:g}, the first {times['images']} "
         f"test images in batches of {BATCH}; the four in turn in one process with one thread, {rounds} rounds after a "
         "warm-up. CPU seconds, so that other work on the machine counts less; ratios within a round. torchattacks' "
-        "restarts are its `MultiAttack`, whose second run takes only the images that the first left unbroken; foolbox's "
-        "`repeat` and ART's `num_random_init` run all images again.",
+        "restarts are its `MultiAttack`, whose second run takes only the images that the first left unbroken; "
+        "foolbox's `repeat` and ART's `num_random_init` run all images again.",
         "",
         "### As in an evaluation",
         "",

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,9 +22,13 @@ from torch.nn.functional import cross_entropy
 
 from monai_ima.__main__ import main
 from monai_ima.attacks import PGD
-from monai_ima.bundle import evaluate_classification
+from monai_ima.bundle import evaluate_classification, false_robustness
+from monai_ima.bundle.crosscheck import CrosscheckRow, crosscheck_classifier
+from monai_ima.bundle.false_robustness import crosscheck_bundle
 from monai_ima.bundle.units import bundle_units
+from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
+from monai_ima.engines import Samples
 from monai_ima.networks import FashionMNISTNet
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
@@ -196,6 +202,47 @@ def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
     assert len(found) == 9
     assert {check["status"] for check in found.values()} == {"passed"}
     assert "A large epsilon leaves nothing" in capsys.readouterr().out
+
+
+def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
+    pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
+    quick = partial(crosscheck_classifier, attacks=("art-autopgd", "foolbox-pgd"))
+    monkeypatch.setattr(false_robustness, "crosscheck_classifier", quick)
+    assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.5", "--attack", "pgd100x2", "--crosscheck")) == 0
+    content = results(tmp_path / "r")
+    found = content["crosscheck"]
+    assert (found["epsilon"], found["samples"]) == (0.5, COUNT)
+    assert [row["by"].split()[0] for row in found["rows"]] == ["ART", "foolbox"]
+    for row in found["rows"]:
+        assert row["agrees"]
+        assert row["theirs"] == pytest.approx(content["accuracy"][1], abs=0.02)
+        assert row["ours"] <= content["accuracy"][1]
+
+
+def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
+    calls = []
+
+    def search(network, images, labels, norm, eps, bounds, criterion, seed):
+        calls.append((tuple(images.shape), float(network(images).sum()), norm, eps, seed))
+        return [CrosscheckRow.compare("brute force", 0.5 if len(calls) == 1 else 0.8, 0.6)]
+
+    monkeypatch.setattr(false_robustness, "crosscheck_segmentation", search)
+    scans = [
+        Samples(None, torch.ones(n, 1, side, side), torch.zeros(n), list("ab")[:n]) for n, side in ((1, 4), (2, 6))
+    ]
+    monkeypatch.setattr(false_robustness, "_samples", lambda *_: scans)
+    opened = SimpleNamespace(
+        inferer=lambda x, network: 2 * x, network=torch.nn.Identity(), criterion=DiceCriterion("lowest"), bounds=None
+    )
+    content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}]}
+    found = crosscheck_bundle(opened, {"norm": "l2", "seed": 7}, content)
+    assert calls == [((1, 1, 4, 4), 32, "l2", 3.0, 7), ((2, 1, 6, 6), 144, "l2", 3.0, 7)]
+    assert (found["epsilon"], found["samples"]) == (3.0, 3)
+    (row,) = found["rows"]
+    assert row["theirs"] == pytest.approx((0.5 + 2 * 0.8) / 3)
+    assert row["ours"] == pytest.approx(0.6)
+    assert row["agrees"]
 
 
 def test_levels_in_raw_intensities_are_those_in_the_networks_units(checkpoint, tmp_path):

@@ -14,9 +14,10 @@ from monai_ima.criteria import SegmentationCriterion
 from monai_ima.engines import RobustnessChecks, Samples
 from monai_ima.engines.robustness import RobustnessEvaluator
 from monai_ima.engines.segmentation import SegmentationEvaluator
+from monai_ima.inferers import gradient_inferer
 from monai_ima.weights import fit_weights, load_weights
 
-from .crosscheck import crosscheck_classifier, crosscheck_segmentation
+from .crosscheck import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
 from .evaluate_classification import classification_evaluator
 from .evaluate_segmentation import dice_criterion, segmentation_evaluator
 from .load import OpenBundle
@@ -66,22 +67,42 @@ def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dic
     batches = _samples(opened, settings)
     norm, seed = settings["norm"], settings["seed"]
 
-    def forward(image: torch.Tensor) -> Any:
-        return opened.inferer(image, opened.network)
+    inferer = gradient_inferer(opened.inferer)
 
-    images = torch.cat([batch.image for batch in batches])
-    labels = torch.cat([batch.label for batch in batches])
+    def forward(image: torch.Tensor) -> Any:
+        return inferer(image, opened.network)
+
     with attack_mode(opened.network):
         if isinstance(opened.criterion, SegmentationCriterion):
-            rows = crosscheck_segmentation(
-                forward, images, labels, norm, eps, opened.bounds, dice_criterion(opened), seed=seed
-            )
+            criterion = dice_criterion(opened)
+            found = [
+                crosscheck_segmentation(
+                    forward, batch.image, batch.label, norm, eps, opened.bounds, criterion, seed=seed
+                )
+                for batch in batches
+            ]
+            rows = _mean_rows(found, [len(batch.image) for batch in batches])
         else:
+            images = torch.cat([batch.image for batch in batches])
+            labels = torch.cat([batch.label for batch in batches])
             count = len(content["classes"])
             rows = crosscheck_classifier(forward, images, labels, norm, eps, opened.bounds, count, seed=seed)
     for row in rows:
         print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
-    return {"epsilon": eps, "samples": len(images), "rows": [row.as_dict() for row in rows]}
+    samples = sum(len(batch.image) for batch in batches)
+    return {"epsilon": eps, "samples": samples, "rows": [row.as_dict() for row in rows]}
+
+
+def _mean_rows(found: list[list[CrosscheckRow]], sizes: list[int]) -> list[CrosscheckRow]:
+    """One row for each attack: the mean over batches of scans, whose sizes may differ."""
+    rows = []
+    for same in zip(*found, strict=True):
+        theirs, ours = (
+            sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
+            for values in ([row.theirs for row in same], [row.ours for row in same])
+        )
+        rows.append(CrosscheckRow.compare(same[0].by, theirs, ours))
+    return rows
 
 
 def _middle_level(content: dict[str, Any]) -> float:
@@ -109,4 +130,5 @@ def _other(opened: OpenBundle, checkpoint: str | Path) -> Callable[[torch.Tensor
     network = copy.deepcopy(opened.network)
     fit_weights(network, load_weights(checkpoint), checkpoint)
     network.eval()
-    return lambda image: opened.inferer(image, network)
+    inferer = gradient_inferer(opened.inferer)
+    return lambda image: inferer(image, network)
