@@ -111,7 +111,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
     for page, folders in pages.items():
         (PICTURES / page).unlink(missing_ok=True)
         last = str(ima) if page.startswith("fashion") else None
-        report([str(one) for one in folders.values()], str(PICTURES / page), checkpoint=last)
+        report([str(one) for one in folders.values()], str(PICTURES / page), checkpoint=last, names=list(folders))
     write_page(
         PAGE,
         [

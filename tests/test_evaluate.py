@@ -167,7 +167,7 @@ def test_later_attacks_only_see_what_stands(checkpoint, tmp_path, monkeypatch):
     assert second[1] <= after[2]
 
 
-def test_subgroups_are_those_of_the_table(checkpoint, tmp_path):
+def test_subgroups_are_those_of_the_table(checkpoint, tmp_path, capsys):
     assert main(command(checkpoint, tmp_path / "a", "--levels", "0,1", "--attack", "pgd5")) == 0
     samples = results(tmp_path / "a")["samples"]
     with open(tmp_path / "who.csv", "w", newline="") as file:
@@ -186,10 +186,16 @@ def test_subgroups_are_those_of_the_table(checkpoint, tmp_path):
         max(abs(a - b) for a, b in zip(found["values"]["A"], found["values"]["B"], strict=True))
     )
     folders = f"{tmp_path / 'a'},{tmp_path / 'b'}"
-    assert main(["report", "--results", folders, "--format", "md", "--out", str(tmp_path / "both.md")]) == 0
+    named = ["--names", "all together,by scanner", "--format", "md", "--out", str(tmp_path / "both.md")]
+    assert main(["report", "--results", folders, *named]) == 0
     text = (tmp_path / "both.md").read_text()
-    assert f"{found['values']['A'][1]:.3f} [" in text
-    assert "scanner" in text
+    assert f"{found['values']['A'][0]:.3f} \\[" in text
+    assert "## all together\n" in text
+    assert "## by scanner\n" in text
+    for wrong in ("one", "same,same", "one,"):
+        assert main(["report", "--results", folders, "--names", wrong, "--out", str(tmp_path / "x.html")]) == 2
+        assert "for 2 results, expected a different one for each" in capsys.readouterr().err
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):

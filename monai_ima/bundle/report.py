@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs, read_results
+from monai_ima.report.results import Results
 
 from .margins import load_margins, summarize_margins
 
@@ -19,6 +21,7 @@ def report(
     checkpoint: str | None = None,
     logs: str | None = None,
     title: str | None = None,
+    names: str | Sequence[str] | None = None,
 ) -> None:
     """Write a report on how robust one model is, or several side by side.
 
@@ -33,10 +36,11 @@ def report(
         checkpoint: adds the margins that IMA training left in this checkpoint, such as BUNDLE/models/model_last.pt.
         logs: adds training curves from the TensorBoard files in this folder and below.
         title: of the report.
+        names: what to call the models, one for each of the results, separated by commas; default is the bundles' names.
     """
     if format not in FORMATS:
         raise ValueError(f"Got format {format!r}, expected one of {', '.join(FORMATS)}.")
-    models = [read_results(path) for path in _paths(results)]
+    models = _named([read_results(path) for path in _paths(results)], names)
     file = Path(str(out)) if out is not None else models[0].file.parent
     if file.is_dir():
         file = file / f"report.{format}"
@@ -57,6 +61,16 @@ def report(
     with open(file, "x", encoding="utf-8") as stream:
         stream.write(text)
     print(f"Written to {file}")
+
+
+def _named(models: list[Results], names: str | Sequence[str] | None) -> list[Results]:
+    """The models, each with its own name of those that the option gives."""
+    if names is None:
+        return models
+    given = [str(name).strip() for name in (names if isinstance(names, (list, tuple)) else str(names).split(","))]
+    if len(given) != len(models) or len(set(given)) != len(given) or "" in given:
+        raise ValueError(f"Got names {', '.join(given)} for {len(models)} results, expected a different one for each.")
+    return [replace(one, label=name) for one, name in zip(models, given, strict=True)]
 
 
 def _paths(results: str | Sequence[str]) -> list[str]:

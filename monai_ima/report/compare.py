@@ -14,8 +14,8 @@ __all__ = ["check_comparable", "comparison", "labels"]
 
 
 def labels(models: Sequence[Results]) -> list[str]:
-    """One name a model: its own, with the name of its weights or of its results' folder where several share it."""
-    names = [one.model for one in models]
+    """One name a model: what the user calls it, else its own, with its weights' or folder's where several share it."""
+    names = [one.label or one.model for one in models]
     weights = [f"{name}, {PurePath(one.checkpoint).name}" for name, one in zip(names, models, strict=True)]
     folders = [f"{name}, {one.file.parent.name}" for name, one in zip(names, models, strict=True)]
     numbered = [f"{name}, {k}" for k, name in enumerate(names, 1)]

@@ -141,6 +141,7 @@ class Results:
         surface: ``surface_dice`` and ``hd95`` (mm) at every level; empty for classifications.
         by_class: score by class under the last attack; ``surface_by_class`` the same for both of ``surface``.
         samples: of a classification, in the file's order; empty for segmentations.
+        label: what the reader calls the model; None means its own name.
     """
 
     file: Path
@@ -175,6 +176,7 @@ class Results:
     crosscheck: Crosscheck | None
     cases: list[Case]
     samples: list[Sample]
+    label: str | None = None
 
     @property
     def strongest(self) -> AttackCurve:
