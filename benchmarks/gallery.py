@@ -12,6 +12,7 @@ Writes docs/gallery.md with docs/gallery/; a broken-off run goes on in ``runs/ga
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from studies import REPO, setting, table, write_page
 
 PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"
 FASHION = {
-    "bundle": str(REPO / "bundles" / "fashion_mnist_classification_ima"),
+    "bundle": "bundles/fashion_mnist_classification_ima",
     "levels": (0.0, 0.5, 1.0, 2.0, 3.0),
     "norm": "l2",
     "attack": "pgd100x2+apgd100-ce+apgd100-dlr+ddn100",
@@ -33,7 +34,7 @@ FASHION = {
     "batch_size": 50,
 }
 HIPPOCAMPUS = {
-    "bundle": str(REPO / "bundles" / "hippocampus_segmentation_ima"),
+    "bundle": "bundles/hippocampus_segmentation_ima",
     "levels": (0.0, 5.0, 15.0),
     "norm": "l2",
     "attack": "pgd100x2+pgd100x2-dice+pgd100x2-ce",
@@ -85,10 +86,12 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
 
     Args:
         data: folder with the data of both.
-        out: folder for the evaluations; a broken-off run in it goes on.
-        compare: what benchmarks/compare.py left of Fashion-MNIST.
+        out: folder for the evaluations, below the repository's; a broken-off run in it goes on.
+        compare: what benchmarks/compare.py left of Fashion-MNIST, likewise.
     """
-    folder, weights = Path(out).resolve(), Path(compare)
+    data = str(Path(data).resolve())
+    os.chdir(REPO)
+    folder, weights = Path(out), Path(compare)
     plain, ima = weights / "plain_0" / "model_ce_last.pt", weights / "ima_1" / "model_last.pt"
     for file in (plain, ima):
         if not file.is_file():
@@ -135,8 +138,9 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
             *section(
                 "Hippocampus",
                 "Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) under L2 noise, strongest of 100-PGD "
-                "x 2 on three losses. The bundle's small network with the weights that it ships. More levels and "
-                "training at fixed ε: [results/hippocampus.md](results/hippocampus.md).",
+                "x 2 on three losses. The bundle's small network with the weights that it ships. Pictures: made from "
+                "these scans, under the same licence. More levels and training at fixed ε: "
+                "[results/hippocampus.md](results/hippocampus.md).",
                 "hippocampus.html",
                 pages["hippocampus.html"],
             ),

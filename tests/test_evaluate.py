@@ -25,6 +25,7 @@ from monai_ima.attacks import PGD
 from monai_ima.bundle import evaluate_classification, false_robustness
 from monai_ima.bundle.crosscheck import CrosscheckRow, crosscheck_classifier
 from monai_ima.bundle.false_robustness import crosscheck_bundle
+from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.units import bundle_units
 from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
@@ -241,7 +242,7 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
     opened = SimpleNamespace(
         inferer=lambda x, network: 2 * x, network=torch.nn.Identity(), criterion=DiceCriterion("lowest"), bounds=None
     )
-    content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}]}
+    content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}], "data": {"samples": 3}}
     found = crosscheck_bundle(opened, {"norm": "l2", "seed": 7}, content)
     assert calls == [((1, 1, 4, 4), 32, "l2", 3.0, 7), ((2, 1, 6, 6), 144, "l2", 3.0, 7)]
     assert (found["epsilon"], found["samples"]) == (3.0, 3)
@@ -249,6 +250,20 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
     assert row["theirs"] == pytest.approx((0.5 + 2 * 0.8) / 3)
     assert row["ours"] == pytest.approx(0.6)
     assert row["agrees"]
+
+
+def test_the_checks_look_at_samples_from_all_over_the_data(checkpoint, monkeypatch):
+    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
+    opened = open_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
+    settings = {"norm": "l2", "attack": "pgd5", "seed": 0, "minimum": False}
+    ids = [sample_id for batch in opened.data_loader for sample_id in batch["sample_id"]]
+    found = false_robustness._samples(opened, settings, COUNT)
+    assert [name for batch in found for name in batch.sample_ids] == [ids[k] for k in (0, 12, 25, 37, 50, 62, 75, 87)]
+    for batch in found:
+        assert len(batch.image) == len(batch.label) == len(batch.sample_ids)
+    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 300)
+    found = false_robustness._samples(opened, settings, COUNT)
+    assert [name for batch in found for name in batch.sample_ids] == ids
 
 
 def test_levels_in_raw_intensities_are_those_in_the_networks_units(checkpoint, tmp_path):

@@ -79,8 +79,8 @@ def evaluate(
         checks: look for signs of false robustness: masked gradients, attacks that are too weak, randomness.
         transfer_from: weights of another model of the same network, for the checks: noise made for it must not be
             stronger than noise made for this one.
-        crosscheck: attack the first samples with independent code too: ART and foolbox for classifiers (needs
-            `pip install 'monai-ima[crosscheck]'`), a brute-force search for segmentations.
+        crosscheck: attack 100 of the samples (4 scans) with independent code too: ART and foolbox for classifiers
+            (needs `pip install 'monai-ima[crosscheck]'`), a brute-force search for segmentations.
         eot: expectation over transformation: passes through a network with random parts whose logits are averaged.
         groups: CSV file with a column sample_id and others.
         group_by: column of that file: results for each of its values (scanner, site, sex, age band).

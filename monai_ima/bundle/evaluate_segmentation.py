@@ -24,7 +24,7 @@ __all__ = ["STRONGEST_ATTACK", "dice_criterion", "evaluate_segmentation", "scan_
 RECORDS = "records.jsonl"
 STRONGEST_ATTACK = "pgd100x2+pgd100x2-dice+pgd100x2-ce"
 METRICS = {"dice": "Dice", "surface_dice": "surface Dice", "hd95": "HD95 (mm)"}
-CASES = 10
+CASES, CASE_DPI = 10, 90
 
 
 def dice_criterion(opened: OpenBundle) -> DiceCriterion:
@@ -179,6 +179,7 @@ def _cases(
             norm,
             f"{sample_id}: {says}",
         )
+        figure.set_dpi(CASE_DPI)
         picture = f"cases/{k:02d}.png"
         save_figure(figure, folder / picture)
         cases.append({"sample_id": sample_id, "epsilon": example.eps, "says": says, "picture": picture})

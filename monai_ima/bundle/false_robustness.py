@@ -1,4 +1,4 @@
-"""``evaluate --checks`` and ``--crosscheck``: on the first samples, at one of the levels that were measured."""
+"""``evaluate --checks`` and ``--crosscheck``: on some of the samples, at one of the levels that were measured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,12 @@ def check_bundle(
     criterion = dice_criterion(opened) if isinstance(opened.criterion, SegmentationCriterion) else opened.criterion
     attacks = [attack_from_name(name, settings["norm"], opened.bounds, criterion) for name in names]
     checks = RobustnessChecks(
-        opened.network, _samples(opened, settings), attacks, eps, settings["eot"], settings["seed"]
+        opened.network,
+        _samples(opened, settings, content["data"]["samples"]),
+        attacks,
+        eps,
+        settings["eot"],
+        settings["seed"],
     )
     found = checks.run(None if transfer_from is None else _other(opened, transfer_from))
     for check in found:
@@ -64,7 +69,7 @@ def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dic
         ImportError: when a classifier is to be checked and the other tools are not installed.
     """
     eps = _middle_level(content)
-    batches = _samples(opened, settings)
+    batches = _samples(opened, settings, content["data"]["samples"])
     norm, seed = settings["norm"], settings["seed"]
 
     inferer = gradient_inferer(opened.inferer)
@@ -110,19 +115,24 @@ def _middle_level(content: dict[str, Any]) -> float:
     return float(min(zip(levels[1:], values[1:], strict=True), key=lambda pair: abs(pair[1] - values[0] / 2))[0])
 
 
-def _samples(opened: OpenBundle, settings: dict[str, Any]) -> list[Samples]:
+def _samples(opened: OpenBundle, settings: dict[str, Any], total: int) -> list[Samples]:
+    """Samples spread evenly over the data, which are often sorted by class."""
     evaluator: RobustnessEvaluator | SegmentationEvaluator
     if isinstance(opened.criterion, SegmentationCriterion):
         evaluator, most = segmentation_evaluator(opened, settings), MOST_SCANS
     else:
         evaluator, most = classification_evaluator(opened, settings), MOST_SAMPLES
+    wanted = {k * total // most for k in range(most)}
     found: list[Samples] = []
+    seen = 0
     for batchdata in opened.data_loader:
         batch = evaluator.open_batch(batchdata)
-        left = most - sum(len(own.image) for own in found)
-        found.append(Samples(batch.forward, batch.image, batch.label, batch.sample_ids).first(left))
-        if left <= len(batch.image):
-            break
+        rows = [row for row in range(len(batch.image)) if seen + row in wanted]
+        seen += len(batch.image)
+        if rows:
+            index = torch.tensor(rows, device=batch.image.device)
+            names = [batch.sample_ids[row] for row in rows]
+            found.append(Samples(batch.forward.select(index), batch.image[index], batch.label[index], names))
     return found
 
 

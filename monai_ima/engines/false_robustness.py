@@ -194,9 +194,13 @@ class RobustnessChecks:
     def black_box(self) -> CheckResult:
         """SPSA, which sees no gradients, is not stronger than the attacks used."""
         norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
-        few = [self.batches[0].first(BLACK_BOX_SAMPLES)]
+        each = math.ceil(BLACK_BOX_SAMPLES / len(self.batches))
+        few = [batch.first(each) for batch in self.batches]
         blind = self.scores(SPSA(norm, 40, 64, bounds=bounds, criterion=self.criterion), self.eps, few)
-        seeing = self.reported()[: len(blind)]
+        reported = iter(self.reported())
+        seeing = []
+        for batch in self.batches:
+            seeing += [next(reported) for _ in batch.sample_ids][:each]
         gap = fmean(seeing) - fmean(blind)
         return self._result(
             "black_box",
