@@ -81,7 +81,7 @@ def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") ->
 
     Args:
         out: folder to write to, empty or missing.
-        seed: of data order, start and attacks.
+        seed: of data order and start.
         noisy_samples: which of IMA's noisy samples it trains on: all or boundary.
     """
     folder = Path(out)

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from monai_ima.attacks import attack_from_name
 from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.margins import load_margins
+from monai_ima.bundle.run_folder import append_lines, read_lines
 from monai_ima.criteria import DiceCriterion
 from monai_ima.engines import ScanRecord, SegmentationEvaluator, SegmentationResult
 from monai_ima.visualize import margin_histogram, robustness_curves
@@ -121,20 +122,15 @@ def train(model: Model, network: str, data: str, folder: Path, start: Path | Non
 def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path, seed: int) -> SegmentationResult:
     """Attack the test scans at every level; records are kept as they come."""
     file = folder / f"{attack}.jsonl"
-    done = [ScanRecord.from_dict(json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
+    done = [ScanRecord.from_dict(line) for line in read_lines(file)]
+    append = append_lines(file)
     opened = open_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network=network, check_files=False)
     attacker = attack_from_name(attack, "l2", criterion=DiceCriterion("lowest"))
     evaluator = SegmentationEvaluator(
         opened.network, attacker, opened.prepare_batch, opened.inferer, opened.device, seed
     )
     begin = time.perf_counter()
-    with open(file, "a", encoding="utf-8") as lines:
-
-        def keep(record: ScanRecord) -> None:
-            lines.write(json.dumps(record.as_dict()) + "\n")
-            lines.flush()
-
-        result = evaluator.run(opened.data_loader, LEVELS, done, keep)
+    result = evaluator.run(opened.data_loader, LEVELS, done, lambda record: append([record.as_dict()]))
     add_time(folder, time.perf_counter() - begin)
     return result
 

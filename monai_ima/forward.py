@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,14 @@ class Forward:
     batch_size: int
     args: tuple = ()
     kwargs: dict[str, Any] | None = None
+
+    @classmethod
+    def prepared(
+        cls, inferer: Callable[..., Any], network: nn.Module, batch_size: int, extra: Sequence[Any]
+    ) -> Forward:
+        """The way with what MONAI's ``prepare_batch`` gives after image and label: nothing, or args and kwargs."""
+        args, kwargs = extra if extra else ((), {})
+        return cls(inferer, network, batch_size, tuple(args), dict(kwargs))
 
     def __call__(self, image: torch.Tensor) -> Any:
         return self.inferer(image, self.network, *self.args, **(self.kwargs or {}))

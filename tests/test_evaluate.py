@@ -29,7 +29,7 @@ from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.units import bundle_units
 from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
-from monai_ima.engines import Samples
+from monai_ima.engines import EvaluationBatch
 from monai_ima.networks import FashionMNISTNet
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
@@ -236,11 +236,12 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
 
     monkeypatch.setattr(false_robustness, "crosscheck_segmentation", search)
     scans = [
-        Samples(None, torch.ones(n, 1, side, side), torch.zeros(n), list("ab")[:n]) for n, side in ((1, 4), (2, 6))
+        EvaluationBatch(None, torch.ones(n, 1, side, side), torch.zeros(n), list("ab")[:n], [None] * n)
+        for n, side in ((1, 4), (2, 6))
     ]
     monkeypatch.setattr(false_robustness, "_samples", lambda *_: scans)
     opened = SimpleNamespace(
-        inferer=lambda x, network: 2 * x, network=torch.nn.Identity(), criterion=DiceCriterion("lowest"), bounds=None
+        inferer=lambda x, network: 2 * x, network=torch.nn.Identity(), criterion=DiceCriterion(0.8), bounds=None
     )
     content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}], "data": {"samples": 3}}
     found = crosscheck_bundle(opened, {"norm": "l2", "seed": 7}, content)
@@ -255,14 +256,13 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
 def test_the_checks_look_at_samples_from_all_over_the_data(checkpoint, monkeypatch):
     monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
     opened = open_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
-    settings = {"norm": "l2", "attack": "pgd5", "seed": 0, "minimum": False}
     ids = [sample_id for batch in opened.data_loader for sample_id in batch["sample_id"]]
-    found = false_robustness._samples(opened, settings, COUNT)
+    found = false_robustness._samples(opened, COUNT)
     assert [name for batch in found for name in batch.sample_ids] == [ids[k] for k in (0, 12, 25, 37, 50, 62, 75, 87)]
     for batch in found:
         assert len(batch.image) == len(batch.label) == len(batch.sample_ids)
     monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 300)
-    found = false_robustness._samples(opened, settings, COUNT)
+    found = false_robustness._samples(opened, COUNT)
     assert [name for batch in found for name in batch.sample_ids] == ids
 
 

@@ -11,16 +11,18 @@ from torch import nn
 
 from monai_ima.attacks import PGD
 from monai_ima.criteria import DiceCriterion
-from monai_ima.engines import RobustnessChecks, Samples
+from monai_ima.engines import EvaluationBatch, RobustnessChecks
 from monai_ima.forward import Forward
 from monai_ima.inferers import AveragedInferer
 
 SIDE, CLASSES, COUNT = 8, 3, 60
 
 
-def batch(network: nn.Module, image: torch.Tensor, label: torch.Tensor, inferer=lambda x, net: net(x)) -> Samples:
+def batch(
+    network: nn.Module, image: torch.Tensor, label: torch.Tensor, inferer=lambda x, net: net(x)
+) -> EvaluationBatch:
     ids = [f"s{k}" for k in range(len(image))]
-    return Samples(Forward(inferer, network, len(image)), image, label, ids)
+    return EvaluationBatch(Forward(inferer, network, len(image)), image, label, ids, [None] * len(ids))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name, attack_mode
 from monai_ima.attacks.base import check_eps
-from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SampleError, SegmentationCriterion
+from monai_ima.criteria import DiceCriterion, SampleError
 from monai_ima.forward import Forward
 from monai_ima.inferers import gradient_inferer
 from monai_ima.sample_ids import batch_sample_ids
@@ -61,10 +61,7 @@ def attack(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
     opened = open_bundle(bundle, config, checkpoint, **overrides)
-    criterion = opened.criterion or ClassificationCriterion()
-    if isinstance(criterion, SegmentationCriterion):
-        criterion = DiceCriterion("lowest", criterion.include_background, criterion.sigmoid)
-    attacker = attack_from_name(attack, norm, opened.bounds, criterion)
+    attacker = attack_from_name(attack, norm, opened.bounds, opened.attack_criterion)
     inferer = gradient_inferer(opened.inferer)
     saved = wrong = 0
     with attack_mode(opened.network):
@@ -73,8 +70,7 @@ def attack(
                 break
             image, label, *extra = opened.prepare_batch(batchdata, opened.device)
             sample_ids = batch_sample_ids(batchdata, image)
-            args, kwargs = extra if extra else ((), {})
-            forward = Forward(inferer, opened.network, len(image), tuple(args), dict(kwargs))
+            forward = Forward.prepared(inferer, opened.network, len(image), extra)
             try:
                 found = attacker(forward, image, label, eps, sample_streams(f"{seed}/{eps}", sample_ids, opened.device))
             except SampleError as error:

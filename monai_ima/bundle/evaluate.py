@@ -9,9 +9,10 @@ import torch
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.checks import check_count, check_switch
-from monai_ima.criteria import DiceCriterion, SegmentationCriterion
+from monai_ima.criteria import DiceCriterion
 from monai_ima.engines.robustness import check_levels
 from monai_ima.inferers import AveragedInferer, gradient_inferer
+from monai_ima.report.results import Units
 
 from .evaluate_classification import evaluate_classification, sample_table
 from .evaluate_segmentation import STRONGEST_ATTACK, evaluate_segmentation, scan_table
@@ -20,7 +21,7 @@ from .groups import read_column
 from .load import open_bundle
 from .provenance import command_line
 from .run_folder import check_folder, start_folder, write_results
-from .units import Units, bundle_units
+from .units import bundle_units
 
 __all__ = ["evaluate"]
 
@@ -130,15 +131,14 @@ def evaluate(
     opened = open_bundle(bundle, config, checkpoint, **overrides)
     if eot > 1:
         opened = replace(opened, inferer=AveragedInferer(gradient_inferer(opened.inferer), eot))
-    segmentation = isinstance(opened.criterion, SegmentationCriterion)
-    if segmentation and minimum:
+    if opened.segments and minimum:
         raise ValueError(f"Bundle {bundle} segments, expected a classifier for --minimum.")
-    settings = {**asked, "attack": attack or (STRONGEST_ATTACK if segmentation else CLASSIFICATION_ATTACK)}
+    settings = {**asked, "attack": attack or (STRONGEST_ATTACK if opened.segments else CLASSIFICATION_ATTACK)}
     if units == "raw" and worth is not None:
         settings["levels"] = [level / worth.per_unit for level in radii]
     start_folder(folder, asked)
     torch.manual_seed(seed)
-    if segmentation:
+    if opened.segments:
         scans, content = evaluate_segmentation(folder, opened, settings, column)
         print(scan_table(scans, tolerance))
     else:

@@ -11,44 +11,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from monai_ima.attacks import MinimumNorm, attack_from_name, attack_mode
+from monai_ima.attacks import MinimumNorm, attack_mode
 from monai_ima.criteria import first_output
 from monai_ima.engines import RobustnessEvaluator, RobustnessResult, SampleRecord
-from monai_ima.statistics import bootstrap_intervals
 from monai_ima.visualize import Example, attack_examples, case_picture, robustness_curves, save_figure
 
-from .groups import subgroups
+from .content import shared_content
 from .load import OpenBundle
-from .provenance import data_name, provenance
-from .run_folder import append_lines, read_lines
+from .provenance import data_name
+from .run_folder import CASES, RECORDS, append_lines, read_lines, remove_pictures
 
-__all__ = ["classification_evaluator", "evaluate_classification", "sample_table"]
+__all__ = ["evaluate_classification", "sample_table"]
 
-RECORDS = "records.jsonl"
 NOISE_DRAWS = 20
-CASES = 10
-
-
-def classification_evaluator(opened: OpenBundle, settings: dict[str, Any]) -> RobustnessEvaluator:
-    """The evaluator for these settings: each attack of ``attack`` that is joined by ``+`` on its own.
-
-    Args:
-        opened: the bundle.
-        settings: with ``attack``, ``norm``, ``seed`` and ``minimum``.
-    """
-    norm, bounds, criterion = settings["norm"], opened.bounds, opened.criterion
-    attacks = {name: attack_from_name(name, norm, bounds, criterion) for name in settings["attack"].split("+")}
-    minimum = MinimumNorm(norm, bounds=bounds, criterion=criterion) if settings["minimum"] else None
-    return RobustnessEvaluator(
-        opened.network,
-        attacks,
-        opened.prepare_batch,
-        opened.inferer,
-        opened.device,
-        settings["seed"],
-        NOISE_DRAWS,
-        minimum,
-    )
 
 
 def evaluate_classification(
@@ -69,7 +44,17 @@ def evaluate_classification(
         What was found, and the content for results.json, which the caller writes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    evaluator = classification_evaluator(opened, settings)
+    norm = settings["norm"]
+    evaluator = RobustnessEvaluator(
+        opened.network,
+        opened.attacks(settings["attack"], norm),
+        opened.prepare_batch,
+        opened.inferer,
+        opened.device,
+        settings["seed"],
+        NOISE_DRAWS,
+        MinimumNorm(norm, bounds=opened.bounds, criterion=opened.criterion) if settings["minimum"] else None,
+    )
     done = [SampleRecord.from_dict(line) for line in read_lines(folder / RECORDS)]
     append = append_lines(folder / RECORDS)
     result = evaluator.run(
@@ -97,44 +82,18 @@ def sample_table(result: RobustnessResult, classes: Sequence[str]) -> str:
 def _content(
     result: RobustnessResult, opened: OpenBundle, settings: dict[str, Any], groups: dict[str, str] | None
 ) -> dict[str, Any]:
-    records, classes = result.records, _classes(result, opened)
-    patients = _patients(records)
-    right = {name: result.right(name) for name in result.attacks}
-    ids = [record.sample_id for record in records]
+    classes = _classes(result, opened)
+    scores = {name: result.right(name) for name in result.attacks}
     return {
-        **provenance(opened, settings, len(records), None if patients is None else len(set(patients))),
+        **shared_content(opened, settings, result.levels, result.records, scores, groups),
         "task": "classification",
         "metric": "accuracy",
-        "norm": settings["norm"],
-        "levels": result.levels,
         "classes": classes,
-        "attacks": [
-            {
-                "name": name,
-                "values": [sum(column) / len(column) for column in zip(*own, strict=True)],
-                "intervals": [list(ends) for ends in bootstrap_intervals(own, patients)],
-            }
-            for name, own in right.items()
-        ],
         "accuracy": result.accuracy(),
         "accuracy_by_class": {name: result.accuracy(k) for k, name in enumerate(classes)},
         "noise": {"draws": result.noise_draws, "failure_rate": result.noise_failure_rate()},
         "minimum": _minimum(result) if settings["minimum"] else None,
-        "units": None,
-        "checks": None,
-        "crosscheck": None,
-        "groups": None
-        if groups is None
-        else subgroups(settings["group_by"], groups, ids, right[result.attacks[-1]], result.levels, patients),
-        "samples": [
-            {**record.as_dict(), "group": None if groups is None else groups[record.sample_id]} for record in records
-        ],
     }
-
-
-def _patients(records: Sequence[SampleRecord]) -> list[str] | None:
-    patients = [record.patient for record in records]
-    return None if None in patients else [str(patient) for patient in patients]
 
 
 def _minimum(result: RobustnessResult) -> dict[str, Any]:
@@ -192,8 +151,7 @@ def _cases(
             by_class[record.label] = record
     wanted = {record.sample_id: record for record in [*worst, *by_class.values()]}
     found = _attacked_again(evaluator, result, opened, wanted)
-    for old in [folder / "examples.png", *folder.glob("cases/*.png")]:
-        old.unlink(missing_ok=True)
+    remove_pictures(folder, "examples.png")
     shown = [found[record.sample_id] for _, record in sorted(by_class.items()) if record.sample_id in found]
     if shown:
         title = f"{'+'.join(result.attacks)} ({data_name(opened)})"

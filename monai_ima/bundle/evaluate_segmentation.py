@@ -8,58 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from monai_ima.attacks import attack_from_name
-from monai_ima.criteria import DiceCriterion, SegmentationCriterion
 from monai_ima.engines import ScanRecord, SegmentationEvaluator, SegmentationResult
-from monai_ima.statistics import bootstrap_intervals
 from monai_ima.visualize import robustness_curves, save_figure, volume_example
 
-from .groups import subgroups
+from .content import shared_content
 from .load import OpenBundle
-from .provenance import provenance
-from .run_folder import append_lines, read_lines
+from .run_folder import CASES, RECORDS, append_lines, read_lines, remove_pictures
 
-__all__ = ["STRONGEST_ATTACK", "dice_criterion", "evaluate_segmentation", "scan_table", "segmentation_evaluator"]
+__all__ = ["STRONGEST_ATTACK", "evaluate_segmentation", "scan_table"]
 
-RECORDS = "records.jsonl"
 STRONGEST_ATTACK = "pgd100x2+pgd100x2-dice+pgd100x2-ce"
 METRICS = {"dice": "Dice", "surface_dice": "surface Dice", "hd95": "HD95 (mm)"}
-CASES, CASE_DPI = 10, 90
-
-
-def dice_criterion(opened: OpenBundle) -> DiceCriterion:
-    """What attacks on the bundle's network go for: the lowest mean foreground Dice.
-
-    Raises:
-        ValueError: when the bundle's criterion is not one for segmentations.
-    """
-    asked = opened.criterion
-    if not isinstance(asked, SegmentationCriterion):
-        raise ValueError(f"Got a bundle with criterion {asked}, expected one for segmentations.")
-    return DiceCriterion("lowest", asked.include_background, asked.sigmoid)
-
-
-def segmentation_evaluator(opened: OpenBundle, settings: dict[str, Any]) -> SegmentationEvaluator:
-    """The evaluator for these settings: each attack of ``attack`` that is joined by ``+`` on its own.
-
-    Args:
-        opened: the bundle.
-        settings: with ``attack``, ``norm``, ``seed`` and ``tolerance``.
-    """
-    criterion = dice_criterion(opened)
-    attacks = {
-        name: attack_from_name(name, settings["norm"], opened.bounds, criterion)
-        for name in settings["attack"].split("+")
-    }
-    return SegmentationEvaluator(
-        opened.network,
-        attacks,
-        opened.prepare_batch,
-        opened.inferer,
-        opened.device,
-        settings["seed"],
-        settings["tolerance"],
-    )
+CASE_DPI = 90
 
 
 def evaluate_segmentation(
@@ -76,7 +36,15 @@ def evaluate_segmentation(
     Returns:
         What was found, and the content for results.json, which the caller writes.
     """
-    evaluator = segmentation_evaluator(opened, settings)
+    evaluator = SegmentationEvaluator(
+        opened.network,
+        opened.attacks(settings["attack"], settings["norm"]),
+        opened.prepare_batch,
+        opened.inferer,
+        opened.device,
+        settings["seed"],
+        settings["tolerance"],
+    )
     folder.mkdir(parents=True, exist_ok=True)
     done = [ScanRecord.from_dict(line) for line in read_lines(folder / RECORDS)]
     append = append_lines(folder / RECORDS)
@@ -109,41 +77,15 @@ def _content(
     names: list[str],
     groups: dict[str, str] | None,
 ) -> dict[str, Any]:
-    records = result.records
-    given = [record.patient for record in records]
-    patients = None if None in given else [str(patient) for patient in given]
-    worst = [[scores.mean("dice") for scores in record.scores] for record in records]
-    after = {name: [record.after[name] for record in records] for name in result.attacks}
-    ids = [record.sample_id for record in records]
+    scores = {name: [record.after[name] for record in result.records] for name in result.attacks}
     return {
-        **provenance(opened, settings, len(records), None if patients is None else len(set(patients))),
+        **shared_content(opened, settings, result.levels, result.records, scores, groups),
         "task": "segmentation",
         "metric": "dice",
-        "norm": settings["norm"],
-        "levels": result.levels,
         "classes": names,
-        "attacks": [
-            {
-                "name": name,
-                "values": [math.fsum(column) / len(column) for column in zip(*own, strict=True)],
-                "intervals": [list(ends) for ends in bootstrap_intervals(own, patients)],
-            }
-            for name, own in after.items()
-        ],
         **{metric: result.mean(metric) for metric in METRICS},
         **{f"{m}_by_class": {name: result.mean(m, k) for k, name in enumerate(names)} for m in METRICS},
         "hd95_undefined": result.undefined(),
-        "noise": None,
-        "minimum": None,
-        "units": None,
-        "checks": None,
-        "crosscheck": None,
-        "groups": None
-        if groups is None
-        else subgroups(settings["group_by"], groups, ids, worst, result.levels, patients),
-        "samples": [
-            {**record.as_dict(), "group": None if groups is None else groups[record.sample_id]} for record in records
-        ],
     }
 
 
@@ -163,8 +105,7 @@ def _cases(
     worst = sorted(result.records, key=lambda r: math.fsum(scores.mean("dice") for scores in r.scores))[:CASES]
     order = [record.sample_id for record in worst]
     found = {e.sample_id: e for e in evaluator.examples(opened.data_loader, set(order), result.levels[-1])}
-    for old in [folder / "scan.png", *folder.glob("cases/*.png")]:
-        old.unlink(missing_ok=True)
+    remove_pictures(folder, "scan.png")
     cases = []
     for k, sample_id in enumerate(order):
         example = found[sample_id]

@@ -9,21 +9,16 @@ from typing import Any
 
 import torch
 
-from monai_ima.attacks import attack_from_name, attack_mode
+from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
-from monai_ima.engines import RobustnessChecks, Samples
-from monai_ima.engines.robustness import RobustnessEvaluator
-from monai_ima.engines.segmentation import SegmentationEvaluator
+from monai_ima.engines import EvaluationBatch, RobustnessChecks, evaluation_batch
 from monai_ima.inferers import gradient_inferer
 from monai_ima.weights import fit_weights, load_weights
 
 from .crosscheck import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
-from .evaluate_classification import classification_evaluator
-from .evaluate_segmentation import dice_criterion, segmentation_evaluator
 from .load import OpenBundle
 
 __all__ = ["check_bundle", "crosscheck_bundle"]
-
 
 MOST_SAMPLES, MOST_SCANS = 100, 4
 
@@ -40,13 +35,10 @@ def check_bundle(
         transfer_from: weights of another model of the same network.
     """
     eps = _middle_level(content)
-    names = settings["attack"].split("+")
-    criterion = dice_criterion(opened) if isinstance(opened.criterion, SegmentationCriterion) else opened.criterion
-    attacks = [attack_from_name(name, settings["norm"], opened.bounds, criterion) for name in names]
     checks = RobustnessChecks(
         opened.network,
-        _samples(opened, settings, content["data"]["samples"]),
-        attacks,
+        _samples(opened, content["data"]["samples"]),
+        list(opened.attacks(settings["attack"], settings["norm"]).values()),
         eps,
         settings["eot"],
         settings["seed"],
@@ -69,7 +61,7 @@ def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dic
         ImportError: when a classifier is to be checked and the other tools are not installed.
     """
     eps = _middle_level(content)
-    batches = _samples(opened, settings, content["data"]["samples"])
+    batches = _samples(opened, content["data"]["samples"])
     norm, seed = settings["norm"], settings["seed"]
 
     inferer = gradient_inferer(opened.inferer)
@@ -79,10 +71,9 @@ def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dic
 
     with attack_mode(opened.network):
         if isinstance(opened.criterion, SegmentationCriterion):
-            criterion = dice_criterion(opened)
             found = [
                 crosscheck_segmentation(
-                    forward, batch.image, batch.label, norm, eps, opened.bounds, criterion, seed=seed
+                    forward, batch.image, batch.label, norm, eps, opened.bounds, opened.criterion, seed=seed
                 )
                 for batch in batches
             ]
@@ -115,24 +106,19 @@ def _middle_level(content: dict[str, Any]) -> float:
     return float(min(zip(levels[1:], values[1:], strict=True), key=lambda pair: abs(pair[1] - values[0] / 2))[0])
 
 
-def _samples(opened: OpenBundle, settings: dict[str, Any], total: int) -> list[Samples]:
+def _samples(opened: OpenBundle, total: int) -> list[EvaluationBatch]:
     """Samples spread evenly over the data, which are often sorted by class."""
-    evaluator: RobustnessEvaluator | SegmentationEvaluator
-    if isinstance(opened.criterion, SegmentationCriterion):
-        evaluator, most = segmentation_evaluator(opened, settings), MOST_SCANS
-    else:
-        evaluator, most = classification_evaluator(opened, settings), MOST_SAMPLES
+    most = MOST_SCANS if opened.segments else MOST_SAMPLES
     wanted = {k * total // most for k in range(most)}
-    found: list[Samples] = []
-    seen = 0
+    inferer = gradient_inferer(opened.inferer)
+    found, seen = [], 0
     for batchdata in opened.data_loader:
-        batch = evaluator.open_batch(batchdata)
+        prepared = opened.prepare_batch(batchdata, opened.device)
+        batch = evaluation_batch(batchdata, prepared, inferer, opened.network)
         rows = [row for row in range(len(batch.image)) if seen + row in wanted]
         seen += len(batch.image)
         if rows:
-            index = torch.tensor(rows, device=batch.image.device)
-            names = [batch.sample_ids[row] for row in rows]
-            found.append(Samples(batch.forward.select(index), batch.image[index], batch.label[index], names))
+            found.append(batch.select(rows))
     return found
 
 

@@ -10,7 +10,8 @@ from monai.bundle import ConfigWorkflow
 from monai.inferers import Inferer
 from torch import nn
 
-from monai_ima.criteria import Criterion, DiceCriterion
+from monai_ima.attacks import Attack, attack_from_name
+from monai_ima.criteria import Criterion, DiceCriterion, SegmentationCriterion
 from monai_ima.weights import fit_weights, load_weights
 
 __all__ = ["OpenBundle", "open_bundle"]
@@ -47,6 +48,27 @@ class OpenBundle:
     checkpoint: Path
     synthetic: bool
     metadata: dict[str, Any]
+
+    @property
+    def segments(self) -> bool:
+        """Its network segments."""
+        return isinstance(self.criterion, SegmentationCriterion)
+
+    @property
+    def attack_criterion(self) -> Criterion | None:
+        """What attacks go for: on segmentations the lowest Dice, whatever the bundle's threshold."""
+        own = self.criterion
+        if isinstance(own, SegmentationCriterion):
+            return DiceCriterion("lowest", own.include_background, own.sigmoid)
+        return own
+
+    def attacks(self, names: str, norm: str) -> dict[str, Attack]:
+        """The attacks whose names are joined by ``+``, each on its own.
+
+        Raises:
+            ValueError: when a name is unknown, or does not go with the norm.
+        """
+        return {name: attack_from_name(name, norm, self.bounds, self.attack_criterion) for name in names.split("+")}
 
 
 def open_bundle(

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from monai_ima.report.results import FORMAT
+
 from .load import OpenBundle
 
-__all__ = ["FORMAT", "command_line", "data_name", "machine", "provenance"]
+__all__ = ["command_line", "data_name", "machine", "provenance"]
 
-FORMAT = 2
 PACKAGES = ("monai-ima", "monai", "torch", "pytorch-ignite", "numpy")
 
 

@@ -8,9 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "append_lines", "check_folder", "read_lines", "start_folder", "write_results"]
+__all__ = [
+    "CASES",
+    "RECORDS",
+    "RESULTS",
+    "append_lines",
+    "check_folder",
+    "read_lines",
+    "remove_pictures",
+    "start_folder",
+    "write_results",
+]
 
-SETTINGS, RESULTS = "settings.json", "results.json"
+SETTINGS, RECORDS, RESULTS = "settings.json", "records.jsonl", "results.json"
+CASES = 10
+"""How many of the worst cases are shown."""
 
 
 def check_folder(folder: Path, settings: dict[str, Any]) -> None:
@@ -54,6 +66,12 @@ def append_lines(file: Path) -> Callable[[list[dict[str, Any]]], None]:
             lines.write("".join(json.dumps(record) + "\n" for record in records))
 
     return append
+
+
+def remove_pictures(folder: Path, name: str) -> None:
+    """Remove the pictures of cases that a broken-off evaluation left, and the one of this name."""
+    for old in [folder / name, *folder.glob("cases/*.png")]:
+        old.unlink(missing_ok=True)
 
 
 def write_results(folder: Path, content: dict[str, Any]) -> None:

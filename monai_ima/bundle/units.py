@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from monai_ima.report.results import Units
 
 from .intensity import find_normalisation
 from .parts import transforms_of
 from .reading import SEPARATOR, read_training_config
 
-__all__ = ["Units", "bundle_units"]
+__all__ = ["bundle_units"]
 
 EVALUATORS = ("evaluator", f"validate{SEPARATOR}evaluator")
-
-
-@dataclass(frozen=True)
-class Units:
-    """A physical unit of intensities.
-
-    Attributes:
-        name: such as ``HU``.
-        per_unit: how many of them one unit of the network's intensities is.
-    """
-
-    name: str
-    per_unit: float
 
 
 def bundle_units(bundle: str | Path, config: str, overrides: dict[str, Any]) -> Units | None:

@@ -1,6 +1,7 @@
 """Evaluation under attack, and trainers with more handlers."""
 
-from .false_robustness import CheckResult, RobustnessChecks, Samples
+from .batch import EvaluationBatch, evaluation_batch
+from .false_robustness import CheckResult, RobustnessChecks
 from .prepare_batch import AdversarialPrepareBatch
 from .robustness import RobustnessEvaluator, RobustnessResult, SampleRecord
 from .segmentation import ScanRecord, SegmentationEvaluator, SegmentationResult
@@ -9,13 +10,14 @@ from .with_handlers import with_handlers
 __all__ = [
     "AdversarialPrepareBatch",
     "CheckResult",
+    "EvaluationBatch",
     "RobustnessChecks",
     "RobustnessEvaluator",
     "RobustnessResult",
     "SampleRecord",
-    "Samples",
     "ScanRecord",
     "SegmentationEvaluator",
     "SegmentationResult",
+    "evaluation_batch",
     "with_handlers",
 ]

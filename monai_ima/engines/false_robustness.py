@@ -16,10 +16,11 @@ from tqdm import tqdm
 from monai_ima.attacks import PGD, SPSA, Attack, UniformNoise, WorstOf, attack_mode
 from monai_ima.checks import check_positive
 from monai_ima.criteria import Criterion, SegmentationCriterion, first_output
-from monai_ima.forward import Forward
 from monai_ima.streams import sample_streams
 
-__all__ = ["CheckResult", "RobustnessChecks", "Samples"]
+from .batch import EvaluationBatch
+
+__all__ = ["CheckResult", "RobustnessChecks"]
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 TOLERANCE = 0.02
@@ -31,6 +32,15 @@ NO_GRADIENT = 0.02
 SMALL_STEP = 0.05
 RANDOM_DIRECTIONS = 10
 BEST_SHARE = 0.9
+RANDOM_LAYERS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    nn.RReLU,
+)
 
 
 @dataclass(frozen=True)
@@ -58,28 +68,6 @@ class CheckResult:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Samples:
-    """A batch that the checks look at.
-
-    Attributes:
-        forward: from images to logits.
-        image: ``[B, C, *spatial]``.
-        label: one row per sample.
-        sample_ids: of the samples.
-    """
-
-    forward: Forward
-    image: torch.Tensor
-    label: torch.Tensor
-    sample_ids: list[str]
-
-    def first(self, count: int) -> Samples:
-        """The first of them."""
-        index = torch.arange(min(count, len(self.image)), device=self.image.device)
-        return Samples(self.forward.select(index), self.image[index], self.label[index], self.sample_ids[:count])
-
-
 class RobustnessChecks:
     """Signs that a network only seems to be robust, each passed or failed with its numbers.
 
@@ -101,7 +89,7 @@ class RobustnessChecks:
     def __init__(
         self,
         network: nn.Module,
-        batches: Sequence[Samples],
+        batches: Sequence[EvaluationBatch],
         attacks: Sequence[Attack],
         eps: float,
         passes: int = 1,
@@ -195,7 +183,7 @@ class RobustnessChecks:
         """SPSA, which sees no gradients, is not stronger than the attacks used."""
         norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
         each = math.ceil(BLACK_BOX_SAMPLES / len(self.batches))
-        few = [batch.first(each) for batch in self.batches]
+        few = [batch.select(range(min(each, len(batch.image)))) for batch in self.batches]
         blind = self.scores(SPSA(norm, 40, 64, bounds=bounds, criterion=self.criterion), self.eps, few)
         reported = iter(self.reported())
         seeing = []
@@ -321,7 +309,7 @@ class RobustnessChecks:
             self._reported = self.scores(attack, self.eps)
         return self._reported
 
-    def scores(self, attack: Attack, eps: float, batches: Sequence[Samples] | None = None) -> list[float]:
+    def scores(self, attack: Attack, eps: float, batches: Sequence[EvaluationBatch] | None = None) -> list[float]:
         """The score of every sample at the worst image that an attack finds: 0 or 1, or mean foreground Dice."""
         found = []
         for batch in self.batches if batches is None else batches:
@@ -332,7 +320,7 @@ class RobustnessChecks:
                 found += (~outcome.success).double().tolist()
         return found
 
-    def _score(self, batch: Samples, image: torch.Tensor) -> list[float]:
+    def _score(self, batch: EvaluationBatch, image: torch.Tensor) -> list[float]:
         with torch.no_grad():
             score = self.criterion.score(first_output(batch.forward(image)), batch.label)
         if isinstance(self.criterion, SegmentationCriterion):
@@ -343,7 +331,7 @@ class RobustnessChecks:
         first = self.attacks[0]
         return PGD(first.norm.name, steps, restarts, bounds=first.bounds, criterion=self.criterion)
 
-    def _streams(self, batch: Samples, key: Any) -> list[torch.Generator]:
+    def _streams(self, batch: EvaluationBatch, key: Any) -> list[torch.Generator]:
         return sample_streams(f"{self.seed}/{key}", batch.sample_ids, batch.image.device)
 
     def _range(self) -> tuple[float, float]:
@@ -353,21 +341,20 @@ class RobustnessChecks:
         images = [batch.image for batch in self.batches]
         return min(float(image.min()) for image in images), max(float(image.max()) for image in images)
 
-    def _right(self) -> Iterator[Samples]:
+    def _right(self) -> Iterator[EvaluationBatch]:
         for batch in self.batches:
             with torch.no_grad():
                 score = self.criterion.score(first_output(batch.forward(batch.image)), batch.label)
             rows = self.criterion.decide(score).nonzero().squeeze(1)
             if len(rows) > 0:
-                names = [batch.sample_ids[row] for row in rows.tolist()]
-                yield Samples(batch.forward.select(rows), batch.image[rows], batch.label[rows], names)
+                yield batch.select(rows)
 
-    def _loss(self, batch: Samples, image: torch.Tensor) -> torch.Tensor:
+    def _loss(self, batch: EvaluationBatch, image: torch.Tensor) -> torch.Tensor:
         # A sure answer's loss is below what float32 can tell from 0.
         with torch.no_grad():
             return self.criterion.loss(first_output(batch.forward(image)).double(), batch.label)
 
-    def _slope(self, batch: Samples) -> torch.Tensor:
+    def _slope(self, batch: EvaluationBatch) -> torch.Tensor:
         image = batch.image.detach().clone().requires_grad_()
         with torch.enable_grad():
             loss = self.criterion.loss(first_output(batch.forward(image)), batch.label)
@@ -382,14 +369,3 @@ class RobustnessChecks:
     ) -> CheckResult:
         plain = {key: float(value) for key, value in numbers.items()}
         return CheckResult(name, title, PASSED if passed else FAILED, plain, says, means)
-
-
-RANDOM_LAYERS = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-    nn.RReLU,
-)

@@ -69,8 +69,7 @@ class AdversarialPrepareBatch(PrepareBatch):
         if self.eps == 0:
             return (image, label, *extra)
         network = unwrap(self.network)
-        args, named = extra if extra else ((), {})
-        forward = Forward(self.inferer, network, len(image), tuple(args), dict(named))
+        forward = Forward.prepared(self.inferer, network, len(image), extra)
         try:
             with attack_mode(network):
                 noisy = self.attack(forward, image, label, self.eps).image

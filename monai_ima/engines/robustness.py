@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from monai.engines import default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
-from monai.utils import convert_to_tensor
 from torch import nn
 from tqdm import tqdm
 
@@ -16,11 +15,12 @@ from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise, a
 from monai_ima.attacks.base import check_finite
 from monai_ima.checks import check_count
 from monai_ima.criteria import Criterion, SampleError, first_output
-from monai_ima.forward import Forward, unwrap
-from monai_ima.sample_ids import batch_patients, batch_sample_ids
+from monai_ima.forward import unwrap
 from monai_ima.streams import sample_streams
 
-__all__ = ["EvaluationBatch", "RobustnessEvaluator", "RobustnessResult", "SampleRecord", "check_levels"]
+from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
+
+__all__ = ["RobustnessEvaluator", "RobustnessResult", "SampleRecord", "check_levels"]
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,7 @@ class RobustnessEvaluator:
         minimum: MinimumNorm | None = None,
     ) -> None:
         self.network = unwrap(network)
-        self.attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
-        if not self.attacks:
-            raise ValueError("Got no attacks, expected at least one.")
+        self.attacks = named_attacks(attack)
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
@@ -180,16 +178,11 @@ class RobustnessEvaluator:
         with attack_mode(self.network):
             for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
                 batch = self.open_batch(batchdata)
-                for sample_id in batch.sample_ids:
-                    if sample_id in seen:
-                        raise ValueError(
-                            f"Sample id {sample_id!r} comes twice, expected a different id for each sample."
-                        )
-                    seen.add(sample_id)
+                note_ids(batch.sample_ids, seen)
                 if all(sample_id in known for sample_id in batch.sample_ids):
                     result.records += [known[sample_id] for sample_id in batch.sample_ids]
                     continue
-                records = self._records(batch, result.levels, batch_patients(batchdata, len(batch.image)))
+                records = self._records(batch, result.levels)
                 result.records += records
                 if on_records is not None:
                     on_records(records)
@@ -203,14 +196,8 @@ class RobustnessEvaluator:
         Raises:
             ValueError: when it has no labels or ids.
         """
-        image, label, *extra = self.prepare_batch(batchdata, self.device)
-        if label is None:
-            raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
-        sample_ids = batch_sample_ids(batchdata, image)
-        image, label = convert_to_tensor(image, track_meta=False), convert_to_tensor(label, track_meta=False)
-        args, kwargs = extra if extra else ((), {})
-        forward = Forward(self.inferer, self.network, len(image), tuple(args), dict(kwargs))
-        return EvaluationBatch(forward, image, label, sample_ids)
+        prepared = self.prepare_batch(batchdata, self.device)
+        return evaluation_batch(batchdata, prepared, self.inferer, self.network)
 
     def noisy(self, batch: EvaluationBatch, level: float) -> torch.Tensor:
         """What the attacks make of a batch at one level, ``[B, C, *spatial]``: the first image that breaks a sample."""
@@ -225,13 +212,13 @@ class RobustnessEvaluator:
         return found
 
     @torch.no_grad()
-    def _records(self, batch: EvaluationBatch, levels: list[float], patients: list[str | None]) -> list[SampleRecord]:
+    def _records(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         try:
-            return self._attacked(batch, levels, patients)
+            return self._attacked(batch, levels)
         except SampleError as error:
             raise error.named(batch.sample_ids) from None
 
-    def _attacked(self, batch: EvaluationBatch, levels: list[float], patients: list[str | None]) -> list[SampleRecord]:
+    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.forward(batch.image))
         predicted = logits.argmax(dim=1)
@@ -264,7 +251,7 @@ class RobustnessEvaluator:
                 int(noisy_predicted[row]),
                 None if distance is None or math.isinf(distance[row]) else distance[row],
                 failures[row] if failures is not None and right[row] else None,
-                patients[row],
+                batch.patients[row],
             )
             for row, sample_id in enumerate(batch.sample_ids)
         ]
@@ -297,28 +284,6 @@ class RobustnessEvaluator:
             for _ in range(self.noise_draws):
                 counts[:, k] += noise(batch.forward, batch.image, batch.label, level, streams).success
         return counts.tolist()
-
-
-@dataclass(frozen=True)
-class EvaluationBatch:
-    """A batch as the attacks take it.
-
-    Attributes:
-        forward: from images to logits.
-        image: ``[B, C, *spatial]``.
-        label: one row per sample.
-        sample_ids: of the samples.
-    """
-
-    forward: Forward
-    image: torch.Tensor
-    label: torch.Tensor
-    sample_ids: list[str]
-
-    def select(self, index: torch.Tensor) -> EvaluationBatch:
-        """The samples at ``index`` only."""
-        names = [self.sample_ids[row] for row in index.tolist()]
-        return EvaluationBatch(self.forward.select(index), self.image[index], self.label[index], names)
 
 
 def check_levels(levels: Sequence[float]) -> list[float]:

@@ -22,9 +22,9 @@ from monai_ima.criteria import DiceCriterion, SampleError, SegmentationCriterion
 from monai_ima.criteria.label_maps import first_head, label_maps, prediction_maps
 from monai_ima.forward import Forward, unwrap
 from monai_ima.inferers import gradient_inferer
-from monai_ima.sample_ids import batch_patients, batch_sample_ids
 from monai_ima.streams import sample_streams
 
+from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .robustness import check_levels
 
 __all__ = ["ScanExample", "ScanRecord", "Scores", "SegmentationEvaluator", "SegmentationResult"]
@@ -173,9 +173,7 @@ class SegmentationEvaluator:
         seed: int = 0,
         tolerance: float = 1.0,
     ) -> None:
-        self.attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
-        if not self.attacks:
-            raise ValueError("Got no attacks, expected at least one.")
+        self.attacks = named_attacks(attack)
         for one in self.attacks.values():
             if not isinstance(one.criterion, SegmentationCriterion):
                 raise ValueError(
@@ -218,12 +216,7 @@ class SegmentationEvaluator:
         with attack_mode(self.network), torch.no_grad():
             for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
                 batch = self.open_batch(batchdata)
-                for sample_id in batch.sample_ids:
-                    if sample_id in seen:
-                        raise ValueError(
-                            f"Sample id {sample_id!r} comes twice, expected a different id for each sample."
-                        )
-                    seen.add(sample_id)
+                note_ids(batch.sample_ids, seen)
                 rows = [row for row, sample_id in enumerate(batch.sample_ids) if sample_id not in known]
                 for record in self._records(batch.select(rows), result.levels) if rows else []:
                     result.records.append(record)
@@ -256,15 +249,9 @@ class SegmentationEvaluator:
         Raises:
             ValueError: when it has no labels or ids.
         """
-        image, label, *extra = self.prepare_batch(batchdata, self.device)
-        if label is None:
-            raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
-        sample_ids = batch_sample_ids(batchdata, image)
-        spacings = [_spacing(image, row) for row in range(len(image))]
-        args, kwargs = extra if extra else ((), {})
-        forward = Forward(self.inferer, self.network, len(image), tuple(args), dict(kwargs))
-        image, label = convert_to_tensor(image, track_meta=False), convert_to_tensor(label, track_meta=False)
-        return ScanBatch(forward, image, label, sample_ids, spacings, batch_patients(batchdata, len(image)))
+        prepared = self.prepare_batch(batchdata, self.device)
+        batch = evaluation_batch(batchdata, prepared, self.inferer, self.network)
+        return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
     def _records(self, batch: ScanBatch, levels: list[float]) -> list[ScanRecord]:
         try:
@@ -373,38 +360,14 @@ class SegmentationEvaluator:
 
 
 @dataclass(frozen=True)
-class ScanBatch:
-    """A batch as the attacks take it.
+class ScanBatch(EvaluationBatch):
+    """A batch of scans as the attacks take it.
 
     Attributes:
-        forward: from images to logits.
-        image: ``[B, C, *spatial]``.
-        label: one row per sample.
-        sample_ids: of the scans.
         spacings: size of a voxel along each axis, of every scan.
-        patients: whom the scans are of, None where the data do not say.
     """
 
-    forward: Forward
-    image: torch.Tensor
-    label: torch.Tensor
-    sample_ids: list[str]
     spacings: list[list[float]]
-    patients: list[str | None]
-
-    def select(self, rows: list[int]) -> ScanBatch:
-        """The scans at these rows only."""
-        if len(rows) == len(self.image):
-            return self
-        index = torch.tensor(rows, device=self.image.device)
-        return ScanBatch(
-            self.forward.select(index),
-            self.image[index],
-            self.label[index],
-            [self.sample_ids[row] for row in rows],
-            [self.spacings[row] for row in rows],
-            [self.patients[row] for row in rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -423,11 +386,12 @@ def _defined(values: list[float], present: list[bool]) -> list[float | None]:
     return [value if here and math.isfinite(value) else None for value, here in zip(values, present, strict=True)]
 
 
-def _spacing(image: torch.Tensor, row: int) -> list[float]:
-    """Size of a voxel along each axis, 1 where the image does not know it."""
+def _spacings(image: torch.Tensor) -> list[list[float]]:
+    """Size of a voxel along each axis of every scan, 1 where the image does not know it."""
+    axes = image.ndim - 2
     if not isinstance(image, MetaTensor):
-        return [1.0] * (image.ndim - 2)
-    return [float(v) for v in np.asarray(decollate_batch(image)[row].pixdim)[: image.ndim - 2]]
+        return [[1.0] * axes for _ in image]
+    return [[float(v) for v in np.asarray(scan.pixdim)[:axes]] for scan in decollate_batch(image)]
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -82,8 +82,7 @@ class BaselineThreshold:
                 image, label, *extra = evaluator.prepare_batch(
                     batchdata, evaluator.state.device, evaluator.non_blocking, **evaluator.to_kwargs
                 )
-                args, kwargs = extra if extra else ((), {})
-                forward = Forward(evaluator.inferer, network, len(image), tuple(args), dict(kwargs))
+                forward = Forward.prepared(evaluator.inferer, network, len(image), extra)
                 logits = convert_to_tensor(first_output(forward(image)), track_meta=False)
                 scores = self.criterion.score(logits, convert_to_tensor(label, track_meta=False))
                 scores = scores[~scores.isnan()].double()

@@ -12,6 +12,7 @@ from pathlib import Path
 from .fields import Field, read_json
 
 __all__ = [
+    "FORMAT",
     "AttackCurve",
     "Case",
     "Check",
