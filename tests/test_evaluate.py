@@ -29,12 +29,23 @@ from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.units import bundle_units
 from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
-from monai_ima.engines import EvaluationBatch
+from monai_ima.engines import EvaluationBatch, RobustnessChecks
 from monai_ima.networks import FashionMNISTNet
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
 SETTINGS = ["--phantom_per_class", "20", "--batch_size", "10"]
 COUNT = 100
+NINE = [
+    "more_steps",
+    "more_restarts",
+    "large_eps",
+    "black_box",
+    "transfer",
+    "white_noise",
+    "gradients",
+    "loss_surface",
+    "randomness",
+]
 
 
 @pytest.fixture(scope="module")
@@ -206,9 +217,37 @@ def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
     options = ["--levels", "0,0.5", "--attack", "pgd100x2", "--checks", "--transfer_from", other]
     assert main(command(checkpoint, tmp_path / "r", *options)) == 0
     found = {check["name"]: check for check in results(tmp_path / "r")["checks"]}
-    assert len(found) == 9
+    assert list(found) == NINE
     assert {check["status"] for check in found.values()} == {"passed"}
     assert "A large epsilon leaves nothing" in capsys.readouterr().out
+
+
+def test_checks_go_on_where_they_were_broken_off(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
+    options = ["--levels", "0,0.5", "--attack", "pgd20", "--checks"]
+    assert main(command(checkpoint, tmp_path / "whole", *options)) == 0
+    made = []
+    for name in NINE:
+        check = getattr(RobustnessChecks, name)
+
+        def counted(self, *args, name=name, check=check):
+            made.append(name)
+            if name == "white_noise" and made.count(name) == 1:
+                raise KeyboardInterrupt
+            return check(self, *args)
+
+        monkeypatch.setattr(RobustnessChecks, name, counted)
+    with pytest.raises(KeyboardInterrupt):
+        main(command(checkpoint, tmp_path / "r", *options))
+    assert made == NINE[: NINE.index("white_noise") + 1]
+    kept = tmp_path / "r" / "checks.jsonl"
+    kept.write_text(kept.read_text()[:-20])
+    made.clear()
+    made.append("white_noise")
+    assert main(command(checkpoint, tmp_path / "r", *options)) == 0
+    assert made[1:] == NINE[NINE.index("transfer") :]
+    assert results(tmp_path / "r")["checks"] == results(tmp_path / "whole")["checks"]
+    assert [check["name"] for check in results(tmp_path / "r")["checks"]] == NINE
 
 
 def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypatch):

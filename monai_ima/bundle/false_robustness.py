@@ -11,12 +11,13 @@ import torch
 
 from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
-from monai_ima.engines import EvaluationBatch, RobustnessChecks, evaluation_batch
+from monai_ima.engines import CheckResult, EvaluationBatch, RobustnessChecks, evaluation_batch
 from monai_ima.inferers import gradient_inferer
 from monai_ima.weights import fit_weights, load_weights
 
 from .crosscheck import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
 from .load import OpenBundle
+from .run_folder import CHECKS, append_lines, read_lines
 
 __all__ = ["check_bundle", "crosscheck_bundle"]
 
@@ -24,15 +25,16 @@ MOST_SAMPLES, MOST_SCANS = 100, 4
 
 
 def check_bundle(
-    opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any], transfer_from: str | None = None
+    folder: Path, opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any], transfer_from: str | None
 ) -> list[dict[str, Any]]:
     """The checks against false robustness, for results.json.
 
     Args:
+        folder: keeps each result as it comes; those of a broken-off evaluation are taken from it.
         opened: the bundle.
         settings: of the evaluation.
         content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
-        transfer_from: weights of another model of the same network.
+        transfer_from: weights of another model of the same network; None for none.
     """
     eps = _middle_level(content)
     checks = RobustnessChecks(
@@ -43,7 +45,10 @@ def check_bundle(
         settings["eot"],
         settings["seed"],
     )
-    found = checks.run(None if transfer_from is None else _other(opened, transfer_from))
+    done = [CheckResult(**line) for line in read_lines(folder / CHECKS)]
+    append = append_lines(folder / CHECKS)
+    other = None if transfer_from is None else _other(opened, transfer_from)
+    found = checks.run(other, done, lambda result: append([result.as_dict()]))
     for check in found:
         print(f"{check.status:>8}  {check.title}: {check.says}")
     return [check.as_dict() for check in found]

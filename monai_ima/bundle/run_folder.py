@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "CASES",
+    "CHECKS",
     "RECORDS",
     "RESULTS",
     "append_lines",
@@ -20,7 +21,7 @@ __all__ = [
     "write_results",
 ]
 
-SETTINGS, RECORDS, RESULTS = "settings.json", "records.jsonl", "results.json"
+SETTINGS, RECORDS, CHECKS, RESULTS = "settings.json", "records.jsonl", "checks.jsonl", "results.json"
 CASES = 10
 """How many of the worst cases are shown."""
 

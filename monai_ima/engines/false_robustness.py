@@ -111,27 +111,42 @@ class RobustnessChecks:
         """Says when a prediction is right."""
         return self.attacks[0].criterion
 
-    def run(self, other: Callable[[torch.Tensor], Any] | None = None, progress: bool = True) -> list[CheckResult]:
+    def run(
+        self,
+        other: Callable[[torch.Tensor], Any] | None = None,
+        done: Sequence[CheckResult] = (),
+        on_result: Callable[[CheckResult], None] | None = None,
+        progress: bool = True,
+    ) -> list[CheckResult]:
         """All checks, one after the other.
 
         Args:
             other: another model of the same task, from images to logits; noise made for it must not be stronger here
                 than noise made for this one.
+            done: results of a run that was broken off; these checks are not made again.
+            on_result: called with each new result as it comes.
             progress: show a progress bar.
         """
-        checks = [
-            self.more_steps,
-            self.more_restarts,
-            self.large_eps,
-            self.black_box,
-            lambda: self.transfer(other),
-            self.white_noise,
-            self.gradients,
-            self.loss_surface,
-            self.randomness,
-        ]
+        checks: dict[str, Callable[[], CheckResult]] = {
+            "more_steps": self.more_steps,
+            "more_restarts": self.more_restarts,
+            "large_eps": self.large_eps,
+            "black_box": self.black_box,
+            "transfer": lambda: self.transfer(other),
+            "white_noise": self.white_noise,
+            "gradients": self.gradients,
+            "loss_surface": self.loss_surface,
+            "randomness": self.randomness,
+        }
+        found = {result.name: result for result in done}
         with attack_mode(self.network):
-            return [check() for check in tqdm(checks, desc="checks", disable=not progress)]
+            for name, check in tqdm(checks.items(), desc="checks", disable=not progress):
+                if name in found:
+                    continue
+                found[name] = check()
+                if on_result is not None:
+                    on_result(found[name])
+        return [found[name] for name in checks]
 
     def more_steps(self) -> CheckResult:
         """PGD with 20 to 200 steps: more steps never help the defence, and the attacks used are as strong as 200."""
