@@ -277,6 +277,79 @@ def test_the_margin_pass_leaves_modes_statistics_and_the_random_state_alone():
         assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
 
 
+@pytest.mark.parametrize("update", ["epoch", "online"])
+def test_attacks_in_training_mode_do_not_break_the_trainers_graph(update):
+    """What the clean pass kept for its way back is what it was; statistics come from clean and noisy passes only."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    data = items(8)
+    with torch.no_grad():
+        clean = network[0](torch.stack([item["image"] for item in data]))
+    handler = IMAHandler(1e-6, delta=1e-6, beta=0.3, steps=3, margin_steps=3, attack_mode="train", update=update)
+    trainer = trainer_for(network, data, [handler], lr=0.0)
+    trainer.run()
+    assert int(network[1].num_batches_tracked) == 2
+    right = trainer.state.metrics["ima/right_fraction"]
+    assert 0 < right < 1
+    mean, momentum = clean.mean((0, 2, 3)), network[1].momentum
+    first = momentum * mean
+    noisy = (network[1].running_mean - (1 - momentum) * first) / momentum
+    with torch.no_grad():
+        answers = copy.deepcopy(network).train()[1:](clean).argmax(1)
+    own = clean[[i for i, item in enumerate(data) if int(answers[i]) == item["label"]]].mean((0, 2, 3))
+    torch.testing.assert_close(noisy, own, rtol=0, atol=1e-3)
+    assert network[4].weight.grad.abs().sum() > 0
+
+
+def one_value_a_channel():
+    torch.manual_seed(3)
+    network = nn.Sequential(
+        nn.Conv2d(1, 5, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(5, 2)
+    )
+    network[2].running_mean.normal_(0, 0.3)
+    network[2].running_var.uniform_(0.2, 0.6)
+    return network
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_single_noisy_sample_passes_batch_normalisation(mode):
+    """Torch's layer refuses one value a channel in training mode: a training would break off where X1 is one sample."""
+    network = one_value_a_channel()
+    reference = copy.deepcopy(network).eval()
+    data = items(4)
+    with torch.no_grad():
+        passed = copy.deepcopy(network).train()
+        answers = passed(torch.stack([item["image"] for item in data])).argmax(1).tolist()
+    for item, answer in zip(data, answers, strict=True):
+        item["label"] = 1 - answer
+    data[0]["label"] = answers[0]
+    handler = IMAHandler(0.1, delta=0.1, beta=0.25, steps=2, margin_steps=2, attack_mode=mode, update="online")
+    if mode == "eval":
+        without_random_start(handler)
+    trainer = trainer_for(network, data, [handler], lr=0.0, batch_size=4)
+    seen, momentum = {}, network[2].momentum
+    trainer.add_event_handler(
+        IterationEvents.BACKWARD_COMPLETED,
+        lambda e: seen.update(grad=network[5].weight.grad.clone(), loss=e.state.output["loss"].item()),
+    )
+    trainer.run()
+    features = network[1](network[0](torch.stack([item["image"] for item in data])))
+    moved = (1 - momentum) * reference[2].running_mean + momentum * features.mean((0, 2, 3))
+    torch.testing.assert_close(network[2].running_mean, moved)
+    assert all(module.training for module in network.modules())
+    if mode == "train":
+        assert math.isfinite(seen["loss"])
+        return
+    assert trainer.state.metrics["ima/right_fraction"] == 0.25
+    x, y = data[0]["image"][None], torch.tensor([data[0]["label"]])
+    after = copy.deepcopy(network).eval()
+    point, case = b_pgd_alone(after, x, y, 0.1, 2, 10)
+    assert case is not None
+    noisy = float(F.cross_entropy(after(point), y)) / 4
+    assert trainer.state.metrics["ima/loss_noisy"] == pytest.approx(noisy, rel=1e-4)
+    assert seen["grad"].abs().sum() > 0
+
+
 def test_extra_network_inputs_follow_their_samples():
     """A network that sees the right answer only through an extra input must never be attacked with another sample's."""
 

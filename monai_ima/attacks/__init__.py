@@ -7,7 +7,7 @@ from .boundary import BoundaryPGD
 from .ddn import DDN
 from .dlr import dlr_loss
 from .minimum import MinimumNorm
-from .mode import attack_mode
+from .mode import attack_mode, single_values_normalised
 from .named import attack_from_name
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
@@ -31,4 +31,5 @@ __all__ = [
     "attack_from_name",
     "attack_mode",
     "dlr_loss",
+    "single_values_normalised",
 ]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
+import ignite.distributed as idist
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["attack_mode"]
+__all__ = ["attack_mode", "single_values_normalised"]
 
 
 @contextmanager
@@ -27,8 +29,10 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
     if mode not in ("eval", "train"):
         raise ValueError(f"Unknown attack mode {mode!r}, expected 'eval' or 'train'.")
     training = [(module, module.training) for module in network.modules()]
-    state = _kept_state(network) if mode == "train" else nullcontext()
-    with state:
+    with ExitStack() as stack:
+        if mode == "train":
+            stack.enter_context(_kept_state(network))
+            stack.enter_context(single_values_normalised(network))
         network.train(mode == "train")
         try:
             yield
@@ -38,13 +42,56 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
 
 
 @contextmanager
+def single_values_normalised(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisation in training mode take one value a channel, which has no variance.
+
+    Noisy samples are a part of a batch, sometimes a single one; where its feature maps are 1 x 1, such a layer uses its
+    running statistics for that pass and does not change them. All other passes are as ever.
+
+    Args:
+        network: whose passes inside the context are meant.
+    """
+    together = idist.get_world_size() > 1
+    layers = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and not (together and isinstance(module, nn.SyncBatchNorm))
+    ]
+    alone: set[nn.Module] = set()
+
+    def before(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if layer.training and layer.running_mean is not None and inputs[0].numel() == inputs[0].shape[1]:
+            alone.add(layer)
+            layer.eval()
+
+    def after(layer: nn.Module, *_: object) -> None:
+        if layer in alone:
+            alone.remove(layer)
+            layer.train()
+
+    hooks = [
+        hook
+        for layer in layers
+        for hook in (layer.register_forward_pre_hook(before), layer.register_forward_hook(after, always_call=True))
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
 def _kept_state(network: nn.Module) -> Iterator[None]:
-    buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
+    # Copies are used up in their place: the graph of the clean pass still needs the tensors as they are.
+    own = [(module, *named) for module in network.modules() for named in module.named_buffers("", False, False)]
+    copies = {buffer: buffer.detach().clone() for _, _, buffer in own}
     devices = {p.device.index for p in network.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
         try:
+            for module, name, buffer in own:
+                setattr(module, name, copies[buffer])
             yield
         finally:
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+            for module, name, buffer in own:
+                setattr(module, name, buffer)

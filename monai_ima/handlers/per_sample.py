@@ -7,6 +7,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
+from monai_ima.attacks import single_values_normalised
 from monai_ima.criteria import Criterion
 from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
@@ -104,7 +105,8 @@ class PerSampleHandler(AdversarialTrainingHandler):
         """
         size = len(whole.sample_ids)
         if part.sample_ids:
-            return criterion.noisy(part.forward(part.image), part.label, size)
+            with single_values_normalised(engine.network):
+                return criterion.noisy(part.forward(part.image), part.label, size)
         if _synchronizes(engine.network):
             one = whole.select(torch.zeros(1, dtype=torch.long, device=whole.image.device))
             return 0 * criterion.noisy(one.forward(one.image), one.label, size)
