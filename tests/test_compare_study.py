@@ -1,0 +1,88 @@
+"""The arithmetic of ``benchmarks/compare.py``, on records made by hand."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+LEVELS = [0.5, 1.0, 2.0, 3.0]
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("compare")
+
+
+@pytest.fixture
+def study(compare, tmp_path):
+    return compare.Study(
+        "fashion_mnist", "l2", None, 10, 0, str(tmp_path), {"plain": [0], "pgd": [0, 1], "ima": [0, 1]}
+    )
+
+
+def keep(compare, study, task, stage, attack, broken):
+    file = compare.record_file(study, *task, stage, attack)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({f"s{k}": level for k, level in enumerate(broken)}))
+
+
+def test_a_sample_stands_only_against_all_attacks(compare, study):
+    task = ("ima", 0)
+    keep(compare, study, task, "test", "pgd100x2", [0.0, 0.5, 3.0, None])
+    keep(compare, study, task, "test", "ddn", [None, 1.7, 1.7, None])
+    own = compare.standing(study, *task, "test", ["pgd100x2", "ddn"])
+    assert own == {
+        "s0": [False] * 5,
+        "s1": [True, False, False, False, False],
+        "s2": [True, True, True, False, False],
+        "s3": [True] * 5,
+    }
+    found = compare.accuracies(study, *task, "test", ["pgd100x2", "ddn"])
+    assert found == pytest.approx([0.75, 0.5, 0.5, 0.25, 0.25])
+    assert compare.accuracies(study, *task, "test", ["ddn"]) == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.5])
+
+
+def records(clean, robust, count=100):
+    """``clean`` samples are right without noise, ``robust`` of them at every level."""
+    return [None] * robust + [0.5] * (clean - robust) + [0.0] * (count - clean)
+
+
+@pytest.mark.parametrize(
+    ("ima", "number"),
+    [
+        ([records(87, 40), records(90, 30)], 0),
+        ([records(86, 40), records(90, 30)], 1),
+        ([records(80, 70), records(85, 10)], 1),
+    ],
+    ids=["3 points below are near", "4 points below are not", "none is near: the highest clean accuracy"],
+)
+def test_settings_are_chosen_by_the_rule(compare, study, ima, number):
+    keep(compare, study, ("plain", 0), "val", "pgd20", records(90, 5))
+    keep(compare, study, ("pgd", 0), "val", "pgd20", records(89, 50))
+    keep(compare, study, ("pgd", 1), "val", "pgd20", records(90, 49))
+    for k, own in enumerate(ima):
+        keep(compare, study, ("ima", k), "val", "pgd20", own)
+    assert compare.choose(study) == {"plain": 0, "pgd": 0, "ima": number}
+
+
+def test_the_distance_from_ima_is_paired_and_over_all_seeds(compare, study):
+    """PGD training holds one level more on half of the samples with seed 0, and as much with seed 1."""
+    again = compare.replace(study, seed=1)
+    for own in (study, again):
+        keep(compare, own, ("ima", 0), "test", "pgd100x2", [1.0] * 40)
+        better = [2.0] * 20 if own is study else [1.0] * 20
+        keep(compare, own, ("pgd", 1), "test", "pgd100x2", better + [1.0] * 20)
+    lines = compare._order([study, again], {"pgd": 1, "ima": 0}, ["pgd100x2"])
+    (row,) = [line for line in lines if line.startswith("| PGD")]
+    title, less, interval = (cell.strip() for cell in row.strip("|").split("|"))
+    assert (title, less) == ("PGD training (eps 1.5)", "+0.050")
+    low, high = (float(end) for end in interval.split(" to "))
+    # Half of the samples gain a tenth: one draw of 40 has standard error 0.05 / sqrt(40).
+    assert low == pytest.approx(0.05 - 1.96 * 0.05 / 40**0.5, abs=0.003)
+    assert high == pytest.approx(0.05 + 1.96 * 0.05 / 40**0.5, abs=0.003)
+    assert compare._order([study], {"pgd": 1}, ["pgd100x2"]) == []
