@@ -70,7 +70,7 @@ def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], ot
     asked = {"norm": NORM, "levels": LEVELS, "attack": ATTACK, "seed": 0, "minimum": True, "eot": 1, "group_by": None}
     folder = out / name / "robustness"
     _, content = evaluate_classification(folder, opened, asked)
-    found = None if other is None else check_bundle(opened, asked, content, str(other))
+    found = None if other is None else check_bundle(folder, opened, asked, content, str(other))
     about = {**asked, "training": settings}
     write_results(folder, {**content, "settings": about, "command": "make demo", "checks": found})
     return content["attacks"][0]["values"]
