@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from monai_ima.attacks import PGD, BoundaryPGD
+from monai_ima.attacks import PGD, AttackResult, BoundaryPGD
 from monai_ima.bundle.provenance import machine
 
 
@@ -64,7 +64,9 @@ def half_trained(image: torch.Tensor, label: torch.Tensor) -> nn.Module:
     return network.eval()
 
 
-def without_leaving(network: nn.Module, x: torch.Tensor, y: torch.Tensor, eps: float, steps: int, halvings: int):
+def without_leaving(
+    network: nn.Module, x: torch.Tensor, y: torch.Tensor, eps: float, steps: int, halvings: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Algorithm 3 in L2 for a whole batch to the end: same path, same crossings, same bisection, nobody leaves."""
     previous, current = x, x
     inside, outside = x.clone(), x.clone()
@@ -118,7 +120,7 @@ def main(rounds: int = 9, steps: int = 20, halvings: int = 10) -> None:
         right = network(test).argmax(1) == test_label
     x, y = test[right][:192], test_label[right][:192]
 
-    def boundary(eps: float):
+    def boundary(eps: float) -> AttackResult:
         return BoundaryPGD("l2", steps, halvings, random_start=False)(network, x, y, eps)
 
     eps = next(e for e in np.arange(0.1, 5, 0.05).tolist() if boundary(e).success.float().mean() >= 0.75)

@@ -199,7 +199,7 @@ def train(study: Study, method: str, number: int) -> Path:
 
 def open_study(study: Study, checkpoint: Path, split: str) -> OpenBundle:
     """The bundle's evaluator with a network's weights on the images of a split."""
-    extra = {"split": split}
+    extra: dict[str, Any] = {"split": split}
     if split == "test" and "test_subset" in study.config and not study.full:
         extra["test_subset"] = study.config["test_subset"]
     extra["batch_size"] = 1000 if torch.cuda.is_available() else 250
@@ -218,9 +218,8 @@ def broken_at(study: Study, opened: OpenBundle, attack: str, levels: list[float]
 
 
 def _in_tens(opened: OpenBundle) -> Any:
-    return torch.utils.data.DataLoader(
-        opened.data_loader.dataset, batch_size=10, collate_fn=opened.data_loader.collate_fn
-    )
+    loader: Any = opened.data_loader
+    return torch.utils.data.DataLoader(loader.dataset, batch_size=10, collate_fn=loader.collate_fn)
 
 
 def minimum_distances(study: Study, opened: OpenBundle) -> dict[str, float | None]:
@@ -289,11 +288,11 @@ def standing(study: Study, method: str, number: int, stage: str, attacks: list[s
     Records are levels that broke a sample, of DDN distances: both are noise that is known to break it.
     """
     found = [_read(study, method, number, stage, attack) for attack in attacks]
-    broken = {
-        sample: min(math.inf if records[sample] is None else records[sample] for records in found)
-        for sample in found[0]
-    }
-    return {sample: [level > bound for bound in [0.0, *study.levels]] for sample, level in broken.items()}
+    stands = {}
+    for sample in found[0]:
+        broken = [level for records in found if (level := records[sample]) is not None]
+        stands[sample] = [min(broken, default=math.inf) > bound for bound in [0.0, *study.levels]]
+    return stands
 
 
 def accuracies(study: Study, method: str, number: int, stage: str, attacks: list[str]) -> list[float]:
@@ -485,11 +484,11 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
         writer = csv.writer(file)
         writer.writerow(["training", "attack", "seed", 0.0, *study.levels])
         for task in chosen.items():
-            for own, values in zip(studies, every[task], strict=True):
-                writer.writerow([study.title(*task), "strongest", own.seed, *values])
+            for one, values in zip(studies, every[task], strict=True):
+                writer.writerow([study.title(*task), "strongest", one.seed, *values])
             for attack in [*attacks, NOISE]:
-                for own in studies if attack in attacks else [study]:
-                    writer.writerow([study.title(*task), attack, own.seed, *accuracies(own, *task, "test", [attack])])
+                for one in studies if attack in attacks else [study]:
+                    writer.writerow([study.title(*task), attack, one.seed, *accuracies(one, *task, "test", [attack])])
 
 
 def _order(studies: list[Study], chosen: dict[str, int], attacks: list[str]) -> list[str]:

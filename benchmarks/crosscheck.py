@@ -40,7 +40,7 @@ from studies import REPO, RESULTS, add_time, cells, last_epoch, setting, table, 
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
 SUBSET, VAL_COUNT, EPOCHS = 4000, 1000, 12
-TRAINING = {"batch_size": 64, "eps_max": 5.0, "update": "online", "steps": 10}
+TRAINING: dict[str, Any] = {"batch_size": 64, "eps_max": 5.0, "update": "online", "steps": 10}
 BATCH = 250
 TIMED = 250
 """Images that times are measured with."""

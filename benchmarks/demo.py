@@ -65,7 +65,7 @@ def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], ot
 
     With another model's weights the checks against false robustness are made too.
     """
-    phantom = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
+    phantom: dict[str, Any] = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
     opened = replace(open_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
     asked = {"norm": NORM, "levels": LEVELS, "attack": ATTACK, "seed": 0, "minimum": True, "eot": 1, "group_by": None}
     folder = out / name / "robustness"

@@ -51,7 +51,7 @@ TITLES = {
 def train(name: str, folder: Path, data: str | None, seed: int) -> float:
     """Train one of :data:`TITLES`; returns seconds."""
     settings: dict[str, Any] = {"batch_size": 64, **IMA}
-    handler = {} if name == "plain" else dict(HANDLER)
+    handler: dict[str, Any] = {} if name == "plain" else dict(HANDLER)
     if name == "finetune":
         settings |= FINE
         handler["first_pass"] = True
@@ -76,7 +76,7 @@ def train(name: str, folder: Path, data: str | None, seed: int) -> float:
     if name == "finetune":
         load_network(workflow.parser.get_parsed_content("network"), weights(folder, "plain"))
         trainer = workflow.parser.get_parsed_content("train#trainer")
-        cosine = CosineAnnealingLR(trainer.optimizer, len(trainer.data_loader) * QUARTER)
+        cosine: Any = CosineAnnealingLR(trainer.optimizer, len(trainer.data_loader) * QUARTER)
         LrScheduleHandler(cosine, print_lr=False, epoch_level=False).attach(trainer)
     begin = time.perf_counter()
     workflow.run()

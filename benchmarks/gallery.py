@@ -33,7 +33,7 @@ FASHION = {
     "test_subset": 200,
     "batch_size": 50,
 }
-HIPPOCAMPUS = {
+HIPPOCAMPUS: dict[str, Any] = {
     "bundle": "bundles/hippocampus_segmentation_ima",
     "levels": (0.0, 5.0, 15.0),
     "norm": "l2",

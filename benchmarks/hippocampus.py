@@ -298,8 +298,7 @@ def _write_scans(file_name: Path, results: dict[str, SegmentationResult]) -> Non
 
 
 def _result(folder: Path, attack: str) -> SegmentationResult:
-    lines = (folder / f"{attack}.jsonl").read_text().splitlines()
-    return SegmentationResult(LEVELS, [ScanRecord.from_dict(json.loads(line)) for line in lines])
+    return SegmentationResult(LEVELS, [ScanRecord.from_dict(line) for line in read_lines(folder / f"{attack}.jsonl")])
 
 
 def _keep_metrics(engine: Engine, file: Path) -> None:
@@ -314,6 +313,7 @@ def _crossed(folder: Path) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
-        one(*sys.argv[2:6], int(sys.argv[6]), int(sys.argv[7]))
+        name, network, data, out, seed, threads = sys.argv[2:8]
+        one(name, network, data, out, int(seed), int(threads))
     else:
         fire.Fire(main)

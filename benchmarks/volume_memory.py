@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import fire
 import monai
@@ -68,7 +69,8 @@ def measure(inferer_class: type[SlidingWindowInferer], size: int, device: torch.
     before = peak_memory(device)
     begin = time.perf_counter()
     image = torch.rand(1, 1, size, size, size, device=device, requires_grad=True)
-    torch.autograd.grad(inferer(image, network).square().sum(), image)
+    logits: Any = inferer(image, network)
+    torch.autograd.grad(logits.square().sum(), image)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return Case(peak_memory(device) - before, time.perf_counter() - begin)

@@ -122,8 +122,8 @@ def choose(records: Any, paced: bool, keep_201: bool) -> dict[str, list[str]]:
     """
     split = {"train": [str(name) for name in DS1 if keep_201 or name != 201], "test": [str(name) for name in DS2]}
     if paced:
-        for part, name in PACED.items():
-            split[part].append(str(name))
+        for part, number in PACED.items():
+            split[part].append(str(number))
     if records is None:
         return split
     asked = [str(name) for name in (records if isinstance(records, (list, tuple)) else str(records).split(","))]
