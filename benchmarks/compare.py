@@ -295,9 +295,14 @@ def standing(study: Study, method: str, number: int, stage: str, attacks: list[s
     return stands
 
 
-def accuracies(study: Study, method: str, number: int, stage: str, attacks: list[str]) -> list[float]:
+def shares(stands: dict[str, list[bool]]) -> list[float]:
     """Share of the samples that stand, without noise and at every level."""
-    return [fmean(column) for column in zip(*standing(study, method, number, stage, attacks).values(), strict=True)]
+    return [fmean(column) for column in zip(*stands.values(), strict=True)]
+
+
+def accuracies(study: Study, method: str, number: int, stage: str, attacks: list[str]) -> list[float]:
+    """Accuracy without noise and at every level, under all the attacks together."""
+    return shares(standing(study, method, number, stage, attacks))
 
 
 def _read(study: Study, method: str, number: int, stage: str, attack: str) -> dict[str, float | None]:
@@ -395,7 +400,8 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
     stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
     stem += "_full" if study.full else ""
     attacks = [*WHITE_BOX, *(["ddn"] if study.norm == "l2" else [])]
-    every = {task: [accuracies(own, *task, "test", attacks) for own in studies] for task in chosen.items()}
+    stands = {task: [standing(own, *task, "test", attacks) for own in studies] for task in chosen.items()}
+    every = {task: list(map(shares, found)) for task, found in stands.items()}
     strongest = {task: _mean(found) for task, found in every.items()}
     images = len(_read(study, "plain", chosen["plain"], "test", WHITE_BOX[0]))
     data = study.config["data"] if study.data else "SYNTHETIC data of the bundle"
@@ -449,14 +455,19 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
         "",
         f"![Accuracy against ε]({stem}.png)",
         "",
-        *_order(studies, chosen, attacks),
+        *_order(study, stands),
         "## Attack by attack",
         "",
     ]
-    for attack in [*attacks, NOISE]:
-        own = studies if attack in attacks else [study]
-        found = {task: _mean([accuracies(one, *task, "test", [attack]) for one in own]) for task in chosen.items()}
-        rows = [[study.title(*task), *cells(values)] for task, values in found.items()]
+    alone = {
+        attack: {
+            task: [accuracies(own, *task, "test", [attack]) for own in (studies if attack in attacks else [study])]
+            for task in chosen.items()
+        }
+        for attack in [*attacks, NOISE]
+    }
+    for attack, found in alone.items():
+        rows = [[study.title(*task), *cells(_mean(values))] for task, values in found.items()]
         lines += [f"### {attack}{'' if attack in attacks else ', seed 0'}", "", *table(head, rows), ""]
     lines += _black_box(study, chosen)
     if study.norm == "l2":
@@ -484,30 +495,26 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
         writer = csv.writer(file)
         writer.writerow(["training", "attack", "seed", 0.0, *study.levels])
         for task in chosen.items():
-            for one, values in zip(studies, every[task], strict=True):
-                writer.writerow([study.title(*task), "strongest", one.seed, *values])
-            for attack in [*attacks, NOISE]:
-                for one in studies if attack in attacks else [study]:
-                    writer.writerow([study.title(*task), attack, one.seed, *accuracies(one, *task, "test", [attack])])
+            for attack, found in {"strongest": every, **alone}.items():
+                for seed, values in enumerate(found[task]):
+                    writer.writerow([study.title(*task), attack, seed, *values])
 
 
-def _order(studies: list[Study], chosen: dict[str, int], attacks: list[str]) -> list[str]:
+def _order(study: Study, stands: dict[tuple[str, int], list[dict[str, list[bool]]]]) -> list[str]:
     """How far every method's mean is from IMA's, with intervals; nothing where IMA was not trained."""
-    if "ima" not in chosen:
+    ima = next((found for (method, _), found in stands.items() if method == "ima"), None)
+    if ima is None:
         return []
     rows = []
-    for task in chosen.items():
+    for task, found in stands.items():
+        if task[0] == "ima":
+            continue
         less, samples = [], []
-        for own in studies:
-            ima = standing(own, "ima", chosen["ima"], "test", attacks)
-            for sample, stands in standing(own, *task, "test", attacks).items():
-                less.append([fmean(stands) - fmean(ima[sample])])
-                samples.append(sample)
+        for own, other in zip(found, ima, strict=True):
+            samples += list(own)
+            less += [[fmean(own[sample]) - fmean(other[sample])] for sample in own]
         low, high = bootstrap_intervals(less, samples)[0]
-        if task[0] != "ima":
-            rows.append(
-                [studies[0].title(*task), f"{fmean(one for (one,) in less):+.3f}", f"{low:+.3f} to {high:+.3f}"]
-            )
+        rows.append([study.title(*task), f"{fmean(one for (one,) in less):+.3f}", f"{low:+.3f} to {high:+.3f}"])
     return [
         "## How sure is the order?",
         "",

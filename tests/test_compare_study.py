@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-LEVELS = [0.5, 1.0, 2.0, 3.0]
 
 
 @pytest.fixture
@@ -77,7 +76,11 @@ def test_the_distance_from_ima_is_paired_and_over_all_seeds(compare, study):
         keep(compare, own, ("ima", 0), "test", "pgd100x2", [1.0] * 40)
         better = [2.0] * 20 if own is study else [1.0] * 20
         keep(compare, own, ("pgd", 1), "test", "pgd100x2", better + [1.0] * 20)
-    lines = compare._order([study, again], {"pgd": 1, "ima": 0}, ["pgd100x2"])
+    pgd, ima = (
+        [compare.standing(own, *task, "test", ["pgd100x2"]) for own in (study, again)]
+        for task in (("pgd", 1), ("ima", 0))
+    )
+    lines = compare._order(study, {("pgd", 1): pgd, ("ima", 0): ima})
     (row,) = [line for line in lines if line.startswith("| PGD")]
     title, less, interval = (cell.strip() for cell in row.strip("|").split("|"))
     assert (title, less) == ("PGD training (eps 1.5)", "+0.050")
@@ -85,4 +88,4 @@ def test_the_distance_from_ima_is_paired_and_over_all_seeds(compare, study):
     # Half of the samples gain a tenth: one draw of 40 has standard error 0.05 / sqrt(40).
     assert low == pytest.approx(0.05 - 1.96 * 0.05 / 40**0.5, abs=0.003)
     assert high == pytest.approx(0.05 + 1.96 * 0.05 / 40**0.5, abs=0.003)
-    assert compare._order([study], {"pgd": 1}, ["pgd100x2"]) == []
+    assert compare._order(study, {("pgd", 1): pgd}) == []

@@ -190,7 +190,7 @@ def _attacked_again(
                 if sample_id not in wanted or batch.image.ndim > 4:
                     continue
                 record = wanted[sample_id]
-                own = batch.select(torch.tensor([row], device=batch.image.device))
+                own = batch.select([row])
                 eps = result.levels[-1] if record.broken is None else record.broken
                 noisy = evaluator.noisy(own, eps)
                 predicted, changed = (int(first_output(own.forward(x)).argmax(dim=1)) for x in (own.image, noisy))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import ignite.distributed as idist
 import torch
@@ -105,7 +106,8 @@ class PerSampleHandler(AdversarialTrainingHandler):
         """
         size = len(whole.sample_ids)
         if part.sample_ids:
-            with single_values_normalised(engine.network):
+            alone = len(part.sample_ids) == 1
+            with single_values_normalised(engine.network) if alone else nullcontext():
                 return criterion.noisy(part.forward(part.image), part.label, size)
         if _synchronizes(engine.network):
             one = whole.select(torch.zeros(1, dtype=torch.long, device=whole.image.device))
