@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from monai.utils import convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
+from monai_ima.batch import Batch
 from monai_ima.forward import Forward
 from monai_ima.sample_ids import batch_patients, batch_sample_ids
 
@@ -18,35 +18,14 @@ __all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids"]
 
 
 @dataclass(frozen=True)
-class EvaluationBatch:
-    """A batch as the attacks take it.
+class EvaluationBatch(Batch):
+    """A batch that is evaluated.
 
     Attributes:
-        forward: from images to logits.
-        image: ``[B, C, *spatial]``.
-        label: one row per sample.
-        sample_ids: of the samples.
         patients: whom the samples are of, None where the data do not say.
     """
 
-    forward: Forward
-    image: torch.Tensor
-    label: torch.Tensor
-    sample_ids: list[str]
     patients: list[str | None]
-
-    def select(self, rows: Sequence[int] | torch.Tensor) -> Self:
-        """The samples at these rows only, in rising order."""
-        if len(rows) == len(self.image):
-            return self
-        index = torch.as_tensor(rows, device=self.image.device)
-        values = {own.name: getattr(self, own.name) for own in fields(self)}
-        lists = {
-            name: [value[row] for row in index.tolist()] for name, value in values.items() if isinstance(value, list)
-        }
-        return replace(
-            self, forward=self.forward.select(index), image=self.image[index], label=self.label[index], **lists
-        )
 
 
 def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any], network: nn.Module) -> EvaluationBatch:

@@ -1,6 +1,8 @@
 """One Ignite handler a training method, and what a run needs to be repeatable."""
 
-from .base import AdversarialTrainingHandler, Batch
+from monai_ima.batch import Batch
+
+from .base import AdversarialTrainingHandler
 from .baseline_threshold import BaselineThreshold
 from .class_probability_csv import ClassProbabilityCSV
 from .ddn import DDNHandler

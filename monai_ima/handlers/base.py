@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys, convert_to_tensor
-from torch import nn
 
 from monai_ima.attacks import attack_mode
 from monai_ima.attacks.base import check_finite
+from monai_ima.batch import Batch
 from monai_ima.checks import check_bounds, check_count
 from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
 from monai_ima.distributed import gather_all
@@ -23,29 +22,7 @@ from monai_ima.forward import Forward, unwrap
 from monai_ima.sample_ids import batch_files, batch_sample_ids, common_folder
 from monai_ima.streams import sample_streams
 
-__all__ = ["AdversarialTrainingHandler", "Batch"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A clean batch on the trainer's device.
-
-    Attributes:
-        image: ``[B, C, *spatial]``, without metadata.
-        label: one row per sample.
-        sample_ids: one per sample.
-        forward: the network with the trainer's inferer and extra inputs.
-    """
-
-    image: torch.Tensor
-    label: torch.Tensor
-    sample_ids: list[str]
-    forward: Forward
-
-    def select(self, index: torch.Tensor) -> Batch:
-        """The samples at ``index``, int ``[n]``."""
-        sample_ids = [self.sample_ids[row] for row in index.tolist()]
-        return Batch(self.image[index], self.label[index], sample_ids, self.forward.select(index))
+__all__ = ["AdversarialTrainingHandler"]
 
 
 class AdversarialTrainingHandler(ABC):
@@ -167,7 +144,7 @@ class AdversarialTrainingHandler(ABC):
         prepared = engine.prepare_batch(
             engine.state.batch, engine.state.device, engine.non_blocking, **engine.to_kwargs
         )
-        batch = Batch(_plain(image), _plain(label), sample_ids, _forward(engine, image, prepared))
+        batch = Batch(_forward(engine, image, prepared), _plain(image), _plain(label), sample_ids)
         try:
             output[CommonKeys.LOSS] = self.adversarial_loss(engine, batch, output[CommonKeys.LOSS])
         except SampleError as error:
@@ -178,7 +155,7 @@ class AdversarialTrainingHandler(ABC):
         prepared = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         image, label = prepared[:2]
         return Batch(
-            _plain(image), _plain(label), self.sample_ids(engine, batchdata, image), _forward(engine, image, prepared)
+            _forward(engine, image, prepared), _plain(image), _plain(label), self.sample_ids(engine, batchdata, image)
         )
 
     def sample_ids(self, engine: SupervisedTrainer, batchdata: Any, image: torch.Tensor) -> list[str]:
@@ -247,6 +224,4 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _forward(engine: SupervisedTrainer, image: torch.Tensor, prepared: tuple) -> Forward:
-    args, kwargs = prepared[2:] if len(prepared) > 2 else ((), {})
-    network: nn.Module = unwrap(engine.network)
-    return Forward(engine.inferer, network, len(image), tuple(args), dict(kwargs))
+    return Forward.prepared(engine.inferer, unwrap(engine.network), len(image), prepared[2:])

@@ -6,10 +6,11 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import DDN
+from monai_ima.batch import Batch
 from monai_ima.checks import check_positive
 from monai_ima.criteria import Criterion
 
-from .base import AdversarialTrainingHandler, Batch
+from .base import AdversarialTrainingHandler
 
 __all__ = ["DDNHandler"]
 

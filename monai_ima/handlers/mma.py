@@ -7,13 +7,13 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import AdaptiveNormPGD
+from monai_ima.batch import Batch
 from monai_ima.checks import check_positive, check_share
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.losses import MMALoss
 from monai_ima.losses.mma import soft_logit_margin
 from monai_ima.margins import MarginTable
 
-from .base import Batch
 from .per_sample import PerSampleHandler
 
 __all__ = ["MMAHandler"]

@@ -9,12 +9,13 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from monai_ima.attacks import single_values_normalised
+from monai_ima.batch import Batch
 from monai_ima.criteria import Criterion
 from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, Proposals
 
-from .base import AdversarialTrainingHandler, Batch
+from .base import AdversarialTrainingHandler
 
 __all__ = ["PerSampleHandler"]
 
@@ -110,7 +111,7 @@ class PerSampleHandler(AdversarialTrainingHandler):
             with single_values_normalised(engine.network) if alone else nullcontext():
                 return criterion.noisy(part.forward(part.image), part.label, size)
         if _synchronizes(engine.network):
-            one = whole.select(torch.zeros(1, dtype=torch.long, device=whole.image.device))
+            one = whole.select([0])
             return 0 * criterion.noisy(one.forward(one.image), one.label, size)
         return torch.zeros((), device=whole.image.device)
 

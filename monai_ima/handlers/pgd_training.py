@@ -6,11 +6,12 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import BoundaryPGD
+from monai_ima.batch import Batch
 from monai_ima.checks import check_positive, check_share
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.losses import IMALoss
 
-from .base import AdversarialTrainingHandler, Batch
+from .base import AdversarialTrainingHandler
 
 __all__ = ["PGDTrainingHandler"]
 
