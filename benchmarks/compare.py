@@ -7,12 +7,13 @@ two weaker ones more, because none of its three was within 3 points. The chosen 
 100-step PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a sample counts
 as robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are shown beside.
 With --seeds the chosen settings are trained and attacked again from other starts, on other subsets: how far a figure
-may be luck. Without --subset Fashion-MNIST is taken in full, with the bundle's epochs and batches; for a GPU, with
---settings that a run on a subset chose.
+may be luck. With --choose_seeds all settings are trained from as many starts, and chosen on the validation samples of
+all of them together: for data whose validation set is small. Without --subset Fashion-MNIST is taken in full, with the
+bundle's epochs and batches; for a GPU, with --settings that a run on a subset chose.
 
     python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --seeds 3 --data DIR
     python benchmarks/compare.py --bundle fashion_mnist --data DIR --settings "{pgd: [1], trades: [2], ...}"
-    python benchmarks/compare.py --bundle ecg --norm linf --seeds 3 --data DIR
+    python benchmarks/compare.py --bundle ecg --norm l2 --seeds 3 --choose_seeds 3 --data DIR
 
 Writes docs/results/NAME.md, .csv and .png; weights and records stay in ``runs/compare``, and a broken-off run goes on
 there. Uses the GPU when there is one.
@@ -309,9 +310,14 @@ def _read(study: Study, method: str, number: int, stage: str, attack: str) -> di
     return json.loads(record_file(study, method, number, stage, attack).read_text(encoding="utf-8"))
 
 
-def choose(study: Study) -> dict[str, int]:
-    """The number of each method's setting by the rule at the top, on validation images."""
-    found = {task: accuracies(study, *task, "val", [QUICK]) for task in study.candidates()}
+def validated(studies: list[Study]) -> dict[tuple[str, int], list[float]]:
+    """Accuracies of every setting on validation samples, means over the seeds."""
+    candidates = studies[0].candidates()
+    return {task: _mean([accuracies(own, *task, "val", [QUICK]) for own in studies]) for task in candidates}
+
+
+def choose(found: dict[tuple[str, int], list[float]]) -> dict[str, int]:
+    """The number of each method's setting by the rule at the top, from its accuracies on validation samples."""
     plain = found[("plain", 0)][0]
     chosen = {}
     for method in dict.fromkeys(method for method, _ in found):
@@ -330,6 +336,7 @@ def main(
     subset: int | None = None,
     out: str = "runs/compare",
     seeds: int = 1,
+    choose_seeds: int = 1,
     workers: int | None = None,
     settings: dict[str, list[int]] | None = None,
 ) -> None:
@@ -341,7 +348,8 @@ def main(
         norm: l2 or linf; default is the first one of compare.json.
         subset: that many training images (Fashion-MNIST); default is all of them.
         out: folder for weights and records; a broken-off run in it goes on.
-        seeds: of start, subset, batch order and attacks: 0 to seeds - 1. Settings are chosen with seed 0.
+        seeds: of start, subset, batch order and attacks: 0 to seeds - 1.
+        choose_seeds: settings are chosen with seeds 0 to choose_seeds - 1; at most ``seeds``.
         workers: trainings at a time; default is 1 on a GPU, else one for each core.
         settings: numbers in compare.json of the settings that are tried for each method, "{ima: [0, 1], pgd: [1]}";
             plain training is always there. Default is all.
@@ -351,6 +359,9 @@ def main(
         print(f"Got bundle {bundle!r} and norm {norm!r}, expected ones of {CONFIG.name}.", file=sys.stderr)
         sys.exit(2)
     norm = norm or next(iter(known[bundle]["norms"]))
+    if not 1 <= choose_seeds <= seeds:
+        print(f"Got choose_seeds {choose_seeds}, expected 1 to {seeds}, the number of seeds.", file=sys.stderr)
+        sys.exit(2)
     methods = known[bundle]["norms"][norm]["methods"]
     if settings is not None:
         settings = {"plain": [0], **settings}
@@ -359,7 +370,8 @@ def main(
                 print(f"Got settings {numbers} of {method!r}, expected numbers in {CONFIG.name}.", file=sys.stderr)
                 sys.exit(2)
     study = Study(bundle, norm, data, subset, 0, str(Path(out).resolve()), settings)
-    others = [replace(study, seed=seed) for seed in range(1, seeds)]
+    studies = [replace(study, seed=seed) for seed in range(seeds)]
+    choosing = studies[:choose_seeds]
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)
     threads = max(1, cores // workers)
@@ -384,19 +396,18 @@ def main(
 
     candidates = study.candidates()
     with ThreadPoolExecutor(workers) as pool:
-        with tqdm(total=len(candidates), desc="trainings") as bar:
-            all_of([(study, *task, "val") for task in candidates])
-        chosen = choose(study)
+        with tqdm(total=len(candidates) * choose_seeds, desc="trainings") as bar:
+            all_of([(own, *task, "val") for own in choosing for task in candidates])
+        chosen = choose(validated(choosing))
         with tqdm(total=len(chosen) * seeds, desc="attacks") as bar:
-            all_of([(study, *task, "test") for task in chosen.items()])
-            for other in others:
-                all_of([(other, *task, "again") for task in chosen.items()])
-    report([study, *others], chosen, threads)
+            for own in studies:
+                all_of([(own, *task, "again" if own.seed else "test") for task in chosen.items()])
+    report(studies, choosing, chosen, threads)
 
 
-def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
+def report(studies: list[Study], choosing: list[Study], chosen: dict[str, int], threads: int) -> None:
     """docs/results/NAME.md, .csv and .png; accuracies are means over the seeds."""
-    study, n = studies[0], len(studies)
+    study, n, chosen_with = studies[0], len(studies), len(choosing)
     stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
     stem += "_full" if study.full else ""
     attacks = [*WHITE_BOX, *(["ddn"] if study.norm == "l2" else [])]
@@ -412,26 +423,28 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
         f"{NAMES[study.name]}, {images} test samples, strongest of the attacks",
     )
     replace_figure(figure, RESULTS / f"{stem}.png")
-    done = [study.folder(*task) for task in study.candidates()]
-    done += [own.folder(*task) for own in studies[1:] for task in chosen.items()]
+    done = [own.folder(*task) for own in choosing for task in study.candidates()]
+    done += [own.folder(*task) for own in studies[chosen_with:] for task in chosen.items()]
     hours = sum(map(total_time, done)) / 3600
     head = ["training", "clean", *(f"ε = {level:g}" for level in study.levels)]
     plain = strongest[("plain", chosen["plain"])][0]
     command = f"python benchmarks/compare.py --bundle {study.name} --norm {study.norm}"
     command += f" --subset {study.subset}" if study.subset else ""
     command += f" --seeds {n}" if n > 1 else ""
+    command += f" --choose_seeds {chosen_with}" if chosen_with > 1 else ""
     command += f" --settings '{json.dumps(study.numbers)}'" if study.numbers else ""
     lines = [
         f"# {NAMES[study.name]}: every method side by side, {'L2' if study.norm == 'l2' else 'L∞'}",
         "",
         f"{data}; {images} test samples. ε in units of intensity, images and signals scaled to [0, 1].",
         "",
-        f"    {command} --data DIR        ({'seed 0' if n == 1 else f'seeds 0 to {n - 1}'})",
+        f"    {command} --data DIR        ({_seeds(n)})",
         "",
         f"{setting(threads, 'training')}; "
         f"{hours:.1f} hours of all processes' wall time, other work beside them. The bundle's network, "
         f"{study.training['epochs']} epochs in batches of {study.training['batch_size']}, the same start and "
-        "batch order for all; each method's setting was chosen on validation samples with seed 0 (table at the end).",
+        "batch order for all; each method's setting was chosen on validation samples with "
+        f"{_seeds(chosen_with)} (table at the end).",
         "",
         f"## Under the strongest of {len(attacks)} attacks",
         "",
@@ -481,8 +494,7 @@ def report(studies: list[Study], chosen: dict[str, int], threads: int) -> None:
             rows.append([study.title(*task), f"{median(values):.3f}"])
         lines += ["### Smallest noise that DDN finds, median", "", *table(["training", "L2"], rows), ""]
     rows = []
-    for method, number in study.candidates():
-        values = accuracies(study, method, number, "val", [QUICK])
+    for (method, number), values in validated(choosing).items():
         mark = "chosen" if chosen[method] == number else ""
         rows.append([study.title(method, number), *cells([*values, fmean(values)]), mark])
     lines += [
@@ -540,6 +552,10 @@ def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
     head = ["training", *(f"SPSA, ε = {level:g}" for level in levels), *(f"PGD, ε = {level:g}" for level in levels)]
     samples = f"the first {BLACK_BOX_IMAGES} test samples"
     return [f"### {study.black_box} beside {WHITE_BOX[0]}, {samples}, seed 0", "", *table(head, rows), ""]
+
+
+def _seeds(count: int) -> str:
+    return "seed 0" if count == 1 else f"seeds 0 to {count - 1}"
 
 
 def _mean(found: list[list[float]]) -> list[float]:
