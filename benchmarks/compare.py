@@ -3,9 +3,10 @@
 A method's radius (and what else ``compare.json`` lists for it) is chosen on validation images by one rule for all: the
 highest mean of clean and robust accuracy (20-step PGD) among the settings whose clean accuracy is within 3 points of
 plain training; where there is none, the highest clean accuracy. Each method has three settings; IMA on ECG in L2 has
-two weaker ones more, because none of its three was within 3 points. The chosen ones are attacked on test images by
-100-step PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a sample counts
-as robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are shown beside.
+a weaker one more, because with seed 0 none of its three was within 3 points. The chosen ones are attacked on test
+images by 100-step PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a
+sample counts as robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are
+shown beside.
 With --seeds the chosen settings are trained and attacked again from other starts, on other subsets: how far a figure
 may be luck. With --choose_seeds all settings are trained from as many starts, and chosen on the validation samples of
 all of them together: for data whose validation set is small. Without --subset Fashion-MNIST is taken in full, with the
