@@ -6,11 +6,10 @@ plain training; where there is none, the highest clean accuracy. Each method has
 a weaker one more, because with seed 0 none of its three was within 3 points. The chosen ones are attacked on test
 images by 100-step PGD with 2 restarts, APGD on cross-entropy and on the difference of logits ratio, and DDN (L2): a
 sample counts as robust when it stands against all of them ("strongest"). SPSA on the first images and white noise are
-shown beside.
-With --seeds the chosen settings are trained and attacked again from other starts, on other subsets: how far a figure
-may be luck. With --choose_seeds all settings are trained from as many starts, and chosen on the validation samples of
-all of them together: for data whose validation set is small. Without --subset Fashion-MNIST is taken in full, with the
-bundle's epochs and batches; for a GPU, with --settings that a run on a subset chose.
+shown beside. With --seeds the chosen settings are trained and attacked again from other starts, on other subsets: how
+far a figure may be luck. With --choose_seeds all settings are trained from as many starts, and chosen on the validation
+samples of all of them together: for data whose validation set is small. Without --subset Fashion-MNIST is taken in
+full, with the bundle's epochs and batches; for a GPU, with --settings that a run on a subset chose.
 
     python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --seeds 3 --data DIR
     python benchmarks/compare.py --bundle fashion_mnist --data DIR --settings "{pgd: [1], trades: [2], ...}"
@@ -399,15 +398,19 @@ def main(
     with ThreadPoolExecutor(workers) as pool:
         with tqdm(total=len(candidates) * choose_seeds, desc="trainings") as bar:
             all_of([(own, *task, "val") for own in choosing for task in candidates])
-        chosen = choose(validated(choosing))
+        validation = validated(choosing)
+        chosen = choose(validation)
         with tqdm(total=len(chosen) * seeds, desc="attacks") as bar:
             for own in studies:
                 all_of([(own, *task, "again" if own.seed else "test") for task in chosen.items()])
-    report(studies, choosing, chosen, threads)
+    report(studies, choosing, validation, threads)
 
 
-def report(studies: list[Study], choosing: list[Study], chosen: dict[str, int], threads: int) -> None:
+def report(
+    studies: list[Study], choosing: list[Study], validation: dict[tuple[str, int], list[float]], threads: int
+) -> None:
     """docs/results/NAME.md, .csv and .png; accuracies are means over the seeds."""
+    chosen = choose(validation)
     study, n, chosen_with = studies[0], len(studies), len(choosing)
     stem = study.name if len(study.config["norms"]) == 1 else f"{study.name}_{study.norm}"
     stem += "_full" if study.full else ""
@@ -495,7 +498,7 @@ def report(studies: list[Study], choosing: list[Study], chosen: dict[str, int], 
             rows.append([study.title(*task), f"{median(values):.3f}"])
         lines += ["### Smallest noise that DDN finds, median", "", *table(["training", "L2"], rows), ""]
     rows = []
-    for (method, number), values in validated(choosing).items():
+    for (method, number), values in validation.items():
         mark = "chosen" if chosen[method] == number else ""
         rows.append([study.title(method, number), *cells([*values, fmean(values)]), mark])
     lines += [
