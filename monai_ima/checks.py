@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
-__all__ = ["check_bounds", "check_count", "check_not_negative", "check_positive", "check_share", "is_number"]
+__all__ = [
+    "check_bounds",
+    "check_count",
+    "check_not_negative",
+    "check_positive",
+    "check_share",
+    "check_switch",
+    "is_number",
+]
 
 
 def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:

@@ -199,6 +199,7 @@ def test_a_row_disagrees_only_when_ours_is_above_by_more_than_a_point():
             "Sample 1 of the batch has intensities 1 to 1, expected them inside the bounds 0 to 0.5",
         ),
         ({"num_classes": 1}, "Got num_classes 1, expected a whole number >= 2"),
+        ({"ours": 1.5}, r"Got ours 1\.5, expected a number in \[0, 1\]"),
         ({"num_classes": 4}, r"returned shape \(1, 3\) for one image, expected logits \(1, 4\)"),
         ({"labels": torch.tensor([0, 3])}, r"Sample 1 of the batch has label 3, expected a class in 0\.\.2"),
         ({"labels": torch.tensor([0.0, 1.0])}, "expected integer class indices"),

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,8 +21,8 @@ from torch.nn.functional import cross_entropy
 
 from monai_ima.__main__ import main
 from monai_ima.attacks import PGD
-from monai_ima.bundle import evaluate_classification, false_robustness
-from monai_ima.bundle.crosscheck import CrosscheckRow, crosscheck_classifier
+from monai_ima.bundle import crosscheck, evaluate_classification, false_robustness
+from monai_ima.bundle.crosscheck import CLASSIFIER_ATTACKS, CrosscheckRow
 from monai_ima.bundle.false_robustness import crosscheck_bundle
 from monai_ima.bundle.load import open_bundle
 from monai_ima.bundle.units import bundle_units
@@ -253,8 +252,8 @@ def test_checks_go_on_where_they_were_broken_off(checkpoint, tmp_path, monkeypat
 def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypatch):
     pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
     pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
-    quick = partial(crosscheck_classifier, attacks=("art-autopgd", "foolbox-pgd"))
-    monkeypatch.setattr(false_robustness, "crosscheck_classifier", quick)
+    quick = {name: CLASSIFIER_ATTACKS[name] for name in ("art-autopgd", "foolbox-pgd")}
+    monkeypatch.setattr(false_robustness, "CLASSIFIER_ATTACKS", quick)
     assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.5", "--attack", "pgd100x2", "--crosscheck")) == 0
     content = results(tmp_path / "r")
     found = content["crosscheck"]
@@ -266,12 +265,48 @@ def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypat
         assert row["ours"] <= content["accuracy"][1]
 
 
-def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
+def test_a_second_opinion_goes_on_where_it_was_broken_off(checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
+    pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
+    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
+    attacked, ours_measured = [], []
+
+    def counted(name):
+        def attack(task):
+            attacked.append(name)
+            if attacked == ["one", "two"]:
+                raise KeyboardInterrupt
+            return f"{name}'s", task.image if name == "one" else task.image.flip(0)
+
+        return attack
+
+    measure = crosscheck._ours
+    monkeypatch.setattr(crosscheck, "_ours", lambda *args: ours_measured.append(1) or measure(*args))
+    for module in (crosscheck, false_robustness):
+        monkeypatch.setattr(module, "CLASSIFIER_ATTACKS", {name: counted(name) for name in ("one", "two", "three")})
+    options = ["--levels", "0,0.5", "--attack", "pgd5", "--crosscheck"]
+    with pytest.raises(KeyboardInterrupt):
+        main(command(checkpoint, tmp_path / "r", *options))
+    kept = tmp_path / "r" / "crosscheck.jsonl"
+    with open(kept, "a") as file:
+        file.write('{"by": "torn')
+    assert main(command(checkpoint, tmp_path / "r", *options)) == 0
+    assert attacked == ["one", "two", "two", "three"]
+    assert ours_measured == [1]
+    assert main(command(checkpoint, tmp_path / "whole", *options)) == 0
+    found = results(tmp_path / "r")["crosscheck"]
+    assert [row["by"] for row in found["rows"]] == ["one's", "two's", "three's"]
+    assert found == results(tmp_path / "whole")["crosscheck"]
+
+
+def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path):
     calls = []
 
     def search(network, images, labels, norm, eps, bounds, criterion, seed):
         calls.append((tuple(images.shape), float(network(images).sum()), norm, eps, seed))
-        return [CrosscheckRow.compare("brute force", 0.5 if len(calls) == 1 else 0.8, 0.6)]
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return [CrosscheckRow.compare("brute force", 0.5 if len(images) == 1 else 0.8, 0.6)]
 
     monkeypatch.setattr(false_robustness, "crosscheck_segmentation", search)
     scans = [
@@ -280,11 +315,17 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch):
     ]
     monkeypatch.setattr(false_robustness, "_samples", lambda *_: scans)
     opened = SimpleNamespace(
-        inferer=lambda x, network: 2 * x, network=torch.nn.Identity(), criterion=DiceCriterion(0.8), bounds=None
+        inferer=lambda x, network: 2 * x,
+        network=torch.nn.Identity(),
+        criterion=DiceCriterion(0.8),
+        segments=True,
+        bounds=None,
     )
     content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}], "data": {"samples": 3}}
-    found = crosscheck_bundle(opened, {"norm": "l2", "seed": 7}, content)
-    assert calls == [((1, 1, 4, 4), 32, "l2", 3.0, 7), ((2, 1, 6, 6), 144, "l2", 3.0, 7)]
+    with pytest.raises(KeyboardInterrupt):
+        crosscheck_bundle(tmp_path, opened, {"norm": "l2", "seed": 7}, content)
+    found = crosscheck_bundle(tmp_path, opened, {"norm": "l2", "seed": 7}, content)
+    assert calls == [((1, 1, 4, 4), 32, "l2", 3.0, 7), *[((2, 1, 6, 6), 144, "l2", 3.0, 7)] * 2]
     assert (found["epsilon"], found["samples"]) == (3.0, 3)
     (row,) = found["rows"]
     assert row["theirs"] == pytest.approx((0.5 + 2 * 0.8) / 3)

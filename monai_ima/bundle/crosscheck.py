@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_ima.attacks import attack_from_name, attack_mode
-from monai_ima.checks import check_bounds, check_count, check_positive
+from monai_ima.checks import check_bounds, check_count, check_positive, check_share
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SampleError, SegmentationCriterion, first_output
 from monai_ima.criteria.label_maps import first_head, label_maps
 from monai_ima.streams import sample_streams
@@ -135,6 +135,7 @@ def crosscheck_classifier(
     attacks: Sequence[str] = ("art-autoattack", "art-autopgd", "foolbox-pgd"),
     seed: int = 0,
     batch_size: int = 128,
+    ours: float | None = None,
 ) -> list[CrosscheckRow]:
     """Robust accuracy of a classifier by other people's attacks, beside ours.
 
@@ -162,6 +163,8 @@ def crosscheck_classifier(
             - ``"foolbox-pgd"``: projected gradient, 100 steps of 0.04 ε, 2 starts.
         seed: of all random starts.
         batch_size: images at a time, >= 1.
+        ours: robust accuracy under our attack, in [0, 1], where an earlier row for the same arguments has it; measured
+            for None.
 
     Returns:
         one row for each of ``attacks``. Ours above theirs by more than one point means that our attack is too weak
@@ -178,11 +181,14 @@ def crosscheck_classifier(
     classes = check_count("num_classes", num_classes, 2)
     image, limits, radius = _check_images(images, norm, eps, bounds)
     label = _check_classes(labels, image, classes)
+    if ours is not None:
+        ours = check_share("ours", ours)
     _tools()
     task = _Task(network, image, label, norm, radius, limits, classes, check_count("batch_size", batch_size, 1))
     with attack_mode(network) if isinstance(network, nn.Module) else nullcontext():
         _check_logits(task)
-        ours = task.robust_accuracy(_ours(task, seed))
+        if ours is None:
+            ours = task.robust_accuracy(_ours(task, seed))
         rows = []
         for name in attacks:
             with _random_states(seed, image.device):

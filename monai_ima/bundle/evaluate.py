@@ -146,7 +146,7 @@ def evaluate(
         print(sample_table(samples, content["classes"]))
     content |= {"settings": asked, "command": command_line(asked), "units": None if worth is None else asdict(worth)}
     content["checks"] = check_bundle(folder, opened, settings, content, transfer_from) if checks else None
-    content["crosscheck"] = crosscheck_bundle(opened, settings, content) if crosscheck else None
+    content["crosscheck"] = crosscheck_bundle(folder, opened, settings, content) if crosscheck else None
     write_results(folder, content)
     print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 

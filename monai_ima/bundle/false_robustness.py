@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
@@ -15,11 +16,13 @@ from monai_ima.engines import CheckResult, EvaluationBatch, RobustnessChecks, ev
 from monai_ima.inferers import gradient_inferer
 from monai_ima.weights import fit_weights, load_weights
 
-from .crosscheck import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
+from .crosscheck import CLASSIFIER_ATTACKS, CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
 from .load import OpenBundle
-from .run_folder import CHECKS, append_lines, read_lines
+from .run_folder import CHECKS, CROSSCHECK, append_lines, read_lines
 
 __all__ = ["check_bundle", "crosscheck_bundle"]
+
+Network = Callable[[torch.Tensor], Any]
 
 MOST_SAMPLES, MOST_SCANS = 100, 4
 
@@ -54,10 +57,14 @@ def check_bundle(
     return [check.as_dict() for check in found]
 
 
-def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+def crosscheck_bundle(
+    folder: Path, opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any]
+) -> dict[str, Any]:
     """What independent attacks find on the same samples, for results.json.
 
     Args:
+        folder: keeps what every attack (of a segmentation: every batch of scans) gave as it comes; what a broken-off
+            evaluation has is taken from it.
         opened: the bundle.
         settings: of the evaluation.
         content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
@@ -67,43 +74,67 @@ def crosscheck_bundle(opened: OpenBundle, settings: dict[str, Any], content: dic
     """
     eps = _middle_level(content)
     batches = _samples(opened, content["data"]["samples"])
-    norm, seed = settings["norm"], settings["seed"]
-
+    common = {"norm": settings["norm"], "eps": eps, "bounds": opened.bounds, "seed": settings["seed"]}
+    found = [CrosscheckRow(**line) for line in read_lines(folder / CROSSCHECK)]
+    append = append_lines(folder / CROSSCHECK)
     inferer = gradient_inferer(opened.inferer)
 
     def forward(image: torch.Tensor) -> Any:
         return inferer(image, opened.network)
 
+    if isinstance(opened.criterion, SegmentationCriterion):
+        total = len(batches)
+        rows = _scan_rows(forward, batches[len(found) :], opened.criterion, common)
+    else:
+        total = len(CLASSIFIER_ATTACKS)
+        attacks = list(CLASSIFIER_ATTACKS)[len(found) :]
+        ours = found[0].ours if found else None
+        rows = _attack_rows(forward, batches, len(content["classes"]), attacks, ours, common)
     with attack_mode(opened.network):
-        if isinstance(opened.criterion, SegmentationCriterion):
-            found = [
-                crosscheck_segmentation(
-                    forward, batch.image, batch.label, norm, eps, opened.bounds, opened.criterion, seed=seed
-                )
-                for batch in batches
-            ]
-            rows = _mean_rows(found, [len(batch.image) for batch in batches])
-        else:
-            images = torch.cat([batch.image for batch in batches])
-            labels = torch.cat([batch.label for batch in batches])
-            count = len(content["classes"])
-            rows = crosscheck_classifier(forward, images, labels, norm, eps, opened.bounds, count, seed=seed)
-    for row in rows:
+        for row in tqdm(rows, desc="cross-check", initial=len(found), total=total):
+            found.append(row)
+            append([row.as_dict()])
+    sizes = [len(batch.image) for batch in batches]
+    if opened.segments:
+        found = [_mean_row(found, sizes)]
+    for row in found:
         print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
-    samples = sum(len(batch.image) for batch in batches)
-    return {"epsilon": eps, "samples": samples, "rows": [row.as_dict() for row in rows]}
+    return {"epsilon": eps, "samples": sum(sizes), "rows": [row.as_dict() for row in found]}
 
 
-def _mean_rows(found: list[list[CrosscheckRow]], sizes: list[int]) -> list[CrosscheckRow]:
-    """One row for each attack: the mean over batches of scans, whose sizes may differ."""
-    rows = []
-    for same in zip(*found, strict=True):
-        theirs, ours = (
-            sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
-            for values in ([row.theirs for row in same], [row.ours for row in same])
+def _scan_rows(
+    forward: Network, batches: list[EvaluationBatch], criterion: SegmentationCriterion, common: dict[str, Any]
+) -> Iterator[CrosscheckRow]:
+    for batch in batches:
+        yield from crosscheck_segmentation(forward, batch.image, batch.label, criterion=criterion, **common)
+
+
+def _attack_rows(
+    forward: Network,
+    batches: list[EvaluationBatch],
+    num_classes: int,
+    attacks: list[str],
+    ours: float | None,
+    common: dict[str, Any],
+) -> Iterator[CrosscheckRow]:
+    """One row for each attack; ours is measured once."""
+    images = torch.cat([batch.image for batch in batches])
+    labels = torch.cat([batch.label for batch in batches])
+    for attack in attacks:
+        (row,) = crosscheck_classifier(
+            forward, images, labels, num_classes=num_classes, attacks=[attack], ours=ours, **common
         )
-        rows.append(CrosscheckRow.compare(same[0].by, theirs, ours))
-    return rows
+        ours = row.ours
+        yield row
+
+
+def _mean_row(found: list[CrosscheckRow], sizes: list[int]) -> CrosscheckRow:
+    """The mean over batches of scans, whose sizes may differ."""
+    theirs, ours = (
+        sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
+        for values in ([row.theirs for row in found], [row.ours for row in found])
+    )
+    return CrosscheckRow.compare(found[0].by, theirs, ours)
 
 
 def _middle_level(content: dict[str, Any]) -> float:
@@ -127,7 +158,7 @@ def _samples(opened: OpenBundle, total: int) -> list[EvaluationBatch]:
     return found
 
 
-def _other(opened: OpenBundle, checkpoint: str | Path) -> Callable[[torch.Tensor], Any]:
+def _other(opened: OpenBundle, checkpoint: str | Path) -> Network:
     network = copy.deepcopy(opened.network)
     fit_weights(network, load_weights(checkpoint), checkpoint)
     network.eval()

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "CASES",
     "CHECKS",
+    "CROSSCHECK",
     "RECORDS",
     "RESULTS",
     "append_lines",
@@ -21,7 +22,8 @@ __all__ = [
     "write_results",
 ]
 
-SETTINGS, RECORDS, CHECKS, RESULTS = "settings.json", "records.jsonl", "checks.jsonl", "results.json"
+SETTINGS, RECORDS, RESULTS = "settings.json", "records.jsonl", "results.json"
+CHECKS, CROSSCHECK = "checks.jsonl", "crosscheck.jsonl"
 CASES = 10
 """How many of the worst cases are shown."""
 
