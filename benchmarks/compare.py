@@ -161,6 +161,32 @@ class Study:
         return Path(self.out) / f"{part}_{self.norm}_{self.seed}" / f"{method}_{number}"
 
 
+def open_folder(study: Study, method: str, number: int) -> Path:
+    """The folder of a setting, made with a note of what is trained and attacked in it.
+
+    Raises:
+        FileExistsError: when there is one, with another note or none.
+    """
+    folder = study.folder(method, number)
+    note = {
+        "training": study.training,
+        "handler": None if method == "plain" else study.handler(method, number),
+        "levels": study.levels,
+        "test_subset": study.config.get("test_subset"),
+        "synthetic": study.data is None,
+    }
+    file = folder / "settings.json"
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) == note:
+        return folder
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"Folder {folder} was made with other settings than {CONFIG.name} has: give another --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(note, indent=1), encoding="utf-8")
+    return folder
+
+
 def train(study: Study, method: str, number: int) -> Path:
     """Train, or go on with it; returns the last epoch's checkpoint."""
     folder = study.folder(method, number)
@@ -278,7 +304,6 @@ def one(study: Study, method: str, number: int, stage: str, threads: int) -> Non
     """A training, or the attacks on it, in a process of its own."""
     torch.set_num_threads(threads)
     logging.disable(logging.INFO)
-    study.folder(method, number).mkdir(parents=True, exist_ok=True)
     train(study, method, number)
     measure(study, method, number, stage)
 
@@ -383,7 +408,6 @@ def main(
             bar.update()
             return
         folder = own.folder(method, number)
-        folder.mkdir(parents=True, exist_ok=True)
         arguments = [own.name, own.norm, own.data or "", str(own.subset or ""), str(own.seed), own.out]
         command = [sys.executable, __file__, "one", *arguments, method, str(number), stage, str(threads)]
         with open(folder / "log.txt", "ab") as log:
@@ -392,6 +416,12 @@ def main(
         bar.update()
 
     def all_of(tasks: list[tuple[Study, str, int, str]]) -> None:
+        try:
+            for own, method, number, _ in tasks:
+                open_folder(own, method, number)
+        except FileExistsError as error:
+            print(error, file=sys.stderr)
+            sys.exit(2)
         list(pool.map(run, tasks))
 
     candidates = study.candidates()

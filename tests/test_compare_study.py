@@ -109,3 +109,23 @@ def test_the_distance_from_ima_is_paired_and_over_all_seeds(compare, study):
     assert low == pytest.approx(0.15 - 1.96 * 0.15 / 40**0.5, abs=0.006)
     assert high == pytest.approx(0.15 + 1.96 * 0.15 / 40**0.5, abs=0.006)
     assert compare._order(study, {("pgd", 1): pgd}) == []
+
+
+def test_weights_and_records_of_other_settings_are_refused(compare, study):
+    folder = compare.open_folder(study, "pgd", 1)
+    assert json.loads((folder / "settings.json").read_text())["handler"]["eps"] == 1.5
+    keep(compare, study, ("pgd", 1), "val", "pgd20", records(90, 5))
+    assert compare.open_folder(study, "pgd", 1) == folder
+    for changed in (["training", "epochs"], ["norms", "l2", "levels"], ["norms", "l2", "methods", "pgd"]):
+        other = compare.replace(study)
+        place = other.config
+        for key in changed[:-1]:
+            place = place[key]
+        place[changed[-1]] = {"epochs": 3, "levels": [0.5], "pgd": [{}, {"eps": 9.0}]}[changed[-1]]
+        with pytest.raises(FileExistsError, match=r"pgd_1 was made with other settings than compare\.json has"):
+            compare.open_folder(other, "pgd", 1)
+    with pytest.raises(FileExistsError, match="pgd_1 was made"):
+        compare.open_folder(compare.replace(study, data="real"), "pgd", 1)
+    keep(compare, study, ("ima", 0), "val", "pgd20", records(90, 5))
+    with pytest.raises(FileExistsError, match="give another --out"):
+        compare.open_folder(study, "ima", 0)
