@@ -44,6 +44,7 @@ from tqdm import tqdm
 
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
 from monai_ima.bundle.load import OpenBundle, open_bundle
+from monai_ima.bundle.run_folder import check_folder, start_folder
 from monai_ima.engines import RobustnessEvaluator
 from monai_ima.sample_ids import batch_sample_ids
 from monai_ima.statistics import bootstrap_intervals
@@ -175,15 +176,13 @@ def open_folder(study: Study, method: str, number: int) -> Path:
         "test_subset": study.config.get("test_subset"),
         "synthetic": study.data is None,
     }
-    file = folder / "settings.json"
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) == note:
-        return folder
-    if folder.is_dir() and any(folder.iterdir()):
+    try:
+        check_folder(folder, note)
+    except FileExistsError as error:
         raise FileExistsError(
             f"Folder {folder} was made with other settings than {CONFIG.name} has: give another --out."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(note, indent=1), encoding="utf-8")
+        ) from error
+    start_folder(folder, note)
     return folder
 
 
