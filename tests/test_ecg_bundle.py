@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPO, run_program
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from monai_ima.__main__ import main
@@ -52,6 +54,44 @@ def metrics(file):
 def predictions(folder):
     with open(folder / "predictions.csv", newline="") as content:
         return list(csv.DictReader(content))
+
+
+def test_the_overlay_of_the_howto_averages_the_weights_also_in_a_resumed_run(tmp_path):
+    """Against a loop over the weights of every step; the best weights are the average of one of the two epochs."""
+    text = (REPO / "docs" / "howto" / "average.md").read_text()
+    overlay = tmp_path / "average.json"
+    overlay.write_text(re.search(r"<!-- tested -->\n```json\n(.*?)```", text, re.DOTALL)[1])
+    files = ["train.json", str(overlay)]
+    built = workflow(tmp_path / "whole", files, **QUICK)
+    built.initialize()
+    averaged = built.parser.get_parsed_content("average").ema_model
+    robust = built.parser.get_parsed_content("validate#robust_evaluator")
+    for used in (built.parser.get_parsed_content("validate#evaluator"), robust, robust.prepare_batch):
+        assert used.network is averaged
+    network = built.trainer.network
+    average = {key: value.clone() for key, value in network.state_dict().items()}
+    epochs = []
+
+    def follow(engine):
+        for key, value in network.state_dict().items():
+            average[key] = 0.996 * average[key] + 0.004 * value
+        if engine.state.iteration % engine.state.epoch_length == 0:
+            epochs.append(dict(average))
+
+    built.trainer.add_event_handler(Events.ITERATION_COMPLETED, follow)
+    built.run()
+    models = tmp_path / "whole" / "models"
+    last = torch.load(models / "model_last.pt", weights_only=True)
+    torch.testing.assert_close(last["model"], epochs[-1])
+    assert not torch.equal(last["model"]["classifier.1.bias"], last["network"]["classifier.1.bias"])
+    best = torch.load(models / "model.pt", weights_only=True)
+    assert any(torch.allclose(best["classifier.1.bias"], own["classifier.1.bias"], rtol=1e-5) for own in epochs)
+
+    resumed = tmp_path / "resumed"
+    run(resumed, files, resume=str(models / "model_checkpoint_epoch=1.pt"), **QUICK)
+    again = torch.load(resumed / "models" / "model_last.pt", weights_only=True)
+    for part in ("model", "network"):
+        assert all(torch.equal(again[part][key], value) for key, value in last[part].items())
 
 
 @pytest.fixture(scope="module")
