@@ -474,6 +474,42 @@ def change(root: Path, **ids) -> None:
     write(root, "train.json", config)
 
 
+def test_a_bundle_that_averages_its_weights_keeps_the_average_that_it_validates(zoo, capsys):
+    """It starts from the trained weights, is what model_ima.pt holds, and goes on where a run was broken off."""
+    config = json.loads((zoo / "configs" / "train.json").read_text())
+    average = {"_target_": "ignite.handlers.EMAHandler", "model": "@network", "momentum": 0.25}
+    change(zoo, train__handlers=[*config["train"]["handlers"], average])
+    change(zoo, validate__evaluator__network=f"$@train#handlers#{len(config['train']['handlers'])}.ema_model")
+    start = torch.load(zoo / "models" / "model.pt", weights_only=True)
+    assert harden(zoo, "--epochs", "2", "--check", *QUICK) == 0, capsys.readouterr().err
+    with _inside(zoo):
+        workflow = build(zoo, "train.json", "train_ima.json")
+        network = workflow.trainer.network
+        name = next(name for name, _ in network.named_parameters())
+        expected = [start[name]]
+
+        def follow(engine):
+            expected.append(0.75 * expected[-1] + 0.25 * network.state_dict()[name])
+
+        workflow.trainer.add_event_handler(Events.ITERATION_COMPLETED, follow)
+        workflow.run()
+    last = torch.load(zoo / "models" / "model_ima_last.pt", weights_only=True)
+    torch.testing.assert_close(last["average"][name], expected[-1])
+    assert not torch.allclose(last["model"][name], expected[-1])
+    kept = torch.load(zoo / "models" / "model_ima.pt", weights_only=True)[name]
+    assert any(torch.allclose(kept, own) for own in expected[2::2])
+
+    taken = {}
+    with _inside(zoo):
+        checkpoint = str(zoo / "models" / "model_ima_checkpoint_epoch=1.pt")
+        resumed = build(zoo, "train.json", "train_ima.json", **{"harden#resume": checkpoint})
+        ema = resumed.parser.get_parsed_content("validate#evaluator").network
+        look = lambda engine: taken.update(average=ema.state_dict()[name].clone())  # noqa: E731
+        resumed.trainer.add_event_handler(Events.EPOCH_STARTED, look)
+        resumed.run()
+    torch.testing.assert_close(taken["average"], expected[2])
+
+
 UNSUITED = {
     "GAN": {"train__trainer___target_": "GanTrainer"},
     "diffusion": {"train__inferer": {"_target_": "DiffusionInferer", "scheduler": None}},

@@ -140,6 +140,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "_target_": "monai_ima.handlers.StartWeights",
             "network": f"@{trainer}#network",
             "file": "@harden#pretrained",
+            **({"averages": list(_averages(plan).values())} if _averages(plan) else {}),
         }
     margins = "$@harden#handler.margins" if issubclass(METHODS[method], PerSampleHandler) else None
     if plan.robust_validation:
@@ -152,6 +153,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "model": f"@{trainer}#network",
             "optimizer": f"@{trainer}#optimizer",
             **_schedulers(plan),
+            **_averages(plan),
             **({} if margins is None else {"margins": margins}),
             **({"criterion": "@harden#criterion"} if plan.threshold is not None else {}),
             **({"validation": "@harden#validation"} if plan.robust_validation else {}),
@@ -201,7 +203,7 @@ def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
         "_target_": "monai_ima.handlers.RobustValidation",
         "evaluator": f"@{clean}",
         "robust_evaluator": "@harden#robust_evaluator",
-        "network": f"@{readable(parts.trainer.id)}#network",
+        "network": f"@{clean}#network",
         "folder": "@harden#folder",
         "name": "@harden#name",
         "min_clean": "@harden#min_clean",
@@ -270,3 +272,9 @@ def _subfolder(value: Any, name: str) -> str:
 def as_text(overlay: dict[str, Any]) -> str:
     """The overlay as it is written to the file."""
     return json.dumps(overlay, indent=4, ensure_ascii=False) + "\n"
+
+
+def _averages(plan: Plan) -> dict[str, Any]:
+    """The moving averages of the weights that the bundle keeps."""
+    found = [c for c in plan.parts.config.everything() if c.name == "EMAHandler"]
+    return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(found)}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from ignite.engine import Engine, Events
 from torch import nn
@@ -19,11 +20,13 @@ class StartWeights:
     Args:
         network: the network that is trained.
         file: the checkpoint.
+        averages: moving averages of the network's weights (``EMAHandler.ema_model``), which start from the same ones.
     """
 
-    def __init__(self, network: nn.Module, file: str | os.PathLike) -> None:
+    def __init__(self, network: nn.Module, file: str | os.PathLike, averages: Sequence[nn.Module] = ()) -> None:
         self.network = network
         self.file = file
+        self.averages = averages
 
     def attach(self, engine: Engine) -> None:
         """Hook into ``STARTED``.
@@ -41,4 +44,5 @@ class StartWeights:
             ValueError: when it holds no weights, or another network's.
         """
         if engine.state.epoch == 0:
-            load_network(self.network, os.fspath(self.file))
+            for network in (self.network, *self.averages):
+                load_network(network, os.fspath(self.file))
