@@ -11,9 +11,14 @@ far a figure may be luck. With --choose_seeds all settings are trained from as m
 samples of all of them together: for data whose validation set is small. Without --subset Fashion-MNIST is taken in
 full, with the bundle's epochs and batches; for a GPU, with --settings that a run on a subset chose.
 
+``ecg_averaged`` asks whether the order on ECG beats is that of the methods or of their last steps at a constant
+learning rate: not the last weights of a training are measured but their exponential moving average over its steps.
+Each method has two settings, the one that was chosen in ``ecg`` and a stronger one.
+
     python benchmarks/compare.py --bundle fashion_mnist --subset 4000 --seeds 3 --data DIR
     python benchmarks/compare.py --bundle fashion_mnist --data DIR --settings "{pgd: [1], trades: [2], ...}"
     python benchmarks/compare.py --bundle ecg --norm l2 --seeds 3 --choose_seeds 3 --data DIR
+    python benchmarks/compare.py --bundle ecg_averaged --norm linf --seeds 3 --choose_seeds 3 --data DIR
 
 Writes docs/results/NAME.md, .csv and .png; weights and records stay in ``runs/compare``, and a broken-off run goes on
 there. Uses the GPU when there is one.
@@ -53,7 +58,11 @@ from monai_ima.visualize import robustness_curves
 from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
 
 CONFIG = Path(__file__).with_suffix(".json")
-NAMES = {"fashion_mnist": "Fashion-MNIST", "ecg": "ECG beats"}
+NAMES = {
+    "fashion_mnist": "Fashion-MNIST",
+    "ecg": "ECG beats",
+    "ecg_averaged": "ECG beats, averaged weights",
+}
 TITLES = {
     "plain": "plain training",
     "pgd": "PGD training",
@@ -119,7 +128,7 @@ class Study:
 
     @property
     def training(self) -> dict[str, Any]:
-        """Epochs, batches and size of the validation set."""
+        """Epochs, batches, size of the validation set, and ``average``, the momentum of the weights' moving average."""
         return self.config["full" if self.full else "training"]
 
     @property
@@ -203,6 +212,14 @@ def train(study: Study, method: str, number: int) -> Path:
         if method not in WITH_MARGINS:
             changes["train#checkpoint"] = {"model": "@network", "optimizer": "@optimizer", "trainer": "@train#trainer"}
             changes["validate#robust_handlers#3#save_dict"] = {"model": "@network"}
+    if "average" in training:
+        changes["average"] = {
+            "_target_": "ignite.handlers.EMAHandler",
+            "model": "@network",
+            "momentum": training["average"],
+        }
+        changes["train#checkpoint#model"] = "$@average.ema_model"
+        changes["train#checkpoint#network"] = "@network"
     begin = time.perf_counter()
     workflow = ConfigWorkflow(
         config_file=[str(study.bundle / "configs" / file) for file in files],
@@ -217,6 +234,8 @@ def train(study: Study, method: str, number: int) -> Path:
         **changes,
     )
     workflow.initialize()
+    if "average" in training:
+        workflow.parser.get_parsed_content("average").attach(workflow.trainer)
     workflow.run()
     workflow.finalize()
     add_time(folder, time.perf_counter() - begin)
@@ -367,7 +386,7 @@ def main(
     """Train, choose, attack, write the page.
 
     Args:
-        bundle: fashion_mnist or ecg.
+        bundle: a study of compare.json: fashion_mnist, ecg or ecg_averaged.
         data: folder of the data; without one the bundle's SYNTHETIC data are used.
         norm: l2 or linf; default is the first one of compare.json.
         subset: that many training images (Fashion-MNIST); default is all of them.
@@ -476,7 +495,7 @@ def report(
         f"{setting(threads, 'training')}; "
         f"{hours:.1f} hours of all processes' wall time, other work beside them. The bundle's network, "
         f"{study.training['epochs']} epochs in batches of {study.training['batch_size']}, the same start and "
-        "batch order for all; each method's setting was chosen on validation samples with "
+        f"batch order for all{_averaged(study)}; each method's setting was chosen on validation samples with "
         f"{_seeds(chosen_with)} (table at the end).",
         "",
         f"## Under the strongest of {len(attacks)} attacks",
@@ -585,6 +604,12 @@ def _black_box(study: Study, chosen: dict[str, int]) -> list[str]:
     head = ["training", *(f"SPSA, ε = {level:g}" for level in levels), *(f"PGD, ε = {level:g}" for level in levels)]
     samples = f"the first {BLACK_BOX_IMAGES} test samples"
     return [f"### {study.black_box} beside {WHITE_BOX[0]}, {samples}, seed 0", "", *table(head, rows), ""]
+
+
+def _averaged(study: Study) -> str:
+    if "average" not in study.training:
+        return ""
+    return f"; weights averaged over the steps (exponential moving average, momentum {study.training['average']:g})"
 
 
 def _seeds(count: int) -> str:

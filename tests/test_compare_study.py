@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -129,3 +130,23 @@ def test_weights_and_records_of_other_settings_are_refused(compare, study):
     keep(compare, study, ("ima", 0), "val", "pgd20", records(90, 5))
     with pytest.raises(FileExistsError, match="give another --out"):
         compare.open_folder(study, "ima", 0)
+
+
+@pytest.mark.parametrize("method", ["plain", "ima"])
+def test_averaged_weights_follow_the_network_step_by_step_also_in_a_resumed_run(compare, tmp_path, method):
+    """One step an epoch, so that the checkpoints of two epochs show the average before and after a step."""
+    study = compare.Study("ecg_averaged", "linf", None, None, 0, str(tmp_path))
+    study.config["training"].update(epochs=2, batch_size=4096, average=0.3)
+    name = "model_ce" if method == "plain" else "model"
+    last = compare.train(study, method, 0)
+    first, second = (
+        torch.load(last.with_name(f"{name}_checkpoint_epoch={epoch}.pt"), weights_only=True) for epoch in (1, 2)
+    )
+    for key, average in torch.load(last, weights_only=True)["model"].items():
+        torch.testing.assert_close(average, 0.7 * first["model"][key] + 0.3 * second["network"][key])
+        assert not torch.equal(average, second["network"][key])
+    last.unlink()
+    last.with_name(f"{name}_checkpoint_epoch=2.pt").unlink()
+    again = torch.load(compare.train(study, method, 0), weights_only=True)
+    for part in ("model", "network"):
+        assert all(torch.equal(again[part][key], value) for key, value in second[part].items())
