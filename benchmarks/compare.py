@@ -58,11 +58,7 @@ from monai_ima.visualize import robustness_curves
 from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
 
 CONFIG = Path(__file__).with_suffix(".json")
-NAMES = {
-    "fashion_mnist": "Fashion-MNIST",
-    "ecg": "ECG beats",
-    "ecg_averaged": "ECG beats, averaged weights",
-}
+NAMES = {"fashion_mnist": "Fashion-MNIST", "ecg": "ECG beats", "ecg_averaged": "ECG, mean weights"}
 TITLES = {
     "plain": "plain training",
     "pgd": "PGD training",
