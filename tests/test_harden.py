@@ -504,7 +504,10 @@ def test_a_bundle_that_averages_its_weights_keeps_the_average_that_it_validates(
         checkpoint = str(zoo / "models" / "model_ima_checkpoint_epoch=1.pt")
         resumed = build(zoo, "train.json", "train_ima.json", **{"harden#resume": checkpoint})
         ema = resumed.parser.get_parsed_content("validate#evaluator").network
-        look = lambda engine: taken.update(average=ema.state_dict()[name].clone())  # noqa: E731
+
+        def look(engine):
+            taken["average"] = ema.state_dict()[name].clone()
+
         resumed.trainer.add_event_handler(Events.EPOCH_STARTED, look)
         resumed.run()
     torch.testing.assert_close(taken["average"], expected[2])

@@ -102,6 +102,7 @@ def _section(plan: Plan) -> dict[str, Any]:
     parts, method = plan.parts, plan.method
     trainer = readable(parts.trainer.id)
     fixed = method in ("pgd", "trades")
+    averages = _averages(plan)
     section: dict[str, Any] = {
         "eps_max": plan.eps_max,
         "norm": plan.norm,
@@ -140,7 +141,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "_target_": "monai_ima.handlers.StartWeights",
             "network": f"@{trainer}#network",
             "file": "@harden#pretrained",
-            **({"averages": list(_averages(plan).values())} if _averages(plan) else {}),
+            **({"averages": list(averages.values())} if averages else {}),
         }
     margins = "$@harden#handler.margins" if issubclass(METHODS[method], PerSampleHandler) else None
     if plan.robust_validation:
@@ -153,7 +154,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "model": f"@{trainer}#network",
             "optimizer": f"@{trainer}#optimizer",
             **_schedulers(plan),
-            **_averages(plan),
+            **averages,
             **({} if margins is None else {"margins": margins}),
             **({"criterion": "@harden#criterion"} if plan.threshold is not None else {}),
             **({"validation": "@harden#validation"} if plan.robust_validation else {}),
@@ -261,6 +262,12 @@ def _schedulers(plan: Plan) -> dict[str, Any]:
     return {f"lr_scheduler{k or ''}": value for k, value in enumerate(found)}
 
 
+def _averages(plan: Plan) -> dict[str, Any]:
+    """The moving averages of the weights that the bundle keeps."""
+    found = [c for c in plan.parts.config.everything() if c.name == "EMAHandler"]
+    return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(found)}
+
+
 def _subfolder(value: Any, name: str) -> str:
     """A folder below another one that is given as text, reference or expression."""
     text = str(value)
@@ -272,9 +279,3 @@ def _subfolder(value: Any, name: str) -> str:
 def as_text(overlay: dict[str, Any]) -> str:
     """The overlay as it is written to the file."""
     return json.dumps(overlay, indent=4, ensure_ascii=False) + "\n"
-
-
-def _averages(plan: Plan) -> dict[str, Any]:
-    """The moving averages of the weights that the bundle keeps."""
-    found = [c for c in plan.parts.config.everything() if c.name == "EMAHandler"]
-    return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(found)}
