@@ -121,7 +121,7 @@ def main(rounds: int = 9, steps: int = 20, halvings: int = 10) -> None:
     x, y = test[right][:192], test_label[right][:192]
 
     def boundary(eps: float) -> AttackResult:
-        return BoundaryPGD("l2", steps, halvings, random_start=False)(network, x, y, eps)
+        return BoundaryPGD("l2", steps, halvings)(network, x, y, eps)
 
     eps = next(e for e in np.arange(0.1, 5, 0.05).tolist() if boundary(e).success.float().mean() >= 0.75)
     ours, (theirs, crossed) = boundary(eps), without_leaving(network, x, y, eps, steps, halvings)

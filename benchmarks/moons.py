@@ -78,7 +78,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "margin pass of 10 steps": {"margin_steps": 10},
     "margin pass of 200 steps": {"margin_steps": 200},
     "training attack of 7 steps": {"steps": 7},
-    "no random start": {"random_start": False},
+    "B-PGD from a random point of the ball": {"start": "ball"},
     "wrong samples keep their margin": {"wrong_keeps": True},
     "δ 0.02": {"delta": 0.02},
     "ε_max 0.2": {"eps_max": 0.2},
@@ -141,11 +141,8 @@ def make_handler(method: str, settings: dict[str, Any], seed: int) -> Adversaria
         return None
     if method != "ima":
         return {"pgd": PGDTrainingHandler, "trades": TRADESHandler, "mma": MMAHandler}[method](seed=seed, **settings)
-    random_start = settings.pop("random_start", True)
     kind = KeepsWrong if settings.pop("wrong_keeps", False) else IMAHandler
-    handler = kind(**{"eps_max": EPS_MAX, **settings}, seed=seed)
-    handler.training_attack.random_start = handler.margin_attack.random_start = random_start
-    return handler
+    return kind(**{"eps_max": EPS_MAX, **settings}, seed=seed)
 
 
 def train(method: str, settings: dict[str, Any], seed: int) -> Trained:
@@ -184,7 +181,7 @@ def boundary(network: nn.Module) -> np.ndarray:
 def boundary_samples(network: nn.Module, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """B-PGD samples on the boundary, of the training points within ε_max of it, and their classes."""
     point, label = moons(COUNT, seed)
-    result = BoundaryPGD(steps=50, binary_steps=20, random_start=False)(network, point, label, EPS_MAX)
+    result = BoundaryPGD(steps=50, binary_steps=20)(network, point, label, EPS_MAX)
     return result.image[result.success], label[result.success]
 
 

@@ -59,7 +59,7 @@ def test_every_attack_stays_inside_ball_and_bounds(dims, norm, bounds):
     attacks = [
         PGD(norm, steps=7, bounds=bounds),
         BoundaryPGD(norm, steps=7, bounds=bounds),
-        BoundaryPGD(norm, steps=7, bounds=bounds, delta=0.1, restarts=2),
+        BoundaryPGD(norm, steps=7, start="ball", bounds=bounds, delta=0.1, restarts=2),
         FGSM(norm, bounds=bounds),
         IFGSM(norm, steps=4, bounds=bounds),
         UniformNoise(norm, draws=5, bounds=bounds),
@@ -80,7 +80,7 @@ def test_boundary_points_are_right_and_a_little_further_along_wrong(norm):
     network = smooth_network(SHAPES[2])
     image, label = labelled_batch(network, SHAPES[2], 24)
     eps, steps, halvings = (0.2 if norm == "l2" else 0.04), 9, 6
-    attack = BoundaryPGD(norm, steps=steps, binary_steps=halvings, random_start=False)
+    attack = BoundaryPGD(norm, steps=steps, binary_steps=halvings)
     result = attack(network, image, label, eps)
     assert 5 < result.success.sum() < len(image) - 5, "the test needs samples of both cases"
     for i in range(len(image)):
@@ -108,11 +108,11 @@ def test_boundary_points_are_right_and_a_little_further_along_wrong(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("random_start", [False, True])
-def test_boundary_distance_is_the_closed_form_margin_of_a_linear_classifier(norm, random_start):
+@pytest.mark.parametrize("start", ["clean", "ball"])
+def test_boundary_distance_is_the_closed_form_margin_of_a_linear_classifier(norm, start):
     network, image, label, difference = linear_problem()
     margin = closed_form_margin(network, difference, norm)
-    attack = BoundaryPGD(norm, steps=100, random_start=random_start)
+    attack = BoundaryPGD(norm, steps=100, start=start)
     result = attack(network, image, label, margin * 1.005)
     assert result.success.all()
     assert ((result.distance / margin - 1).abs() < 0.01).all()
@@ -159,7 +159,7 @@ def test_crossed_samples_leave_the_batch_at_once():
         return network(batch)
 
     eps = torch.where(torch.arange(32) < 24, margin * 3, margin * 0.9)
-    BoundaryPGD("l2", steps=12, binary_steps=3, random_start=False)(counting, image, label, eps)
+    BoundaryPGD("l2", steps=12, binary_steps=3)(counting, image, label, eps)
     # α ε / N = ε / 3: a margin of ε / 3 is crossed by iterate 2 at the latest, so that 8 samples go on from there.
     assert sizes[:2] == [32, 32]
     assert sizes[4:14] == [8] * 10

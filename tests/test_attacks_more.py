@@ -326,7 +326,7 @@ def test_dlr_is_the_same_for_shifted_and_scaled_logits():
     assert torch.isfinite(dlr_loss(torch.zeros(2, 3), torch.tensor([0, 1]))).all()
 
 
-def test_dlr_breaks_a_network_whose_cross_entropy_has_no_gradient_left():
+def test_dlr_and_the_soft_logit_margin_break_a_network_whose_cross_entropy_has_no_gradient_left():
     network, image, label, distance = linear_problem(SHAPES[2], 3, 30.0)
     network, image, radius = network.float(), image.float(), distance.float() * 1.05
 
@@ -338,7 +338,12 @@ def test_dlr_breaks_a_network_whose_cross_entropy_has_no_gradient_left():
     sure = (gradient == 0).flatten(1).all(1)
     assert sure.sum() > 10
     assert APGD("l2", 40, 3, "dlr")(confident, image, label, radius).success.all()
-    assert not APGD("l2", 40, 3, "ce")(confident, image, label, radius).success[sure].any()
+    assert APGD("l2", 40, 3, "ce")(confident, image, label, radius).success.all()
+
+    def cross_entropy(logits, label):
+        return F.cross_entropy(logits, label, reduction="none")
+
+    assert not APGD("l2", 40, 3, None, loss=cross_entropy)(confident, image, label, radius).success[sure].any()
 
 
 @pytest.mark.parametrize("logits", [torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, 3, 4, 4)])

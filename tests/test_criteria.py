@@ -16,7 +16,17 @@ def test_classification_is_right_exactly_where_argmax_is_the_label():
     for row in range(200):
         others = [float(z) for k, z in enumerate(logits[row]) if k != label[row]]
         assert float(score[row]) == pytest.approx(float(logits[row, label[row]]) - max(others), abs=1e-6)
-    torch.testing.assert_close(criterion.loss(logits, label).mean(), F.cross_entropy(logits, label))
+
+
+def test_the_attack_objective_of_classifiers_has_cross_entropys_direction():
+    """``CE = log(1 + exp L)``, so that the gradients are parallel; in float64, where neither is rounded away."""
+    logits, label = 4 * torch.randn(200, 5, dtype=torch.float64), torch.randint(5, (200,))
+    leaf = logits.clone().requires_grad_()
+    ours = ClassificationCriterion().loss(leaf, label)
+    torch.testing.assert_close(F.cross_entropy(logits, label, reduction="none"), F.softplus(ours.detach()))
+    (gradient,) = torch.autograd.grad(ours.sum(), leaf)
+    (other,) = torch.autograd.grad(F.cross_entropy(leaf, label, reduction="sum"), leaf)
+    torch.testing.assert_close(F.cosine_similarity(gradient, other), torch.ones(200, dtype=torch.float64))
 
 
 def test_a_tie_is_not_right():
@@ -29,8 +39,8 @@ def test_binary_is_right_where_every_label_is_on_its_side_of_the_threshold():
         expected = ((logits.sigmoid() > threshold) == label.bool()).all(1)
         assert torch.equal(BinaryCriterion(threshold)(logits, label), expected)
     assert torch.equal(BinaryCriterion()(logits[:, 0], label[:, :1]), (logits[:, 0] > 0) == label[:, 0].bool())
-    per_sample = F.binary_cross_entropy_with_logits(logits, label.float(), reduction="none").max(1).values
-    torch.testing.assert_close(BinaryCriterion().loss(logits, label), per_sample)
+    weakest = torch.where(label.bool(), logits, -logits).min(1).values
+    torch.testing.assert_close(BinaryCriterion().loss(logits, label), -weakest)
 
 
 def test_of_several_outputs_the_first_counts():

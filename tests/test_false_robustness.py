@@ -77,8 +77,8 @@ class Rippled(nn.Module):
         return self.network(image + 0.02 * torch.sin(image * 2000))
 
 
-class Saturated(nn.Module):
-    """Huge logits: the softmax is exactly 0 or 1."""
+class Confident(nn.Module):
+    """Huge logits: their softmax is exactly 0 or 1, and cross-entropy has no gradient left."""
 
     def __init__(self, network):
         super().__init__()
@@ -86,6 +86,13 @@ class Saturated(nn.Module):
 
     def forward(self, image):
         return 1e4 * self.network(image)
+
+
+class Saturated(Confident):
+    """Probabilities that are exactly 0 or 1 in place of logits."""
+
+    def forward(self, image):
+        return super().forward(image).softmax(dim=1)
 
 
 class Resized(nn.Module):
@@ -123,7 +130,7 @@ def test_an_honest_network_passes_all(problem, norm, eps):
     [
         (Rounded, {"gradients", "large_eps", "black_box", "loss_surface"}),
         (Rippled, {"loss_surface"}),
-        (Saturated, {"gradients", "large_eps", "black_box"}),
+        (Saturated, {"gradients", "large_eps"}),
         (Resized, {"randomness"}),
     ],
 )
@@ -134,6 +141,15 @@ def test_a_masked_network_fails(problem, mask, expected):
         torch.manual_seed(1)
         found = checks(masked, image, label).run(progress=False)
     assert expected <= failed(found)
+
+
+def test_huge_logits_mask_nothing(problem):
+    network, image, label = problem
+    confident = Confident(network)
+    leaf = image.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(confident(leaf), label, reduction="sum"), leaf)
+    assert (gradient == 0).flatten(1).all(dim=1).float().mean() > 0.5
+    assert failed(checks(confident, image, label).run(network, progress=False)) == set()
 
 
 def test_noise_from_the_network_beneath_shows_a_masked_one(problem):

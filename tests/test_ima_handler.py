@@ -73,20 +73,12 @@ def b_pgd_alone(network, x, y, eps, steps, halvings, norm="l2"):
     raise AssertionError
 
 
-def without_random_start(handler):
-    for attack in (handler.training_attack, handler.margin_attack):
-        attack.random_start = False
-    return handler
-
-
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("kept", ["all", "boundary"])
 def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
     network, data, beta = small_network(), items(8), 0.3
     reference = copy.deepcopy(network)
-    handler = without_random_start(
-        IMAHandler(4.0, delta=1.0, beta=beta, steps=5, binary_steps=4, noisy_samples=kept, margin_steps=5)
-    )
+    handler = IMAHandler(4.0, delta=1.0, beta=beta, steps=5, binary_steps=4, noisy_samples=kept, margin_steps=5)
     seen = {}
     trainer = trainer_for(network, data, [handler], lr=0.0, loss_function=nn.CrossEntropyLoss(reduction=reduction))
     trainer.add_event_handler(
@@ -118,8 +110,8 @@ def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
 def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, update, kept):
     network, data = small_network(), items(24)
     top, delta = (4.0, 1.0) if norm == "l2" else (1.2, 0.4)
-    handler = without_random_start(
-        IMAHandler(top, norm, delta=delta, steps=4, margin_steps=6, binary_steps=5, update=update, noisy_samples=kept)
+    handler = IMAHandler(
+        top, norm, delta=delta, steps=4, margin_steps=6, binary_steps=5, update=update, noisy_samples=kept
     )
     reference = copy.deepcopy(network)
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.05)
@@ -245,7 +237,7 @@ def test_gradient_accumulation_over_two_half_batches_equals_one_whole_batch():
     weights = []
     for batch_size, accumulation in ((16, 1), (8, 2)):
         network = small_network()
-        handler = without_random_start(IMAHandler(1.0, delta=0.4, steps=4, margin_steps=4))
+        handler = IMAHandler(1.0, delta=0.4, steps=4, margin_steps=4)
         trainer_for(
             network,
             data,
@@ -324,8 +316,6 @@ def test_a_single_noisy_sample_passes_batch_normalisation(mode):
         item["label"] = 1 - answer
     data[0]["label"] = answers[0]
     handler = IMAHandler(0.1, delta=0.1, beta=0.25, steps=2, margin_steps=2, attack_mode=mode, update="online")
-    if mode == "eval":
-        without_random_start(handler)
     trainer = trainer_for(network, data, [handler], lr=0.0, batch_size=4)
     seen, momentum = {}, network[2].momentum
     trainer.add_event_handler(

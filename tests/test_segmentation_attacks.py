@@ -35,7 +35,8 @@ def problem(spatial=(12, 10, 8), batch=6, seed=0):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("spatial", [(12, 10), (12, 10, 8)])
 @pytest.mark.parametrize("threshold", [0.8, "relative:0.9"])
-def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, threshold):
+@pytest.mark.parametrize("start", ["clean", "ball"])
+def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, threshold, start):
     network, image, label = problem(spatial)
     criterion = DiceCriterion(threshold)
     clean = criterion.score(network(image), label)
@@ -43,28 +44,30 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
     assert (clean >= limit).all()
     eps = (4.0 if norm == "l2" else 0.5) * len(spatial) / 2
     streams = sample_streams("a", [str(k) for k in range(6)], "cpu")
-    attack = BoundaryPGD(norm, steps=20, binary_steps=25, criterion=criterion)
+    attack = BoundaryPGD(norm, steps=20, binary_steps=25, start=start, criterion=criterion)
     result = attack(network, image, label, eps, streams)
     assert result.success.sum() >= 3
     assert (result.distance <= eps * (1 + 1e-9)).all()
     score = criterion.score(network(result.image), label)
     assert (score >= limit).all()
-    coarse = BoundaryPGD(norm, steps=20, binary_steps=0, criterion=criterion)
+    coarse = BoundaryPGD(norm, steps=20, binary_steps=0, start=start, criterion=criterion)
     streams = sample_streams("a", [str(k) for k in range(6)], "cpu")
     before = coarse(network, image, label, eps, streams).image
     for row in result.success.nonzero().flatten().tolist():
-        way = _next_iterate(network, image, label, eps, norm, row, limit[row]) - before[row]
+        way = _next_iterate(network, image, label, eps, norm, start, row, limit[row]) - before[row]
         further = result.image[row] + way * 2.0**-24
         assert criterion.score(network(further[None]), label[row : row + 1]).item() < limit[row]
 
 
-def _next_iterate(network, image, label, eps, norm, row, limit):
+def _next_iterate(network, image, label, eps, norm, start, row, limit):
     """The first iterate with a score below the limit, by a loop over one sample."""
     (stream,) = sample_streams("a", [str(row)], "cpu")
     x, y = image[row : row + 1], label[row : row + 1]
     loss, score = SegmentationLoss(), DiceCriterion().score
-    noise = torch.empty_like(x)
-    if norm == "l2":
+    noise = torch.zeros_like(x)
+    if start == "clean":
+        pass
+    elif norm == "l2":
         noise.normal_(generator=stream)
         uniform = torch.empty(1, dtype=x.dtype).uniform_(generator=stream)
         noise = noise / noise.norm() * eps * uniform ** (1 / x.numel())

@@ -53,13 +53,11 @@ class AdaptiveNormPGD(BoundaryPGD):
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(
-            norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion, loss=loss, generator=generator
-        )
+        super().__init__(norm, steps, binary_steps, "ball", 1, alpha, bounds, criterion, loss, generator)
         self.eps_max = check_positive("eps_max", eps_max)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        for iterate in self.path(replace(target, criterion=NeverWrong(target.criterion)), generator):
+        for iterate in self.path(replace(target, criterion=NeverWrong(target.criterion)), generator, target.eps):
             last = iterate.image
         direction = last - target.image
         length = self.norm.length(direction)
@@ -75,5 +73,5 @@ class AdaptiveNormPGD(BoundaryPGD):
             beyond_near = per_sample(near_right, near)
             inside = torch.where(beyond_near, near, target.image)
             outside = torch.where(beyond_near, far, near)
-            image[rows] = self._bisect(target.select(rows), inside[rows], outside[rows])
+            image[rows], _ = self._bisect(target.select(rows), inside[rows], outside[rows])
         return self.result(target, image, found)

@@ -9,7 +9,7 @@ import torch
 from monai_ima.checks import check_share
 from monai_ima.criteria import Criterion
 
-from .base import Loss, Slope, Target
+from .base import Loss, Slope, Target, select_samples
 from .dlr import dlr_loss
 from .norms import Generators, per_sample
 from .pgd import PGD, Iterate
@@ -43,8 +43,9 @@ class APGD(PGD):
         norm: ``"l2"`` or ``"linf"``.
         steps: N, number of gradient steps, >= 1.
         restarts: how many ways are tried in all, >= 1; only samples not yet broken go again.
-        objective: what is climbed: ``"ce"`` for the criterion's own loss (cross-entropy), ``"dlr"`` for
-            :func:`dlr_loss` (classification with at least 3 classes), None for ``loss``.
+        objective: ``"ce"`` for the criterion's own (of classifiers the soft logit margin, whose direction is
+            cross-entropy's), ``"dlr"`` for :func:`dlr_loss` (classification with at least 3 classes), None for
+            ``loss``.
         rho: ρ, in (0, 1].
         momentum: α, in (0, 1]; 1 means none.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
@@ -79,10 +80,11 @@ class APGD(PGD):
         self.rho = check_share("rho", rho, "(]")
         self.momentum = check_share("momentum", momentum, "(]")
 
-    def path(self, target: Target, generator: Generators) -> Iterator[Iterate]:
+    def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
         marks = checkpoints(self.steps)
         index = torch.arange(len(target.image), device=target.image.device)
-        previous, image = target.image, self.draw(target, target.eps, generator)
+        previous = target.image
+        image = target.image if start_radius is None else self.draw(target, start_radius, generator)
         way = _Way.begin(image, self.alpha / self.steps * target.eps)
         last = 0
         for k in range(self.steps):
@@ -95,13 +97,14 @@ class APGD(PGD):
                 if len(stay) == 0:
                     return
                 index, previous, image, gradient = index[stay], previous[stay], image[stay], gradient[stay]
-                target, way = target.select(stay), way.select(stay)
+                target, generator = select_samples(target, generator, stay)
+                way = way.select(stay)
             if k in marks:
                 back = per_sample(way.check(self.rho * (k - last)), image)
                 image = torch.where(back, way.best_image, image)
                 gradient = torch.where(back, way.best_gradient, gradient)
                 last = k
-            step = self.norm.steepest(gradient).mul_(per_sample(way.step, gradient))
+            step = self.direction(gradient, target, generator).mul_(per_sample(way.step, gradient))
             ahead = self.move(target, step.add_(image).sub_(target.image)).sub_(image)
             if k > 0:
                 ahead = self.momentum * ahead + (1 - self.momentum) * (image - previous)

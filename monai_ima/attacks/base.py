@@ -15,7 +15,7 @@ from monai_ima.checks import check_bounds
 from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
 
 from .mode import attack_mode
-from .norms import Generators, get_norm
+from .norms import Generators, gaussian, get_norm
 
 __all__ = [
     "Attack",
@@ -261,6 +261,16 @@ class Attack(ABC):
     def draw(self, target: Target, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
         """Noisy images drawn uniformly from the balls of these radii."""
         return self.move(target, self.norm.draw(target.image, radius, generator))
+
+    def direction(self, gradient: torch.Tensor, target: Target, generator: Generators) -> torch.Tensor:
+        """The direction of steepest ascent, of length 1; a random one where a gradient is exactly zero."""
+        direction = self.norm.steepest(gradient)
+        flat = (direction == 0).flatten(1).all(dim=1)
+        if flat.any():
+            rows = flat.nonzero().squeeze(1)
+            stuck, own = select_samples(target, generator, rows)
+            direction[rows] = self.norm.steepest(gaussian(stuck.image, own))
+        return direction
 
     def result(self, target: Target, image: torch.Tensor, success: torch.Tensor) -> AttackResult:
         """The worst images found, and which of them are a success."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -11,38 +12,56 @@ from .base import AttackResult, Loss, Target, select_samples
 from .norms import Generators, per_sample
 from .pgd import PathAttack
 
-__all__ = ["BoundaryPGD"]
+__all__ = ["STARTS", "BoundaryPGD"]
 
 SMALLEST_START = 0.01
+
+STARTS = ("clean", "ball")
 
 
 class BoundaryPGD(PathAttack):
     """B-PGD, Algorithm 3 of Ma & Liang (arXiv 2005.09147): the point where a sample's path meets the boundary.
 
-    The criterion looks at every iterate of the path, the start included.
-
-    - Case 0, never wrong: ``image`` is the last iterate, ``success`` is False.
-    - Case 1, first wrong at iterate k: ``binary_steps`` bisections between iterate k-1 (the clean image when k is the
-      start) and iterate k; ``image`` is the last point on the *right* side, ``success`` is True. A further
-      ``2^-binary_steps`` of that last step along, the prediction is wrong.
-    - Wrong before any noise: there is no boundary to look for; ``image`` is the clean image, ``success`` and
+    - Line 1: PGD inside the ε-ball (:meth:`PathAttack.path`); the criterion is evaluated on every iterate, the start
+      included.
+    - Lines 2-3, case 0, never misclassified: ``image`` is the last iterate, ``success`` is False.
+    - Lines 4-9, case 1, first misclassified at iterate k: ``binary_steps`` bisections between iterate k-1 (the clean
+      image when k is the start) and iterate k; ``image`` is the last point on the *correct* side, ``success`` is True.
+      A further ``2^-binary_steps`` of that last step along, the prediction is wrong.
+    - Misclassified before any noise: there is no boundary to look for; ``image`` is the clean image, ``success`` and
       ``clean_right`` are False.
+
+    **Where the path starts decides whether** ``distance`` **is a margin.** In high dimensions a point drawn from a ball
+    lies on its surface, a path that starts there stays near the surface, and the crossing is found there whatever the
+    sample's distance to the boundary is. From the clean image the path crosses near the sample
+    (``docs/results/margins.md``). Algorithm 3 says "standard PGD" and leaves the start open.
+
+    With ``restarts`` above 1 (the paper's note to Algorithm 2) further paths start at random points and the nearest
+    crossing counts: of the paths, and of the straight line (chord) from the clean image to each crossing. Where a
+    crossing is known the ball shrinks to it, with shorter steps, and the random start lies within 1 % of that radius
+    around the image; where none is known it lies anywhere in the ball.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: N_PGD, >= 1.
         binary_steps: N_binary, >= 0.
-        restarts: how many ways are tried in all; only samples that have not crossed go again.
+        start: ``"clean"``: the first path starts at the image; ``"ball"``: at a point drawn uniformly from the ball of
+            radius ε - ``delta`` (but at least 1 % of ε).
+        restarts: number of paths, >= 1.
         alpha: α; a step is α ε / N_PGD long.
-        random_start: begin at a point drawn uniformly from the ball of radius ε - ``delta`` (but at least 1 % of ε).
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: what is climbed, ``(logits, label) -> float [B]``; None means the criterion's own (cross-entropy).
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
+        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
         delta: δ, the expansion step, >= 0: a random start lies in the part of the ball that was safe before it grew.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range, or ``start`` is neither ``"clean"`` nor ``"ball"``.
+
+    Example::
+
+        result = BoundaryPGD("l2", steps=50)(network, image, label, eps=5.0)
+        result.distance[result.success]     # margins of the samples whose boundary lies within 5
     """
 
     def __init__(
@@ -50,45 +69,72 @@ class BoundaryPGD(PathAttack):
         norm: str = "l2",
         steps: int = 20,
         binary_steps: int = 10,
+        start: str = "clean",
         restarts: int = 1,
         alpha: float = 4.0,
-        random_start: bool = True,
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
         delta: float = 0.0,
     ) -> None:
-        super().__init__(norm, steps, restarts, alpha, random_start, bounds, criterion, loss, generator)
+        if start not in STARTS:
+            raise ValueError(f"Unknown start {start!r}, expected 'clean' or 'ball'.")
+        super().__init__(norm, steps, restarts, alpha, start == "ball", bounds, criterion, loss, generator)
         self.binary_steps = check_count("binary_steps", binary_steps, 0)
         self.delta = check_not_negative("delta", delta)
 
     def start_radius(self, eps: torch.Tensor) -> torch.Tensor:
+        """Radius of the balls that random starts are drawn from: float ``[B]``."""
         return torch.maximum(eps - self.delta, SMALLEST_START * eps)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
         image = target.image.clone()
-        beyond = target.image.clone()
         crossed = torch.zeros_like(target.clean_right)
-        for _ in range(self.restarts):
-            rows = (target.clean_right & ~crossed).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            for iterate in self.path(*select_samples(target, generator, rows)):
-                wrong = ~iterate.look.right
-                at = rows[iterate.index[wrong]]
-                image[at], beyond[at] = iterate.previous[wrong], iterate.image[wrong]
-                crossed[at] = True
-            stood = iterate.look.right
-            image[rows[iterate.index[stood]]] = iterate.image[stood]
-        rows = crossed.nonzero().squeeze(1)
+        rows = target.clean_right.nonzero().squeeze(1)
         if len(rows) > 0:
-            image[rows] = self._bisect(target.select(rows), image[rows], beyond[rows])
+            left, generators = select_samples(target, generator, rows)
+            radius = self.start_radius(left.eps) if self.random_start else None
+            nearest, found = self._first_crossing(left, generators, radius)
+            for _ in range(1, self.restarts):
+                distance = self.norm.length(nearest - left.image)
+                ball = replace(left, eps=torch.where(found, distance, left.eps))
+                radius = torch.where(found, SMALLEST_START * distance, self.start_radius(left.eps))
+                point, crosses = self._first_crossing(ball, generators, radius)
+                nearer = crosses & (~found | (self.norm.length(point - left.image) < distance))
+                nearest = torch.where(per_sample(nearer, point), point, nearest)
+                found = found | crosses
+            image[rows], crossed[rows] = nearest, found
         return self.result(target, image, crossed)
 
-    def _bisect(self, target: Target, inside: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:
+    def _first_crossing(
+        self, target: Target, generator: Generators, start_radius: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The points of Algorithm 3 on one path, and which of them are on the boundary: bool ``[B]``."""
+        inside, outside = target.image.clone(), target.image.clone()
+        crossed = torch.zeros_like(target.clean_right)
+        for iterate in self.path(target, generator, start_radius):
+            wrong = ~iterate.look.right
+            at = iterate.index[wrong]
+            inside[at], outside[at] = iterate.previous[wrong], iterate.image[wrong]
+            crossed[at] = True
+        stood = iterate.look.right
+        inside[iterate.index[stood]] = iterate.image[stood]
+        rows = crossed.nonzero().squeeze(1)
+        if len(rows) > 0:
+            left = target.select(rows)
+            point, beyond = self._bisect(left, inside[rows], outside[rows])
+            if self.restarts > 1:
+                point, _ = self._bisect(left, left.image, beyond)
+            inside[rows] = point
+        return inside, crossed
+
+    def _bisect(
+        self, target: Target, inside: torch.Tensor, outside: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last correct and the last misclassified point between ``inside`` and ``outside``."""
         for _ in range(self.binary_steps):
             middle = (inside + outside) / 2
             right = per_sample(target.look(middle).right, middle)
             inside, outside = torch.where(right, middle, inside), torch.where(right, outside, middle)
-        return inside
+        return inside, outside

@@ -9,7 +9,7 @@ from monai_ima.checks import check_count, check_positive, check_share
 from monai_ima.criteria import Criterion
 
 from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
-from .norms import Generators, gaussian, per_sample
+from .norms import Generators, per_sample
 
 __all__ = ["DDN"]
 
@@ -39,7 +39,7 @@ class DDN(Attack):
         init_eps: the radius of the first step in the units of the image, > 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: what is climbed, ``(logits, label) -> float [B]``; None means the criterion's own (cross-entropy).
+        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random directions; None means one of the attack's own, seeded with 0.
 
     Raises:
@@ -74,7 +74,7 @@ class DDN(Attack):
                 worst.keep(rows, image, look)
                 nearest.keep(rows, image, look, self.norm.length(image - left.image))
                 pace = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / self.steps)) / 2
-                move = self._direction(gradient, left, own).mul_(per_sample(pace * first, image))
+                move = self.direction(gradient, left, own).mul_(per_sample(pace * first, image))
                 direction = self.norm.steepest(move.add_(image).sub_(left.image))
                 radius = torch.where(look.right, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
                 radius = torch.minimum(radius, left.eps)
@@ -84,15 +84,6 @@ class DDN(Attack):
             nearest.keep(rows, image, look, self.norm.length(image - left.image))
         found = nearest.distance.isfinite()
         return self.result(target, torch.where(per_sample(found, worst.image), nearest.image, worst.image), found)
-
-    def _direction(self, gradient: torch.Tensor, target: Target, generator: Generators) -> torch.Tensor:
-        """Unit vectors along the gradients, random where a gradient is zero."""
-        direction = self.norm.steepest(gradient)
-        flat = (gradient == 0).flatten(1).all(dim=1).nonzero().squeeze(1)
-        if len(flat) > 0:
-            stuck, own = select_samples(target, generator, flat)
-            direction[flat] = self.norm.steepest(gaussian(stuck.image, own))
-        return direction
 
 
 class _Nearest:

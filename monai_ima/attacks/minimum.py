@@ -24,8 +24,8 @@ class MinimumNorm(Attack):
 
     In L2 :class:`DDN` looks first. Then PGD is run in the ball as large as the nearest wrong point known (the whole
     ball where there is none), and ``rounds`` times more in the ball half way between that point and the largest radius
-    that PGD did not break; every wrong point found is drawn back towards the clean image by bisection of the line
-    between the two, as long as it is wrong.
+    that PGD did not break, by turns from the clean image and from a random point; every wrong point found is drawn back
+    towards the clean image by bisection of the line between the two, as long as it is wrong.
 
     ``eps`` of the call is the largest radius looked at. ``result.image`` is the nearest wrong point found and
     ``result.distance`` its distance; where there is none, ``success`` is False and the image is the one of the lowest
@@ -37,7 +37,7 @@ class MinimumNorm(Attack):
         rounds: of halving, >= 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: what is climbed, ``(logits, label) -> float [B]``; None means the criterion's own (cross-entropy).
+        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
 
     Raises:
@@ -69,11 +69,11 @@ class MinimumNorm(Attack):
         if self.norm.name == "l2":
             first = float(target.eps.max()) / 2
             nearest.keep(rows, DDN(self.steps, init_eps=first, bounds=self.bounds).run(target, generator).image)
-        path = PGD(self.norm.name, self.steps, 1, bounds=self.bounds)
+        paths = [PGD(self.norm.name, self.steps, 1, random_start=k > 0, bounds=self.bounds) for k in range(2)]
         safe = torch.zeros_like(target.eps)
         radius = torch.minimum(nearest.distance[rows], target.eps)
-        for _ in range(self.rounds + 1):
-            found = path.run(replace(target, eps=radius), generator)
+        for k in range(self.rounds + 1):
+            found = paths[k % 2].run(replace(target, eps=radius), generator)
             nearest.keep(rows, found.image)
             safe = torch.where(found.success, safe, radius)
             radius = (safe + torch.minimum(nearest.distance[rows], target.eps)) / 2

@@ -71,15 +71,18 @@ class PathAttack(Attack):
         self.alpha = check_positive("alpha", alpha)
         self.random_start = random_start
 
-    def start_radius(self, eps: torch.Tensor) -> torch.Tensor:
-        """Radius of the ball that random starts are drawn from: float ``[B]``."""
-        return eps
+    def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
+        """The iterates k = 0 (start) to N of every sample, ending for each one with its first wrong iterate.
 
-    def path(self, target: Target, generator: Generators) -> Iterator[Iterate]:
-        """The iterates k = 0 (start) to N of every sample, ending for each one with its first wrong iterate."""
+        Args:
+            target: the samples.
+            generator: source of the random start, and of a direction where a gradient is exactly zero.
+            start_radius: float ``[B]``, the path starts at a point drawn from the ball of this radius; None: at the
+                clean image.
+        """
         index = torch.arange(len(target.image), device=target.image.device)
         previous = target.image
-        image = self.draw(target, self.start_radius(target.eps), generator) if self.random_start else target.image
+        image = target.image if start_radius is None else self.draw(target, start_radius, generator)
         for _ in range(self.steps):
             look, gradient = target.look_with_gradient(image)
             yield Iterate(index, previous, image, look)
@@ -87,8 +90,10 @@ class PathAttack(Attack):
                 stay = look.right.nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
-                index, image, gradient, target = index[stay], image[stay], gradient[stay], target.select(stay)
-            step = self.norm.steepest(gradient).mul_(per_sample(self.alpha / self.steps * target.eps, gradient))
+                index, image, gradient = index[stay], image[stay], gradient[stay]
+                target, generator = select_samples(target, generator, stay)
+            step = self.direction(gradient, target, generator)
+            step.mul_(per_sample(self.alpha / self.steps * target.eps, step))
             previous, image = image, self.move(target, step.add_(image).sub_(target.image))
         yield Iterate(index, previous, image, target.look(image))
 
@@ -107,7 +112,8 @@ class PGD(PathAttack):
         random_start: begin at a point drawn uniformly from the ball (else at the clean image).
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: what is climbed, ``(logits, label) -> float [B]``; None means the criterion's own (cross-entropy).
+        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own (of
+            classifiers the soft logit margin).
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
     """
 
@@ -132,7 +138,8 @@ class PGD(PathAttack):
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            for iterate in self.path(*select_samples(target, generator, rows)):
+            left, generators = select_samples(target, generator, rows)
+            for iterate in self.path(left, generators, left.eps if self.random_start else None):
                 at = rows[iterate.index]
                 worst.keep(at, iterate.image, iterate.look)
                 broken[at[~iterate.look.right]] = True

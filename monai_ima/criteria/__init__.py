@@ -1,7 +1,7 @@
 """When is a prediction right?"""
 
 from .base import Criterion, NeverWrong, SampleError, first_output
-from .classification import BinaryCriterion, ClassificationCriterion
+from .classification import BinaryCriterion, ClassificationCriterion, soft_logit_margin
 from .dice import DiceCriterion
 from .divergence import DivergenceCriterion
 from .segmentation import SegmentationCriterion
@@ -20,4 +20,5 @@ __all__ = [
     "SegmentationLoss",
     "SurfaceDiceCriterion",
     "first_output",
+    "soft_logit_margin",
 ]

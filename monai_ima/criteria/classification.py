@@ -3,13 +3,38 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 
 from monai_ima.checks import check_share
 
 from .base import Criterion, SampleError, at_least_float32
 
-__all__ = ["BinaryCriterion", "ClassificationCriterion"]
+__all__ = ["BinaryCriterion", "ClassificationCriterion", "soft_logit_margin"]
+
+
+def soft_logit_margin(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Soft logit margin loss of Ding et al. 2020 (arXiv 1812.02637): ``L^SLM = log Σ_{j≠y} exp z_j - z_y``.
+
+    What attacks on classifiers maximise. Cross-entropy is ``log(1 + exp L^SLM)``, so both have the same direction of
+    steepest ascent; but cross-entropy's gradient carries the factor ``1 - p_y``, which float32 rounds to a few steps
+    of size 6e-8, or to 0, once the network is confident (a gap of the logits of about 17), and its parts then no
+    longer add up to the direction. This one has no such factor.
+
+    Args:
+        logits: ``[B, K]``, K >= 2, of any floating-point type; computed in float32 or better.
+        label: class indices, ``[B]`` or ``[B, 1]``.
+
+    Returns:
+        float ``[B]``, differentiable; negative only where the prediction is correct. For two classes it is minus the
+        logit margin.
+
+    Example::
+
+        PGD("l2")(network, image, label, eps)                          # maximises the soft logit margin
+        PGD("l2", loss=lambda z, y: F.cross_entropy(z, y, reduction="none"))(network, image, label, eps)
+    """
+    z = at_least_float32(logits)
+    index = label.reshape(-1, 1).long()
+    return z.scatter(1, index, -math.inf).logsumexp(dim=1) - z.gather(1, index).squeeze(1)
 
 
 class ClassificationCriterion(Criterion):
@@ -32,9 +57,8 @@ class ClassificationCriterion(Criterion):
         return score > 0
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy per sample, computed in float32 or better: float ``[B]``."""
-        index = self._class_index(logits, label)
-        return F.cross_entropy(at_least_float32(logits), index, reduction="none")
+        """The attack objective, :func:`soft_logit_margin`: float ``[B]``."""
+        return soft_logit_margin(logits, self._class_index(logits, label))
 
     @staticmethod
     def _class_index(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -88,9 +112,8 @@ class BinaryCriterion(Criterion):
         return score > 0
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Binary cross-entropy of a sample's weakest label, which is the one to turn: float ``[B]``."""
-        flat, target = self._flatten(logits, label)
-        return F.binary_cross_entropy_with_logits(flat, target, reduction="none").amax(dim=1)
+        """The attack objective: minus :meth:`score`, the signed logit of the weakest label: float ``[B]``."""
+        return -self.score(logits, label)
 
     @staticmethod
     def _flatten(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

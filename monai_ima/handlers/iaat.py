@@ -85,7 +85,7 @@ class IAATHandler(PerSampleHandler):
             raise ValueError(f"Got warmup_eps {warmup_eps}, expected at most eps_max = {margins.eps_max:g}.")
         self.trial = PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=self.criterion)
         whole_way = NeverWrong(self.criterion)
-        self.attack = BoundaryPGD(norm, steps, 0, alpha=alpha, bounds=self.bounds, criterion=whole_way)
+        self.attack = BoundaryPGD(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds, criterion=whole_way)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self.check_known(batch.sample_ids)

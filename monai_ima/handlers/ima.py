@@ -61,9 +61,13 @@ class IMAHandler(PerSampleHandler):
         seed: see :class:`AdversarialTrainingHandler`.
         first_pass: for a start from a trained network: a margin pass in balls of ε_max before the first adversarial
             epoch gives the margins their first values, instead of δ. A resumed run does not repeat it.
+        start: where B-PGD starts: ``"clean"``, at the image, or ``"ball"``, at a random point of radius ε - δ, whose
+            margins are not distances to the boundary in high dimensions (:class:`BoundaryPGD`).
+        margin_restarts: how many paths of B-PGD a margin pass takes, >= 1 (the paper's note to Algorithm 2): all but
+            the first start at random points, and the nearest crossing counts.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is not one of those above.
     """
 
     name = "ima"
@@ -88,6 +92,8 @@ class IMAHandler(PerSampleHandler):
         attack_mode: str = "eval",
         seed: int = 0,
         first_pass: bool = False,
+        start: str = "clean",
+        margin_restarts: int = 1,
     ) -> None:
         margins = MarginTable(eps_max, delta)
         super().__init__(margins, criterion, bounds, sample_key, start_epoch, attack_mode, seed)
@@ -100,8 +106,10 @@ class IMAHandler(PerSampleHandler):
         self.update_interval = check_count("update_interval", update_interval, 1)
         self.noisy_samples = noisy_samples
         self.first_pass = first_pass
-        self.training_attack = self._attack(norm, steps, binary_steps, alpha)
-        self.margin_attack = self._attack(norm, margin_steps, binary_steps, alpha)
+        own = {"alpha": alpha, "bounds": self.bounds, "criterion": self.criterion}
+        self.training_attack = BoundaryPGD(norm, steps, binary_steps, start, **own)
+        restarts = check_count("margin_restarts", margin_restarts, 1)
+        self.margin_attack = BoundaryPGD(norm, margin_steps, binary_steps, start, restarts, **own)
         self._seen = Observations()
         self._warned_of_threshold = False
 
@@ -198,9 +206,6 @@ class IMAHandler(PerSampleHandler):
             "others have no boundary and are trained on clean images only; a lower threshold, or a start from a "
             "trained network, gives them one."
         )
-
-    def _attack(self, norm: str, steps: int, binary_steps: int, alpha: float) -> BoundaryPGD:
-        return BoundaryPGD(norm, steps, binary_steps, alpha=alpha, bounds=self.bounds, criterion=self.criterion)
 
     def _boundary(
         self,

@@ -11,7 +11,6 @@ from monai_ima.batch import Batch
 from monai_ima.checks import check_positive, check_share
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.losses import MMALoss
-from monai_ima.losses.mma import soft_logit_margin
 from monai_ima.margins import MarginTable
 
 from .per_sample import PerSampleHandler
@@ -25,7 +24,7 @@ class MMAHandler(PerSampleHandler):
     Its Algorithm 1, for every batch of N samples:
 
     - split into S⁺ (rightly predicted) and S⁻ (wrongly predicted);
-    - for S⁺: AN-PGD (:class:`AdaptiveNormPGD`, their Algorithm 2) on the soft logit margin loss, from the sample's
+    - for S⁺: AN-PGD (:class:`AdaptiveNormPGD`, their Algorithm 2) on the soft logit margin, from the sample's
       margin of the last epoch, gives the boundary point x + δ* and the margin d = ‖δ*‖, which is remembered (in
       :attr:`margins`, at the epoch's end; of S⁻ the smallest radius is);
     - ``L^MMA = 1/N [Σ L(x + δ*, y) over S⁺ with d < d_max + Σ L(x, y) over S⁻]``;
@@ -79,9 +78,7 @@ class MMAHandler(PerSampleHandler):
                 "logit margin needs one class out of several."
             )
         self.clean_weight = check_share("clean_weight", clean_weight)
-        self.attack = AdaptiveNormPGD(
-            eps_max, norm, steps, binary_steps, alpha, self.bounds, self.criterion, soft_logit_margin
-        )
+        self.attack = AdaptiveNormPGD(eps_max, norm, steps, binary_steps, alpha, self.bounds, self.criterion)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self.check_known(batch.sample_ids)

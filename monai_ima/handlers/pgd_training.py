@@ -62,7 +62,7 @@ class PGDTrainingHandler(AdversarialTrainingHandler):
         self.eps = check_positive("eps", eps)
         self.beta = check_share("beta", beta)
         whole_way = NeverWrong(self.criterion)
-        self.attack = BoundaryPGD(norm, steps, 0, alpha=alpha, bounds=self.bounds, criterion=whole_way)
+        self.attack = BoundaryPGD(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds, criterion=whole_way)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         generators = self.generators(engine, batch.sample_ids, "training")

@@ -71,7 +71,7 @@ class TRADESHandler(AdversarialTrainingHandler):
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
-        self.attack = _DivergenceAscent(norm, steps, 0, alpha=alpha, bounds=self.bounds)
+        self.attack = _DivergenceAscent(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds)
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
         )

@@ -6,26 +6,10 @@ from typing import Any
 import torch
 
 from monai_ima.checks import check_share
-from monai_ima.criteria.base import at_least_float32
 
 from .ima import IMALoss
 
-__all__ = ["MMALoss", "soft_logit_margin"]
-
-
-def soft_logit_margin(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Soft logit margin loss of Ding et al. 2020 (arXiv 1812.02637): ``L^SLM = log Σ_{j≠y} exp z_j - z_y``.
-
-    Args:
-        logits: ``[B, K]``, K >= 2.
-        label: class indices, ``[B]`` or ``[B, 1]``.
-
-    Returns:
-        float ``[B]``; negative only when the prediction is right. For two classes it is minus the logit margin.
-    """
-    z = at_least_float32(logits)
-    index = label.reshape(-1, 1).long()
-    return z.scatter(1, index, -torch.inf).logsumexp(dim=1) - z.gather(1, index).squeeze(1)
+__all__ = ["MMALoss"]
 
 
 class MMALoss(IMALoss):
