@@ -16,6 +16,7 @@ from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler
 from monai.utils import set_determinism
 from torch import nn
 
+from monai_ima.attacks import BoundaryPGD
 from monai_ima.handlers import EpochSeed, IMAHandler
 from monai_ima.losses import IMALoss
 from monai_ima.streams import sample_streams
@@ -155,6 +156,32 @@ def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, u
         assert handler.margins[name] == pytest.approx(eps, rel=1e-4), name
     for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("start", ["clean", "ball"])
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restarts):
+    """Each sample attacked alone, in the ball of ε_max that a first pass has."""
+    network, data, eps, delta = small_network(), items(24), 3.0, 0.01
+    settings = {"first_pass": True, "update_interval": 5, "start": start, "margin_restarts": restarts}
+    handler = IMAHandler(eps, delta=delta, steps=2, margin_steps=6, binary_steps=20, **settings)
+    trainer_for(network, data, [handler], lr=0.0).run()
+
+    def alone(item, count):
+        x, y = item["image"][None], torch.tensor([item["label"]])
+        streams = sample_streams("0/1/margin", [item["sample_id"]], "cpu")
+        return BoundaryPGD("l2", 6, 20, start, count, delta=delta)(network, x, y, eps, streams)
+
+    gained = []
+    for item in data:
+        name, result = item["sample_id"], alone(item, restarts)
+        expected = float(result.distance) if result.success else eps
+        assert handler.margins[name] == pytest.approx(max(expected, delta) if result.clean_right else delta, rel=1e-4)
+        if result.success:
+            gained.append(float(alone(item, 1).distance) - float(result.distance))
+    assert len(gained) > 8
+    assert min(gained) > -1e-4
+    assert (max(gained) > 1e-3) == (restarts > 1)
 
 
 @pytest.mark.parametrize("update", ["epoch", "online"])
@@ -520,6 +547,8 @@ def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(
         ({"norm": "l3"}, "Unknown norm 'l3'"),
         ({"update": "never"}, "Unknown margin update 'never'"),
         ({"noisy_samples": "some"}, "Unknown noisy_samples 'some'"),
+        ({"start": "random"}, "Unknown start 'random', expected 'clean' or 'ball'"),
+        ({"margin_restarts": 0}, "margin_restarts 0"),
         ({"attack_mode": "both"}, "Unknown attack mode 'both'"),
         ({"steps": 0}, "Got steps 0"),
         ({"update_interval": 0}, "Got update_interval 0"),

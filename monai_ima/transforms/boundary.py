@@ -43,7 +43,7 @@ class BoundaryNoised(MapTransform):
         alpha: α; a step is α ε / N_PGD long, > 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         inferer: how the network is run; None means ``SimpleInferer``.
-        seed: of the random starts.
+        seed: of the random directions that are taken where a gradient is exactly zero.
         allow_wrong: leave an image as it is when the network is wrong on it already; else that is an error.
 
     Raises:

@@ -1,0 +1,269 @@
+"""Are B-PGD's distances margins? Found over smallest distance known, from the clean image and from the ball, real data.
+
+On test samples of Fashion-MNIST (784 pixels) and ECG beats (187 samples), with the paper's networks trained plainly for
+a few epochs, and on test scans of the hippocampus (some 100 000 voxels) with the bundle's plain network, Dice threshold
+0.75. "Smallest known" is the nearest boundary that anything finds: minimum-norm search, DDN from several first radii
+(L2) and all rows of the table.
+
+    python benchmarks/margins.py --data DIR      (DIR holds fashion_mnist.npz, heartbeat/, Task04_Hippocampus/)
+
+Writes docs/results/margins.md. Each part leaves a record in docs/results/records/margins, and is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigWorkflow
+from tqdm import tqdm
+
+from monai_ima.attacks import DDN, Attack, BoundaryPGD, MinimumNorm, attack_mode
+from monai_ima.bundle.load import OpenBundle, open_bundle
+from monai_ima.criteria import Criterion, DiceCriterion
+from monai_ima.engines.batch import EvaluationBatch, evaluation_batch
+from monai_ima.streams import sample_streams
+from studies import REPO, RESULTS, CommandLine, setting, table, write_page, write_whole
+
+STARTS: dict[str, dict[str, Any]] = {
+    "ball, 20 steps": {"start": "ball", "steps": 20},
+    "ball, 50 steps": {"start": "ball", "steps": 50},
+    "clean image, 20 steps": {"steps": 20},
+    "clean image, 50 steps": {"steps": 50},
+    "clean image, 100 steps": {"steps": 100},
+    "clean image, 50 steps, 3 restarts": {"steps": 50, "restarts": 3},
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data set, a norm and balls.
+
+    Attributes:
+        title: of its table.
+        bundle: name of the bundle, without ``_ima``.
+        data: below the data folder.
+        norm: ``"l2"`` or ``"linf"``.
+        eps: radii of the balls, the largest being the paper's ε_n.
+        batch: samples at a time.
+        batches: number of them.
+        steps: of the search for the smallest distance.
+        epochs: of plain training; None for the bundle's plain network.
+        settings: config ids.
+        threshold: of Dice; None for a classifier.
+    """
+
+    title: str
+    bundle: str
+    data: str
+    norm: str
+    eps: tuple[float, ...]
+    batch: int
+    batches: int
+    steps: int = 100
+    epochs: int | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+    threshold: float | None = None
+
+    @property
+    def root(self) -> Path:
+        """The bundle's folder."""
+        return REPO / "bundles" / f"{self.bundle}_ima"
+
+    @property
+    def criterion(self) -> Criterion | None:
+        """What is correct; None for the attack's default."""
+        return None if self.threshold is None else DiceCriterion(self.threshold)
+
+
+IMAGES = (("subset", 4000), ("val_count", 1000), ("batch_size", 64))
+BEATS = (("batch_size", 16),)
+PARTS = {
+    "fashion_mnist_l2": Part(
+        "Fashion-MNIST, L2", "fashion_mnist_classification", "", "l2", (1.0, 5.0), 128, 2, epochs=8, settings=IMAGES
+    ),
+    "fashion_mnist_linf": Part(
+        "Fashion-MNIST, L∞", "fashion_mnist_classification", "", "linf", (0.06, 0.3), 128, 2, epochs=8, settings=IMAGES
+    ),
+    "ecg_l2": Part(
+        "ECG beats, L2", "ecg_classification", "heartbeat", "l2", (0.3, 1.5), 250, 1, epochs=30, settings=BEATS
+    ),
+    "ecg_linf": Part(
+        "ECG beats, L∞", "ecg_classification", "heartbeat", "linf", (0.06, 0.3), 250, 1, epochs=30, settings=BEATS
+    ),
+    "hippocampus": Part(
+        "Hippocampus, L2, Dice 0.75",
+        "hippocampus_segmentation",
+        "Task04_Hippocampus",
+        "l2",
+        (15.0, 40.0),
+        1,
+        6,
+        steps=60,
+        threshold=0.75,
+    ),
+}
+
+
+def load(part: Part, data: Path, out: Path) -> OpenBundle:
+    """The part's network on its test samples, trained first where the bundle has no weights."""
+    folder = str(data / part.data)
+    if part.epochs is None:
+        return open_bundle(part.root, checkpoint=part.root / "models" / "model_ce.pt", dataset_dir=folder)
+    models = out / part.bundle
+    weights = models / "model_ce_last.pt"
+    settings = dict(part.settings)
+    if not weights.is_file():
+        workflow = ConfigWorkflow(
+            config_file=[str(part.root / "configs" / name) for name in ("train.json", "train_ce.json")],
+            logging_file=False,
+            bundle_root=str(part.root),
+            dataset_dir=folder,
+            output_dir=str(models / "log"),
+            ckpt_dir=str(models),
+            epochs=part.epochs,
+            val_interval=part.epochs + 1,
+            **settings,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    settings["batch_size"] = part.batch
+    settings.pop("subset", None)
+    return open_bundle(part.root, checkpoint=weights, dataset_dir=folder, split="test", **settings)
+
+
+def searches(part: Part, bounds: Sequence[float] | None) -> list[Attack]:
+    """Attacks that look for the smallest distance; minimum-norm search comes first."""
+    common: dict[str, Any] = {"bounds": bounds, "criterion": part.criterion}
+    found: list[Attack] = [MinimumNorm(part.norm, part.steps, **common)]
+    if part.norm == "l2":
+        found += [DDN(2 * part.steps, init_eps=part.eps[-1] / k, **common) for k in (5, 25)]
+    return found
+
+
+def measure(part: Part, loaded: OpenBundle) -> dict[str, Any]:
+    """Distances of all rows and the smallest known, of the samples that are correct without an attack."""
+    common: dict[str, Any] = {"bounds": loaded.bounds, "criterion": part.criterion}
+    rows: dict[str, list[float | None]] = {}
+    smallest: list[float] = []
+    with attack_mode(loaded.network):
+        for batchdata in tqdm(islice(loaded.data_loader, part.batches), desc=part.title, total=part.batches):
+            prepared = loaded.prepare_batch(batchdata, loaded.device)
+            batch = evaluation_batch(batchdata, prepared, loaded.inferer, loaded.network)
+            tried = {}
+            for eps in part.eps:
+                for name, settings in STARTS.items():
+                    delta = eps / 60 if settings.get("start") == "ball" else 0.0
+                    attack = BoundaryPGD(part.norm, delta=delta, **settings, **common)
+                    tried[f"{eps:g}|{name}"] = _distances(attack, batch, eps, name)
+            tried["minimum-norm search"], *others = (
+                _distances(attack, batch, part.eps[-1], str(k))
+                for k, attack in enumerate(searches(part, loaded.bounds))
+            )
+            every = torch.stack([*tried.values(), *others]).amin(dim=0)
+            known = every.isfinite().nonzero().flatten().tolist()
+            smallest += [float(every[row]) for row in known]
+            for name, distances in tried.items():
+                found = [float(distances[row]) for row in known]
+                rows.setdefault(name, []).extend(value if value < torch.inf else None for value in found)
+    return {"smallest": smallest, "rows": rows, "where": setting(torch.get_num_threads(), "part")}
+
+
+def _distances(attack: Attack, batch: EvaluationBatch, eps: float, purpose: str) -> torch.Tensor:
+    """Distance to the boundary that an attack finds, infinite where it finds none or there is none: ``[B]``."""
+    streams = sample_streams(f"margins/{purpose}", batch.sample_ids, batch.image.device)
+    result = attack(batch.forward, batch.image, batch.label, eps, streams)
+    found = result.success & result.clean_right
+    return torch.where(found, result.distance, torch.inf).cpu()
+
+
+def section(part: Part, record: dict[str, Any]) -> list[str]:
+    """A part's table."""
+    smallest = torch.tensor(record["smallest"], dtype=torch.float64)
+    lines = []
+    for name, found in record["rows"].items():
+        eps, _, start = name.rpartition("|")
+        distance = torch.tensor([torch.inf if value is None else value for value in found], dtype=torch.float64)
+        crossed = distance.isfinite()
+        ratio = (distance / smallest)[crossed]
+        figures = [distance[crossed].mean(), smallest[crossed].mean(), ratio.median(), ratio.quantile(0.9), ratio.max()]
+        cells = [f"{value:.3g}" for value in figures[:2]] + [f"{value:.2f}" for value in figures[2:]]
+        lines.append([start, eps or f"{part.eps[-1]:g}", f"{crossed.double().mean():.3f}", *cells])
+    head = [
+        "start of B-PGD",
+        "ε",
+        "crossing",
+        "mean distance",
+        "mean smallest known",
+        "ratio: median",
+        "90 %",
+        "largest",
+    ]
+    count = f"{len(smallest)} samples whose boundary is known, smallest distances {smallest.min():.3g} to"
+    return [
+        f"## {part.title}",
+        "",
+        f"{count} {smallest.max():.3g}; {record['where']}.",
+        "",
+        *table(head, lines),
+        "",
+    ]
+
+
+def write(records: dict[str, dict[str, Any]]) -> None:
+    """docs/results/margins.md."""
+    lines = [
+        "# Are the margins true?",
+        "",
+        "Distance at which B-PGD (`BoundaryPGD`, Algorithm 3) meets the boundary over the smallest distance known, of "
+        "the samples that cross. A margin pass of IMA has 50 steps, a training attack 20.",
+        "",
+        "    python benchmarks/margins.py --data DIR        (seed 0)",
+        "",
+        *(line for name, record in records.items() for line in section(PARTS[name], record)),
+    ]
+    write_page(RESULTS / "margins.md", lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what has no record yet, write the page.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        SystemExit: with code 2 if an argument cannot be used.
+    """
+    parser = CommandLine(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, default=Path("runs/margins"), help="folder for weights")
+    parser.add_argument("--records", type=Path, default=RESULTS / "records" / "margins", help="folder for records")
+    parser.add_argument("--parts", default=",".join(PARTS), help="only these, separated by commas")
+    options = parser.parse_args(arguments)
+    names = options.parts.split(",")
+    for name in names:
+        if name not in PARTS:
+            parser.error(f"Got part {name!r}, expected some of {', '.join(PARTS)}.")
+        if not (options.data / PARTS[name].data).is_dir():
+            parser.error(f"Folder {options.data / PARTS[name].data} does not exist, expected the data of {name}.")
+    logging.disable(logging.INFO)
+    options.records.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        file = options.records / f"{name}.json"
+        if not file.is_file():
+            torch.manual_seed(0)
+            record = measure(PARTS[name], load(PARTS[name], options.data, options.out))
+            write_whole(file, json.dumps(record))
+    files = {name: options.records / f"{name}.json" for name in PARTS}
+    write({name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()})
+
+
+if __name__ == "__main__":
+    main()
