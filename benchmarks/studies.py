@@ -1,10 +1,14 @@
-"""What the studies share: runs that go on where they were broken off, and the pages they write."""
+"""What the studies share: runs that are resumed where they were interrupted, and the pages they write."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from matplotlib.figure import Figure
@@ -17,7 +21,7 @@ RESULTS = REPO / "docs" / "results"
 
 
 def last_epoch(folder: Path, name: str = "*") -> str | None:
-    """The checkpoint that a broken-off training left last, None before its first epoch's end."""
+    """The checkpoint that an interrupted training left last, None before its first epoch's end."""
     files = folder.glob(f"{name}_checkpoint_epoch=*.pt")
     return max(map(str, files), key=lambda file: int(Path(file).stem.split("=")[1]), default=None)
 
@@ -29,7 +33,7 @@ def add_time(folder: Path, seconds: float) -> None:
 
 
 def total_time(folder: Path) -> float:
-    """Seconds of a run's parts; those that were broken off are not among them."""
+    """Seconds of a run's parts; those that were interrupted are not among them."""
     return sum(float(line) for line in (folder / "seconds.txt").read_text(encoding="utf-8").splitlines())
 
 
@@ -57,4 +61,45 @@ def cells(values: Iterable[float]) -> list[str]:
 
 def write_page(file: Path, lines: list[str]) -> None:
     """Write a page's lines."""
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(file, "\n".join(lines) + "\n")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file as a whole or not at all, whatever interrupts it."""
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)
+
+
+class CommandLine(argparse.ArgumentParser):
+    """Arguments of a program; bad use is one line on stderr and exit code 2."""
+
+    def __init__(self, doc: str | None) -> None:
+        super().__init__(description=(doc or "").partition("\n")[0], allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what cannot be used, and leave."""
+        print(message, file=sys.stderr)
+        sys.exit(2)
+
+
+def integer(least: int) -> Callable[[str], int]:
+    """The type of an argument that is an integer of at least ``least``."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer >= {least}")
+        return int(text)
+
+    return parse
+
+
+def minutes(text: str) -> float:
+    """The type of an argument that is a number of minutes, >= 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected minutes, a number >= 0")
+    return number

@@ -165,9 +165,11 @@ def _read(files: PublicFiles, target: Path, unverified: Iterable[str]) -> str:
         for name in unverified:
             (target / name).unlink()
         raise
-    rows = [("images", "all", *range(10)), *(_row(name, part) for name, part in (("train", train), ("test", test)))]
+    classes = 1 + int(max(train.label.max(), test.label.max()))
+    parts = {"train": train, "test": test}
+    rows = [("images", "all", *range(classes)), *(_row(name, part, classes) for name, part in parts.items())]
     return "\n".join(f"{row[0]:8}" + "".join(f"{cell:>8}" for cell in row[1:]) for row in rows)
 
 
-def _row(name: str, images: LabelledImages) -> tuple[object, ...]:
-    return (name, len(images), *np.bincount(images.label, minlength=10).tolist())
+def _row(name: str, images: LabelledImages, classes: int) -> tuple[object, ...]:
+    return (name, len(images), *np.bincount(images.label, minlength=classes).tolist())

@@ -1,4 +1,4 @@
-"""Small files in the formats of Fashion-MNIST, SVHN and CIFAR-10, for the tests."""
+"""Small files in the formats of Fashion-MNIST, SVHN, CIFAR-10 and CIFAR-100, for the tests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import ClassVar
 import numpy as np
 from scipy.io import savemat
 
-COUNTS = {"train": 40, "test": 20}
+from monai_ima.data import CIFAR100_CLASSES
+
+PER_CLASS = {"train": 4, "test": 2}
 
 
-def images(split: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def images(split: str, shape: tuple[int, ...], classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
     """Noise uint8 ``[N, *shape]`` and labels that take turns."""
-    count = COUNTS[split]
+    count = PER_CLASS[split] * classes
     rng = np.random.default_rng(count)
-    return rng.integers(0, 256, (count, *shape), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 10
+    return rng.integers(0, 256, (count, *shape), dtype=np.uint8), (np.arange(count) % classes).astype(np.uint8)
 
 
 def idx_bytes(array: np.ndarray, code: int = 0x08) -> bytes:
@@ -38,7 +40,7 @@ def write_fashion_mnist(folder: Path) -> Path:
 def write_fashion_mnist_npz(folder: Path, **changes: np.ndarray) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
-    for split in COUNTS:
+    for split in PER_CLASS:
         arrays[f"x_{split}"], arrays[f"y_{split}"] = images(split, (28, 28))
     np.savez(folder / "fashion_mnist.npz", **{**arrays, **changes})
     return folder
@@ -46,7 +48,7 @@ def write_fashion_mnist_npz(folder: Path, **changes: np.ndarray) -> Path:
 
 def write_svhn(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for split in COUNTS:
+    for split in PER_CLASS:
         image, label = images(split, (3, 32, 32))
         content = {"X": image.transpose(2, 3, 1, 0), "y": np.where(label == 0, 10, label)[:, None].astype(np.uint8)}
         savemat(folder / f"{split}_32x32.mat", content, do_compression=True)
@@ -81,6 +83,25 @@ def write_cifar10(folder: Path) -> Path:
     batches["test_batch"] = images("test", (3072,))
     for name, (rows, classes) in batches.items():
         content = {"batch_label": name, "labels": classes.tolist(), "data": rows, "filenames": ["a.png"] * len(rows)}
+        with open(root / name, "wb") as file:
+            Python2Pickler(file, protocol=2).dump(content)
+    return folder
+
+
+def write_cifar100(folder: Path) -> Path:
+    root = folder / "cifar-100-python"
+    root.mkdir(parents=True, exist_ok=True)
+    contents = {"meta": {"fine_label_names": list(CIFAR100_CLASSES), "coarse_label_names": ["fish", "flowers"]}}
+    for name in PER_CLASS:
+        rows, fine = images(name, (3072,), 100)
+        contents[name] = {
+            "filenames": ["a.png"] * len(rows),
+            "batch_label": f"{name} batch 1 of 1",
+            "fine_labels": fine.tolist(),
+            "coarse_labels": (fine // 5).tolist(),
+            "data": rows,
+        }
+    for name, content in contents.items():
         with open(root / name, "wb") as file:
             Python2Pickler(file, protocol=2).dump(content)
     return folder

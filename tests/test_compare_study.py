@@ -1,152 +1,331 @@
-"""The arithmetic of ``benchmarks/compare.py``, on records made by hand."""
+"""``benchmarks/compare.py``: the settings by its rule, the arithmetic of its pages, and its records."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from small_beat_files import write_beats
+
+from monai_ima.networks import ECGNet
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+LEVELS = [0.5, 1.0, 2.0, 3.0]
 
 
-@pytest.fixture
-def compare(monkeypatch):
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("compare")
 
 
-@pytest.fixture
-def study(compare, tmp_path):
-    return compare.Study(
-        "fashion_mnist", "l2", None, 10, 0, str(tmp_path), {"plain": [0], "pgd": [0, 1], "ima": [0, 1]}
-    )
+def module(name):
+    return importlib.import_module(name)
 
 
-def keep(compare, study, task, stage, attack, broken):
-    file = compare.record_file(study, *task, stage, attack)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({f"s{k}": level for k, level in enumerate(broken)}))
-
-
-def test_a_sample_stands_only_against_all_attacks(compare, study):
-    task = ("ima", 0)
-    keep(compare, study, task, "test", "pgd100x2", [0.0, 0.5, 3.0, None])
-    keep(compare, study, task, "test", "ddn", [None, 1.7, 1.7, None])
-    own = compare.standing(study, *task, "test", ["pgd100x2", "ddn"])
-    assert own == {
-        "s0": [False] * 5,
-        "s1": [True, False, False, False, False],
-        "s2": [True, True, True, False, False],
-        "s3": [True] * 5,
-    }
-    found = compare.accuracies(study, *task, "test", ["pgd100x2", "ddn"])
-    assert found == pytest.approx([0.75, 0.5, 0.5, 0.25, 0.25])
-    assert compare.accuracies(study, *task, "test", ["ddn"]) == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.5])
-
-
-def records(clean, robust, count=100):
-    """``clean`` samples are right without noise, ``robust`` of them at every level."""
-    return [None] * robust + [0.5] * (clean - robust) + [0.0] * (count - clean)
+def a_study(**changes):
+    return replace(module("compare_study").Study("fashion_mnist", "l2", synthetic=True), **changes)
 
 
 @pytest.mark.parametrize(
-    ("ima", "number"),
+    ("name", "norm", "eps_n", "fixed"),
     [
-        ([records(87, 40), records(90, 30)], 0),
-        ([records(86, 40), records(90, 30)], 1),
-        ([records(80, 70), records(85, 10)], 1),
+        ("fashion_mnist", "l2", 5.0, [0.5, 1.0, 2.0]),
+        ("fashion_mnist", "linf", 0.3, [0.03, 0.06, 0.12]),
+        ("ecg", "l2", 1.5, [0.15, 0.3, 0.6]),
+        ("ecg", "linf", 0.3, [0.03, 0.06, 0.12]),
+        ("svhn", "l2", 2.0, [0.2, 0.4, 0.8]),
+        ("svhn", "linf", 0.3, [2 / 255, 6 / 255, 10 / 255]),
+        ("oct", "l2", 1.5, [0.15, 0.3, 0.6]),
+        ("oct", "linf", 0.3, [0.03, 0.06, 0.12]),
     ],
-    ids=["3 points below are near", "4 points below are not", "none is near: the highest clean accuracy"],
 )
-def test_settings_are_chosen_by_the_rule(compare, study, ima, number):
-    keep(compare, study, ("plain", 0), "val", "pgd20", records(90, 5))
-    keep(compare, study, ("pgd", 0), "val", "pgd20", records(89, 50))
-    keep(compare, study, ("pgd", 1), "val", "pgd20", records(90, 49))
-    for k, own in enumerate(ima):
-        keep(compare, study, ("ima", k), "val", "pgd20", own)
-    assert compare.choose(compare.validated([study])) == {"plain": 0, "pgd": 0, "ima": number}
+def test_every_setting_follows_the_rule(name, norm, eps_n, fixed):
+    """ε_n of section 3 of the paper; the fixed ε are written out here."""
+    study = module("compare_study").Study(name, norm)
+    assert study.bundle_config["paper_eps_max"][norm] == eps_n
+    handlers = {method: own.handler for method, own in study.methods.items()}
+    assert handlers.pop("ce") is None
+    assert [value["eps"] for key, value in handlers.items() if key.startswith("pgd_")] == pytest.approx(fixed)
+    assert all(value["beta"] == 0.5 for key, value in handlers.items() if key.startswith("pgd_"))
+    assert ("ddn" in handlers) == (norm == "l2")
+    assert handlers["trades"]["eps"] == pytest.approx(eps_n / 5)
+    assert handlers["trades"]["beta"] == 6
+    assert handlers["iaat"]["warmup_eps"] == pytest.approx(eps_n / 5)
+    for method in {"ddn", "iaat", "mma", "ima", "ima_ball"} & set(handlers):
+        assert handlers[method]["eps_max"] == eps_n
+    assert all(handler["steps"] == 20 for handler in handlers.values())
+    assert all(handler.get("norm", "l2") == norm for handler in handlers.values())
+    ima = handlers["ima"]
+    beta, interval = (0.01, 3) if name == "oct" else (0.5, 1)
+    assert (ima["beta"], ima["update_interval"], ima["margin_steps"], ima["binary_steps"]) == (beta, interval, 50, 10)
+    assert (ima["update"], ima["noisy_samples"], ima["start"]) == ("epoch", "all", "clean")
+    assert handlers["ima_ball"] == {**ima, "start": "ball"}
 
 
-def test_settings_are_chosen_on_all_seeds_together(compare, study):
-    """PGD training's first setting is better with seed 0, and by more worse with seed 1; IMA's is 3 points below."""
-    again = compare.replace(study, seed=1)
-    settings = {
-        ("plain", 0): [records(90, 0), records(84, 0)],
-        ("pgd", 0): [records(90, 50), records(90, 40)],
-        ("pgd", 1): [records(90, 48), records(90, 46)],
-        ("ima", 0): [records(80, 60), records(88, 50)],
-        ("ima", 1): [records(90, 40), records(84, 40)],
-    }
-    for task, seeds in settings.items():
-        for own, broken in zip((study, again), seeds, strict=True):
-            keep(compare, own, task, "val", "pgd20", broken)
-    assert compare.choose(compare.validated([study])) == {"plain": 0, "pgd": 0, "ima": 1}
-    found = compare.validated([study, again])
-    assert found[("pgd", 0)] == pytest.approx([0.9, 0.45, 0.45, 0.45, 0.45])
-    assert compare.choose(found) == {"plain": 0, "pgd": 1, "ima": 0}
+def test_every_handler_of_every_study_can_be_built():
+    study_module = module("compare_study")
+    for name, config in study_module.known_studies().items():
+        for norm in config["norms"]:
+            for own in study_module.Study(name, norm).methods.values():
+                if own.handler is not None:
+                    settings = {**own.handler, "bounds": (0, 1), "seed": 0}
+                    package, _, kind = settings.pop("_target_").rpartition(".")
+                    getattr(importlib.import_module(package), kind)(**settings)
 
 
-def test_the_distance_from_ima_is_paired_and_over_all_seeds(compare, study):
-    """PGD training holds on half of the samples one level more with seed 0, two with seed 1."""
-    again = compare.replace(study, seed=1)
-    for own in (study, again):
-        keep(compare, own, ("ima", 0), "test", "pgd100x2", [1.0] * 40)
-        better = [2.0 if own is study else 3.0] * 20
-        keep(compare, own, ("pgd", 1), "test", "pgd100x2", better + [1.0] * 20)
-    pgd, ima = (
-        [compare.standing(own, *task, "test", ["pgd100x2"]) for own in (study, again)]
-        for task in (("pgd", 1), ("ima", 0))
-    )
-    lines = compare._order(study, {("pgd", 1): pgd, ("ima", 0): ima})
-    (row,) = [line for line in lines if line.startswith("| PGD")]
-    title, less, interval = (cell.strip() for cell in row.strip("|").split("|"))
-    assert (title, less) == ("PGD training (eps 1.5)", "+0.150")
+def test_the_rule_of_the_pages_is_that_of_the_program():
+    assert module("compare_study").RULE in " ".join(module("compare").__doc__.split())
+
+
+def test_one_character_a_sample_says_where_it_broke():
+    records = module("compare_records")
+    text = records.encode([0.0, 0.5, 3.0, None], LEVELS)
+    assert text == "014-"
+    assert records.decode(text, LEVELS).tolist() == [0.0, 0.5, 3.0, math.inf]
+    with pytest.raises(ValueError, match="Got the character 'x'"):
+        records.decode("0x", LEVELS)
+
+
+def test_rounding_a_distance_does_not_move_it_across_a_level():
+    rounded_up = module("compare_records").rounded_up
+    rng = np.random.default_rng(0)
+    for distance in [*rng.uniform(0, 4, 1000), *LEVELS, *np.nextafter(LEVELS, 0), *np.nextafter(LEVELS, 9)]:
+        assert [rounded_up(distance) <= level for level in LEVELS] == [distance <= level for level in LEVELS]
+    assert rounded_up(None) is None
+
+
+def record_of(study, broken_at, ddn=None):
+    return {"note": {"levels": study.levels}, "broken_at": broken_at, "ddn": ddn, "samples": {"count": 4}}
+
+
+def test_a_sample_is_robust_only_under_all_attacks():
+    study = a_study()
+    record = record_of(study, {"pgd100x2": "014-"}, [None, 1.7, 1.7, None])
+    robust = module("compare_page").robust
+    assert robust(study, record, ["pgd100x2", "ddn"]).tolist() == [
+        [False] * 5,
+        [True, False, False, False, False],
+        [True, True, True, False, False],
+        [True] * 5,
+    ]
+    assert robust(study, record, ["ddn"]).mean(axis=0).tolist() == [1.0, 1.0, 1.0, 0.5, 0.5]
+
+
+def test_the_distance_from_ima_is_paired_by_sample():
+    """PGD training is robust one level further than IMA on half of 40 samples: +0.2 on these, so +0.1 in the mean."""
+    study = a_study()
+    attacks = {name: "2" * 40 for name in study.strongest if name != "ddn"}
+    further = {name: "3" * 20 + "2" * 20 for name in attacks}
+    records = {method: record_of(study, attacks, [None] * 40) for method in study.methods}
+    records["pgd_1"] = record_of(study, further, [None] * 40)
+    lines = module("compare_page")._order(study, records)
+    cells = {row[0].strip(): row[1:] for line in lines if line.startswith("| ") for row in [line.strip("|").split("|")]}
+    less, interval = (cell.strip() for cell in cells["fixed ε = 1 (adv 1)"])
     low, high = (float(end) for end in interval.split(" to "))
-    # Half of the 40 samples gain 0.3, seeds taken together: standard deviation 0.15. For 80 records drawn one by one it
-    # is 0.166, and the ends would be 0.010 nearer.
-    assert low == pytest.approx(0.15 - 1.96 * 0.15 / 40**0.5, abs=0.006)
-    assert high == pytest.approx(0.15 + 1.96 * 0.15 / 40**0.5, abs=0.006)
-    assert compare._order(study, {("pgd", 1): pgd}) == []
+    # 40 samples with a standard deviation of 0.1
+    assert less == "+0.100"
+    assert low == pytest.approx(0.1 - 1.96 * 0.1 / 40**0.5, abs=0.006)
+    assert high == pytest.approx(0.1 + 1.96 * 0.1 / 40**0.5, abs=0.006)
+    assert [cell.strip() for cell in cells["TRADES (ε = 1)"]] == ["+0.000", "+0.000 to +0.000"]
+    assert "IMA (ε_n = 5)" not in cells
 
 
-def test_weights_and_records_of_other_settings_are_refused(compare, study):
-    folder = compare.open_folder(study, "pgd", 1)
-    assert json.loads((folder / "settings.json").read_text())["handler"]["eps"] == 1.5
-    keep(compare, study, ("pgd", 1), "val", "pgd20", records(90, 5))
-    assert compare.open_folder(study, "pgd", 1) == folder
-    for changed in (["training", "epochs"], ["norms", "l2", "levels"], ["norms", "l2", "methods", "pgd"]):
-        other = compare.replace(study)
-        place = other.config
-        for key in changed[:-1]:
-            place = place[key]
-        place[changed[-1]] = {"epochs": 3, "levels": [0.5], "pgd": [{}, {"eps": 9.0}]}[changed[-1]]
-        with pytest.raises(FileExistsError, match=r"pgd_1 was made with other settings than compare\.json has"):
-            compare.open_folder(other, "pgd", 1)
-    with pytest.raises(FileExistsError, match="pgd_1 was made"):
-        compare.open_folder(compare.replace(study, data="real"), "pgd", 1)
-    keep(compare, study, ("ima", 0), "val", "pgd20", records(90, 5))
-    with pytest.raises(FileExistsError, match="give another --out"):
-        compare.open_folder(study, "ima", 0)
+@pytest.fixture(scope="module")
+def beats(tmp_path_factory):
+    return write_beats(tmp_path_factory.mktemp("beats"))
 
 
-@pytest.mark.parametrize("method", ["plain", "ima"])
-def test_averaged_weights_follow_the_network_step_by_step_also_in_a_resumed_run(compare, tmp_path, method):
-    """One step an epoch, so that the checkpoints of two epochs show the average before and after a step."""
-    study = compare.Study("ecg_averaged", "linf", None, None, 0, str(tmp_path))
-    study.config["training"].update(epochs=2, batch_size=4096, average=0.3)
-    name = "model_ce" if method == "plain" else "model"
-    last = compare.train(study, method, 0)
-    first, second = (
-        torch.load(last.with_name(f"{name}_checkpoint_epoch={epoch}.pt"), weights_only=True) for epoch in (1, 2)
+class Program:
+    """Calls of compare.py on one small data set, with folders of their own."""
+
+    def __init__(self, root, beats):
+        self.root, self.beats = root, beats
+
+    def __call__(self, *arguments, data=True, runs="runs"):
+        given = ["--data", self.beats] if data else []
+        folders = ["--out", self.root / runs, "--records", self.root / "records", "--pages", self.root / "pages"]
+        study = ["--bundle", "ecg", "--norm", "linf", "--epochs", "10"]
+        module("compare").main(list(map(str, [*study, *given, *folders, *arguments])))
+
+    @property
+    def study(self):
+        folders = {"runs": str(self.root / "runs"), "records": str(self.root / "records")}
+        return module("compare_study").Study("ecg", "linf", str(self.beats), epochs=10, **folders)
+
+    def fill(self, *, but=()):
+        """Records of the methods that were not trained: those of plain training under their own notes."""
+        made = json.loads(self.study.record_file("ce").read_text())
+        for method in self.study.methods:
+            file = self.study.record_file(method)
+            if not file.exists() and method not in but:
+                module("compare_records").write_record(file, {**made, "note": self.study.note(method)})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, beats):
+    """Plain training and IMA, trained and attacked by the program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        program = Program(tmp_path_factory.mktemp("study"), beats)
+        program("--methods", "ce,ima", "--workers", "2")
+    return program
+
+
+@pytest.fixture
+def program(trained, tmp_path):
+    """A copy of what the two trainings left."""
+    shutil.copytree(trained.root / "records", tmp_path / "study" / "records")
+    return Program(tmp_path / "study", trained.beats)
+
+
+def test_a_record_holds_what_its_weights_do(trained):
+    study = trained.study
+    table = np.loadtxt(trained.beats / "mitbih_test.csv", delimiter=",")
+    image, label = torch.tensor(table[:, None, :187], dtype=torch.float32), torch.tensor(table[:, 187]).long()
+    for method in ("ce", "ima"):
+        record = json.loads(study.record_file(method).read_text())
+        state = torch.load(study.run_folder(method) / "model_last.pt", weights_only=True)
+        network = ECGNet(num_classes=5).eval()
+        network.load_state_dict(state["model"])
+        correct = (network(image).argmax(dim=1) == label).tolist()
+        for attack in ("pgd100x2", "apgd100-ce", "apgd100-dlr", "noise100", "spsa20x32"):
+            assert [symbol != "0" for symbol in record["broken_at"][attack]] == correct
+        assert record["note"]["training"]["epochs"] == 10
+        assert record["note"]["synthetic"] is False
+        assert record["samples"]["count"] == 10
+        assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert json.loads(study.record_file("ce").read_text())["margins"] is None
+    margins = state["margins"]["margins"].numpy()
+    assert record["margins"]["mean"] == pytest.approx(margins.mean(), abs=1e-5)
+    assert record["margins"]["median"] == pytest.approx(np.median(margins), abs=1e-5)
+    assert record["margins"]["share_at_eps_max"] == pytest.approx((margins >= 0.3).mean(), abs=1e-4)
+
+
+def test_without_all_records_there_is_no_page_but_a_sentence(program, capsys):
+    program("--minutes", "0")
+    assert "records of pgd_0.03, pgd_0.06, pgd_0.12, trades, iaat, mma, ima_ball" in capsys.readouterr().out
+    assert not (program.root / "pages").exists()
+
+
+def test_with_all_records_the_same_page_is_written_anywhere_without_data(program):
+    program.fill()
+    pages = program.root / "pages"
+    program()
+    first = {file.name: file.read_bytes() for file in pages.iterdir()}
+    assert set(first) == {f"paper_ecg_linf.{ending}" for ending in ("md", "csv", "png")}
+    shutil.rmtree(pages)
+    program(data=False, runs="elsewhere")
+    assert {file.name: file.read_bytes() for file in pages.iterdir()} == first
+    assert not (program.root / "elsewhere").exists()
+    text = first["paper_ecg_linf.md"].decode()
+    assert "SYNTHETIC" not in text
+    assert text.count("\n| IMA (ε_n = 0.3) | ") == 7  # strongest, 3 attacks, noise, black box, margins
+
+
+def test_a_record_with_another_note_is_refused(program, capsys):
+    program.fill()
+    file = program.study.record_file("ima")
+    record = json.loads(file.read_text())
+    record["note"]["handler"]["beta"] = 0.9
+    file.write_text(json.dumps(record))
+    with pytest.raises(SystemExit) as error:
+        program()
+    assert error.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"{file} was made with other settings: handler.beta is 0.9 there and 0.5 here."
     )
-    for key, average in torch.load(last, weights_only=True)["model"].items():
-        torch.testing.assert_close(average, 0.7 * first["model"][key] + 0.3 * second["network"][key])
-        assert not torch.equal(average, second["network"][key])
+    assert not (program.root / "pages").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"samples": {"count": 10, "first": "test-00001", "sha256": "00" * 32}}, "was measured on other test samples"),
+        ({"broken_at": {"pgd100x2": "0"}}, "is damaged, expected results of every attack"),
+        ({"note": "none"}, "is damaged, expected a record that compare.py wrote"),
+    ],
+    ids=["other samples", "too few results", "no note"],
+)
+def test_records_that_cannot_stand_beside_the_others_are_refused(program, capsys, change, sentence):
+    file = program.study.record_file("ima")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(SystemExit) as error:
+        program("--minutes", "0")
+    assert error.value.code == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert str(file) in message
+    assert sentence in message
+
+
+def test_records_of_other_data_are_refused_before_anything_is_trained(program, capsys, tmp_path):
+    program.beats = write_beats(tmp_path / "more", test_per_class=3)
+    with pytest.raises(SystemExit) as error:
+        program(runs="elsewhere")
+    assert error.value.code == 2
+    assert "than" in (message := capsys.readouterr().err.splitlines()[-1])
+    assert "(10 samples, first 'test-00001'" in message
+    assert not (program.root / "elsewhere").exists()
+
+
+def test_real_records_are_not_completed_with_a_phantom(program, capsys):
+    program.fill(but=["mma"])
+    with pytest.raises(SystemExit) as error:
+        program(data=False)
+    assert error.value.code == 2
+    assert "those of mma are missing: give --data." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--bundle", "ecg", "--worker", "2"], "unrecognized arguments: --worker 2"),
+        (["--bundle", "ekg"], "Got bundle 'ekg', expected one of fashion_mnist, ecg, svhn, oct."),
+        (["--bundle", "ecg", "--norm", "l1"], "Got norm 'l1', expected one of l2, linf."),
+        (["--bundle", "ecg", "--subset", "5"], "Got subset for ecg"),
+        (["--bundle", "ecg", "--methods", "ima,pgd_7"], "Got method 'pgd_7', expected some of ce, pgd_0.15,"),
+        (["--bundle", "ecg", "--minutes", "soon"], "got 'soon', expected minutes, a number >= 0"),
+        (["--bundle", "ecg", "--data", "nowhere"], "Dataset folder"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_bad_use_is_one_sentence(arguments, sentence, capsys, tmp_path):
+    folders = ["--out", str(tmp_path / "runs"), "--records", str(tmp_path / "records"), "--pages", str(tmp_path)]
+    with pytest.raises(SystemExit) as error:
+        module("compare").main([*arguments, *folders])
+    assert error.value.code == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("method", ["ce", "trades", "ima"])
+def test_an_interrupted_training_resumes_where_it_was(beats, tmp_path, method):
+    run = module("compare_run")
+    study = module("compare_study").Study("ecg", "l2", str(beats), epochs=2, runs=str(tmp_path))
+    last = run.train(study, method)
+    whole = torch.load(last, weights_only=True)
     last.unlink()
-    last.with_name(f"{name}_checkpoint_epoch=2.pt").unlink()
-    again = torch.load(compare.train(study, method, 0), weights_only=True)
-    for part in ("model", "network"):
-        assert all(torch.equal(again[part][key], value) for key, value in second[part].items())
+    last.with_name("model_checkpoint_epoch=2.pt").unlink()
+    again = torch.load(run.train(study, method), weights_only=True)
+    for key, value in whole["model"].items():
+        torch.testing.assert_close(again["model"][key], value, rtol=0, atol=0)
+    if method == "ima":
+        assert torch.equal(again["margins"]["margins"], whole["margins"]["margins"])
+        assert again["margins"]["delta"] == pytest.approx(1.5 / 2)
+    assert again["trainer"]["iteration"] == whole["trainer"]["iteration"] > 0
+
+
+def test_a_run_folder_of_other_settings_is_refused(tmp_path):
+    run, records = module("compare_run"), module("compare_records")
+    study = a_study(runs=str(tmp_path), epochs=3)
+    folder = run.open_run_folder(study, "ima")
+    assert run.open_run_folder(study, "ima") == folder
+    with pytest.raises(records.RecordError, match=r"ima.settings\.json was made with other settings: training\.epochs"):
+        run.open_run_folder(replace(study, epochs=2), "ima")

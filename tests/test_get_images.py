@@ -1,4 +1,4 @@
-"""The scripts that get Fashion-MNIST, SVHN and CIFAR-10, on small files of the same formats."""
+"""The scripts that get Fashion-MNIST, SVHN, CIFAR-10 and CIFAR-100, on small files of the same formats."""
 
 from __future__ import annotations
 
@@ -15,10 +15,47 @@ from types import SimpleNamespace
 import fire
 import pytest
 from conftest import REPO
-from small_image_files import write_cifar10, write_fashion_mnist, write_svhn
+from small_image_files import write_cifar10, write_cifar100, write_fashion_mnist, write_svhn
 
-WRITERS = {"fashion_mnist": write_fashion_mnist, "svhn": write_svhn, "cifar10": write_cifar10}
+WRITERS = {
+    "fashion_mnist": write_fashion_mnist,
+    "svhn": write_svhn,
+    "cifar10": write_cifar10,
+    "cifar100": write_cifar100,
+}
 NAMES = list(WRITERS)
+
+
+def script_of(name):
+    """The script and its files of a data set; of the CIFARs, the classes too."""
+    classes = {"cifar10": 10, "cifar100": 100}.get(name)
+    script = importlib.import_module("get_cifar10" if classes else f"get_{name}")
+    return script, script.FILES[classes] if classes else script.FILES, classes
+
+
+class Published:
+    """Small published files of a data set, whose checksums the script knows."""
+
+    def __init__(self, name, folder, monkeypatch):
+        self.name, self.folder, self.monkeypatch = name, folder, monkeypatch
+        self.script, self.files, self.classes = script_of(name)
+        WRITERS[name](folder)
+        files = {file.name: file for file in folder.rglob("*") if file.is_file()}
+        self.served = list(files.values())
+        self.know(md5={key: md5(files[key]) for key in self.files.md5})
+        if self.files.archive:
+            self.served = [folder / self.files.archive]
+            (inside,) = [path for path in folder.iterdir() if path.is_dir()]
+            with tarfile.open(self.served[0], "w:gz") as pack:
+                pack.add(inside, inside.name)
+            self.know(archive_md5=md5(self.served[0]))
+        self.names = sorted(self.files.md5)
+
+    def know(self, **changes):
+        """Change what the script knows of the files."""
+        self.files = dataclasses.replace(self.files, **changes)
+        known = {**self.script.FILES, self.classes: self.files} if self.classes else self.files
+        self.monkeypatch.setattr(self.script, "FILES", known)
 
 
 def md5(file):
@@ -27,22 +64,8 @@ def md5(file):
 
 @pytest.fixture(params=NAMES)
 def published(request, tmp_path, monkeypatch):
-    """Small published files of a data set, whose checksums the script knows; ``run`` runs it in this process."""
-    name = request.param
     monkeypatch.syspath_prepend(REPO / "data_scripts")
-    script = importlib.import_module(f"get_{name}")
-    folder = tmp_path / "served"
-    WRITERS[name](folder)
-    files = {file.name: file for file in folder.rglob("*") if file.is_file()}
-    known = dataclasses.replace(script.FILES, md5={key: md5(files[key]) for key in script.FILES.md5})
-    served = list(files.values())
-    if known.archive:
-        served = [folder / known.archive]
-        with tarfile.open(served[0], "w:gz") as pack:
-            pack.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
-        known = dataclasses.replace(known, archive_md5=md5(served[0]))
-    monkeypatch.setattr(script, "FILES", known)
-    return SimpleNamespace(name=name, script=script, folder=folder, served=served, names=sorted(known.md5))
+    return Published(request.param, tmp_path / "served", monkeypatch)
 
 
 @pytest.fixture
@@ -52,7 +75,8 @@ def run(published, capsys):
     def run(*arguments):
         status = 0
         try:
-            fire.Fire(published.script.get, [str(a) for a in arguments])
+            chosen = ["--classes", 100] if published.classes == 100 else []
+            fire.Fire(published.script.get, [str(a) for a in [*arguments, *chosen]])
         except SystemExit as stop:
             status = stop.code
         out, err = capsys.readouterr()
@@ -62,7 +86,7 @@ def run(published, capsys):
 
 
 @pytest.fixture
-def server(published, monkeypatch):
+def server(published):
     """Serves the files at the published address; ``asked`` are the requests; the first one breaks off where told to."""
     state = SimpleNamespace(asked=[], break_at=None, spoil=False)
     content = {file.name: file.read_bytes() for file in published.served}
@@ -87,7 +111,7 @@ def server(published, monkeypatch):
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
     state.url = f"http://127.0.0.1:{httpd.server_port}/files/"
-    monkeypatch.setattr(published.script, "FILES", dataclasses.replace(published.script.FILES, url=state.url))
+    published.know(url=state.url)
     yield state
     httpd.shutdown()
     httpd.server_close()
@@ -103,8 +127,10 @@ def test_the_files_are_downloaded_checked_and_counted(published, run, server, tm
     assert visible(tmp_path / "data" / "o") == published.names
     lines = done.out.splitlines()
     assert lines[0] == f"0 of {len(published.names)} files were there already."
-    assert lines[2].split() == ["train", "40", *["4"] * 10]
-    assert lines[3].split() == ["test", "20", *["2"] * 10]
+    classes = published.classes or 10
+    assert lines[1].split() == ["images", "all", *map(str, range(classes))]
+    assert lines[2].split() == ["train", str(4 * classes), *["4"] * classes]
+    assert lines[3].split() == ["test", str(2 * classes), *["2"] * classes]
     asked = len(server.asked)
     again = run("--out", tmp_path / "data" / "o")
     assert again.status == 0, again.error
@@ -121,7 +147,7 @@ def test_only_what_is_not_there_is_fetched(published, run, server, tmp_path):
     assert run("--out", tmp_path / "o").status == 0
     assert visible(tmp_path / "o") == published.names
     assert {name: (tmp_path / "o" / name).stat().st_mtime_ns for name in kept} == kept
-    assert server.asked == ([] if published.script.FILES.archive else [(gone.name, None)])
+    assert server.asked == ([] if published.files.archive else [(gone.name, None)])
 
 
 def test_a_broken_download_goes_on_where_it_stopped(published, run, server, tmp_path):
@@ -156,18 +182,19 @@ def test_files_of_a_folder_are_copied_and_left_as_they_were(published, run, tmp_
 
 
 def test_an_archive_in_a_folder_is_unpacked(published, run, tmp_path):
-    if published.script.FILES.archive is None:
+    if published.files.archive is None:
         pytest.skip("its files are published one by one")
     (tmp_path / "there").mkdir()
     published.served[0].rename(tmp_path / "there" / published.served[0].name)
     done = run("--out", tmp_path / "o", "--from_dir", tmp_path / "there")
     assert done.status == 0, done.error
     assert visible(tmp_path / "o") == published.names
+    first, *_, last = published.files.md5
     with tarfile.open(tmp_path / "there" / published.served[0].name, "w:gz") as pack:
-        pack.add(tmp_path / "o" / "test_batch", "test_batch")
+        pack.add(tmp_path / "o" / last, last)
     poor = run("--out", tmp_path / "p", "--from_dir", tmp_path / "there", "--skip_checksum")
     assert poor.status == 2
-    assert "cifar-10-python.tar.gz holds no data_batch_1, expected data_batch_1, " in poor.error
+    assert f"{published.files.archive} holds no {first}, expected {first}, " in poor.error
 
 
 def test_a_damaged_file_is_named_also_without_checksums(published, run, tmp_path):
@@ -206,7 +233,7 @@ def test_bad_use_is_refused_in_one_sentence(published, run, tmp_path):
         ((*out, "--from_dir", tmp_path, "--url", "http://x"), "Got several sources"),
         ((*out, "--skip_checksum"), "Got --skip_checksum alone"),
         ((*out, "--from_dir", tmp_path / "none"), "none does not exist"),
-        ((*out, "--from_dir", tmp_path / "empty"), f"empty holds no {next(iter(published.script.FILES.md5))}"),
+        ((*out, "--from_dir", tmp_path / "empty"), f"empty holds no {next(iter(published.files.md5))}"),
         (("--out", tmp_path / "file", "--from_dir", tmp_path), "is a file, expected a folder"),
         ((*out, "--url", "http://127.0.0.1:9"), "Cannot download http://127.0.0.1:9/"),
     ]:
@@ -218,11 +245,24 @@ def test_bad_use_is_refused_in_one_sentence(published, run, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_published_names_and_checksums_are_complete(name, monkeypatch):
     monkeypatch.syspath_prepend(REPO / "data_scripts")
-    files = importlib.import_module(f"get_{name}").FILES
+    files = script_of(name)[1]
     checksums = [*files.md5.values(), *([files.archive_md5] if files.archive else [])]
     assert all(len(value) == 32 and int(value, 16) for value in checksums)
     assert len(set(checksums)) == len(checksums)
     assert files.url.endswith("/")
+
+
+def test_other_numbers_of_classes_than_cifars_are_refused_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(REPO / "data_scripts")
+    script = script_of("cifar100")[0]
+    for classes in ("20", "0", "ten", "[100]", "100.0"):
+        with pytest.raises(SystemExit) as stop:
+            fire.Fire(script.get, ["--out", str(tmp_path / "o"), "--classes", classes])
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert f"Got --classes {classes}, expected 10 (CIFAR-10) or 100 (CIFAR-100)." in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
 
 
 def test_help_names_the_options():

@@ -5,25 +5,31 @@ import os
 import pickle
 import struct
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 from small_image_files import (
-    COUNTS,
+    PER_CLASS,
     idx_bytes,
     images,
     write_cifar10,
+    write_cifar100,
     write_fashion_mnist,
     write_fashion_mnist_npz,
     write_svhn,
 )
 
 from monai_ima.data import (
+    CIFAR10_CLASSES,
+    CIFAR100_CLASSES,
     LabelledImages,
     cifar10_datalist,
+    cifar_classes,
     fashion_mnist_datalist,
     read_cifar10,
+    read_cifar100,
     read_fashion_mnist,
     read_idx,
     read_svhn,
@@ -40,14 +46,19 @@ READERS = {
     "fashion_mnist_npz": (write_fashion_mnist_npz, read_fashion_mnist, fashion_mnist_datalist, (1, 28, 28)),
     "svhn": (write_svhn, read_svhn, svhn_datalist, (3, 32, 32)),
     "cifar10": (write_cifar10, read_cifar10, cifar10_datalist, (3, 32, 32)),
+    "cifar100": (write_cifar100, read_cifar100, partial(cifar10_datalist, classes=100), (3, 32, 32)),
 }
+
+
+def class_count(name):
+    return 100 if name == "cifar100" else 10
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_gives_the_images_and_labels_that_were_written(tmp_path, name):
     write, read, _, shape = READERS[name]
-    for split, found in zip(COUNTS, read(write(tmp_path)), strict=True):
-        image, label = images(split, shape)
+    for split, found in zip(PER_CLASS, read(write(tmp_path)), strict=True):
+        image, label = images(split, shape, class_count(name))
         assert found.image.dtype == np.uint8
         assert np.array_equal(found.image, image)
         assert found.label.dtype == np.int64
@@ -58,23 +69,24 @@ def test_a_reader_gives_the_images_and_labels_that_were_written(tmp_path, name):
 def test_items_have_stable_ids_and_validation_images_are_off_the_training_images(tmp_path, name):
     write, _, datalist, shape = READERS[name]
     write(tmp_path)
-    found = datalist(tmp_path, val_count=10, seed=3)
-    assert {split: len(items) for split, items in found.items()} == {"train": 30, "val": 10, "test": 20}
-    image, label = images("train", shape)
+    classes = class_count(name)
+    found = datalist(tmp_path, val_count=classes, seed=3)
+    assert {split: len(items) / classes for split, items in found.items()} == {"train": 3, "val": 1, "test": 2}
+    image, label = images("train", shape, classes)
     for item in found["train"] + found["val"]:
         split, _, row = item["sample_id"].partition("-")
         assert (split, len(row)) == ("train", 5)
         assert np.array_equal(item["image"], image[int(row)])
         assert item["label"] == label[int(row)]
     ids = {split: [item["sample_id"] for item in items] for split, items in found.items()}
-    assert len({*ids["train"], *ids["val"]}) == 40
-    assert ids["test"] == [f"test-{row:05d}" for row in range(20)]
+    assert len({*ids["train"], *ids["val"]}) == 4 * classes
+    assert ids["test"] == [f"test-{row:05d}" for row in range(2 * classes)]
     for split in ("train", "val"):
         assert ids[split] == sorted(ids[split])
-        assert set(np.bincount([item["label"] for item in found[split]])) == {len(ids[split]) // 10}
-    again = datalist(tmp_path, val_count=10, seed=3)
+        assert set(np.bincount([item["label"] for item in found[split]])) == {len(ids[split]) // classes}
+    again = datalist(tmp_path, val_count=classes, seed=3)
     assert [i["sample_id"] for i in again["val"]] == ids["val"]
-    assert [i["sample_id"] for i in datalist(tmp_path, val_count=10, seed=4)["val"]] != ids["val"]
+    assert [i["sample_id"] for i in datalist(tmp_path, val_count=classes, seed=4)["val"]] != ids["val"]
 
 
 def test_every_start_of_the_order_is_balanced_and_a_smaller_subset_is_part_of_a_larger_one():
@@ -287,8 +299,14 @@ class Named:
         return self.reduced
 
 
-def test_a_pickle_that_runs_something_is_refused_before_it_does(tmp_path):
-    folder = write_cifar10(tmp_path) / "cifar-10-batches-py"
+CIFAR_FILES = [("cifar10", "data_batch_3", "labels"), ("cifar100", "train", "fine_labels"), ("cifar100", "meta", "x")]
+
+
+@pytest.mark.parametrize(("data_set", "file", "key"), CIFAR_FILES)
+def test_a_pickle_that_runs_something_is_refused_before_it_does(tmp_path, data_set, file, key):
+    write, read, _, _ = READERS[data_set]
+    write(tmp_path)
+    (target,) = tmp_path.rglob(file)
     rows = np.zeros((4, 3072), np.uint8)
     for name, evil in [
         ("posix.system", Trap(tmp_path)),
@@ -300,10 +318,10 @@ def test_a_pickle_that_runs_something_is_refused_before_it_does(tmp_path):
         ("numpy.ndarray.tofile", b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93."),
     ]:
         for protocol in (2, 5):
-            content = evil if isinstance(evil, bytes) else pickle.dumps({"data": rows, "labels": evil}, protocol)
-            (folder / "data_batch_3").write_bytes(content)
-            with pytest.raises(ValueError, match=f"data_batch_3 cannot be read, .*it names {name}") as caught:
-                read_cifar10(tmp_path)
+            content = evil if isinstance(evil, bytes) else pickle.dumps({"data": rows, key: evil}, protocol)
+            target.write_bytes(content)
+            with pytest.raises(ValueError, match=f"{file} cannot be read, .*it names {name}") as caught:
+                read(tmp_path)
             assert "\n" not in str(caught.value)
             assert not (tmp_path / "sprung").exists()
 
@@ -354,6 +372,64 @@ def test_a_damaged_cifar_batch_is_named(tmp_path):
         read_cifar10(tmp_path)
 
 
+def test_cifar100_labels_out_of_range_and_coarse_labels_alone_are_named(tmp_path):
+    root = write_cifar100(tmp_path) / "cifar-100-python"
+    rows = np.zeros((2, 3072), np.uint8)
+    for content, words in [
+        ({"data": rows, "fine_labels": [99, 100]}, "test holds the label 100 at image 1, expected 0 to 99"),
+        ({"data": rows, "fine_labels": [0, -1]}, "test holds the label -1 at image 1, expected 0 to 99"),
+        ({"data": rows, "coarse_labels": [0, 1]}, "test holds no labels, expected a list .* under 'fine_labels'"),
+        ({"data": rows, "fine_labels": [0]}, "test holds 1 labels, expected one for each of 2 images"),
+    ]:
+        (root / "test").write_bytes(pickle.dumps(content))
+        with pytest.raises(ValueError, match=words):
+            read_cifar100(tmp_path)
+
+
+def test_cifar100_with_other_class_names_is_refused(tmp_path):
+    """Else a class would be reported under another one's name."""
+    meta = write_cifar100(tmp_path) / "cifar-100-python" / "meta"
+    for names in (list(CIFAR100_CLASSES[::-1]), list(CIFAR100_CLASSES[:99]), "apple", None):
+        meta.write_bytes(pickle.dumps({"fine_label_names": names}))
+        with pytest.raises(ValueError, match=r"meta does not hold the names of the 100 classes of CIFAR-100"):
+            read_cifar100(tmp_path)
+    meta.write_bytes(pickle.dumps({b"fine_label_names": [name.encode() for name in CIFAR100_CLASSES]}, 2))
+    assert len(read_cifar100(tmp_path)[0]) == 400
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_other_cifar_in_a_folder_is_named_with_what_was_expected(tmp_path, inside):
+    folders = {}
+    for classes, write in ((10, write_cifar10), (100, write_cifar100)):
+        (folders[classes],) = write(tmp_path / str(classes)).iterdir()
+    given = {classes: root if inside else root.parent for classes, root in folders.items()}
+    with pytest.raises(FileNotFoundError) as caught:
+        cifar10_datalist(given[10], classes=100)
+    assert str(caught.value) == (
+        f"Folder {given[10]} has no train, test, meta, expected train, test, meta of CIFAR-100; it holds CIFAR-10, for "
+        "classes 10."
+    )
+    with pytest.raises(FileNotFoundError, match=r"has no data_batch_1, .* it holds CIFAR-100, for classes 100\.$"):
+        cifar10_datalist(given[100])
+
+
+def test_both_cifars_may_lie_in_one_folder(tmp_path):
+    write_cifar100(write_cifar10(tmp_path))
+    assert len(read_cifar10(tmp_path)[0]) == 40
+    assert len(read_cifar100(tmp_path)[0]) == 400
+
+
+def test_the_classes_have_names_and_only_10_or_100_are_taken(tmp_path):
+    assert cifar_classes(10) == list(CIFAR10_CLASSES)
+    assert cifar_classes(100) == list(CIFAR100_CLASSES)
+    assert len(set(CIFAR100_CLASSES)) == 100
+    assert list(CIFAR100_CLASSES) == sorted(CIFAR100_CLASSES)
+    for wrong in (20, 0, "100", None, 10.0, [10]):
+        for use in (cifar_classes, lambda n: cifar10_datalist(None, classes=n)):
+            with pytest.raises(ValueError, match=r"Got classes .*, expected 10 \(CIFAR-10\) or 100 \(CIFAR-100\)"):
+                use(wrong)
+
+
 def test_the_real_fashion_mnist_is_read_whole(real_data):
     found = fashion_mnist_datalist(real_data, subset=1000)
     assert {split: len(items) for split, items in found.items()} == {"train": 1000, "val": 5000, "test": 10000}
@@ -386,23 +462,24 @@ def test_neither_a_linear_rule_nor_brightness_tells_the_shapes():
 
 
 @pytest.mark.parametrize("unset", [None, ""])
-@pytest.mark.parametrize("name", ["fashion_mnist", "svhn", "cifar10"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "svhn", "cifar10", "cifar100"])
 def test_without_data_the_log_says_synthetic_and_so_do_the_ids(caplog, name, unset):
     _, _, datalist, shape = READERS[name]
-    found = datalist(unset, 10, subset=50, test_subset=20)
+    classes = class_count(name)
+    found = datalist(unset, 10, subset=5 * classes, test_subset=2 * classes)
     assert caplog.records[0].levelname == "WARNING"
     assert "SYNTHETIC" in caplog.records[0].message
-    assert {split: len(items) for split, items in found.items()} == {"train": 50, "val": 20, "test": 20}
+    assert {split: len(items) / classes for split, items in found.items()} == {"train": 5, "val": 2, "test": 2}
     for split, items in found.items():
         assert {item["image"].shape for item in items} == {shape}
         assert all(item["sample_id"].startswith(f"synthetic-{split}-") for item in items)
-        assert set(np.bincount([item["label"] for item in items])) == {len(items) // 10}
+        assert set(np.bincount([item["label"] for item in items])) == {len(items) // classes}
     whole = datalist(unset, {"train": 10, "val": 2, "test": 5})
-    assert {split: len(items) for split, items in whole.items()} == {"train": 100, "val": 20, "test": 50}
+    assert {split: len(items) / classes for split, items in whole.items()} == {"train": 10, "val": 2, "test": 5}
     rows = {item["sample_id"]: item["image"] for item in whole["train"]}
     assert all(np.array_equal(item["image"], rows[item["sample_id"]]) for item in found["train"])
     flat = [items[k]["image"].tobytes() for items in whole.values() for k in range(len(items))]
-    assert len(set(flat)) == 170
+    assert len(set(flat)) == 17 * classes
 
 
 @pytest.mark.parametrize(
@@ -414,6 +491,8 @@ def test_without_data_the_log_says_synthetic_and_so_do_the_ids(caplog, name, uns
         ((3, 28, 0), "channels 0"),
         ((3, 28, 1, -1), "phantom_seed -1"),
         ((3, 28, 1, 0, 31), "subset 31"),
+        ((3, 28, 3, 0, None, None, 0, 20), "Got classes 20, expected 10 or 100"),
+        ((3, 28, 1, 0, None, None, 0, 100), "Got channels 1, expected 3 for 100 classes"),
     ],
 )
 def test_bad_settings_of_the_phantom_are_refused(arguments, words):
@@ -421,3 +500,23 @@ def test_bad_settings_of_the_phantom_are_refused(arguments, words):
         shapes_datalist(*arguments)
     with pytest.raises(ValueError, match="Got labels"):
         shapes_phantom(np.array([len(SHAPES)]), np.random.default_rng(0))
+
+
+def test_a_hundred_classes_are_ten_shapes_in_ten_hues():
+    """The brightest tenth, less the border's colour, has the class's hue; the same draws give the same shapes."""
+    label = np.repeat(np.arange(100), 20)
+    image = shapes_phantom(label, np.random.default_rng(3), 32, 3, classes=100) / 255.0
+    border = np.concatenate([image[:, :, :3].reshape(2000, 3, -1), image[:, :, -3:].reshape(2000, 3, -1)], axis=2)
+    shape = image - np.median(border, axis=2)[:, :, None, None]
+    bright = shape.mean(1) > np.quantile(shape.mean(1), 0.9, axis=(1, 2), keepdims=True)
+    red, green, blue = ((channel * bright).sum((1, 2)) for channel in shape.transpose(1, 0, 2, 3))
+    angle = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360
+    off = (angle - 36 * (label // 10) + 180) % 360 - 180
+    assert abs(np.median(off)) < 3
+    assert (abs(off) < 18).mean() > 0.9
+    grey, hued = (
+        shapes_phantom(np.arange(10), np.random.default_rng(5), 32, 3),
+        shapes_phantom(np.arange(10) + 40, np.random.default_rng(5), 32, 3, classes=100),
+    )
+    for one, other in zip(grey, hued, strict=True):
+        assert np.corrcoef(one.mean(0).ravel(), other.mean(0).ravel())[0, 1] > 0.8

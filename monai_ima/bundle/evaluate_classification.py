@@ -24,6 +24,8 @@ from .run_folder import CASES, RECORDS, append_lines, read_lines, remove_picture
 __all__ = ["evaluate_classification", "sample_table"]
 
 NOISE_DRAWS = 20
+MAX_CLASSES = 20
+"""Curves and the terminal's table show classes up to this number, examples.png one sample each of the first."""
 
 
 def evaluate_classification(
@@ -71,7 +73,8 @@ def evaluate_classification(
 
 
 def sample_table(result: RobustnessResult, classes: Sequence[str]) -> str:
-    """The accuracy at every level, of all samples and by class, for the terminal."""
+    """The accuracy at every level, of all samples and by class where there are few, for the terminal."""
+    classes = classes if len(classes) <= MAX_CLASSES else []
     lines = [f"{'epsilon':>8}{'accuracy':>10}" + "".join(f"{name:>10}" for name in classes)]
     columns = [result.accuracy(), *(result.accuracy(k) for k in range(len(classes)))]
     for k, level in enumerate(result.levels):
@@ -111,9 +114,10 @@ def _minimum(result: RobustnessResult) -> dict[str, Any]:
 
 def _draw(folder: Path, result: RobustnessResult, content: dict[str, Any], settings: dict[str, Any]) -> None:
     title = f"{settings['attack']}, {len(result.records)} samples ({content['data']['name']})"
-    figure = robustness_curves(
-        result.levels, {"all classes": content["accuracy"], **content["accuracy_by_class"]}, settings["norm"], title
-    )
+    curves = {"all classes": content["accuracy"]}
+    if len(content["classes"]) <= MAX_CLASSES:
+        curves |= content["accuracy_by_class"]
+    figure = robustness_curves(result.levels, curves, settings["norm"], title)
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(figure, folder / "curve.png")
 
@@ -152,7 +156,8 @@ def _cases(
     wanted = {record.sample_id: record for record in [*worst, *by_class.values()]}
     found = _attacked_again(evaluator, result, opened, wanted)
     remove_pictures(folder, "examples.png")
-    shown = [found[record.sample_id] for _, record in sorted(by_class.items()) if record.sample_id in found]
+    drawn = [found[record.sample_id] for _, record in sorted(by_class.items()) if record.sample_id in found]
+    shown = drawn[:MAX_CLASSES]
     if shown:
         title = f"{'+'.join(result.attacks)} ({data_name(opened)})"
         save_figure(attack_examples(shown, classes, title), folder / "examples.png")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.inferers import Inferer
 from torch import nn
 
@@ -30,7 +30,7 @@ class OpenBundle:
         device: the evaluator's.
         bounds: valid intensities, from the id ``bounds``; None where there is none.
         criterion: from the id ``criterion``, else one for segmentations where the metadata speak of one; None else.
-        classes: names of the classes, from the metadata.
+        classes: names of the classes, from the id ``class_names``, else from the metadata.
         checkpoint: the file that the weights came from.
         synthetic: no data were given and the bundle uses its synthetic phantom.
         metadata: of the bundle.
@@ -124,8 +124,14 @@ def open_bundle(
         device=evaluator.state.device,
         bounds=parser.get_parsed_content("bounds") if "bounds" in parser else None,
         criterion=criterion,
-        classes=[name for _, name in sorted(output.get("channel_def", {}).items(), key=lambda pair: int(pair[0]))],
+        classes=_class_names(parser, output),
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
         metadata=metadata,
     )
+
+
+def _class_names(parser: ConfigParser, output: dict[str, Any]) -> list[str]:
+    if "class_names" in parser:
+        return list(map(str, parser.get_parsed_content("class_names")))
+    return [name for _, name in sorted(output.get("channel_def", {}).items(), key=lambda pair: int(pair[0]))]

@@ -1,6 +1,13 @@
 """Dataset readers and synthetic phantoms."""
 
-from .cifar10 import CIFAR10_CLASSES, cifar10_datalist, read_cifar10
+from .cifar10 import (
+    CIFAR10_CLASSES,
+    CIFAR100_CLASSES,
+    cifar10_datalist,
+    cifar_classes,
+    read_cifar10,
+    read_cifar100,
+)
 from .ecg import ecg_datalist
 from .ecg_phantom import ecg_phantom, ecg_phantom_datalist
 from .fashion_mnist import FASHION_MNIST_CLASSES, fashion_mnist_datalist, read_fashion_mnist
@@ -21,6 +28,7 @@ from .volumes import volume_datalist
 __all__ = [
     "BEAT_CLASSES",
     "CIFAR10_CLASSES",
+    "CIFAR100_CLASSES",
     "CLASSES",
     "FASHION_MNIST_CLASSES",
     "SVHN_CLASSES",
@@ -30,6 +38,7 @@ __all__ = [
     "beat_datalist",
     "check_volumes",
     "cifar10_datalist",
+    "cifar_classes",
     "ecg_datalist",
     "ecg_phantom",
     "ecg_phantom_datalist",
@@ -41,6 +50,7 @@ __all__ = [
     "oct_datalist",
     "oct_phantom",
     "read_cifar10",
+    "read_cifar100",
     "read_fashion_mnist",
     "read_idx",
     "read_svhn",

@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["CLASS_COUNT", "LabelledImages", "dataset_folder", "labelled_images", "require_files"]
 
 CLASS_COUNT = 10
-"""Classes of each data set that is read here."""
+"""Classes of a data set, unless its reader says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class LabelledImages:
 
     Attributes:
         image: uint8 ``[N, C, H, W]``, 0..255.
-        label: int64 ``[N]``, 0..9.
+        label: int64 ``[N]``, from 0 on.
     """
 
     image: np.ndarray
@@ -38,6 +38,7 @@ def labelled_images(
     image_source: str | os.PathLike,
     label_source: str | os.PathLike | None = None,
     first_label: int = 0,
+    class_count: int = CLASS_COUNT,
 ) -> LabelledImages:
     """Check what a reader found.
 
@@ -48,6 +49,7 @@ def labelled_images(
         image_source: names the images in errors.
         label_source: names the labels in errors; None means ``image_source``.
         first_label: labels run from here on; they are returned as they are.
+        class_count: how many labels there are.
 
     Raises:
         ValueError: when types, shapes, numbers or labels are not as above.
@@ -68,12 +70,12 @@ def labelled_images(
         )
     if len(image) != len(label):
         raise ValueError(f"{label_source} holds {len(label)} labels, expected one for each of {len(image)} images.")
-    wrong = (label < first_label) | (label >= first_label + CLASS_COUNT)
+    wrong = (label < first_label) | (label >= first_label + class_count)
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
             f"{label_source} holds the label {label[row]} at image {row}, expected {first_label} to "
-            f"{first_label + CLASS_COUNT - 1}."
+            f"{first_label + class_count - 1}."
         )
     return LabelledImages(image, label.astype(np.int64))
 

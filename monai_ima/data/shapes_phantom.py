@@ -1,6 +1,7 @@
-"""SYNTHETIC small images of ten classes: a shape on a darker, shaded ground with a stray stroke and noise.
+"""SYNTHETIC small images: a shape on a darker, shaded ground with a stray stroke and noise.
 
-Lengths are fractions of half the image's side, rows grow downwards. Nothing here was photographed.
+Ten classes are ten shapes; a hundred are the ten shapes in each of ten hues. Lengths are fractions of half the image's
+side, rows grow downwards. Nothing here was photographed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from .kermany import SPLITS
-from .labelled_images import CLASS_COUNT, LabelledImages
+from .labelled_images import LabelledImages
 from .phantom_counts import phantom_counts
 from .phantom_folder import MIN_SIZE
 from .splits import Item, first_balanced, image_items
 
-__all__ = ["SHAPES", "shapes_datalist", "shapes_phantom"]
+__all__ = ["HUES", "SHAPES", "shapes_datalist", "shapes_phantom"]
 
 SHAPES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "lying bars", "standing bars", "crescent")
+
+HUES = 10
+"""Hues of the phantom of a hundred classes, red first, equally far apart on the colour circle."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ def shapes_datalist(
     subset: int | None = None,
     test_subset: int | None = None,
     seed: int = 0,
+    classes: int = len(SHAPES),
 ) -> dict[str, list[Item]]:
     """Training, validation and test images of the phantom, drawn in memory; the log says that they are SYNTHETIC.
 
@@ -43,6 +48,7 @@ def shapes_datalist(
         subset: number of training images, the classes taking turns; None for all.
         test_subset: the same for the test images.
         seed: of the subsets, >= 0.
+        classes: see :func:`shapes_phantom`.
 
     Returns:
         for each split the items; sample ids are such as ``synthetic-train-00017``, so that margins of synthetic images
@@ -54,28 +60,34 @@ def shapes_datalist(
     counts = phantom_counts("per_class", per_class)
     if not isinstance(phantom_seed, int) or phantom_seed < 0:
         raise ValueError(f"Got phantom_seed {phantom_seed}, expected a whole number >= 0.")
+    _check_classes(classes)
     logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
     limits = {"train": ("subset", subset), "val": ("", None), "test": ("test_subset", test_subset)}
     datalist = {}
     for k, split in enumerate(SPLITS):
-        label = np.tile(np.arange(CLASS_COUNT), counts[split])
-        images = LabelledImages(shapes_phantom(label, np.random.default_rng([phantom_seed, k]), size, channels), label)
+        label = np.tile(np.arange(classes), counts[split])
+        rng = np.random.default_rng([phantom_seed, k])
+        images = LabelledImages(shapes_phantom(label, rng, size, channels, classes), label)
         rows = first_balanced(images, *limits[split], seed)
         datalist[split] = image_items(images, f"synthetic-{split}", rows)
     return datalist
 
 
-def shapes_phantom(label: np.ndarray, rng: np.random.Generator, size: int = 28, channels: int = 1) -> np.ndarray:
+def shapes_phantom(
+    label: np.ndarray, rng: np.random.Generator, size: int = 28, channels: int = 1, classes: int = len(SHAPES)
+) -> np.ndarray:
     """Draw synthetic images.
 
     Place, size, turn, stroke width, sharpness, contrast and colour of the shapes vary, and so do brightness and shade
-    of the ground, a stray stroke and the noise; all alike in every class.
+    of the ground, a stray stroke and the noise; all alike in every class. With a hundred classes the hue of shape and
+    stroke is the class's, give or take a quarter of the distance to the next hue.
 
     Args:
-        label: indices into ``SHAPES``, int ``[N]``.
+        label: int ``[N]``, 0 <= label < classes: index into ``SHAPES`` + 10 * number of the hue.
         rng: source of everything random.
         size: side of the images in pixels, >= 16.
-        channels: >= 1.
+        channels: >= 1; 3 (red, green, blue) with a hundred classes.
+        classes: 10, or 100.
 
     Returns:
         uint8 ``[N, channels, size, size]``.
@@ -84,11 +96,14 @@ def shapes_phantom(label: np.ndarray, rng: np.random.Generator, size: int = 28, 
         ValueError: when an argument is not as above.
     """
     label = np.asarray(label)
-    if label.ndim != 1 or not np.isin(label, np.arange(len(SHAPES))).all():
-        raise ValueError(f"Got labels {label}, expected indices into {SHAPES}.")
+    coloured = _check_classes(classes)
+    if label.ndim != 1 or not np.isin(label, np.arange(classes)).all():
+        raise ValueError(f"Got labels {label}, expected whole numbers from 0 to {classes - 1}.")
     for name, value, least in (("size", size, MIN_SIZE), ("channels", channels, 1)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"Got {name} {value}, expected a whole number >= {least}.")
+    if coloured and channels != 3:
+        raise ValueError(f"Got channels {channels}, expected 3 for {classes} classes, which differ in hue.")
 
     def draw(low: float, high: float, *shape: int) -> np.ndarray:
         return rng.uniform(low, high, (len(label), *(shape or (1, 1)))).astype(np.float32)
@@ -99,16 +114,33 @@ def shapes_phantom(label: np.ndarray, rng: np.random.Generator, size: int = 28, 
     u, v = _turned((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
     distance = np.empty_like(u)
     for k in range(len(SHAPES)):
-        own = label == k
+        own = label % len(SHAPES) == k
         distance[own] = _distance(SHAPES[k], u[own], v[own], stroke[own])
     shape = _inside(distance * scale, draw(0.8, 2.0) * 2 / size)
     across, along = _turned(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
     stray = _inside(np.maximum(abs(across) - draw(0.02, 0.07), abs(along) - draw(0.3, 1.0)), 2 / size)
     grey = draw(0.25, 0.6) * shape + draw(-0.3, 0.3) * stray + draw(-0.12, 0.12) * x + draw(-0.12, 0.12) * y
     ground = draw(0.05, 0.4)[:, None] + draw(-0.05, 0.05, channels, 1, 1)
-    coloured = ground + draw(0.6, 1, channels, 1, 1) * grey[:, None]
-    noise = rng.standard_normal(coloured.shape, dtype=np.float32) * draw(0.02, 0.1, 1, 1, 1)
-    return (255 * np.clip(coloured + noise, 0, 1) + 0.5).astype(np.uint8)
+    if coloured:
+        tint = _tint((label // len(SHAPES))[:, None, None, None] + draw(-0.25, 0.25, 1, 1, 1))
+    else:
+        tint = draw(0.6, 1, channels, 1, 1)
+    image = ground + tint * grey[:, None]
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * draw(0.02, 0.1, 1, 1, 1)
+    return (255 * np.clip(image + noise, 0, 1) + 0.5).astype(np.uint8)
+
+
+def _check_classes(classes: int) -> bool:
+    """Are there hues, too?"""
+    if classes not in (len(SHAPES), len(SHAPES) * HUES):
+        raise ValueError(f"Got classes {classes!r}, expected {len(SHAPES)} or {len(SHAPES) * HUES}.")
+    return classes == len(SHAPES) * HUES
+
+
+def _tint(hue: np.ndarray) -> np.ndarray:
+    """Shares of red, green and blue ``[N, 3, 1, 1]``, their mean 0.8 for each of the :data:`HUES`."""
+    primary = np.arange(3, dtype=np.float32)[:, None, None] / 3
+    return 0.8 + 0.35 * np.cos(2 * np.pi * (hue / HUES - primary))
 
 
 def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np.ndarray:

@@ -106,10 +106,11 @@ class IMAHandler(PerSampleHandler):
         self.update_interval = check_count("update_interval", update_interval, 1)
         self.noisy_samples = noisy_samples
         self.first_pass = first_pass
-        own = {"alpha": alpha, "bounds": self.bounds, "criterion": self.criterion}
-        self.training_attack = BoundaryPGD(norm, steps, binary_steps, start, **own)
         restarts = check_count("margin_restarts", margin_restarts, 1)
-        self.margin_attack = BoundaryPGD(norm, margin_steps, binary_steps, start, restarts, **own)
+        self.training_attack, self.margin_attack = (
+            BoundaryPGD(norm, count, binary_steps, start, paths, alpha, self.bounds, self.criterion)
+            for count, paths in ((steps, 1), (margin_steps, restarts))
+        )
         self._seen = Observations()
         self._warned_of_threshold = False
 

@@ -1,0 +1,201 @@
+"""The page, table and figure of a study of ``compare.py``, from its records alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from compare_records import broken_distances
+from compare_study import BLACK_BOX_SAMPLES, NOISE, RULE, WHITE_BOX, Study
+from monai_ima.statistics import bootstrap_intervals
+from monai_ima.visualize import robustness_curves
+from studies import cells, replace_figure, table, write_page, write_whole
+
+__all__ = ["robust", "write_study"]
+
+WITHIN = 0.03
+TIE = 1e-9
+
+Records = Mapping[str, Mapping[str, Any]]
+
+
+def write_study(study: Study, records: Records, pages: Path) -> Path:
+    """Write ``paper_NAME_NORM.md``, ``.csv`` and ``.png``; returns the page.
+
+    Args:
+        study: whose records these are.
+        records: one of every method.
+        pages: folder.
+    """
+    pages.mkdir(parents=True, exist_ok=True)
+    page = pages / f"paper_{study.key}.md"
+    results = {attack: _accuracies(study, records, [attack]) for attack in [*study.strongest, NOISE]}
+    results["strongest"] = _accuracies(study, records, study.strongest)
+    count = records["ce"]["samples"]["count"]
+    figure = robustness_curves(
+        [0.0, *study.levels],
+        {study.methods[method].label: values for method, values in results["strongest"].items()},
+        study.norm,
+        f"{_data_title(study)}, {count} test samples, strongest of the attacks",
+    )
+    replace_figure(figure, page.with_suffix(".png"))
+    write_page(page, [line for part in _parts(study, records, results) for line in [*part, ""]][:-1])
+    _write_csv(study, results, page.with_suffix(".csv"))
+    return page
+
+
+def robust(study: Study, record: Mapping[str, Any], attacks: list[str]) -> np.ndarray:
+    """Is a sample correct without an attack and at every level, under all the attacks: bool ``[N, 1 + L]``."""
+    broken = np.min([broken_distances(record, attack) for attack in attacks], axis=0)
+    return broken[:, None] > np.array([0.0, *study.levels])
+
+
+def _accuracies(study: Study, records: Records, attacks: list[str]) -> dict[str, list[float]]:
+    return {method: robust(study, records[method], attacks).mean(axis=0).tolist() for method in study.methods}
+
+
+def _parts(study: Study, records: Records, results: Mapping[str, Mapping[str, list[float]]]) -> list[list[str]]:
+    levels = [f"ε = {study.eps_text(level)}" for level in study.levels]
+    head = ["training", "clean", *levels]
+    strongest = results["strongest"]
+    least = strongest["ce"][0] - WITHIN - TIE
+    rows = [
+        [study.methods[method].title, *cells([*values, fmean(values)]), "yes" if values[0] >= least else "no"]
+        for method, values in strongest.items()
+    ]
+    title = f"## Under the strongest of {len(study.strongest)} attacks"
+    sentence = f"A sample counts as robust if it is correct under all of: {', '.join(study.strongest)}."
+    overall = table([*head, "mean", "clean within 3 points of ce"], rows)
+    parts = [
+        _head(study, records),
+        [title, "", sentence, "", *overall, "", f"![Accuracy against ε](paper_{study.key}.png)"],
+        _order(study, records),
+        ["## Attack by attack"],
+    ]
+    for attack in [*study.strongest, NOISE]:
+        what = f"{attack}, uniform noise" if attack == NOISE else attack
+        rows = [[study.methods[method].title, *cells(values)] for method, values in results[attack].items()]
+        parts.append([f"### {what}", "", *table(head, rows)])
+    parts.append(_black_box(study, records))
+    if study.norm == "l2":
+        parts.append(_ddn(study, records))
+    return [*parts, _margins(study, records)]
+
+
+def _head(study: Study, records: Records) -> list[str]:
+    first = records["ce"]
+    training = first["note"]["training"]
+    norm = "L2" if study.norm == "l2" else "L∞"
+    data = "**SYNTHETIC phantom of the bundle**" if study.synthetic else study.config["data"]
+    hours = sum(sum(record["seconds"].values()) for record in records.values()) / 3600
+    machines = "; ".join(dict.fromkeys(record["machine"] for record in records.values()))
+    versions = "; ".join(
+        dict.fromkeys(
+            ", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in records.values()
+        )
+    )
+    split = ", ".join(f"{name} {value}" for name, value in training.items())
+    return [
+        f"# {_data_title(study)} with the paper's network: every method side by side, {norm}",
+        "",
+        f"{data}; {first['samples']['count']} test samples. ε in units of intensity, samples scaled to [0, 1].",
+        "",
+        f"    {_command(study)}",
+        "",
+        f"{first['note']['network'].rpartition('.')[2]} ({first['parameters']} parameters), section 3 of the paper; "
+        f"{first['note']['optimizer'].rpartition('.')[2]}; the same start and batch order for all methods, the weights "
+        f"after the last epoch. Config ids: {split}. One seed ({study.seed}): what another start or subset changes is "
+        "not known from this page.",
+        "",
+        f"{RULE} Here ε_n = {study.eps_n:g}.",
+        "",
+        f"{machines}; {versions}; {hours:.1f} hours of all processes' wall time. A record of each training is in "
+        f"`docs/results/records/{study.key}`; from these the command rewrites this page, without `--data` too.",
+    ]
+
+
+def _command(study: Study) -> str:
+    command = f"python benchmarks/compare.py --bundle {study.name} --norm {study.norm}"
+    options = {"epochs": study.epochs, "subset": study.subset, "test_subset": study.test_subset}
+    options["seed"] = study.seed or None
+    command += "".join(f" --{name} {value}" for name, value in options.items() if value is not None)
+    return command if study.synthetic else f"{command} --data DIR"
+
+
+def _order(study: Study, records: Records) -> list[str]:
+    """How far every method's mean is from IMA's, sample by sample, with intervals."""
+    means = {method: robust(study, record, study.strongest).mean(axis=1) for method, record in records.items()}
+    rows = []
+    for method in study.methods:
+        if method == "ima":
+            continue
+        difference = means[method] - means["ima"]
+        low, high = bootstrap_intervals(difference[:, None].tolist())[0]
+        rows.append([study.methods[method].title, f"{difference.mean():+.3f}", f"{low:+.3f} to {high:+.3f}"])
+    return [
+        "## How sure is the order?",
+        "",
+        "The mean of clean and robust accuracy minus IMA's, paired by sample, with 95 % bootstrap intervals over the "
+        "test samples. They say what other test samples may change, not what another seed may.",
+        "",
+        *table(["training", "minus IMA's", "95 %"], rows),
+    ]
+
+
+def _black_box(study: Study, records: Records) -> list[str]:
+    levels = study.levels[1:3]
+    rows = []
+    for method, own in study.methods.items():
+        blind = broken_distances(records[method], study.black_box)
+        seeing = broken_distances(records[method], WHITE_BOX[0])[: len(blind)]
+        values = [(broken > level).mean() for broken in (blind, seeing) for level in levels]
+        rows.append([own.title, *cells(values)])
+    head = [f"{attack}, ε = {study.eps_text(level)}" for attack in ("SPSA", "PGD") for level in levels]
+    count = min(BLACK_BOX_SAMPLES, records["ce"]["samples"]["count"])
+    title = f"### Black box: {study.black_box} beside {WHITE_BOX[0]}, the first {count} test samples"
+    return [title, "", *table(["training", *head], rows)]
+
+
+def _ddn(study: Study, records: Records) -> list[str]:
+    rows = [
+        [own.title, f"{np.median(broken_distances(records[method], 'ddn')):.3f}"]
+        for method, own in study.methods.items()
+    ]
+    return ["### Smallest perturbation that DDN finds, median", "", *table(["training", "L2"], rows)]
+
+
+def _margins(study: Study, records: Records) -> list[str]:
+    rows = []
+    for method, own in study.methods.items():
+        seconds, margins = records[method]["seconds"], records[method]["margins"]
+        shown = ["", "", ""]
+        if margins is not None:
+            shown = [f"{margins['mean']:.4g}", f"{margins['median']:.4g}", f"{margins['share_at_eps_max']:.3f}"]
+        rows.append([own.title, *shown, f"{seconds['training']:.0f}", f"{seconds['attacks']:.0f}"])
+    head = ["training", "margin, mean", "median", f"share at {study.eps_n:g}", "s of training", "s of attacks"]
+    return [
+        "## Margins of the training samples, and time",
+        "",
+        "Seconds are wall time beside other processes.",
+        "",
+        *table(head, rows),
+    ]
+
+
+def _data_title(study: Study) -> str:
+    return f"SYNTHETIC {study.config['title']} phantom" if study.synthetic else study.config["title"]
+
+
+def _write_csv(study: Study, results: Mapping[str, Mapping[str, list[float]]], file: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["training", "attack", 0.0, *study.levels])
+    for attack in ["strongest", *(name for name in results if name != "strongest")]:
+        writer.writerows([study.methods[method].title, attack, *row] for method, row in results[attack].items())
+    write_whole(file, text.getvalue())

@@ -1,0 +1,191 @@
+"""What true margins do to IMA on real hippocampus scans: B-PGD from the clean image and from the ball, beside fixed ε.
+
+The bundle's small network from its plain-trained weights (``models/model_ce.pt``), 15 epochs of each training as in
+``hippocampus.py``: IMA with τ 0.7 and 0.8, ε_max 20 and 40 (δ a fifth of it), both starts; one fixed ε of 5, 10, 15 and
+20. Mean foreground Dice of the 40 test scans under 20-step PGD. The last epoch's weights are attacked.
+
+    python benchmarks/hippocampus_starts.py --data DIR      (folder in MSD layout: Task04_Hippocampus)
+
+Each finished training leaves a record in docs/results/records/hippocampus_starts; with all of them only the page,
+docs/results/hippocampus_starts.md, is written, which needs no data. Weights stay in ``runs/hippocampus_starts``, where
+an interrupted training is resumed. Uses the GPU when there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from hippocampus import BALL, BUNDLE, COMMON, EPOCHS, LEVELS, MODELS, QUICK, Model, crossed, measure, train
+from monai_ima.bundle.margins import load_margins
+from studies import RESULTS, CommandLine, cells, integer, setting, table, total_time, write_page, write_whole
+
+NETWORK, SEED = "small", 0
+STARTS: dict[str, dict[str, Any]] = {"clean": {}, "ball": BALL}
+FIXED = (5.0, 10.0, 15.0, 20.0)
+
+
+def _ima(start: str, threshold: float, eps_max: float) -> Model:
+    settings = {"eps_max": eps_max, "delta": eps_max / 5, "threshold": threshold, **STARTS[start]}
+    where = "the clean image" if start == "clean" else "the ball"
+    return Model(f"IMA, τ {threshold:g}, ε_max {eps_max:g}, from {where}", settings=settings, strong=False)
+
+
+ROWS = {
+    "plain": MODELS["plain"],
+    **{f"pgd{eps:g}": Model(f"fixed ε = {eps:g}", "train_pgd.json", {"eps": eps}, strong=False) for eps in FIXED},
+    **{
+        f"ima_{start}_{threshold:g}_{eps_max:g}": _ima(start, threshold, eps_max)
+        for threshold, eps_max, start in product((0.8, 0.7), (20.0, 40.0), STARTS)
+    },
+}
+
+
+def note(model: Model) -> dict[str, Any]:
+    """What a record is of."""
+    return {
+        "overlay": model.overlay,
+        "settings": {**COMMON, **model.settings},
+        "epochs": EPOCHS,
+        "seed": SEED,
+        "levels": LEVELS,
+        "attack": QUICK,
+    }
+
+
+def one(name: str, data: str, out: str, records: str, threads: str) -> None:
+    """Train and attack one row, in a process of its own, and write its record."""
+    torch.set_num_threads(int(threads))
+    logging.getLogger().setLevel(logging.WARNING)
+    model, folder = ROWS[name], Path(out) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = train(model, NETWORK, data, folder, BUNDLE / "models" / "model_ce.pt", SEED)
+    result = measure(checkpoint, NETWORK, QUICK, data, folder, SEED)
+    margins = None
+    if model.overlay is None:
+        found = load_margins(checkpoint)
+        values = found.values()
+        share = float((values >= found.eps_max).double().mean())
+        margins = {"mean": float(values.mean()), "at_eps_max": share, "crossed": crossed(folder)}
+    record = {
+        "note": note(model),
+        "where": setting(int(threads), "training"),
+        "seconds": round(total_time(folder), 1),
+        "dice": {scan.sample_id: [round(scores.mean("dice"), 4) for scores in scan.scores] for scan in result.records},
+        "margins": margins,
+    }
+    write_whole(Path(records) / f"{name}.json", json.dumps(record))
+
+
+def read(records: Path) -> dict[str, dict[str, Any]]:
+    """The records that are there.
+
+    Raises:
+        ValueError: if one was made with other settings.
+    """
+    found = {}
+    for name, model in ROWS.items():
+        file = records / f"{name}.json"
+        if file.is_file():
+            found[name] = json.loads(file.read_text(encoding="utf-8"))
+            if found[name]["note"] != note(model):
+                raise ValueError(f"Record {file} was made with other settings than {name} has, expected the same.")
+    return found
+
+
+def write(records: dict[str, dict[str, Any]]) -> None:
+    """docs/results/hippocampus_starts.md."""
+    rows, margins = [], []
+    for name, record in records.items():
+        columns = torch.tensor(list(record["dice"].values()), dtype=torch.float64).mean(dim=0).tolist()
+        rows.append([ROWS[name].title, *cells(columns), *cells([sum(columns) / len(columns)])])
+        own = record["margins"]
+        if own is not None:
+            margins.append([ROWS[name].title, f"{own['mean']:.1f}", f"{own['at_eps_max']:.0%}", own["crossed"]])
+    first = next(iter(records.values()))
+    seconds = sum(record["seconds"] for record in records.values())
+    lines = [
+        "# Hippocampus: IMA with true margins",
+        "",
+        f"Mean foreground Dice of {len(first['dice'])} real test scans (MSD Task04, CC-BY-SA 4.0) under 20-step PGD on "
+        "soft Dice and cross-entropy, one start, at L2 noise ε in units of z-scored volumes.",
+        "",
+        f"    python benchmarks/hippocampus_starts.py --data Task04_Hippocampus        (seed {SEED})",
+        "",
+        f"{', '.join(sorted({record['where'] for record in records.values()}))}; {seconds / 60:.0f} minutes of all "
+        "processes' wall time, other work beside them.",
+        "",
+        f"All rows: the bundle's small network from its plain-trained weights, {EPOCHS} epochs of the training in the "
+        f"row's name, training attacks of {COMMON['steps']} steps, margins moved online.",
+        "",
+        *table(["training", *(f"ε = {level:g}" if level else "clean" for level in LEVELS), "mean"], rows),
+        "",
+        *table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], margins),
+    ]
+    write_page(RESULTS / "hippocampus_starts.md", lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and attack what has no record yet; the page when all of them are there.
+
+    Args:
+        arguments: of the command line; ``--help`` lists them.
+
+    Raises:
+        SystemExit: with code 2 if an argument or a record cannot be used.
+    """
+    parser = CommandLine(__doc__)
+    parser.add_argument("--data", type=Path, help="folder of the scans in MSD layout")
+    parser.add_argument("--out", type=Path, default=Path("runs/hippocampus_starts"), help="folder for weights")
+    parser.add_argument("--records", type=Path, default=RESULTS / "records" / "hippocampus_starts")
+    parser.add_argument("--workers", type=integer(1), default=2, help="trainings at a time")
+    parser.add_argument("--rows", help="only these, separated by commas")
+    options = parser.parse_args(arguments)
+    names = list(ROWS) if options.rows is None else options.rows.split(",")
+    for name in names:
+        if name not in ROWS:
+            parser.error(f"Got row {name!r}, expected some of {', '.join(ROWS)}.")
+    options.records.mkdir(parents=True, exist_ok=True)
+    try:
+        waiting = [name for name in names if name not in read(options.records)]
+    except ValueError as error:
+        parser.error(str(error))
+    if waiting and (options.data is None or not options.data.is_dir()):
+        parser.error(f"Records of {', '.join(waiting)} are missing: give --data, the folder Task04_Hippocampus.")
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+
+    def run(name: str) -> None:
+        folder = options.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        own = ["one", name, str(options.data), str(options.out), str(options.records), str(threads)]
+        with open(folder / "log.txt", "ab") as log:
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            subprocess.run([sys.executable, __file__, *own], stdout=log, stderr=log, check=True, env=environment)
+        bar.update()
+
+    with tqdm(total=len(waiting), desc="trainings") as bar, ThreadPoolExecutor(options.workers) as pool:
+        list(pool.map(run, waiting))
+    records = read(options.records)
+    missing = [name for name in ROWS if name not in records]
+    if missing:
+        print(f"No page yet: records of {', '.join(missing)} are missing in {options.records}.")
+    else:
+        write(records)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["one"]:
+        one(*sys.argv[2:])
+    else:
+        main()
