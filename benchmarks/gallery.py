@@ -1,7 +1,7 @@
 """Reports on real data, as `python -m monai_ima evaluate` and `report` make them, and the page that shows them.
 
-Fashion-MNIST: plain training and IMA of ``benchmarks/compare.py --bundle fashion_mnist --subset 4000``, whose weights
-have to be in ``runs/compare``; the first 200 test images. Hippocampus: the weights that the bundle ships, its
+Fashion-MNIST: plain training and IMA of ``benchmarks/compare.py --bundle fashion_mnist --norm l2``, whose weights have to
+be in ``runs/compare``; the first 200 test images. Hippocampus: the weights that the bundle ships, its
 40 test scans.
 
     python benchmarks/gallery.py --data DIR      (with fashion_mnist.npz or IDX files, and Task04_Hippocampus)
@@ -81,7 +81,7 @@ def section(title: str, about: str, page: str, folders: dict[str, Path]) -> list
     return lines
 
 
-def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fashion_mnist_4000_l2_0") -> None:
+def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fashion_mnist_l2") -> None:
     """Evaluate, make the reports, write the page.
 
     Args:
@@ -92,7 +92,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
     data = str(Path(data).resolve())
     os.chdir(REPO)
     folder, weights = Path(out), Path(compare)
-    plain, ima = weights / "plain_0" / "model_ce_last.pt", weights / "ima_1" / "model_last.pt"
+    plain, ima = (weights / method / "model_last.pt" for method in ("ce", "ima"))
     for file in (plain, ima):
         if not file.is_file():
             print(f"Weights {file} do not exist: run benchmarks/compare.py first.", file=sys.stderr)
@@ -131,7 +131,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
                 "Fashion-MNIST",
                 "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) under L2 noise, strongest of 100-PGD x 2, "
                 "APGD-CE, APGD-DLR, DDN and a search for the smallest noise. Weights of `benchmarks/compare.py "
-                "--bundle fashion_mnist --subset 4000`. Pictures: clean image, noise x 10, noisy image.",
+                "--bundle fashion_mnist --norm l2`. Pictures: clean image, noise x 10, noisy image.",
                 "fashion_mnist.html",
                 pages["fashion_mnist.html"],
             ),

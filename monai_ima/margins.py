@@ -36,7 +36,7 @@ Rule = Callable[[float, Seen, float], float]
 
 
 def epoch_rule(eps: float, seen: Seen, delta: float) -> float:
-    """Algorithm 2 after a pass over the training set: case 1 ε = ‖x - x_n‖ (the smallest), case 0 ε + δ, wrong δ."""
+    """Lines 3-11 of Algorithm 2: misclassified δ, case 1 ε = ‖x - x_n‖ (the smallest), case 0 ε + δ."""
     if seen.distances:
         return min(seen.distances)
     return eps + delta if seen.survived else delta
@@ -56,7 +56,7 @@ class Observations:
         self._seen: dict[str, Seen] = {}
 
     def record(self, sample_ids: Sequence[str], result: AttackResult | None = None) -> None:
-        """Note what an attack did to these samples; without a result: that they were wrong.
+        """Lines 2, 5-7 and 9 of Algorithm 2: note which case these samples are; without a result: misclassified.
 
         A sample without a score (a crop that holds no foreground) says nothing about its scan and is left out.
 
@@ -192,7 +192,7 @@ class MarginTable:
             self._margins.setdefault(sample_id, self.delta)
 
     def update(self, seen: dict[str, Seen], rule: Rule) -> None:
-        """Algorithm 2: move the margin of every sample in ``seen`` by ``rule``, clipped to [δ, ε_max]."""
+        """Algorithm 2: move the margin of every sample in ``seen`` by ``rule``, clipped to [δ, ε_max] (line 14)."""
         self.register(seen)
         for sample_id, what in seen.items():
             self[sample_id] = rule(self._margins[sample_id], what, self.delta)

@@ -73,5 +73,5 @@ class AdaptiveNormPGD(BoundaryPGD):
             beyond_near = per_sample(near_right, near)
             inside = torch.where(beyond_near, near, target.image)
             outside = torch.where(beyond_near, far, near)
-            image[rows], _ = self._bisect(target.select(rows), inside[rows], outside[rows])
+            image[rows], _ = self.bisect(target.select(rows), inside[rows], outside[rows])
         return self.result(target, image, found)

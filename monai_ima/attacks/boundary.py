@@ -89,28 +89,38 @@ class BoundaryPGD(PathAttack):
         return torch.maximum(eps - self.delta, SMALLEST_START * eps)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
+        """Lines 5-9 of Algorithm 2 for one batch; with ``restarts`` its note: the nearest crossing of several paths."""
         image = target.image.clone()
         crossed = torch.zeros_like(target.clean_right)
         rows = target.clean_right.nonzero().squeeze(1)
         if len(rows) > 0:
             left, generators = select_samples(target, generator, rows)
             radius = self.start_radius(left.eps) if self.random_start else None
-            nearest, found = self._first_crossing(left, generators, radius)
+            nearest, found = self.first_crossing(left, generators, radius)
             for _ in range(1, self.restarts):
                 distance = self.norm.length(nearest - left.image)
                 ball = replace(left, eps=torch.where(found, distance, left.eps))
                 radius = torch.where(found, SMALLEST_START * distance, self.start_radius(left.eps))
-                point, crosses = self._first_crossing(ball, generators, radius)
+                point, crosses = self.first_crossing(ball, generators, radius)
                 nearer = crosses & (~found | (self.norm.length(point - left.image) < distance))
                 nearest = torch.where(per_sample(nearer, point), point, nearest)
                 found = found | crosses
             image[rows], crossed[rows] = nearest, found
         return self.result(target, image, crossed)
 
-    def _first_crossing(
+    def first_crossing(
         self, target: Target, generator: Generators, start_radius: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The points of Algorithm 3 on one path, and which of them are on the boundary: bool ``[B]``."""
+        """Algorithm 3 on one path: its points, and which of them are on the boundary, bool ``[B]``.
+
+        Lines 2-3: of a sample that is never misclassified, the last iterate. Lines 4-7: of another, the iterates x_n1
+        and x_n2 on both sides of its first crossing, which lines 8-9 (:meth:`bisect`) search between.
+
+        Args:
+            target: samples that are correct without noise.
+            generator: source of the random start.
+            start_radius: see :meth:`PathAttack.path`.
+        """
         inside, outside = target.image.clone(), target.image.clone()
         crossed = torch.zeros_like(target.clean_right)
         for iterate in self.path(target, generator, start_radius):
@@ -123,16 +133,20 @@ class BoundaryPGD(PathAttack):
         rows = crossed.nonzero().squeeze(1)
         if len(rows) > 0:
             left = target.select(rows)
-            point, beyond = self._bisect(left, inside[rows], outside[rows])
+            point, beyond = self.bisect(left, inside[rows], outside[rows])
             if self.restarts > 1:
-                point, _ = self._bisect(left, left.image, beyond)
+                point, _ = self.bisect(left, left.image, beyond)
             inside[rows] = point
         return inside, crossed
 
-    def _bisect(
-        self, target: Target, inside: torch.Tensor, outside: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last correct and the last misclassified point between ``inside`` and ``outside``."""
+    def bisect(self, target: Target, inside: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lines 8-9 of Algorithm 3: the last correct and the last misclassified point between two.
+
+        Args:
+            target: the samples.
+            inside: x_n1, ``[B, C, *spatial]``, correct.
+            outside: x_n2, misclassified.
+        """
         for _ in range(self.binary_steps):
             middle = (inside + outside) / 2
             right = per_sample(target.look(middle).right, middle)

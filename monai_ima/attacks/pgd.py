@@ -72,7 +72,7 @@ class PathAttack(Attack):
         self.random_start = random_start
 
     def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
-        """The iterates k = 0 (start) to N of every sample, ending for each one with its first wrong iterate.
+        """Line 1 of IMA's Algorithm 3: the iterates k = 0 (start) to N, for each sample up to its first wrong one.
 
         Args:
             target: the samples.

@@ -117,7 +117,7 @@ class AdversarialTrainingHandler(ABC):
         return engine.state.epoch > self.start_epoch
 
     def check(self, engine: SupervisedTrainer) -> None:
-        """Refuse a batch that training must not see, before the trainer's loss does.
+        """Refuse a batch that training must not see, and score its predictions (line 2 of IMA's Algorithm 1).
 
         Raises:
             ValueError: when an image or prediction is not finite or a label is outside the classes; the sentence names
@@ -134,7 +134,7 @@ class AdversarialTrainingHandler(ABC):
             raise error.named(self.sample_ids(engine, engine.state.batch, output[CommonKeys.IMAGE])) from None
 
     def __call__(self, engine: SupervisedTrainer) -> None:
-        """Replace the loss of the clean batch in ``engine.state.output``."""
+        """Replace the loss of the clean batch in ``engine.state.output`` (line 1 of IMA's Algorithm 1)."""
         if not self.active(engine):
             return
         self._called = True

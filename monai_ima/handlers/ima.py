@@ -129,6 +129,7 @@ class IMAHandler(PerSampleHandler):
             self.margins.update(seen, epoch_rule)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
+        """Lines 4-8 of Algorithm 1: the loss of a batch, whose ``loss`` on clean images is L1 + L2."""
         self.check_known(batch.sample_ids)
         judged = ~self.clean_score.isnan()
         self._seen.record([batch.sample_ids[row] for row in judged.nonzero().flatten().tolist()])
@@ -142,7 +143,7 @@ class IMAHandler(PerSampleHandler):
         return criterion.combine(loss, noisy_loss)
 
     def make_noisy(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
-        """Algorithm 1: the B-PGD samples that enter L3.
+        """Line 3 of Algorithm 1: the B-PGD samples that enter L3.
 
         Args:
             engine: the trainer.
@@ -167,7 +168,7 @@ class IMAHandler(PerSampleHandler):
             self.margins.update(self.margin_pass(engine).merged(), epoch_rule)
 
     def margin_pass(self, engine: SupervisedTrainer, eps: float | None = None) -> Observations:
-        """Algorithm 2's pass over the training set: attack every sample inside its margin, with ``margin_steps``.
+        """Line 1 of Algorithm 2, the pass over the training set: attack every sample inside its margin.
 
         The training loader is used as it is. Network modes and the global random state of torch are left alone.
 

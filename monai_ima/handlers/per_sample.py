@@ -99,6 +99,8 @@ class PerSampleHandler(AdversarialTrainingHandler):
     def partial_loss(self, engine: SupervisedTrainer, criterion: IMALoss, part: Batch, whole: Batch) -> torch.Tensor:
         """The loss of the samples that a method trains on, divided by the size of the whole batch; 0 without any.
 
+        Of IMA: Y_n of line 3 of its Algorithm 1, and line 7.
+
         Args:
             engine: the trainer.
             criterion: whose ``noisy`` is taken.

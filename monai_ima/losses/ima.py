@@ -49,12 +49,12 @@ class IMALoss(nn.Module):
         return self.combine(clean, self.noisy(noisy_pred, noisy_label, len(label)))
 
     def noisy(self, noisy_pred: Any, noisy_label: torch.Tensor, batch_size: int) -> torch.Tensor:
-        """L3 of n >= 1 noisy samples from a batch of ``batch_size``."""
+        """Line 7 of Algorithm 1: L3 of n >= 1 noisy samples from a batch of ``batch_size``."""
         loss = self.loss_function(noisy_pred, noisy_label).mean()
         return loss if _sums(self.loss_function) else loss * len(noisy_label) / batch_size
 
     def combine(self, clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-        """``(1 - β) clean + β noisy``."""
+        """Line 8 of Algorithm 1: ``(1 - β) clean + β noisy``."""
         return (1 - self.beta) * clean + self.beta * noisy
 
 
