@@ -9,9 +9,9 @@ TRADES takes ε_n/5 with its paper's β of 6; IAAT goes up to ε_n after a warm-
 The training attacks of all methods have 20 steps; IMA's margin pass has 50 and 10 bisections, as in the paper. Whatever
 else a method has is its handler's default.
 
-The weights after the last epoch are attacked by 100-step PGD with 2 restarts, APGD on cross-entropy and on the
-difference of logits ratio, and DDN (L2): a sample counts as robust if it is correct under all of them ("strongest").
-Uniform noise, and SPSA on the first 100 samples, are shown beside.
+The weights after the last epoch are attacked by 100-step PGD with 2 restarts, APGD on the soft logit margin (``ce``)
+and on the difference of logits ratio, and DDN (L2): a sample counts as robust if it is correct under all of them
+("strongest"). Uniform noise, and SPSA on the first 100 samples, are shown beside.
 
     python benchmarks/compare.py --bundle fashion_mnist --norm l2 --data DIR
     python benchmarks/compare.py --bundle ecg --norm linf --data DIR --methods ce,ima --minutes 50

@@ -1,7 +1,7 @@
 """Reports on real data, as `python -m monai_ima evaluate` and `report` make them, and the page that shows them.
 
-Fashion-MNIST: plain training and IMA of ``benchmarks/compare.py --bundle fashion_mnist --norm l2``, whose weights have to
-be in ``runs/compare``; the first 200 test images. Hippocampus: the weights that the bundle ships, its
+Fashion-MNIST: plain training and IMA of ``benchmarks/compare.py --bundle fashion_mnist --norm l2``, whose weights have
+to be in ``runs/compare``; the first 200 test images. Hippocampus: the weights that the bundle ships, its
 40 test scans.
 
     python benchmarks/gallery.py --data DIR      (with fashion_mnist.npz or IDX files, and Task04_Hippocampus)

@@ -1,8 +1,8 @@
 """IMA as in the paper, on all images of a data set: as many of its 60 epochs as fit into the minutes given.
 
 The bundle's network and settings are the paper's; δ is ε_n/60 however many epochs fit. The training ends at an epoch's
-end, in time for 100-step PGD with 2 restarts and APGD (cross-entropy, difference of logits ratio) on all test images at
-the levels of ``compare.json``. Their time is estimated before, from above: as if no sample were ever broken.
+end, in time for 100-step PGD with 2 restarts and APGD (soft logit margin, difference of logits ratio) on all test
+images at the levels of ``compare.json``. Their time is estimated before, from above: as if no sample were ever broken.
 
     python benchmarks/paper.py --bundle fashion_mnist --data DIR --minutes 12
     python benchmarks/paper.py --bundle fashion_mnist --data DIR --minutes 12 --resume model_checkpoint_epoch=9.pt

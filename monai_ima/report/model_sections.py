@@ -63,7 +63,8 @@ def _curves(results: Results) -> Iterator[Block]:
         )
     lines = [Line(one.name, results.levels, one.values, one.intervals) for one in results.attacks]
     yield _over_levels(results, f"{metric} under attack, with {INTERVALS}", lines)
-    known = [f"{one.name}: {attack_words(one.name)}" for one in results.attacks if attack_words(one.name) != one.name]
+    words = {one.name: attack_words(one.name, results.metric) for one in results.attacks}
+    known = [f"{name}: {text}" for name, text in words.items() if text != name]
     if known:
         yield Text("; ".join(known) + ".")
     if results.surface:

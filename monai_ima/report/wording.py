@@ -42,7 +42,11 @@ FAMILIES = {
     "noise": "white noise",
 }
 MINIMUM = "minimum"
-LOSSES = {"dlr": "difference of logits ratio", "ce": "cross-entropy", "dice": "soft Dice"}
+OBJECTIVES = {
+    "accuracy": {"dlr": "difference of logits ratio", "ce": "the soft logit margin"},
+    "dice": {"ce": "cross-entropy", "dice": "soft Dice"},
+}
+"""Attack objectives by metric; of classifiers ``ce`` has cross-entropy's direction only."""
 ATTACK = re.compile(r"(a?pgd|i?fgsm|ddn|spsa|noise)(\d+)?(?:x(\d+))?(?:-(dlr|ce|dice))?")
 
 
@@ -123,8 +127,8 @@ def middle_index(levels: Sequence[float]) -> int | None:
     return noisy[(len(noisy) - 1) // 2] if noisy else None
 
 
-def attack_words(name: str) -> str:
-    """An attack's short name in words; the name itself where it is not known."""
+def attack_words(name: str, metric: str) -> str:
+    """The short name of an attack on what this metric measures, in words; the name itself where it is not known."""
     if name == MINIMUM:
         return "the search for each sample’s smallest noise"
     found = ATTACK.fullmatch(name)
@@ -136,4 +140,4 @@ def attack_words(name: str) -> str:
         words += f", {steps} {'draws' if family == 'noise' else 'steps'}"
     if times:
         words += f", {times} {'directions a step' if family == 'spsa' else 'restarts'}"
-    return words + (f", on {LOSSES[loss]}" if loss else "")
+    return words + (f", on {OBJECTIVES[metric][loss]}" if loss else "")
