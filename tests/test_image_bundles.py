@@ -14,15 +14,24 @@ import torch
 from conftest import REPO
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 from PIL import Image
-from small_image_files import write_cifar10, write_fashion_mnist, write_svhn
+from small_image_files import write_cifar10, write_cifar100, write_fashion_mnist, write_svhn
 
 from monai_ima.__main__ import main
-from monai_ima.data import CIFAR10_CLASSES, FASHION_MNIST_CLASSES, SVHN_CLASSES, cifar10_datalist
+from monai_ima.bundle.reasons import root_cause
+from monai_ima.data import (
+    CIFAR10_CLASSES,
+    CIFAR100_CLASSES,
+    FASHION_MNIST_CLASSES,
+    SVHN_CLASSES,
+    cifar10_datalist,
+)
+from monai_ima.networks import FashionMNISTNet, SVHNNet
 
 CLASSES = {"fashion_mnist": FASHION_MNIST_CLASSES, "svhn": SVHN_CLASSES, "cifar10": CIFAR10_CLASSES}
 WRITERS = {"fashion_mnist": write_fashion_mnist, "svhn": write_svhn, "cifar10": write_cifar10}
 SHAPES = {"fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
 NAMES = list(CLASSES)
+NETS = {"fashion_mnist": FashionMNISTNet, "svhn": SVHNNet}
 NETWORK = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"network_def#depth": 10, "network_def#widen_factor": 1}}
 PHANTOM = {"phantom_per_class": {"train": 4, "val": 2, "test": 3}}
 PLAIN = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"plain_epochs": 1}}
@@ -102,7 +111,8 @@ def test_the_bundle_is_complete_and_its_settings_are_those_that_were_agreed_on(n
     assert files(oct_bundle) <= files(root)
     assert (root / "LICENSE").read_text() == (REPO / "LICENSE").read_text()
     parser = workflow(name, ["train.json"], Path("unused")).parser
-    settings = {key: parser[key] for key in ("norm", "eps_max", "beta", "update", "update_interval", "bounds")}
+    keys = ("norm", "eps_max", "beta", "update", "update_interval", "bounds")
+    settings = {key: parser.get_parsed_content(key) for key in keys}
     eps_max = {"fashion_mnist": 5.0, "svhn": 2.0, "cifar10": 3.0}[name]
     expected = {"norm": "l2", "eps_max": eps_max, "beta": 0.5, "update": "epoch", "update_interval": 1}
     assert settings == {**expected, "bounds": [0.0, 1.0]}
@@ -110,6 +120,56 @@ def test_the_bundle_is_complete_and_its_settings_are_those_that_were_agreed_on(n
     for file in ("evaluate.json", "inference.json"):
         other = json.loads((root / "configs" / file).read_text())
         assert other["network_def"] == json.loads((root / "configs" / "train.json").read_text())["network_def"]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_settings_are_those_of_the_paper(name, tmp_path):
+    """Sections 3.2 and 3.3, which refer to 3.1; the paper gives no batch size."""
+    parser = workflow(name, ["train.json"], tmp_path).parser
+    config = json.loads((bundle_of(name) / "configs" / "train.json").read_text())
+    expected = {"epochs": 60, "learning_rate": 0.001, "beta": 0.5, "steps": 20, "margin_steps": 50, "binary_steps": 10}
+    assert {key: config[key] for key in (*expected, "delta")} == {**expected, "delta": None}
+    assert isinstance(parser.get_parsed_content("optimizer"), torch.optim.Adam)
+    assert isinstance(parser.get_parsed_content("network"), NETS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "eps_max", "val_eps"),
+    [
+        ("fashion_mnist", "linf", 0.3, 0.12),
+        ("fashion_mnist", "l2", 5.0, 2.0),
+        ("svhn", "linf", 0.3, 0.03),
+        ("svhn", "l2", 2.0, 0.5),
+    ],
+)
+def test_the_norm_brings_the_papers_eps_max(name, norm, eps_max, val_eps, tmp_path, caplog):
+    """L∞: section 3.1. L2: the paper's later supplement."""
+    parser = run(name, ["train.json"], tmp_path, norm=norm).parser
+    assert load(tmp_path / "models" / "model_last.pt")["margins"]["eps_max"] == eps_max
+    assert parser.get_parsed_content("train#handlers#0").training_attack.norm.name == norm
+    assert parser.get_parsed_content("validate#attack").norm.name == norm
+    assert parser.get_parsed_content("val_eps") == pytest.approx(val_eps)
+    assert "eps_max" not in caplog.text
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_an_eps_max_of_the_other_norm_is_warned_of_and_an_unknown_norm_refused(name, tmp_path, caplog):
+    workflow(name, ["train.json"], tmp_path, norm="linf", eps_max=2.0).initialize()
+    assert "Got eps_max 2 for norm linf, expected about 0.3, the paper's" in caplog.text
+    for file in ("train.json", "evaluate.json"):
+        with pytest.raises(RuntimeError) as caught:
+            workflow(name, [file], tmp_path, norm="l1").initialize()
+        assert str(root_cause(caught.value)) == "Unknown norm 'l1', expected 'l2' or 'linf'."
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_images_of_another_size_are_refused_in_a_sentence(name, tmp_path):
+    torch.save(NETS[name]().state_dict(), tmp_path / "model.pt")
+    with pytest.raises(RuntimeError) as caught:
+        run(name, ["inference.json"], tmp_path, ckpt_path=str(tmp_path / "model.pt"), image_size=20)
+    channels, *size = SHAPES[name]
+    expected = f"Got images of shape [30, {channels}, 20, 20], expected [B, {channels}, {size[0]}, {size[1]}]."
+    assert str(root_cause(caught.value)) == expected
 
 
 def test_training_leaves_best_and_last_checkpoint_and_margins(trained):
@@ -232,6 +292,97 @@ def test_cifar10_goes_on_from_plain_trained_weights_without_plain_epochs(tmp_pat
     with pytest.raises(RuntimeError) as caught:
         other.initialize()
     assert "model_ce.pt is of another network" in str(caught.value.__cause__)
+
+
+CIFAR100 = {"classes": 100, "phantom_per_class": {"train": 1, "val": 1, "test": 1}}
+
+
+@pytest.fixture(scope="module")
+def trained_cifar100(tmp_path_factory) -> Path:
+    """CIFAR-100's last weights after an epoch of plain training and one of IMA on small synthetic data."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("cifar100")
+    run("cifar10", ["train.json"], out, **CIFAR100)
+    return out / "models" / "model_last.pt"
+
+
+def test_with_classes_100_the_cifar_bundle_trains_a_network_of_100_logits(trained_cifar100):
+    last = load(trained_cifar100)
+    assert last["model"]["head.4.weight"].shape[0] == 100
+    assert last["margins"]["ids"] == [f"synthetic-train-{k:05d}" for k in range(100)]
+
+
+def test_cifar100_is_evaluated_and_its_probabilities_bear_its_class_names(trained_cifar100, tmp_path):
+    weights = {"ckpt_path": str(trained_cifar100), **CIFAR100}
+    run("cifar10", ["evaluate.json"], tmp_path, eval_steps=2, **weights)
+    run("cifar10", ["inference.json"], tmp_path, **weights)
+    rows = rows_of(tmp_path / "predictions.csv")
+    assert tuple(rows[0]) == ("sample_id", *CIFAR100_CLASSES, "predicted")
+    correct = [row["predicted"] == CIFAR100_CLASSES[k] for k, row in enumerate(rows)]
+    with open(tmp_path / "clean" / "metrics.csv", newline="") as file:
+        values = {key: float(value) for key, value in csv.reader(file)}
+    assert sum(correct) / 100 == pytest.approx(values["accuracy"])
+
+
+def test_robustness_of_cifar100_is_measured_from_the_command_line(trained_cifar100, tmp_path, capsys):
+    settings = [f"--{key}={json.dumps(value)}" for key, value in {**NETWORK["cifar10"], **CIFAR100}.items()]
+    common = ["evaluate", "--bundle", str(bundle_of("cifar10")), "--checkpoint", str(trained_cifar100)]
+    common += ["--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2", *settings]
+    assert main([*common, "--out", str(tmp_path / "r")]) == 0, capsys.readouterr().err
+    found = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert sorted(sample["label"] for sample in found["samples"]) == list(range(100))
+    assert tuple(found["accuracy_by_class"]) == CIFAR100_CLASSES
+    capsys.readouterr()
+    for classes, words in [
+        ("10", f"Checkpoint {trained_cifar100} is of another network"),
+        ("20", "Got classes 20, expected 10 (CIFAR-10) or 100 (CIFAR-100)."),
+    ]:
+        assert main([*common, "--classes", classes, "--out", str(tmp_path / "s")]) == 2
+        error = capsys.readouterr().err
+        assert error.splitlines()[-1].startswith(words)
+    assert not (tmp_path / "s").exists()
+
+
+def test_cifar100s_network_is_exported_to_torchscript(trained_cifar100, tmp_path):
+    files = {key: str(bundle_of("cifar10") / "configs" / f"{key}.json") for key in ("metadata", "train")}
+    common = {"meta_file": files["metadata"], "config_file": files["train"], **NETWORK["cifar10"], "classes": 100}
+    ckpt_export(
+        "network_def", filepath=str(tmp_path / "a.ts"), ckpt_file=str(trained_cifar100), key_in_ckpt="model", **common
+    )
+    assert torch.jit.load(tmp_path / "a.ts")(torch.rand(2, 3, 32, 32)).shape == (2, 100)
+
+
+@pytest.mark.parametrize(
+    "files", [["train.json"], ["train.json", "train_ce.json"], ["evaluate.json"], ["inference.json"]]
+)
+def test_every_cifar_config_refuses_other_numbers_of_classes_before_it_runs(files, tmp_path):
+    for classes in (20, 0, "100"):
+        built = workflow("cifar10", files, tmp_path, classes=classes)
+        begin = built.initialize if files[0] == "train.json" else built.run
+        with pytest.raises(RuntimeError) as caught:
+            begin()
+        assert "expected 10 (CIFAR-10) or 100 (CIFAR-100)" in str(root_cause(caught.value))
+    assert not list(tmp_path.iterdir())
+
+
+def test_cifar_files_are_read_by_classes_and_the_other_set_is_named(tmp_path):
+    folders = {10: write_cifar10(tmp_path / "ten"), 100: write_cifar100(tmp_path / "hundred")}
+    for classes, folder in folders.items():
+        for file in ("train.json", "evaluate.json"):
+            settings = {"classes": classes, "dataset_dir": str(folder), "val_count": classes}
+            found = workflow("cifar10", [file], tmp_path, **settings).parser.get_parsed_content("datalist")
+            assert {item["label"] for item in found["test"]} == set(range(classes))
+    built = workflow("cifar10", ["train.json"], tmp_path, dataset_dir=str(folders[10]), classes=100)
+    with pytest.raises(RuntimeError) as caught:
+        built.initialize()
+    assert "has no train, test, meta, expected train, test, meta of CIFAR-100" in str(root_cause(caught.value))
+
+
+def test_the_cifar_metadata_name_the_classes_of_both_sets():
+    metadata = json.loads((bundle_of("cifar10") / "configs" / "metadata.json").read_text())
+    ten, hundred = metadata["label_classes"].split("; with --classes 100: ")
+    for classes, words in ((CIFAR10_CLASSES, ten), (CIFAR100_CLASSES, hundred)):
+        assert words == ", ".join(f"{k} {name}" for k, name in enumerate(classes))
 
 
 def test_cifar10_training_images_are_moved_and_mirrored_and_validation_images_are_not(tmp_path):

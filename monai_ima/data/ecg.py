@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 def ecg_datalist(
     dataset_dir: str | os.PathLike | None,
-    val_fraction: float = 0.1,
+    val_fraction: float = 0.2,
     balance: bool = False,
     seed: int = 0,
     phantom_beats: Mapping[str, int] | int = 1000,
