@@ -151,7 +151,7 @@ def test_attacks_follow_one_another_and_the_numbers_agree(checkpoint, tmp_path):
     for case in found["cases"]:
         assert Image.open(tmp_path / "r" / case["picture"]).size[0] > 300
     assert found["data"]["samples"] == COUNT
-    assert found["model"]["parameters"] == 458_890
+    assert found["model"]["parameters"] == 3_241_354
     assert "--minimum" in found["command"]
     assert "--attack noise5+pgd20+ddn50" in found["command"]
 
