@@ -33,8 +33,18 @@ TITLES = {"plain": "plain training", "ima": "IMA"}
 NORM, LEVELS, ATTACK = "linf", [0.0, 0.005, 0.01, 0.015, 0.02], "pgd100x2"
 NETWORK = {"network_def#channels": [16, 32, 64, 64], "network_def#blocks": [1, 1, 1, 1]}
 DATA = {"image_size": 64, "phantom_per_class": {"train": 200, "val": 40, "test": 50}}
-TRAINING = {"epochs": 20, "batch_size": 32, "learning_rate": 0.002, "num_workers": 1, "val_interval": 4}
-IMA = {"eps_max": 0.03, "delta": 0.0045, "beta": 0.5, "steps": 7, "update": "online", "val_eps": 0.01, "val_steps": 10}
+TRAINING = {"epochs": 30, "batch_size": 32, "learning_rate": 0.002, "num_workers": 1, "val_interval": 5}
+IMA = {
+    "eps_max": 0.02,
+    "delta": 0.002,
+    "beta": 0.5,
+    "steps": 7,
+    "update": "online",
+    "train#handlers#0#start_epoch": 15,
+    "val_eps": 0.01,
+    "val_steps": 10,
+}
+"""Plain training for half of the epochs first; chosen on the phantom's validation scans."""
 
 
 def train(out: Path, name: str, files: list[str], settings: dict[str, Any]) -> float:
