@@ -18,6 +18,7 @@ from compare_records import check_note, encode, rounded_up, sample_fingerprint, 
 from compare_study import BLACK_BOX_SAMPLES, DDN_STEPS, NOISE, WHITE_BOX, Study
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
 from monai_ima.bundle.load import OpenBundle, open_bundle
+from monai_ima.bundle.margins import load_margins
 from monai_ima.bundle.provenance import machine
 from monai_ima.bundle.reasons import root_cause
 from monai_ima.engines import RobustnessEvaluator
@@ -184,13 +185,13 @@ def fingerprints(loaded: OpenBundle) -> dict[str, Any]:
 
 def margin_summary(checkpoint: Path | str) -> dict[str, float]:
     """Count, mean and median of a checkpoint's margins, and the share that are at their upper limit."""
-    table = torch.load(checkpoint, map_location="cpu", weights_only=True)["margins"]
-    margins = table["margins"].double()
+    table = load_margins(checkpoint)
+    margins = table.values()
     return {
         "count": len(margins),
         "mean": round(margins.mean().item(), 5),
         "median": round(margins.quantile(0.5).item(), 5),
-        "share_at_eps_max": round((margins >= table["eps_max"]).double().mean().item(), 4),
+        "share_at_eps_max": round((margins >= table.eps_max).double().mean().item(), 4),
     }
 
 

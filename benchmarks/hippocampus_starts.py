@@ -27,9 +27,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from compare_records import RecordError, check_note, write_record
+from compare_run import margin_summary
 from hippocampus import BALL, BUNDLE, COMMON, EPOCHS, LEVELS, MODELS, QUICK, Model, crossed, measure, train
-from monai_ima.bundle.margins import load_margins
-from studies import RESULTS, CommandLine, cells, integer, setting, table, total_time, write_page, write_whole
+from studies import RESULTS, CommandLine, cells, integer, setting, table, total_time, write_page
 
 NETWORK, SEED = "small", 0
 STARTS: dict[str, dict[str, Any]] = {"clean": {}, "ball": BALL}
@@ -74,10 +75,7 @@ def one(name: str, data: str, out: str, records: str, threads: str) -> None:
     result = measure(checkpoint, NETWORK, QUICK, data, folder, SEED)
     margins = None
     if model.overlay is None:
-        found = load_margins(checkpoint)
-        values = found.values()
-        share = float((values >= found.eps_max).double().mean())
-        margins = {"mean": float(values.mean()), "at_eps_max": share, "crossed": crossed(folder)}
+        margins = {**margin_summary(checkpoint), "crossed": crossed(folder)}
     record = {
         "note": note(model),
         "where": setting(int(threads), "training"),
@@ -85,22 +83,21 @@ def one(name: str, data: str, out: str, records: str, threads: str) -> None:
         "dice": {scan.sample_id: [round(scores.mean("dice"), 4) for scores in scan.scores] for scan in result.records},
         "margins": margins,
     }
-    write_whole(Path(records) / f"{name}.json", json.dumps(record))
+    write_record(Path(records) / f"{name}.json", record)
 
 
 def read(records: Path) -> dict[str, dict[str, Any]]:
     """The records that are there.
 
     Raises:
-        ValueError: if one was made with other settings.
+        RecordError: if one was made with other settings.
     """
     found = {}
     for name, model in ROWS.items():
         file = records / f"{name}.json"
         if file.is_file():
             found[name] = json.loads(file.read_text(encoding="utf-8"))
-            if found[name]["note"] != note(model):
-                raise ValueError(f"Record {file} was made with other settings than {name} has, expected the same.")
+            check_note(file, found[name]["note"], note(model))
     return found
 
 
@@ -112,7 +109,7 @@ def write(records: dict[str, dict[str, Any]]) -> None:
         rows.append([ROWS[name].title, *cells(columns), *cells([sum(columns) / len(columns)])])
         own = record["margins"]
         if own is not None:
-            margins.append([ROWS[name].title, f"{own['mean']:.1f}", f"{own['at_eps_max']:.0%}", own["crossed"]])
+            margins.append([ROWS[name].title, f"{own['mean']:.1f}", f"{own['share_at_eps_max']:.0%}", own["crossed"]])
     first = next(iter(records.values()))
     seconds = sum(record["seconds"] for record in records.values())
     lines = [
@@ -159,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.records.mkdir(parents=True, exist_ok=True)
     try:
         waiting = [name for name in names if name not in read(options.records)]
-    except ValueError as error:
+    except RecordError as error:
         parser.error(str(error))
     if waiting and (options.data is None or not options.data.is_dir()):
         parser.error(f"Records of {', '.join(waiting)} are missing: give --data, the folder Task04_Hippocampus.")

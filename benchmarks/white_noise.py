@@ -30,6 +30,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from compare_run import fingerprints
+from demo import DATA, NETWORK
 from monai_ima.attacks import UniformNoise
 from monai_ima.bundle.load import OpenBundle, open_bundle
 from monai_ima.bundle.provenance import data_name
@@ -46,11 +47,9 @@ BUNDLE = REPO / "bundles" / "oct_classification_ima"
 NORM = "linf"
 TITLES = {"plain": "plain training", "ima": "IMA"}
 EPOCHS = 10
-NETWORK = {"network_def#channels": [16, 32, 64, 64], "network_def#blocks": [1, 1, 1, 1]}
-DATA = {"image_size": 64, "phantom_per_class": {"train": 200, "val": 40, "test": 50}}
 TRAINING = {"batch_size": 32, "learning_rate": 0.002, "norm": NORM}
 IMA = {"eps_max": 0.03, "beta": 0.5, "steps": 7, "update": "online"}
-"""Small networks, images and trainings, for the phantom and two cores; δ is ε_max / epochs."""
+"""Small trainings, for the phantom and two cores; δ is ε_max / epochs."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from public_files import PublicFiles, get_public_files
 
 from monai_ima.data import read_cifar10, read_cifar100
 
+URL = "https://www.cs.toronto.edu/~kriz/"
+
 FILES = {
     10: PublicFiles(
-        url="https://www.cs.toronto.edu/~kriz/",
+        url=URL,
         md5={
             "data_batch_1": "c99cafc152244af753f735de768cd75f",
             "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -32,7 +34,7 @@ FILES = {
         archive_md5="c58f30108f718f92721af3b95e74349a",
     ),
     100: PublicFiles(
-        url="https://www.cs.toronto.edu/~kriz/",
+        url=URL,
         md5={
             "train": "16019d7e3df5f24257cddd939b257f8d",
             "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from monai_ima.__main__ import main
 from monai_ima.bundle.report import report
 from monai_ima.margins import MarginTable
+from monai_ima.report.wording import attack_words
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -637,3 +638,16 @@ class TestReading:
         turned = [one["broken_at"]["apgd100-dlr"] for one in samples()]
         standing = [sum(level is None or level > at for level in turned) / 10 for at in LEVELS]
         assert standing == classification()["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "words"),
+    [
+        ("apgd100-ce", "accuracy", "Auto-PGD, 100 steps, on the soft logit margin"),
+        ("apgd100-ce", "dice", "Auto-PGD, 100 steps, on cross-entropy"),
+        ("pgd20-dice", "accuracy", "pgd20-dice"),
+        ("apgd100-dlr", "dice", "apgd100-dlr"),
+    ],
+)
+def test_an_attack_is_named_by_what_it_maximises_on_this_metric(name, metric, words):
+    assert attack_words(name, metric) == words

@@ -53,7 +53,9 @@ class AdaptiveNormPGD(BoundaryPGD):
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(norm, steps, binary_steps, "ball", 1, alpha, bounds, criterion, loss, generator)
+        super().__init__(
+            norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion, loss=loss, generator=generator
+        )
         self.eps_max = check_positive("eps_max", eps_max)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

@@ -12,7 +12,7 @@ from .base import AttackResult, Loss, Target, select_samples
 from .norms import Generators, per_sample
 from .pgd import PathAttack
 
-__all__ = ["STARTS", "BoundaryPGD"]
+__all__ = ["BoundaryPGD"]
 
 SMALLEST_START = 0.01
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .image_datalist import image_datalist
 from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
-from .shapes_phantom import shapes_datalist
-from .splits import Item, split_images
+from .splits import Item
 
 __all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "cifar10_datalist", "cifar_classes", "read_cifar10", "read_cifar100"]
 
@@ -107,38 +107,23 @@ def cifar_classes(classes: int = 10) -> list[str]:
 
 
 def cifar10_datalist(
-    dataset_dir: str | os.PathLike | None,
-    phantom_per_class: Mapping[str, int] | int = 100,
-    val_count: int = 5000,
-    subset: int | None = None,
-    test_subset: int | None = None,
-    seed: int = 0,
-    phantom_seed: int = 0,
-    classes: int = 10,
+    dataset_dir: str | os.PathLike | None, *arguments: Any, classes: int = 10, **options: Any
 ) -> dict[str, list[Item]]:
-    """The images of a folder, or SYNTHETIC ones when no folder is given.
+    """The images of a folder as for :func:`read_cifar10`, or SYNTHETIC ones: :func:`image_datalist`.
 
     Args:
         dataset_dir: the folder, as for :func:`read_cifar10` or :func:`read_cifar100`; None or "" means the phantom.
-        phantom_per_class: see :func:`shapes_datalist`.
-        val_count: see :func:`split_images`; the phantom has validation images of its own.
-        subset: see :func:`split_images`.
-        test_subset: see :func:`split_images`.
-        seed: of split and subsets, see :func:`split_images`.
-        phantom_seed: see :func:`shapes_datalist`.
+        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
         classes: 10 for CIFAR-10; 100 for CIFAR-100 (fine classes), whose phantom has the ten shapes in ten hues.
-
-    Returns:
-        for each of train, val and test a list of ``{"image": uint8 [3, 32, 32], "label": int, "sample_id": str}``.
+        options: the same as ``arguments`` by name, such as ``val_count``, ``subset`` and ``seed``.
 
     Raises:
         FileNotFoundError: when the folder or a file is missing.
         ValueError: when a file or a number is not as expected.
     """
     edition = _edition(classes)
-    if dataset_dir in (None, ""):
-        return shapes_datalist(phantom_per_class, SHAPE[1], SHAPE[0], phantom_seed, subset, test_subset, seed, classes)
-    return split_images(*_read_edition(dataset_dir, edition), val_count, subset, test_subset, seed)
+    read = partial(_read_edition, edition=edition)
+    return image_datalist(read, SHAPE, dataset_dir, *arguments, classes=classes, **options)
 
 
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:

@@ -135,6 +135,8 @@ def attack_words(name: str, metric: str) -> str:
     if found is None:
         return name
     family, steps, times, loss = found.groups()
+    if loss and loss not in OBJECTIVES[metric]:
+        return name
     words = FAMILIES[family]
     if steps:
         words += f", {steps} {'draws' if family == 'noise' else 'steps'}"
