@@ -67,7 +67,7 @@ def train(out: Path, name: str, files: list[str], settings: dict[str, Any]) -> f
 
 
 def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], other: Path | None) -> list[float]:
-    """Attack the test scans at every level, into OUT/NAME/robustness; returns the accuracies under all attacks together.
+    """Attack the test scans at every level, into OUT/NAME/robustness; returns the accuracy under all attacks together.
 
     With another model's weights the checks against false robustness are made too.
     """
@@ -116,9 +116,7 @@ def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") ->
     save_figure(robustness_curves(LEVELS, accuracies, NORM, title), folder / "curves.png")
     with open(folder / "table.csv", "x", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["training", *LEVELS], *([name, *row] for name, row in accuracies.items())])
-    print(
-        f"\nAccuracy on the SYNTHETIC test scans under {ATTACK} and a search for the smallest noise, by L-infinity level:"
-    )
+    print(f"\nAccuracy on the SYNTHETIC test scans under {ATTACK} and a search for the smallest noise, by L∞ level:")
     print(f"{'':10}" + "".join(f"{level:>8g}" for level in LEVELS))
     for name, values in accuracies.items():
         print(f"{name:10}" + "".join(f"{value:>8.3f}" for value in values))
