@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_ima.attacks import PGD, AttackResult, BoundaryPGD
-from monai_ima.bundle.provenance import machine
+from monai_ima.results.provenance import machine
 
 
 def cnn() -> nn.Module:

@@ -50,7 +50,7 @@ from compare_records import (
 )
 from compare_run import finish, open_run_folder, test_items
 from compare_study import Study
-from monai_ima.bundle.reasons import one_line
+from monai_ima.utils.errors import one_line
 from studies import RESULTS, CommandLine, integer, minutes
 
 GPU_WORKERS = 8

@@ -13,7 +13,7 @@ import numpy as np
 
 from compare_records import broken_distances
 from compare_study import BLACK_BOX_SAMPLES, NOISE, RULE, WHITE_BOX, Study
-from monai_ima.statistics import bootstrap_intervals
+from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.visualize import robustness_curves
 from studies import cells, replace_figure, table, write_page, write_whole
 

@@ -17,13 +17,13 @@ from monai.bundle import ConfigWorkflow
 from compare_records import check_note, encode, rounded_up, sample_fingerprint, write_record
 from compare_study import BLACK_BOX_SAMPLES, DDN_STEPS, NOISE, WHITE_BOX, Study
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
-from monai_ima.bundle.load import OpenBundle, open_bundle
-from monai_ima.bundle.margins import load_margins
-from monai_ima.bundle.provenance import machine
-from monai_ima.bundle.reasons import root_cause
-from monai_ima.engines import RobustnessEvaluator
-from monai_ima.sample_ids import batch_sample_ids
-from monai_ima.streams import sample_streams
+from monai_ima.cli.margins import load_margins
+from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.evaluation.loaded import OpenBundle, open_bundle
+from monai_ima.results.provenance import machine
+from monai_ima.utils.errors import root_cause
+from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.sample_ids import batch_sample_ids
 from studies import add_time, last_epoch, total_time, write_whole
 
 __all__ = [

@@ -34,8 +34,8 @@ from monai.bundle import ConfigWorkflow
 from torch import nn
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.crosscheck import CrosscheckRow, crosscheck_classifier, strongest
-from monai_ima.bundle.load import open_bundle
+from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.third_party import CrosscheckRow, crosscheck_classifier, strongest
 from studies import REPO, RESULTS, add_time, cells, last_epoch, setting, table, total_time, write_page
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"

@@ -20,12 +20,13 @@ from typing import Any
 import fire
 from monai.bundle import ConfigWorkflow
 
-from monai_ima.bundle import margins, report
-from monai_ima.bundle.evaluate_classification import evaluate_classification
-from monai_ima.bundle.false_robustness import check_bundle
-from monai_ima.bundle.load import open_bundle
-from monai_ima.bundle.provenance import machine
-from monai_ima.bundle.run_folder import write_results
+from monai_ima.cli.margins import margins
+from monai_ima.cli.report import report
+from monai_ima.evaluation.classification_run import evaluate_classification
+from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.verification import check_bundle
+from monai_ima.results.provenance import machine
+from monai_ima.results.run_folder import write_results
 from monai_ima.visualize import robustness_curves, save_figure
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "oct_classification_ima"

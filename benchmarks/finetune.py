@@ -28,9 +28,9 @@ from monai.handlers import LrScheduleHandler
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.load import open_bundle
-from monai_ima.engines import RobustnessEvaluator
-from monai_ima.weights import load_network
+from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.utils.weights import load_network
 from studies import REPO, RESULTS, cells, setting, table, write_page
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"

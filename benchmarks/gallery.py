@@ -20,7 +20,8 @@ from typing import Any
 
 import fire
 
-from monai_ima.bundle import evaluate, report
+from monai_ima.cli.evaluate import evaluate
+from monai_ima.cli.report import report
 from studies import REPO, setting, table, write_page
 
 PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"

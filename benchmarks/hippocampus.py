@@ -35,13 +35,13 @@ from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.bundle.load import open_bundle
-from monai_ima.bundle.margins import load_margins
-from monai_ima.bundle.run_folder import append_lines, read_lines
+from monai_ima.cli.margins import load_margins
 from monai_ima.criteria import DiceCriterion
-from monai_ima.engines import ScanRecord, SegmentationEvaluator, SegmentationResult
+from monai_ima.evaluation import ScanRecord, SegmentationEvaluator, SegmentationResult
+from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.results.run_folder import append_lines, read_lines
+from monai_ima.utils.weights import load_weights
 from monai_ima.visualize import margin_histogram, robustness_curves
-from monai_ima.weights import load_weights
 from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
 
 BUNDLE = REPO / "bundles" / "hippocampus_segmentation_ima"

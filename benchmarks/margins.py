@@ -25,10 +25,10 @@ from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import DDN, Attack, BoundaryPGD, MinimumNorm, attack_mode
-from monai_ima.bundle.load import OpenBundle, open_bundle
 from monai_ima.criteria import Criterion, DiceCriterion
-from monai_ima.engines.batch import EvaluationBatch, evaluation_batch
-from monai_ima.streams import sample_streams
+from monai_ima.evaluation.batch import EvaluationBatch, evaluation_batch
+from monai_ima.evaluation.loaded import OpenBundle, open_bundle
+from monai_ima.utils.generators import sample_streams
 from studies import REPO, RESULTS, CommandLine, setting, table, write_page, write_whole
 
 STARTS: dict[str, dict[str, Any]] = {

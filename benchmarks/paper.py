@@ -30,10 +30,10 @@ from compare_records import RecordError, check_note, write_record
 from compare_run import fingerprints, margin_summary, open_run_folder, open_study, test_items, training_workflow, where
 from compare_study import WHITE_BOX, Study
 from monai_ima.attacks import PGD, attack_from_name, attack_mode
-from monai_ima.bundle.provenance import machine
-from monai_ima.bundle.reasons import one_line
-from monai_ima.criteria import first_output
-from monai_ima.engines import RobustnessEvaluator
+from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.results.provenance import machine
+from monai_ima.utils.errors import one_line
+from monai_ima.utils.tensors import first_output
 from studies import RESULTS, CommandLine, integer, last_epoch, minutes, table, write_page
 
 __all__ = ["Progress", "fits", "main"]

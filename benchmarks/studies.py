@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from matplotlib.figure import Figure
 
-from monai_ima.bundle.provenance import machine
+from monai_ima.results.provenance import machine
 from monai_ima.visualize import save_figure
 
 REPO = Path(__file__).resolve().parent.parent

@@ -23,8 +23,8 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNet
 
-from monai_ima.bundle.provenance import machine
 from monai_ima.inferers import GradientSlidingWindowInferer
+from monai_ima.results.provenance import machine
 
 MIB = 2**20
 CLASSES = 2

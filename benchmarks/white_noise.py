@@ -32,13 +32,13 @@ from monai.bundle import ConfigWorkflow
 from compare_run import fingerprints
 from demo import DATA, NETWORK
 from monai_ima.attacks import UniformNoise
-from monai_ima.bundle.load import OpenBundle, open_bundle
-from monai_ima.bundle.provenance import data_name
-from monai_ima.bundle.reasons import one_line, root_cause
-from monai_ima.bundle.run_folder import append_lines, read_lines
-from monai_ima.engines import RobustnessEvaluator, SampleRecord
-from monai_ima.statistics import bootstrap_intervals
-from monai_ima.weights import load_network
+from monai_ima.evaluation import RobustnessEvaluator, SampleRecord
+from monai_ima.evaluation.loaded import OpenBundle, open_bundle
+from monai_ima.results.provenance import data_name
+from monai_ima.results.run_folder import append_lines, read_lines
+from monai_ima.results.statistics import bootstrap_intervals
+from monai_ima.utils.errors import one_line, root_cause
+from monai_ima.utils.weights import load_network
 from studies import REPO, RESULTS, CommandLine, integer, last_epoch, setting, table, write_page, write_whole
 
 __all__ = ["Measured", "NoiseStudy", "Share", "main", "misclassified_draws", "share_of_draws", "share_of_images"]

@@ -8,7 +8,11 @@ from collections.abc import Callable, Sequence
 
 import fire
 
-from monai_ima.bundle import attack, evaluate, harden, margins, report
+from monai_ima.cli.attack import attack
+from monai_ima.cli.evaluate import evaluate
+from monai_ima.cli.harden import harden
+from monai_ima.cli.margins import margins
+from monai_ima.cli.report import report
 
 VERBS: dict[str, Callable[..., None]] = {
     "attack": attack,

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_ima.attacks import FGSM, IFGSM, PGD, BoundaryPGD, UniformNoise
-from monai_ima.criteria import BinaryCriterion, SampleError
+from monai_ima.criteria import BinaryCriterion
+from monai_ima.utils.errors import SampleError
 
 SHAPES = {1: (2, 17), 2: (1, 6, 7), 3: (2, 4, 3, 5)}
 NORMS = ("l2", "linf")
@@ -268,7 +269,7 @@ def test_metadata_survive_an_attack():
 
 def test_noise_is_uniform_in_the_ball():
     """Closed-form moments: E r^2 = d / (d + 2) in the L2 ball; variance 1/3 per coordinate in the Linf ball."""
-    from monai_ima.attacks.norms import L2, Linf
+    from monai_ima.perturbations.norms import L2, Linf
 
     like, radius = torch.empty(40000, 1, 3, dtype=torch.float64), torch.full((40000,), 2.0, dtype=torch.float64)
     drawn = L2().draw(like, radius, torch.Generator().manual_seed(0)) / 2

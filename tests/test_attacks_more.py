@@ -28,15 +28,9 @@ from monai_ima.attacks import (
 )
 from monai_ima.attacks.apgd import checkpoints
 from monai_ima.attacks.spsa import estimate_gradient
-from monai_ima.criteria import (
-    BinaryCriterion,
-    ClassificationCriterion,
-    Criterion,
-    DiceCriterion,
-    NeverWrong,
-    SampleError,
-    SegmentationLoss,
-)
+from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion, NeverWrong
+from monai_ima.losses import SegmentationLoss
+from monai_ima.utils.errors import SampleError
 
 SHAPES = {1: (2, 17), 2: (1, 6, 7), 3: (2, 4, 3, 5)}
 NORMS = ("l2", "linf")

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from monai_ima.budgets import by_norm, warn_of_other_norm
+from monai_ima.utils.budgets import by_norm, warn_of_other_norm
 
 PAPER = {"linf": 0.3, "l2": 1.5}
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, SampleError, first_output
+from monai_ima.criteria import BinaryCriterion, ClassificationCriterion
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.tensors import first_output
 
 
 def test_classification_is_right_exactly_where_argmax_is_the_label():

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from monai_ima.bundle import crosscheck
-from monai_ima.bundle.crosscheck import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
+from monai_ima.evaluation import third_party
+from monai_ima.evaluation.third_party import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
 
 WIDE = (-10.0, 10.0)
 
@@ -139,7 +139,7 @@ def test_images_outside_the_ball_do_not_count(monkeypatch, far):
             best[row] = (weight[j] - weight[label[row]]).sign().view(1, 6)
         return "cheat", task.image + (1.0 if far == 0 else far) * task.eps * best
 
-    monkeypatch.setitem(crosscheck.CLASSIFIER_ATTACKS, "cheat", cheat)
+    monkeypatch.setitem(third_party.CLASSIFIER_ATTACKS, "cheat", cheat)
     (row,) = crosscheck_classifier(network, image, label, "linf", eps, limits, 3, ["cheat"])
     found = distances(network, image, label, "linf")
     expected = (found > eps) if far == 0 else (found > 0)
@@ -269,7 +269,7 @@ def test_the_search_finds_the_lowest_dice_in_l2(eps):
 
 
 def test_a_weak_attack_on_segmentations_shows(monkeypatch):
-    monkeypatch.setattr(crosscheck, "STRONGEST_SEGMENTATION", "noise1")
+    monkeypatch.setattr(third_party, "STRONGEST_SEGMENTATION", "noise1")
     image = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(6))
     (row,) = crosscheck_segmentation(
         Pixels(), image, (image > 0.45).long(), "linf", 0.1, (0, 1), DiceCriterion(0.5), restarts=3

@@ -16,9 +16,9 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from monai_ima.__main__ import main
-from monai_ima.bundle.reasons import root_cause
 from monai_ima.data import BEAT_CLASSES, ecg_phantom_datalist
 from monai_ima.networks import ECGNet
+from monai_ima.utils.errors import root_cause
 
 BUNDLE = REPO / "bundles" / "ecg_classification_ima"
 CONFIGS = BUNDLE / "configs"

@@ -11,8 +11,9 @@ from monai.handlers import from_engine
 from torch import nn
 
 from monai_ima.attacks import PGD, attack_from_name
-from monai_ima.engines import AdversarialPrepareBatch, RobustnessEvaluator
-from monai_ima.engines.robustness import check_levels
+from monai_ima.engines import AdversarialPrepareBatch
+from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.evaluation.classification import check_levels
 
 LEVELS = [0.0, 0.2, 0.5, 1.0]
 

@@ -21,14 +21,13 @@ from torch.nn.functional import cross_entropy
 
 from monai_ima.__main__ import main
 from monai_ima.attacks import PGD
-from monai_ima.bundle import crosscheck, evaluate_classification, false_robustness
-from monai_ima.bundle.crosscheck import CLASSIFIER_ATTACKS, CrosscheckRow
-from monai_ima.bundle.false_robustness import crosscheck_bundle
-from monai_ima.bundle.load import open_bundle
-from monai_ima.bundle.units import bundle_units
 from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
-from monai_ima.engines import EvaluationBatch, RobustnessChecks
+from monai_ima.evaluation import EvaluationBatch, RobustnessChecks, classification_run, third_party, verification
+from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.third_party import CLASSIFIER_ATTACKS, CrosscheckRow
+from monai_ima.evaluation.verification import crosscheck_bundle
+from monai_ima.harden.units import bundle_units
 from monai_ima.networks import FashionMNISTNet
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
@@ -165,7 +164,7 @@ def test_later_attacks_only_see_what_stands(checkpoint, tmp_path, monkeypatch):
         return run(self, network, image, label, eps, generator)
 
     monkeypatch.setattr(PGD, "__call__", counted)
-    monkeypatch.setattr(evaluate_classification, "_cases", lambda *_: [])
+    monkeypatch.setattr(classification_run, "_cases", lambda *_: [])
     assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.5,1", "--attack", "pgd20+pgd21")) == 0
     first, second = (
         {e: sum(n for s, eps, n in seen if (s, eps) == (steps, e)) for e in (0.5, 1)} for steps in (20, 21)
@@ -222,7 +221,7 @@ def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
 
 
 def test_checks_go_on_where_they_were_broken_off(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
+    monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
     options = ["--levels", "0,0.5", "--attack", "pgd20", "--checks"]
     assert main(command(checkpoint, tmp_path / "whole", *options)) == 0
     made = []
@@ -253,7 +252,7 @@ def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypat
     pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
     pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
     quick = {name: CLASSIFIER_ATTACKS[name] for name in ("art-autopgd", "foolbox-pgd")}
-    monkeypatch.setattr(false_robustness, "CLASSIFIER_ATTACKS", quick)
+    monkeypatch.setattr(verification, "CLASSIFIER_ATTACKS", quick)
     assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.5", "--attack", "pgd100x2", "--crosscheck")) == 0
     content = results(tmp_path / "r")
     found = content["crosscheck"]
@@ -268,7 +267,7 @@ def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypat
 def test_a_second_opinion_goes_on_where_it_was_broken_off(checkpoint, tmp_path, monkeypatch):
     pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
     pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
-    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
+    monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
     attacked, ours_measured = [], []
 
     def counted(name):
@@ -280,9 +279,9 @@ def test_a_second_opinion_goes_on_where_it_was_broken_off(checkpoint, tmp_path, 
 
         return attack
 
-    measure = crosscheck._ours
-    monkeypatch.setattr(crosscheck, "_ours", lambda *args: ours_measured.append(1) or measure(*args))
-    for module in (crosscheck, false_robustness):
+    measure = third_party._ours
+    monkeypatch.setattr(third_party, "_ours", lambda *args: ours_measured.append(1) or measure(*args))
+    for module in (third_party, verification):
         monkeypatch.setattr(module, "CLASSIFIER_ATTACKS", {name: counted(name) for name in ("one", "two", "three")})
     options = ["--levels", "0,0.5", "--attack", "pgd5", "--crosscheck"]
     with pytest.raises(KeyboardInterrupt):
@@ -308,12 +307,12 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
             raise KeyboardInterrupt
         return [CrosscheckRow.compare("brute force", 0.5 if len(images) == 1 else 0.8, 0.6)]
 
-    monkeypatch.setattr(false_robustness, "crosscheck_segmentation", search)
+    monkeypatch.setattr(verification, "crosscheck_segmentation", search)
     scans = [
         EvaluationBatch(None, torch.ones(n, 1, side, side), torch.zeros(n), list("ab")[:n], [None] * n)
         for n, side in ((1, 4), (2, 6))
     ]
-    monkeypatch.setattr(false_robustness, "_samples", lambda *_: scans)
+    monkeypatch.setattr(verification, "_samples", lambda *_: scans)
     opened = SimpleNamespace(
         inferer=lambda x, network: 2 * x,
         network=torch.nn.Identity(),
@@ -334,15 +333,15 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
 
 
 def test_the_checks_look_at_samples_from_all_over_the_data(checkpoint, monkeypatch):
-    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 8)
+    monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
     opened = open_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
     ids = [sample_id for batch in opened.data_loader for sample_id in batch["sample_id"]]
-    found = false_robustness._samples(opened, COUNT)
+    found = verification._samples(opened, COUNT)
     assert [name for batch in found for name in batch.sample_ids] == [ids[k] for k in (0, 12, 25, 37, 50, 62, 75, 87)]
     for batch in found:
         assert len(batch.image) == len(batch.label) == len(batch.sample_ids)
-    monkeypatch.setattr(false_robustness, "MOST_SAMPLES", 300)
-    found = false_robustness._samples(opened, COUNT)
+    monkeypatch.setattr(verification, "MOST_SAMPLES", 300)
+    found = verification._samples(opened, COUNT)
     assert [name for batch in found for name in batch.sample_ids] == ids
 
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from monai_ima.attacks import PGD
 from monai_ima.criteria import DiceCriterion
-from monai_ima.engines import EvaluationBatch, RobustnessChecks
-from monai_ima.forward import Forward
+from monai_ima.evaluation import EvaluationBatch, RobustnessChecks
 from monai_ima.inferers import AveragedInferer
+from monai_ima.utils.predictor import Forward
 
 SIDE, CLASSES, COUNT = 8, 3, 60
 

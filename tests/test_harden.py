@@ -25,12 +25,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wild_bundles import CPU, STYLES, write, write_pictures
 
 from monai_ima.__main__ import main
-from monai_ima.bundle.check import _inside
-from monai_ima.bundle.parts import find_parts
-from monai_ima.bundle.plan import build_network
-from monai_ima.bundle.reading import read_training_config
 from monai_ima.data import identified
 from monai_ima.handlers import RobustValidation
+from monai_ima.harden.parts import find_parts
+from monai_ima.harden.plan import build_network
+from monai_ima.harden.reading import read_training_config
+from monai_ima.harden.trial import _inside
 from monai_ima.transforms import with_sample_id
 
 QUICK = ["--steps", "2", "--margin_steps", "2", "--binary_steps", "3", "--val_steps", "2"]

@@ -19,8 +19,8 @@ from torch import nn
 from monai_ima.attacks import BoundaryPGD
 from monai_ima.handlers import EpochSeed, IMAHandler
 from monai_ima.losses import IMALoss
-from monai_ima.streams import sample_streams
 from monai_ima.transforms import RandUniformNoised, SampleIdd
+from monai_ima.utils.generators import sample_streams
 
 
 def items(count=24, seed=0):

@@ -17,15 +17,9 @@ from PIL import Image
 from small_image_files import write_cifar10, write_cifar100, write_fashion_mnist, write_svhn
 
 from monai_ima.__main__ import main
-from monai_ima.bundle.reasons import root_cause
-from monai_ima.data import (
-    CIFAR10_CLASSES,
-    CIFAR100_CLASSES,
-    FASHION_MNIST_CLASSES,
-    SVHN_CLASSES,
-    cifar10_datalist,
-)
+from monai_ima.data import CIFAR10_CLASSES, CIFAR100_CLASSES, FASHION_MNIST_CLASSES, SVHN_CLASSES, cifar10_datalist
 from monai_ima.networks import FashionMNISTNet, SVHNNet
+from monai_ima.utils.errors import root_cause
 
 CLASSES = {"fashion_mnist": FASHION_MNIST_CLASSES, "svhn": SVHN_CLASSES, "cifar10": CIFAR10_CLASSES}
 WRITERS = {"fashion_mnist": write_fashion_mnist, "svhn": write_svhn, "cifar10": write_cifar10}

@@ -7,8 +7,8 @@ import torch
 from monai.bundle import ConfigComponent
 from monai.transforms import Compose
 
-from monai_ima.bundle.intensity import find_normalisation
-from monai_ima.bundle.reading import Component, TrainingConfig
+from monai_ima.harden.intensity import find_normalisation
+from monai_ima.harden.reading import Component, TrainingConfig
 
 WINDOW = {"_target_": "ScaleIntensityRanged", "a_min": -100, "a_max": 300, "b_min": 0, "b_max": 1, "clip": True}
 PIPELINES = {

@@ -18,11 +18,12 @@ from scipy.special import expit, rel_entr, softmax
 from torch import nn
 
 from monai_ima.attacks import PGD, AdaptiveNormPGD
-from monai_ima.criteria import BinaryCriterion, DiceCriterion, soft_logit_margin
+from monai_ima.criteria import BinaryCriterion, DiceCriterion
 from monai_ima.handlers import DDNHandler, EpochSeed, IAATHandler, MMAHandler, PGDTrainingHandler, TRADESHandler
 from monai_ima.losses import MMALoss, TRADESLoss
+from monai_ima.losses.soft_logit_margin import soft_logit_margin
 from monai_ima.margins import MarginTable
-from monai_ima.streams import sample_streams
+from monai_ima.utils.generators import sample_streams
 
 METHODS = {
     "pgd": lambda: PGDTrainingHandler(0.5, steps=3),

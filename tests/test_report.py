@@ -14,7 +14,7 @@ from report_results import LEVELS, classification, samples, segmentation, write
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_ima.__main__ import main
-from monai_ima.bundle.report import report
+from monai_ima.cli.report import report
 from monai_ima.margins import MarginTable
 from monai_ima.report.wording import attack_words
 

@@ -14,7 +14,7 @@ import torch
 from report_results import classification, segmentation, write
 from torch.utils.tensorboard import SummaryWriter
 
-from monai_ima.bundle.report import report
+from monai_ima.cli.report import report
 from monai_ima.margins import MarginTable
 
 START = (

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf, attack_from_name
-from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SegmentationLoss, SurfaceDiceCriterion
-from monai_ima.streams import sample_streams
+from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SurfaceDiceCriterion
+from monai_ima.losses import SegmentationLoss
+from monai_ima.utils.generators import sample_streams
 
 NORMS = ["l2", "linf"]
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from monai_ima.criteria import (
-    DiceCriterion,
-    NeverWrong,
-    SampleError,
-    SegmentationLoss,
-    SurfaceDiceCriterion,
-)
+from monai_ima.criteria import DiceCriterion, NeverWrong, SurfaceDiceCriterion
+from monai_ima.losses import SegmentationLoss
+from monai_ima.utils.errors import SampleError
 
 
 def random_case(spatial=(6, 7, 5), classes=3, batch=4, seed=0):

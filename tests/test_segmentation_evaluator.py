@@ -15,8 +15,8 @@ from torch import nn
 
 from monai_ima.attacks import PGD, UniformNoise
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
-from monai_ima.engines import ScanRecord, SegmentationEvaluator
-from monai_ima.streams import sample_streams
+from monai_ima.evaluation import ScanRecord, SegmentationEvaluator
+from monai_ima.utils.generators import sample_streams
 
 LEVELS = [0.0, 2.0, 6.0]
 

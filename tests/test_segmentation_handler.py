@@ -21,7 +21,7 @@ from monai_ima.attacks import BoundaryPGD
 from monai_ima.attacks.mode import attack_mode
 from monai_ima.criteria import DiceCriterion
 from monai_ima.handlers import BaselineThreshold, IMAHandler, PGDTrainingHandler
-from monai_ima.streams import sample_streams
+from monai_ima.utils.generators import sample_streams
 
 SIZE = (16, 16, 16)
 

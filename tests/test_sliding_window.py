@@ -12,8 +12,8 @@ from torch import nn
 from monai_ima.attacks import PGD, attack_mode
 from monai_ima.criteria import DiceCriterion
 from monai_ima.engines import AdversarialPrepareBatch
-from monai_ima.forward import Forward
 from monai_ima.inferers import GradientSlidingWindowInferer, gradient_inferer
+from monai_ima.utils.predictor import Forward
 
 WINDOW = (12, 12, 12)
 

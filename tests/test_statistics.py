@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monai_ima.bundle.groups import read_column, subgroups
-from monai_ima.statistics import bootstrap_intervals
+from monai_ima.results.statistics import bootstrap_intervals
+from monai_ima.results.subgroups import read_column, subgroups
 
 
 def test_the_intervals_are_scipys():

@@ -16,8 +16,8 @@ from monai.engines import default_prepare_batch
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from monai_ima.bundle.load import OpenBundle
 from monai_ima.data import write_oct_phantom
+from monai_ima.evaluation.loaded import OpenBundle
 from monai_ima.networks import OCTNet
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"

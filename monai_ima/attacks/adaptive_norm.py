@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import torch
 
-from monai_ima.checks import check_positive
 from monai_ima.criteria import Criterion, NeverWrong
+from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.utils.checks import check_positive
 
 from .base import AttackResult, Loss, Target
 from .boundary import BoundaryPGD
-from .norms import Generators, per_sample
 
 __all__ = ["AdaptiveNormPGD"]
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from monai_ima.checks import check_share
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.utils.checks import check_share
 
 from .base import Loss, Slope, Target, select_samples
 from .dlr import dlr_loss
-from .norms import Generators, per_sample
 from .pgd import PGD, Iterate
 
 __all__ = ["APGD", "checkpoints"]

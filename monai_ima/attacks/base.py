@@ -11,11 +11,13 @@ import torch
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import nn
 
-from monai_ima.checks import check_bounds
-from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
+from monai_ima.criteria import ClassificationCriterion, Criterion
+from monai_ima.perturbations.norms import Generators, gaussian, get_norm
+from monai_ima.utils.checks import check_bounds
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.tensors import first_output
 
 from .mode import attack_mode
-from .norms import Generators, gaussian, get_norm
 
 __all__ = [
     "Attack",

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from monai_ima.checks import check_count, check_not_negative
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.utils.checks import check_count, check_not_negative
 
 from .base import AttackResult, Loss, Target, select_samples
-from .norms import Generators, per_sample
 from .pgd import PathAttack
 
 __all__ = ["BoundaryPGD"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from monai_ima.criteria import ClassificationCriterion
-from monai_ima.criteria.base import at_least_float32
+from monai_ima.utils.tensors import at_least_float32
 
 __all__ = ["dlr_loss"]
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 
-from monai_ima.checks import check_count
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.utils.checks import check_count
 
 from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
 from .ddn import DDN
-from .norms import Generators, per_sample
 from .pgd import PGD
 
 __all__ = ["MinimumNorm"]

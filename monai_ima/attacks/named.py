@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from monai_ima.criteria import Criterion, SegmentationCriterion, SegmentationLoss
+from monai_ima.criteria import Criterion, SegmentationCriterion
+from monai_ima.losses import SegmentationLoss
 
 from .apgd import APGD
 from .base import Attack

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from monai_ima.checks import check_count
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators
+from monai_ima.utils.checks import check_count
 
 from .base import Attack, AttackResult, Target, Worst, select_samples
-from .norms import Generators
 
 __all__ = ["UniformNoise"]
 

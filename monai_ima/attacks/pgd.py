@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from monai_ima.checks import check_count, check_positive
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.utils.checks import check_count, check_positive
 
 from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
-from .norms import Generators, per_sample
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import torch
 
-from monai_ima.checks import check_count, check_positive
-from monai_ima.criteria import Criterion, first_output
+from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators, Linf, per_sample
+from monai_ima.utils.checks import check_count, check_positive
+from monai_ima.utils.tensors import first_output
 
 from .base import Attack, AttackResult, Loss, Target, Worst, select_samples
-from .norms import Generators, Linf, per_sample
 
 __all__ = ["SPSA", "estimate_gradient"]
 

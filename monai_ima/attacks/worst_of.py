@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from monai_ima.perturbations.norms import Generators
+
 from .base import Attack, AttackResult, Target, Worst, select_samples
-from .norms import Generators
 
 __all__ = ["WorstOf"]
 

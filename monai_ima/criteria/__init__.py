@@ -1,11 +1,10 @@
-"""When is a prediction right?"""
+"""Is a prediction correct, and by how much?"""
 
-from .base import Criterion, NeverWrong, SampleError, first_output
-from .classification import BinaryCriterion, ClassificationCriterion, soft_logit_margin
+from .base import Criterion, NeverWrong
+from .classification import BinaryCriterion, ClassificationCriterion
 from .dice import DiceCriterion
 from .divergence import DivergenceCriterion
 from .segmentation import SegmentationCriterion
-from .segmentation_loss import SegmentationLoss
 from .surface_dice import SurfaceDiceCriterion
 
 __all__ = [
@@ -15,10 +14,6 @@ __all__ = [
     "DiceCriterion",
     "DivergenceCriterion",
     "NeverWrong",
-    "SampleError",
     "SegmentationCriterion",
-    "SegmentationLoss",
     "SurfaceDiceCriterion",
-    "first_output",
-    "soft_logit_margin",
 ]

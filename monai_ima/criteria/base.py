@@ -1,56 +1,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
-__all__ = ["Criterion", "NeverWrong", "SampleError", "at_least_float32", "first_output"]
-
-
-class SampleError(ValueError):
-    """Something is wrong with one sample of a batch.
-
-    Args:
-        sample: its position in the batch.
-        problem: the rest of the sentence: what it has and what was expected.
-    """
-
-    def __init__(self, sample: int, problem: str) -> None:
-        super().__init__(f"Sample {sample} of the batch {problem}")
-        self.sample = sample
-        self.problem = problem
-
-    def named(self, sample_ids: Sequence[str]) -> ValueError:
-        """The same error, with the sample's id in place of its position."""
-        return ValueError(f"Sample {sample_ids[self.sample]!r} {self.problem}")
-
-
-def first_output(output: Any) -> torch.Tensor:
-    """The tensor that counts when a network returns several.
-
-    Args:
-        output: a tensor, or a tuple, list or dictionary whose first value is the main (highest-resolution) output,
-            nested or not.
-
-    Returns:
-        the first tensor.
-
-    Raises:
-        TypeError: when there is no tensor in first place.
-    """
-    while not isinstance(output, torch.Tensor):
-        if isinstance(output, Mapping) and output:
-            output = next(iter(output.values()))
-        elif isinstance(output, Sequence) and not isinstance(output, str) and output:
-            output = output[0]
-        else:
-            raise TypeError(
-                f"The network returned {type(output).__name__}, expected a tensor or a tuple, list or dictionary "
-                "whose first value is the tensor of logits."
-            )
-    return output
+__all__ = ["Criterion", "NeverWrong"]
 
 
 class Criterion(ABC):
@@ -107,8 +61,3 @@ class NeverWrong(Criterion):
 
     def select(self, index: torch.Tensor) -> Criterion:
         return NeverWrong(self.criterion.select(index))
-
-
-def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
-    """``logits`` in float32 when they are of half precision."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

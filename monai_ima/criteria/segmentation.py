@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from monai_ima.losses.segmentation import SegmentationLoss
+from monai_ima.utils.label_maps import first_head, label_maps, prediction_maps
+
 from .base import Criterion
-from .label_maps import first_head, label_maps, prediction_maps
-from .segmentation_loss import SegmentationLoss
 
 __all__ = ["SegmentationCriterion"]
 

@@ -1,13 +1,6 @@
 """Dataset readers and synthetic phantoms."""
 
-from .cifar10 import (
-    CIFAR10_CLASSES,
-    CIFAR100_CLASSES,
-    cifar10_datalist,
-    cifar_classes,
-    read_cifar10,
-    read_cifar100,
-)
+from .cifar10 import CIFAR10_CLASSES, CIFAR100_CLASSES, cifar10_datalist, cifar_classes, read_cifar10, read_cifar100
 from .ecg import ecg_datalist
 from .ecg_phantom import ecg_phantom, ecg_phantom_datalist
 from .fashion_mnist import FASHION_MNIST_CLASSES, fashion_mnist_datalist, read_fashion_mnist

@@ -5,7 +5,7 @@ from typing import Any
 
 from monai.data import Dataset
 
-from monai_ima.sample_ids import SAMPLE_ID, folder_of, item_file, relative_id
+from monai_ima.utils.sample_ids import SAMPLE_ID, folder_of, item_file, relative_id
 
 __all__ = ["identified"]
 

@@ -9,10 +9,10 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
 from monai_ima.attacks import Attack, attack_mode
-from monai_ima.criteria import SampleError
-from monai_ima.forward import Forward, unwrap
 from monai_ima.inferers import gradient_inferer
-from monai_ima.sample_ids import SAMPLE_ID, batch_files
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
 
 __all__ = ["AdversarialPrepareBatch"]
 

@@ -1,6 +1,6 @@
 """One Ignite handler a training method, and what a run needs to be repeatable."""
 
-from monai_ima.batch import Batch
+from monai_ima.utils.batch import Batch
 
 from .base import AdversarialTrainingHandler
 from .baseline_threshold import BaselineThreshold

@@ -14,13 +14,15 @@ from monai.utils import CommonKeys, convert_to_tensor
 
 from monai_ima.attacks import attack_mode
 from monai_ima.attacks.base import check_finite
-from monai_ima.batch import Batch
-from monai_ima.checks import check_bounds, check_count
-from monai_ima.criteria import ClassificationCriterion, Criterion, SampleError, first_output
-from monai_ima.distributed import gather_all
-from monai_ima.forward import Forward, unwrap
-from monai_ima.sample_ids import batch_files, batch_sample_ids, common_folder
-from monai_ima.streams import sample_streams
+from monai_ima.criteria import ClassificationCriterion, Criterion
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_bounds, check_count
+from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
+from monai_ima.utils.tensors import first_output
 
 __all__ = ["AdversarialTrainingHandler"]
 

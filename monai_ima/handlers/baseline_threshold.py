@@ -9,10 +9,11 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import convert_to_tensor
 
 from monai_ima.attacks import attack_mode
-from monai_ima.checks import check_count
-from monai_ima.criteria import SegmentationCriterion, first_output
-from monai_ima.distributed import gather_all
-from monai_ima.forward import Forward, unwrap
+from monai_ima.criteria import SegmentationCriterion
+from monai_ima.utils.checks import check_count
+from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.tensors import first_output
 
 __all__ = ["BaselineThreshold"]
 

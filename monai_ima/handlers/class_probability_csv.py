@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from monai_ima.distributed import gather_all
-from monai_ima.sample_ids import SAMPLE_ID
+from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.sample_ids import SAMPLE_ID
 
 __all__ = ["ClassProbabilityCSV"]
 

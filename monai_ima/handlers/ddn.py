@@ -6,9 +6,9 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import DDN
-from monai_ima.batch import Batch
-from monai_ima.checks import check_positive
 from monai_ima.criteria import Criterion
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_positive
 
 from .base import AdversarialTrainingHandler
 

@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 
-from monai_ima.checks import check_count
+from monai_ima.utils.checks import check_count
 
 __all__ = ["EpochSeed"]
 

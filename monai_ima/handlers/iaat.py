@@ -6,10 +6,10 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import PGD, Attack, AttackResult, BoundaryPGD
-from monai_ima.batch import Batch
-from monai_ima.checks import check_count, check_positive, check_share
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.margins import MarginTable
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_count, check_positive, check_share
 
 from .per_sample import PerSampleHandler
 

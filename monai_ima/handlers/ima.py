@@ -11,12 +11,13 @@ from monai.engines import SupervisedTrainer
 from tqdm import tqdm
 
 from monai_ima.attacks import AttackResult, BoundaryPGD
-from monai_ima.batch import Batch
-from monai_ima.checks import check_count, check_share
-from monai_ima.criteria import Criterion, SampleError, SegmentationCriterion
-from monai_ima.distributed import gather_all
+from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_count, check_share
+from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.errors import SampleError
 
 from .per_sample import PerSampleHandler
 

@@ -7,11 +7,11 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import AdaptiveNormPGD
-from monai_ima.batch import Batch
-from monai_ima.checks import check_positive, check_share
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.losses import MMALoss
 from monai_ima.margins import MarginTable
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_positive, check_share
 
 from .per_sample import PerSampleHandler
 

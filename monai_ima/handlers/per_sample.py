@@ -9,11 +9,11 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from monai_ima.attacks import single_values_normalised
-from monai_ima.batch import Batch
 from monai_ima.criteria import Criterion
-from monai_ima.distributed import gather_all
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, Proposals
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.distributed import gather_all
 
 from .base import AdversarialTrainingHandler
 

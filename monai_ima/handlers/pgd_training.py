@@ -6,10 +6,10 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from monai_ima.attacks import BoundaryPGD
-from monai_ima.batch import Batch
-from monai_ima.checks import check_positive, check_share
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.losses import IMALoss
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_positive, check_share
 
 from .base import AdversarialTrainingHandler
 

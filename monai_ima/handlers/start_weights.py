@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ignite.engine import Engine, Events
 from torch import nn
 
-from monai_ima.weights import load_network
+from monai_ima.utils.weights import load_network
 
 __all__ = ["StartWeights"]
 

@@ -8,11 +8,12 @@ from monai.utils import CommonKeys
 
 from monai_ima.attacks import BoundaryPGD
 from monai_ima.attacks.base import Target
-from monai_ima.attacks.norms import Generators, gaussian
-from monai_ima.batch import Batch
-from monai_ima.checks import check_not_negative, check_positive
-from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion, first_output
+from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion
 from monai_ima.losses import TRADESLoss
+from monai_ima.perturbations.norms import Generators, gaussian
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_not_negative, check_positive
+from monai_ima.utils.tensors import first_output
 
 from .base import AdversarialTrainingHandler
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from monai_ima.checks import check_count
-from monai_ima.criteria import first_output
+from monai_ima.utils.checks import check_count
+from monai_ima.utils.tensors import first_output
 
 __all__ = ["AveragedInferer"]
 

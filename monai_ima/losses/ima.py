@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_ima.checks import check_share
+from monai_ima.utils.checks import check_share
 
 __all__ = ["IMALoss"]
 

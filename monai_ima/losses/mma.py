@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from monai_ima.checks import check_share
+from monai_ima.utils.checks import check_share
 
 from .ima import IMALoss
 

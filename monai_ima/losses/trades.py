@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_ima.checks import check_not_negative
-from monai_ima.criteria import first_output
-from monai_ima.criteria.divergence import divergence
+from monai_ima.utils.checks import check_not_negative
+from monai_ima.utils.tensors import first_output
+
+from .divergence import divergence
 
 __all__ = ["TRADESLoss"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from monai_ima.checks import check_count
+from monai_ima.utils.checks import check_count
 
 from .plain_stack import PlainStack
 

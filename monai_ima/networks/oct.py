@@ -6,7 +6,7 @@ import torch
 from monai.networks.nets import ResNet
 from torch import nn
 
-from monai_ima.checks import check_count
+from monai_ima.utils.checks import check_count
 
 __all__ = ["OCTNet"]
 

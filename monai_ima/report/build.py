@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from monai_ima.margins import MarginSummary, MarginTable
+from monai_ima.results.schema import Results
 
 from .blocks import Block, Note, Report, Section, Table, Text, Tiles
 from .compare import check_comparable, comparison, labels
 from .logs import Scalars
 from .model_sections import model_section
-from .results import Results
 from .training_sections import curves_section, margins_section
 from .wording import (
     INTERVALS,
@@ -26,10 +27,6 @@ from .wording import (
     score,
     score_at,
 )
-
-if TYPE_CHECKING:
-    from monai_ima.bundle.margins import MarginSummary
-    from monai_ima.margins import MarginTable
 
 __all__ = ["Margins", "build_report", "checks_word", "headline"]
 

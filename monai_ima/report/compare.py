@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
+from monai_ima.results.schema import Results, Units
+
 from .blocks import Block, Figures, Note, Section, Table, Text
 from .charts import Line, LineChart
-from .results import Results, Units
 from .wording import INTERVALS, NOTHING, axis, epsilon, level_cells, level_header, metric_word, score_at, second_axis
 
 __all__ = ["check_comparable", "comparison", "labels"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from monai_ima.results.schema import Curve, Results
+
 from .blocks import Block, Figures, Section, Table, Text
 from .charts import Line, LineChart
-from .results import Curve, Results
 from .sample_sections import distances, worst_cases
 from .trust_sections import checks, provenance, second_opinion
 from .wording import (

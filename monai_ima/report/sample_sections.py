@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from monai_ima.results.schema import Minimum, Results
+
 from .blocks import Block, Command, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
-from .results import Minimum, Results
 from .wording import NOTHING, axis, epsilon, level, level_cells, level_header, second_axis
 
 __all__ = ["distances", "worst_cases"]

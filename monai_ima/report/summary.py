@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from monai_ima.results.schema import Results
+
 from .build import Margins
 from .compare import check_comparable, labels
 from .logs import Scalars
-from .results import Results
 
 __all__ = ["json_summary"]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from monai_ima.margins import MarginSummary, MarginTable
 
 from .blocks import Block, Figures, Section, Table, Text
 from .charts import Histogram, Line, LineChart
 from .logs import Scalars
 from .wording import level, share
-
-if TYPE_CHECKING:
-    from monai_ima.bundle.margins import MarginSummary
-    from monai_ima.margins import MarginTable
 
 __all__ = ["curves_section", "margins_section"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from monai_ima.results.schema import Check, Results
+
 from .blocks import Block, Command, Findings, Note, Table, Text
-from .results import Check, Results
 from .wording import NOTHING, epsilon, level, metric_word, norm_word, score
 
 __all__ = ["checks", "provenance", "second_opinion"]

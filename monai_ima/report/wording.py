@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .results import AttackCurve, Results, Units
+from monai_ima.results.schema import AttackCurve, Results, Units
 
 __all__ = [
     "INTERVALS",

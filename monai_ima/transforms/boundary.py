@@ -12,12 +12,13 @@ from torch import nn
 
 from monai_ima.attacks import BoundaryPGD, attack_mode
 from monai_ima.attacks.base import check_eps
-from monai_ima.criteria import Criterion, SampleError
-from monai_ima.forward import Forward, unwrap
+from monai_ima.criteria import Criterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.margins import MarginTable
-from monai_ima.sample_ids import SAMPLE_ID, batch_files
-from monai_ima.streams import sample_streams
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
 
 __all__ = ["BoundaryNoised"]
 

@@ -11,8 +11,8 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
-from monai_ima.attacks.norms import get_norm
-from monai_ima.checks import check_bounds
+from monai_ima.perturbations.norms import get_norm
+from monai_ima.utils.checks import check_bounds
 
 __all__ = ["RandUniformNoise", "RandUniformNoised"]
 

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 from monai.utils import ImageMetaKey
 
-from monai_ima.sample_ids import SAMPLE_ID, item_file, relative_id
+from monai_ima.utils.sample_ids import SAMPLE_ID, item_file, relative_id
 
 __all__ = ["SampleIdd", "with_sample_id"]
 

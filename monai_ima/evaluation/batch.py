@@ -1,0 +1,77 @@
+"""What the evaluators and the checks take a batch for, and what they all check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monai.utils import convert_to_tensor
+from torch import nn
+
+from monai_ima.attacks import Attack
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.predictor import Forward
+from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids
+
+__all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids"]
+
+
+@dataclass(frozen=True)
+class EvaluationBatch(Batch):
+    """A batch that is evaluated.
+
+    Attributes:
+        patients: whom the samples are of, None where the data do not say.
+    """
+
+    patients: list[str | None]
+
+
+def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any], network: nn.Module) -> EvaluationBatch:
+    """A loader's batch as the attacks take it.
+
+    Args:
+        batchdata: as the loader gives it.
+        prepared: what the evaluator's ``prepare_batch`` made of it: image, label and extra network inputs.
+        inferer: the evaluator's.
+        network: the evaluator's.
+
+    Raises:
+        ValueError: when it has no labels or ids.
+    """
+    image, label, *extra = prepared
+    if label is None:
+        raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
+    sample_ids = batch_sample_ids(batchdata, image)
+    return EvaluationBatch(
+        Forward.prepared(inferer, network, len(image), extra),
+        convert_to_tensor(image, track_meta=False),
+        convert_to_tensor(label, track_meta=False),
+        sample_ids,
+        batch_patients(batchdata, len(image)),
+    )
+
+
+def note_ids(sample_ids: Sequence[str], seen: set[str]) -> None:
+    """Add a batch's ids to those seen before.
+
+    Raises:
+        ValueError: when one is among them already.
+    """
+    for sample_id in sample_ids:
+        if sample_id in seen:
+            raise ValueError(f"Sample id {sample_id!r} comes twice, expected a different id for each sample.")
+        seen.add(sample_id)
+
+
+def named_attacks(attack: Attack | Mapping[str, Attack]) -> dict[str, Attack]:
+    """Attacks by name; a single one is called ``"attack"``.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
+    if not attacks:
+        raise ValueError("Got no attacks, expected at least one.")
+    return attacks

@@ -1,0 +1,387 @@
+"""Checks against false robustness: what masked gradients, weak attacks and randomness give away (Athalye et al. 2018;
+Carlini et al. 2019, "On evaluating adversarial robustness")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from monai_ima.attacks import PGD, SPSA, Attack, UniformNoise, WorstOf, attack_mode
+from monai_ima.criteria import Criterion, SegmentationCriterion
+from monai_ima.utils.checks import check_positive
+from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.tensors import first_output
+
+from .batch import EvaluationBatch
+
+__all__ = ["CheckResult", "RobustnessChecks"]
+
+PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
+TOLERANCE = 0.02
+STEPS = (20, 50, 100, 200)
+RESTARTS = (1, 2, 10)
+BLACK_BOX_SAMPLES = 20
+FLOOR = 0.05
+NO_GRADIENT = 0.02
+SMALL_STEP = 0.05
+RANDOM_DIRECTIONS = 10
+BEST_SHARE = 0.9
+RANDOM_LAYERS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    nn.RReLU,
+)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        name: short, stable.
+        title: what has to hold.
+        status: ``"passed"``, ``"failed"`` or ``"not run"``.
+        numbers: what it was decided by.
+        says: one sentence on them.
+        means: what a failure usually means.
+    """
+
+    name: str
+    title: str
+    status: str
+    numbers: dict[str, float]
+    says: str
+    means: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+class RobustnessChecks:
+    """Signs that a network only seems to be robust, each passed or failed with its numbers.
+
+    All look at the same samples and one level of noise, through mean scores: accuracy, or foreground Dice. A difference
+    of at most 2 points, or of one sample, is taken for chance.
+
+    Args:
+        network: it is looked at in evaluation mode.
+        batches: the samples; some hundred of a classifier, a few scans of a segmentation network.
+        attacks: those that robustness was measured with.
+        eps: level of noise, > 0, best one that breaks about half of the samples.
+        passes: of the network whose logits are averaged in ``forward`` (expectation over transformation).
+        seed: of the random draws.
+
+    Raises:
+        ValueError: when there are no samples or attacks, or eps is not as above.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Sequence[EvaluationBatch],
+        attacks: Sequence[Attack],
+        eps: float,
+        passes: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if not batches or not attacks:
+            raise ValueError(f"Got {len(batches)} batches and {len(attacks)} attacks, expected at least one of each.")
+        self.network = network
+        self.batches = list(batches)
+        self.attacks = list(attacks)
+        self.eps = check_positive("eps", eps)
+        self.passes = passes
+        self.seed = seed
+        self.count = sum(len(batch.image) for batch in self.batches)
+        self._reported: list[float] | None = None
+
+    @property
+    def criterion(self) -> Criterion:
+        """Says when a prediction is right."""
+        return self.attacks[0].criterion
+
+    def run(
+        self,
+        other: Callable[[torch.Tensor], Any] | None = None,
+        done: Sequence[CheckResult] = (),
+        on_result: Callable[[CheckResult], None] | None = None,
+        progress: bool = True,
+    ) -> list[CheckResult]:
+        """All checks, one after the other.
+
+        Args:
+            other: another model of the same task, from images to logits; noise made for it must not be stronger here
+                than noise made for this one.
+            done: results of a run that was broken off; these checks are not made again.
+            on_result: called with each new result as it comes.
+            progress: show a progress bar.
+        """
+        checks: dict[str, Callable[[], CheckResult]] = {
+            "more_steps": self.more_steps,
+            "more_restarts": self.more_restarts,
+            "large_eps": self.large_eps,
+            "black_box": self.black_box,
+            "transfer": lambda: self.transfer(other),
+            "white_noise": self.white_noise,
+            "gradients": self.gradients,
+            "loss_surface": self.loss_surface,
+            "randomness": self.randomness,
+        }
+        found = {result.name: result for result in done}
+        with attack_mode(self.network):
+            for name, check in tqdm(checks.items(), desc="checks", disable=not progress):
+                if name in found:
+                    continue
+                found[name] = check()
+                if on_result is not None:
+                    on_result(found[name])
+        return [found[name] for name in checks]
+
+    def more_steps(self) -> CheckResult:
+        """PGD with 20 to 200 steps: more steps never help the defence, and the attacks used are as strong as 200."""
+        means = [fmean(self.scores(self._pgd(steps), self.eps)) for steps in STEPS]
+        reported = fmean(self.reported())
+        rise = max(later - min(means[: k + 1]) for k, later in enumerate(means[1:]))
+        left = reported - means[-1]
+        return self._result(
+            "more_steps",
+            "More steps never help the defence",
+            rise <= self._tolerance() and left <= self._tolerance(),
+            {**{f"{steps} steps": mean for steps, mean in zip(STEPS, means, strict=True)}, "as reported": reported},
+            f"From {STEPS[0]} to {STEPS[-1]} steps the score goes from {means[0]:.3f} to {means[-1]:.3f}; the attacks "
+            f"used leave {reported:.3f}.",
+            "The loss is so rough or so flat that steps lead nowhere, or the attack used has too few of them.",
+        )
+
+    def more_restarts(self) -> CheckResult:
+        """PGD begun 1 to 10 times: the attacks used are as strong as 10 restarts."""
+        means = [fmean(self.scores(self._pgd(STEPS[1], restarts), self.eps)) for restarts in RESTARTS]
+        reported = fmean(self.reported())
+        return self._result(
+            "more_restarts",
+            "More restarts never help the defence",
+            reported - means[-1] <= self._tolerance() and means[-1] - means[0] <= self._tolerance(),
+            {**{f"{n} restarts": mean for n, mean in zip(RESTARTS, means, strict=True)}, "as reported": reported},
+            f"From 1 to {RESTARTS[-1]} restarts of {STEPS[1]} steps the score goes from {means[0]:.3f} to "
+            f"{means[-1]:.3f}; the attacks used leave {reported:.3f}.",
+            "Where an attack begins decides whether it succeeds: the loss is rough, or the network random.",
+        )
+
+    def large_eps(self) -> CheckResult:
+        """In a ball that holds a uniformly grey image for every sample no network is right."""
+        lo, hi = self._range()
+        half = (hi - lo) / 2
+        values = self.batches[0].image[0].numel()
+        eps = half * math.sqrt(values) if self.attacks[0].norm.name == "l2" else half
+        mean = fmean(self.scores(self._pgd(STEPS[2]), eps))
+        return self._result(
+            "large_eps",
+            "A large epsilon leaves nothing",
+            mean <= max(FLOOR, 1.5 / self.count),
+            {"epsilon": eps, "score": mean},
+            f"At ε = {eps:.3g}, half of the range of intensities everywhere, the score is {mean:.3f}.",
+            "The attack fails where it cannot fail for want of noise: its gradients do not lead to wrong answers.",
+        )
+
+    def black_box(self) -> CheckResult:
+        """SPSA, which sees no gradients, is not stronger than the attacks used."""
+        norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
+        each = math.ceil(BLACK_BOX_SAMPLES / len(self.batches))
+        few = [batch.select(range(min(each, len(batch.image)))) for batch in self.batches]
+        blind = self.scores(SPSA(norm, 40, 64, bounds=bounds, criterion=self.criterion), self.eps, few)
+        reported = iter(self.reported())
+        seeing = []
+        for batch in self.batches:
+            seeing += [next(reported) for _ in batch.sample_ids][:each]
+        gap = fmean(seeing) - fmean(blind)
+        return self._result(
+            "black_box",
+            "Attacks that see gradients are at least as strong as one that does not",
+            gap <= self._tolerance(len(blind)),
+            {"SPSA": fmean(blind), "as reported": fmean(seeing)},
+            f"On {len(blind)} samples SPSA leaves {fmean(blind):.3f}, the attacks used {fmean(seeing):.3f}.",
+            "The gradients mislead: they are masked, and the attacks used are too weak for this network.",
+        )
+
+    def transfer(self, other: Callable[[torch.Tensor], Any] | None) -> CheckResult:
+        """Noise made for another model is not stronger than noise made for this one."""
+        title = "Noise made for another model is not stronger than noise made for this one"
+        means = "The gradients of this network hide the way; another network shows it."
+        if other is None:
+            says = "Needs the weights of another model of the same network: --transfer_from FILE."
+            return CheckResult("transfer", title, NOT_RUN, {}, says, means)
+        attack = self._pgd(STEPS[2])
+        found = []
+        for batch in self.batches:
+            foreign = attack(other, batch.image, batch.label, self.eps, self._streams(batch, self.eps))
+            found += self._score(batch, foreign.image)
+        gap = fmean(self.reported()) - fmean(found)
+        return self._result(
+            "transfer",
+            title,
+            gap <= self._tolerance(),
+            {"made for another model": fmean(found), "as reported": fmean(self.reported())},
+            f"Noise made for the other model leaves {fmean(found):.3f}, the attacks used {fmean(self.reported()):.3f}.",
+            means,
+        )
+
+    def white_noise(self) -> CheckResult:
+        """100 draws of white noise are not stronger than the attacks used."""
+        norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
+        noise = fmean(self.scores(UniformNoise(norm, 100, bounds, self.criterion), self.eps))
+        reported = fmean(self.reported())
+        return self._result(
+            "white_noise",
+            "White noise is weaker than the attack",
+            reported - noise <= self._tolerance(),
+            {"100 draws of white noise": noise, "as reported": reported},
+            f"At ε = {self.eps:g} white noise leaves {noise:.3f}, the attacks used {reported:.3f}.",
+            "The attack finds less than chance does: it does not work on this network.",
+        )
+
+    def gradients(self) -> CheckResult:
+        """Gradients of rightly predicted samples are finite and not zero."""
+        title = "Gradients are finite and not zero"
+        means = "The loss is saturated or its way back is cut (rounding, a step function): attacks have no direction."
+        lengths = torch.cat([self._slope(batch).flatten(1).abs().amax(dim=1).cpu() for batch in self._right()])
+        zero = float((lengths == 0).double().mean())
+        wild = float((~torch.isfinite(lengths)).double().mean())
+        smallest = float(lengths.min())
+        return self._result(
+            "gradients",
+            title,
+            wild == 0 and zero <= max(NO_GRADIENT, 1.5 / len(lengths)),
+            {"share of zero gradients": zero, "share not finite": wild, "smallest largest entry": smallest},
+            f"{zero:.1%} of {len(lengths)} rightly predicted samples have a gradient of exactly zero, {wild:.1%} one "
+            "with NaN or infinity.",
+            means,
+        )
+
+    def loss_surface(self) -> CheckResult:
+        """A small step along the gradient raises the loss more than steps of the same length in random directions."""
+        best, steeper = 0, 0.0
+        total = 0
+        norm = self.attacks[0].norm
+        for batch in self._right():
+            loss, gradient = self._loss(batch, batch.image), self._slope(batch)
+            radius = torch.full((len(batch.image),), SMALL_STEP * self.eps).to(batch.image)
+            along = norm.steepest(gradient.nan_to_num(0.0, 0.0, 0.0)) * radius.view(-1, *([1] * (gradient.ndim - 1)))
+            rise = self._loss(batch, batch.image + along) - loss
+            streams = self._streams(batch, "directions")
+            others = []
+            for _ in range(RANDOM_DIRECTIONS):
+                direction = norm.steepest(norm.draw(batch.image, radius, streams))
+                step = direction * radius.view(-1, *([1] * (gradient.ndim - 1)))
+                others.append(self._loss(batch, batch.image + step) - loss)
+            highest = torch.stack(others).amax(dim=0)
+            best += int((rise > highest).sum())
+            steeper += float(rise.sum())
+            total += len(rise)
+        share = best / total
+        return self._result(
+            "loss_surface",
+            "The loss rises fastest along its gradient",
+            share >= BEST_SHARE - 1.5 / total,
+            {"share of samples": share, "mean rise along the gradient": steeper / total},
+            f"For {share:.1%} of {total} rightly predicted samples a step of {SMALL_STEP:.0%} of ε along the gradient "
+            f"raises the loss more than {RANDOM_DIRECTIONS} random ones.",
+            "The gradient does not show where the loss rises: it is shattered or approximated.",
+        )
+
+    def randomness(self) -> CheckResult:
+        """Two passes give the same logits, or the attacks averaged over several."""
+        off = sum(isinstance(module, RANDOM_LAYERS) for module in self.network.modules())
+        batch = self.batches[0]
+        with torch.no_grad():
+            one, two = (first_output(batch.forward(batch.image)).float() for _ in range(2))
+        difference = float((one - two).abs().max())
+        handled = f"; attacks and decisions use the mean of {self.passes} passes" if self.passes > 1 else ""
+        layers = f"{off} random layers are switched off in evaluation mode. " if off else ""
+        return self._result(
+            "randomness",
+            "Random parts are found and handled",
+            difference == 0 or self.passes > 1,
+            {"largest difference of two passes": difference, "random layers": off, "passes averaged": self.passes},
+            f"{layers}Two passes differ by {difference:.3g} at most{handled}.",
+            "The network is random: attacks follow the gradient of a pass that never comes again; use --eot 16.",
+        )
+
+    def reported(self) -> list[float]:
+        """The score of every sample under the attacks that robustness was measured with."""
+        if self._reported is None:
+            attack = self.attacks[0] if len(self.attacks) == 1 else WorstOf(self.attacks)
+            self._reported = self.scores(attack, self.eps)
+        return self._reported
+
+    def scores(self, attack: Attack, eps: float, batches: Sequence[EvaluationBatch] | None = None) -> list[float]:
+        """The score of every sample at the worst image that an attack finds: 0 or 1, or mean foreground Dice."""
+        found = []
+        for batch in self.batches if batches is None else batches:
+            outcome = attack(batch.forward, batch.image, batch.label, eps, self._streams(batch, eps))
+            if isinstance(self.criterion, SegmentationCriterion):
+                found += self._score(batch, outcome.image)
+            else:
+                found += (~outcome.success).double().tolist()
+        return found
+
+    def _score(self, batch: EvaluationBatch, image: torch.Tensor) -> list[float]:
+        with torch.no_grad():
+            score = self.criterion.score(first_output(batch.forward(image)), batch.label)
+        if isinstance(self.criterion, SegmentationCriterion):
+            return score.double().tolist()
+        return self.criterion.decide(score).double().tolist()
+
+    def _pgd(self, steps: int, restarts: int = 1) -> PGD:
+        first = self.attacks[0]
+        return PGD(first.norm.name, steps, restarts, bounds=first.bounds, criterion=self.criterion)
+
+    def _streams(self, batch: EvaluationBatch, key: Any) -> list[torch.Generator]:
+        return sample_streams(f"{self.seed}/{key}", batch.sample_ids, batch.image.device)
+
+    def _range(self) -> tuple[float, float]:
+        bounds = self.attacks[0].bounds
+        if bounds is not None:
+            return bounds
+        images = [batch.image for batch in self.batches]
+        return min(float(image.min()) for image in images), max(float(image.max()) for image in images)
+
+    def _right(self) -> Iterator[EvaluationBatch]:
+        for batch in self.batches:
+            with torch.no_grad():
+                score = self.criterion.score(first_output(batch.forward(batch.image)), batch.label)
+            rows = self.criterion.decide(score).nonzero().squeeze(1)
+            if len(rows) > 0:
+                yield batch.select(rows)
+
+    def _loss(self, batch: EvaluationBatch, image: torch.Tensor) -> torch.Tensor:
+        # A sure answer's loss is below what float32 can tell from 0.
+        with torch.no_grad():
+            return self.criterion.loss(first_output(batch.forward(image)).double(), batch.label)
+
+    def _slope(self, batch: EvaluationBatch) -> torch.Tensor:
+        image = batch.image.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            loss = self.criterion.loss(first_output(batch.forward(image)), batch.label)
+            (gradient,) = torch.autograd.grad(loss.sum(), image)
+        return gradient
+
+    def _tolerance(self, count: int | None = None) -> float:
+        return max(TOLERANCE, 1.5 / (count or self.count))
+
+    def _result(
+        self, name: str, title: str, passed: bool, numbers: dict[str, float], says: str, means: str
+    ) -> CheckResult:
+        plain = {key: float(value) for key, value in numbers.items()}
+        return CheckResult(name, title, PASSED if passed else FAILED, plain, says, means)

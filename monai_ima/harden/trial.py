@@ -1,0 +1,142 @@
+"""Trying a hardened training without leaving anything in the bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from monai_ima.utils.errors import one_line, root_cause
+
+from .overlay import SECTION
+from .plan import Plan
+from .reading import SEPARATOR, readable
+
+__all__ = ["check_overlay"]
+
+ITERATIONS = 2
+WRITES = ("save_dir", "cache_dir", "log_dir", "output_dir")
+"""Arguments that name folders which components write to."""
+
+
+def check_overlay(plan: Plan, overlay: dict[str, Any]) -> str:
+    """Train two iterations and validate one batch under attack; what came of it. **Runs the bundle's code.**
+
+    The bundle's own handlers are left out, and whatever writes is pointed to a temporary folder.
+
+    Raises:
+        ValueError: when something fails.
+    """
+    files = [str(file.resolve()) for file in plan.parts.config.files]
+    root = plan.parts.config.root.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in (("overlay", overlay), ("check", _quiet(plan, overlay, folder))):
+            files.append(str(Path(folder) / f"{name}.json"))
+            Path(files[-1]).write_text(json.dumps(content), encoding="utf-8")
+        with _inside(root), _quietly():
+            try:
+                return _run(plan, files, root)
+            except Exception as error:
+                raise ValueError(f"The check of {plan.parts.config.root} failed: {_reason(error)}") from error
+
+
+def _quiet(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Overrides that make the training short and keep it from writing."""
+    trainer = readable(plan.parts.trainer.id)
+    content: dict[str, Any] = {
+        f"{trainer}#max_epochs": 1,
+        f"{trainer}#epoch_length": ITERATIONS,
+        f"{trainer}#train_handlers": None,
+        f"{trainer}#handlers_before": ["@harden#handler"],
+        f"{trainer}#handlers_after": ["@harden#start"] if "start" in overlay[SECTION] else [],
+        "harden#folder": folder,
+    }
+    if plan.method == "ima":
+        content |= {"harden#handler#margin_steps": ITERATIONS, "harden#handler#first_pass": False}
+    if plan.threshold == "baseline":
+        content["harden#threshold"] = "relative:0.9"
+    if plan.parts.evaluator is not None:
+        content[f"{readable(plan.parts.evaluator.id)}#val_handlers"] = None
+    if plan.robust_validation:
+        content["harden#robust_evaluator#epoch_length"] = 1
+    for component in plan.parts.config.everything():
+        for name in WRITES:
+            if name in component.config:
+                content[readable(f"{component.id}{SEPARATOR}{name}")] = folder
+    if "output_dir" in plan.parts.config:
+        content["output_dir"] = folder
+    return content
+
+
+def _run(plan: Plan, files: list[str], root: Path) -> str:
+    meta = root / "configs" / "metadata.json"
+    workflow = ConfigWorkflow(
+        config_file=files,
+        meta_file=str(meta) if meta.is_file() else None,
+        logging_file=False,
+        bundle_root=str(root),
+    )
+    workflow.initialize()
+    parser = workflow.parser
+    trainer = parser.get_parsed_content(plan.parts.trainer.id)
+    trainer.run()
+    loss = float(
+        trainer.state.output[0]["loss"] if isinstance(trainer.state.output, list) else trainer.state.output["loss"]
+    )
+    noted = {key: value for key, value in trainer.state.metrics.items() if key.startswith(f"{plan.method}/")}
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss became {loss}, expected a finite number")
+    words = [f"{ITERATIONS} iterations trained, loss {loss:.4g}", *(f"{k} {v:.4g}" for k, v in sorted(noted.items()))]
+    if plan.robust_validation:
+        evaluator = parser.get_parsed_content(f"{SECTION}{SEPARATOR}robust_evaluator")
+        evaluator.run()
+        key = evaluator.state.key_metric_name
+        words.append(f"one batch validated under attack, {key} {evaluator.state.metrics[key]}")
+    return "Checked: " + ", ".join(words) + "."
+
+
+@contextlib.contextmanager
+def _inside(root: Path) -> Iterator[None]:
+    """Run in the bundle's folder, with its modules importable; afterwards they are forgotten again."""
+    before, path, bytecode = set(sys.modules), list(sys.path), sys.dont_write_bytecode
+    sys.path.insert(0, str(root))
+    sys.dont_write_bytecode = True
+    try:
+        with contextlib.chdir(root):
+            yield
+    finally:
+        sys.path[:] = path
+        sys.dont_write_bytecode = bytecode
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            origins = [file] if file else list(getattr(sys.modules[name], "__path__", []))
+            if any(Path(origin).resolve().is_relative_to(root) for origin in origins):
+                del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out logs, warnings and progress bars; an error is reported once, by the sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _reason(error: BaseException) -> str:
+    error = root_cause(error)
+    text = one_line(error).rstrip(".")
+    known = isinstance(error, (ValueError, OSError)) and str(error)
+    return f"{text}." if known else f"{type(error).__name__}: {text}."

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceLoss
+
+from monai_ima.utils.label_maps import first_head, label_maps
+from monai_ima.utils.tensors import at_least_float32
+
+__all__ = ["SegmentationLoss"]
+
+
+class SegmentationLoss:
+    """Soft Dice plus cross-entropy of each sample by itself: what attacks on segmentations climb.
+
+    Soft Dice is the mean over the classes that count, cross-entropy the mean over voxels (with ``sigmoid=True``: over
+    voxels and channels, binary). Computed in float32 or better.
+
+    Args:
+        dice_weight: weight of soft Dice, >= 0.
+        ce_weight: weight of cross-entropy, >= 0.
+        include_background: channel 0 counts in soft Dice.
+        sigmoid: channels are independent of each other.
+
+    Raises:
+        ValueError: when a weight is negative or both are 0.
+    """
+
+    def __init__(
+        self,
+        dice_weight: float = 1.0,
+        ce_weight: float = 1.0,
+        include_background: bool = False,
+        sigmoid: bool = False,
+    ) -> None:
+        if dice_weight < 0 or ce_weight < 0 or dice_weight + ce_weight <= 0:
+            raise ValueError(
+                f"Got weights {dice_weight} and {ce_weight}, expected numbers >= 0 of which one is larger than 0."
+            )
+        self.dice_weight = float(dice_weight)
+        self.ce_weight = float(ce_weight)
+        self.sigmoid = sigmoid
+        self._first = 0 if include_background else 1
+        self._dice = DiceLoss(reduction="none")
+
+    def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The loss of each sample: float ``[B]``.
+
+        Args:
+            logits: ``[B, K, *spatial]``; of stacked deep-supervision heads the first counts.
+            label: class indices ``[B, 1, *spatial]`` or one-hot ``[B, K, *spatial]``.
+
+        Raises:
+            ValueError: when shapes do not fit.
+            SampleError: when a label's values do not.
+        """
+        logits = at_least_float32(first_head(logits, label))
+        target = label_maps(label, logits.shape[1], self.sigmoid).to(logits.dtype)
+        total = torch.zeros(len(logits), dtype=logits.dtype, device=logits.device)
+        log_probability = F.logsigmoid(logits) if self.sigmoid else logits.log_softmax(dim=1)
+        if self.dice_weight:
+            dice = self._dice(log_probability.exp()[:, self._first :], target[:, self._first :])
+            total = total + self.dice_weight * dice.flatten(1).mean(dim=1)
+        if self.ce_weight:
+            if self.sigmoid:
+                entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            else:
+                entropy = -(target * log_probability).sum(dim=1)
+            total = total + self.ce_weight * entropy.flatten(1).mean(dim=1)
+        return total

@@ -1,0 +1,112 @@
+"""Algorithm 2: how an epoch's attacks move the margins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from monai_ima.attacks import AttackResult
+from monai_ima.utils.distributed import gather_all
+
+__all__ = ["Observations", "Proposals", "Rule", "Seen", "epoch_rule", "online_rule"]
+
+
+@dataclass
+class Seen:
+    """What the attacks of one epoch saw of one sample, over all its occurrences (crops).
+
+    Attributes:
+        distances: the distances ‖x - x_n‖ at which it crossed (case 1).
+        survived: it stayed right inside its ball at least once (case 0).
+    """
+
+    distances: list[float] = field(default_factory=list)
+    survived: bool = False
+
+
+Rule = Callable[[float, Seen, float], float]
+"""``(ε, seen, δ) -> new ε``, before clipping to [δ, ε_max]."""
+
+
+def epoch_rule(eps: float, seen: Seen, delta: float) -> float:
+    """Lines 3-11 of Algorithm 2: misclassified δ, case 1 ε = ‖x - x_n‖ (the smallest), case 0 ε + δ."""
+    if seen.distances:
+        return min(seen.distances)
+    return eps + delta if seen.survived else delta
+
+
+def online_rule(eps: float, seen: Seen, delta: float) -> float:
+    """From the epoch's own training attacks: case 1 (ε + ‖x - x_n‖) / 2 (the mean), case 0 ε + δ, wrong unchanged."""
+    if seen.distances:
+        return (eps + math.fsum(seen.distances) / len(seen.distances)) / 2
+    return eps + delta if seen.survived else eps
+
+
+class Observations:
+    """Collects :class:`Seen` by sample id during an epoch."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+
+    def record(self, sample_ids: Sequence[str], result: AttackResult | None = None) -> None:
+        """Lines 2, 5-7 and 9 of Algorithm 2: note which case these samples are; without a result: misclassified.
+
+        A sample without a score (a crop that holds no foreground) says nothing about its scan and is left out.
+
+        Args:
+            sample_ids: one for each of the batch's samples.
+            result: of the attack on the same samples.
+        """
+        if result is None:
+            for sample_id in sample_ids:
+                self._seen.setdefault(sample_id, Seen())
+            return
+        survived = result.clean_right & ~result.success
+        columns = zip(
+            sample_ids,
+            result.clean_score.isnan().tolist(),
+            result.success.tolist(),
+            survived.tolist(),
+            result.distance.double().tolist(),
+            strict=True,
+        )
+        for sample_id, unscored, crossed, stood, distance in columns:
+            if unscored:
+                continue
+            seen = self._seen.setdefault(sample_id, Seen())
+            if crossed:
+                seen.distances.append(distance)
+            seen.survived |= stood
+
+    def merged(self) -> dict[str, Seen]:
+        """The observations of all processes, the same on each of them."""
+        merged: dict[str, Seen] = {}
+        for part in gather_all(self._seen):
+            for sample_id, seen in part.items():
+                total = merged.setdefault(sample_id, Seen())
+                total.distances.extend(seen.distances)
+                total.survived |= seen.survived
+        return merged
+
+
+class Proposals:
+    """Collects the radii that an epoch's batches found for their samples, by sample id."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[float]] = {}
+
+    def record(self, sample_ids: Sequence[str], eps: torch.Tensor) -> None:
+        """Note one radius for each of these samples: float ``[B]``."""
+        for sample_id, value in zip(sample_ids, eps.double().tolist(), strict=True):
+            self._found.setdefault(sample_id, []).append(value)
+
+    def merged(self) -> dict[str, float]:
+        """Each sample's mean over its occurrences in all processes, the same on each of them."""
+        merged: dict[str, list[float]] = {}
+        for part in gather_all(self._found):
+            for sample_id, values in part.items():
+                merged.setdefault(sample_id, []).extend(values)
+        return {sample_id: math.fsum(values) / len(values) for sample_id, values in merged.items()}

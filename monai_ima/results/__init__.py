@@ -1,0 +1,1 @@
+"""``results.json``: its schema, statistics, subgroups, and the folder that an evaluation writes to."""

@@ -1,0 +1,72 @@
+"""How sure a mean over samples is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from monai_ima.utils.checks import check_count, check_share
+
+__all__ = ["bootstrap_intervals"]
+
+CHUNK = 200
+
+
+def bootstrap_intervals(
+    values: Sequence[Sequence[float | None]],
+    patients: Sequence[str] | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Percentile bootstrap intervals of the mean of every column.
+
+    Whole patients are drawn with replacement, each with all of its samples (samples of one patient are not
+    independent); without patients, samples. The mean is over the samples drawn.
+
+    Args:
+        values: ``[N, L]``, for each sample its value at every level; None or NaN where it has none.
+        patients: of the samples, ``[N]``; None means that every sample is a patient of its own.
+        resamples: number of draws, >= 1.
+        confidence: share of the draws inside the interval, in (0, 1).
+        seed: of the draws.
+
+    Returns:
+        Lower and upper end for each of the L columns; NaN for a column without values.
+
+    Raises:
+        ValueError: when an argument is not as above.
+    """
+    check_count("resamples", resamples, 1)
+    check_share("confidence", confidence, "()")
+    table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"Got values of shape {table.shape}, expected [samples, levels] with at least one of each.")
+    if patients is not None and len(patients) != len(table):
+        raise ValueError(f"Got {len(patients)} patients for {len(table)} samples, expected one for each.")
+    names = np.arange(len(table)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
+    known = ~np.isnan(table)
+    sums, counts = np.zeros((names.max() + 1, table.shape[1])), np.zeros((names.max() + 1, table.shape[1]))
+    np.add.at(sums, names, np.where(known, table, 0))
+    np.add.at(counts, names, known)
+    rng = np.random.default_rng(seed)
+    means = np.concatenate(
+        [_means(sums, counts, rng, min(CHUNK, resamples - done)) for done in range(0, resamples, CHUNK)]
+    )
+    tail = (1 - confidence) / 2
+    ends = [_quantiles(column[~np.isnan(column)], tail) for column in means.T]
+    return [(float(lo), float(hi)) for lo, hi in ends]
+
+
+def _means(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    chosen = rng.integers(0, len(sums), (draws, len(sums)))
+    total = counts[chosen].sum(axis=1)
+    return np.divide(sums[chosen].sum(axis=1), total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
+def _quantiles(means: np.ndarray, tail: float) -> tuple[float, float]:
+    if not len(means):
+        return np.nan, np.nan
+    lo, hi = np.quantile(means, [tail, 1 - tail])
+    return lo, hi

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+__all__ = ["at_least_float32", "first_output"]
+
+
+def first_output(output: Any) -> torch.Tensor:
+    """The tensor that counts when a network returns several.
+
+    Args:
+        output: a tensor, or a tuple, list or dictionary whose first value is the main (highest-resolution) output,
+            nested or not.
+
+    Returns:
+        the first tensor.
+
+    Raises:
+        TypeError: when there is no tensor in first place.
+    """
+    while not isinstance(output, torch.Tensor):
+        if isinstance(output, Mapping) and output:
+            output = next(iter(output.values()))
+        elif isinstance(output, Sequence) and not isinstance(output, str) and output:
+            output = output[0]
+        else:
+            raise TypeError(
+                f"The network returned {type(output).__name__}, expected a tensor or a tuple, list or dictionary "
+                "whose first value is the tensor of logits."
+            )
+    return output
+
+
+def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
+    """``logits`` in float32 when they are of half precision."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
