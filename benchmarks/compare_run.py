@@ -19,10 +19,10 @@ from compare_study import BLACK_BOX_SAMPLES, DDN_STEPS, NOISE, WHITE_BOX, Study
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
 from monai_ima.cli.margins import load_margins
 from monai_ima.evaluation import RobustnessEvaluator
-from monai_ima.evaluation.loaded import OpenBundle, open_bundle
+from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
 from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import root_cause
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.sample_ids import batch_sample_ids
 from studies import add_time, last_epoch, total_time, write_whole
 
@@ -128,12 +128,12 @@ def train(study: Study, method: str) -> Path:
     return done
 
 
-def open_study(study: Study, checkpoint: Path | str) -> OpenBundle:
+def open_study(study: Study, checkpoint: Path | str) -> LoadedBundle:
     """The bundle's evaluator with a network's weights on the test samples."""
     most = study.config["test_batch"]
     batch_size = most if torch.cuda.is_available() else min(most, 250)
     settings = _evaluation_settings(study)
-    return open_bundle(study.bundle, checkpoint=checkpoint, batch_size=batch_size, **settings)
+    return load_bundle(study.bundle, checkpoint=checkpoint, batch_size=batch_size, **settings)
 
 
 def finish(study: Study, method: str, setting: str) -> None:
@@ -164,7 +164,7 @@ def finish(study: Study, method: str, setting: str) -> None:
     write_record(study.record_file(method), record)
 
 
-def where(loaded: OpenBundle, setting: str) -> dict[str, Any]:
+def where(loaded: LoadedBundle, setting: str) -> dict[str, Any]:
     """For a record: network, machine and versions."""
     return {
         "parameters": sum(parameter.numel() for parameter in loaded.network.parameters()),
@@ -173,7 +173,7 @@ def where(loaded: OpenBundle, setting: str) -> dict[str, Any]:
     }
 
 
-def fingerprints(loaded: OpenBundle) -> dict[str, Any]:
+def fingerprints(loaded: LoadedBundle) -> dict[str, Any]:
     """For a record: which weights were attacked on which samples."""
     loader: Any = loaded.data_loader
     digest = hashlib.sha256()
@@ -195,7 +195,7 @@ def margin_summary(checkpoint: Path | str) -> dict[str, float]:
     }
 
 
-def _attacked(study: Study, method: str, loaded: OpenBundle, measured: dict[str, Any], attack: str) -> dict[str, Any]:
+def _attacked(study: Study, method: str, loaded: LoadedBundle, measured: dict[str, Any], attack: str) -> dict[str, Any]:
     """An attack's results, from an interrupted call or made now: one attack a file."""
     file = study.run_folder(method) / f"attack_{attack}.json"
     if file.is_file():
@@ -209,7 +209,7 @@ def _attacked(study: Study, method: str, loaded: OpenBundle, measured: dict[str,
     return part
 
 
-def _found(study: Study, loaded: OpenBundle, attack: str) -> str | list[float | None]:
+def _found(study: Study, loaded: LoadedBundle, attack: str) -> str | list[float | None]:
     if attack == "ddn":
         return [rounded_up(distance) for distance in _minimum_distances(study, loaded)]
     levels, batches = study.levels, loaded.data_loader
@@ -223,21 +223,21 @@ def _found(study: Study, loaded: OpenBundle, attack: str) -> str | list[float | 
     return encode([record.broken for record in result.records], study.levels)
 
 
-def _minimum_distances(study: Study, loaded: OpenBundle) -> list[float | None]:
+def _minimum_distances(study: Study, loaded: LoadedBundle) -> list[float | None]:
     """The smallest L2 perturbation that DDN finds for each sample, up to twice the highest level; None for none."""
     attack = DDN(DDN_STEPS, init_eps=study.levels[0], bounds=loaded.bounds)
     distances: list[float | None] = []
     with attack_mode(loaded.network):
         for batch in loaded.data_loader:
             image, label, *_ = loaded.prepare_batch(batch, loaded.device)
-            streams = sample_streams(f"{study.seed}/ddn", batch_sample_ids(batch, image), loaded.device)
+            streams = per_sample_generators(f"{study.seed}/ddn", batch_sample_ids(batch, image), loaded.device)
             result = attack(loaded.network, image, label, 2 * study.levels[-1], streams)
             pairs = zip(result.distance.tolist(), result.success.tolist(), strict=True)
             distances += [distance if success else None for distance, success in pairs]
     return distances
 
 
-def _small_batches(loaded: OpenBundle) -> Iterable:
+def _small_batches(loaded: LoadedBundle) -> Iterable:
     loader: Any = loaded.data_loader
     return torch.utils.data.DataLoader(loader.dataset, batch_size=SMALL_BATCH, collate_fn=loader.collate_fn)
 

@@ -34,7 +34,7 @@ from monai.bundle import ConfigWorkflow
 from torch import nn
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.third_party import CrosscheckRow, crosscheck_classifier, strongest
 from studies import REPO, RESULTS, add_time, cells, last_epoch, setting, table, total_time, write_page
 
@@ -88,7 +88,7 @@ def train(folder: Path, data: str | None, seed: int) -> Path:
 
 def load(checkpoint: Path, data: str | None, images: int, seed: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """The trained network and test images with labels."""
-    opened = open_bundle(
+    loaded = load_bundle(
         BUNDLE,
         checkpoint=checkpoint,
         dataset_dir=data,
@@ -98,9 +98,9 @@ def load(checkpoint: Path, data: str | None, images: int, seed: int) -> tuple[nn
         test_subset=images if data else None,
         seed=seed,
     )
-    batches = [opened.prepare_batch(batch, opened.device)[:2] for batch in opened.data_loader]
+    batches = [loaded.prepare_batch(batch, loaded.device)[:2] for batch in loaded.data_loader]
     image, label = (torch.cat(parts)[:images] for parts in zip(*batches, strict=True))
-    return opened.network.eval(), image.float(), label
+    return loaded.network.eval(), image.float(), label
 
 
 def second_opinion(

@@ -23,7 +23,7 @@ from monai.bundle import ConfigWorkflow
 from monai_ima.cli.margins import margins
 from monai_ima.cli.report import report
 from monai_ima.evaluation.classification_run import evaluate_classification
-from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.verification import check_bundle
 from monai_ima.results.provenance import machine
 from monai_ima.results.run_folder import write_results
@@ -73,11 +73,11 @@ def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], ot
     With another model's weights the checks against false robustness are made too.
     """
     phantom: dict[str, Any] = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
-    opened = replace(open_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
+    loaded = replace(load_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
     asked = {"norm": NORM, "levels": LEVELS, "attack": ATTACK, "seed": 0, "minimum": True, "eot": 1, "group_by": None}
     folder = out / name / "robustness"
-    _, content = evaluate_classification(folder, opened, asked)
-    found = None if other is None else check_bundle(folder, opened, asked, content, str(other))
+    _, content = evaluate_classification(folder, loaded, asked)
+    found = None if other is None else check_bundle(folder, loaded, asked, content, str(other))
     about = {**asked, "training": settings}
     write_results(folder, {**content, "settings": about, "command": "make demo", "checks": found})
     return content["accuracy"]

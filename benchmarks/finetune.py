@@ -29,7 +29,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.evaluation import RobustnessEvaluator
-from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.utils.weights import load_network
 from studies import REPO, RESULTS, cells, setting, table, write_page
 
@@ -92,7 +92,7 @@ def weights(folder: Path, name: str) -> Path:
 
 def measure(name: str, folder: Path, data: str | None, seed: int) -> list[float]:
     """Accuracy of the test images, clean and at every level."""
-    opened = open_bundle(
+    loaded = load_bundle(
         BUNDLE,
         checkpoint=weights(folder, name),
         dataset_dir=data,
@@ -102,9 +102,9 @@ def measure(name: str, folder: Path, data: str | None, seed: int) -> list[float]
         batch_size=250,
         seed=seed,
     )
-    attack = attack_from_name(ATTACK, "l2", opened.bounds)
-    evaluator = RobustnessEvaluator(opened.network, attack, opened.prepare_batch, opened.inferer, opened.device, seed)
-    return evaluator.run(opened.data_loader, LEVELS).accuracy()
+    attack = attack_from_name(ATTACK, "l2", loaded.bounds)
+    evaluator = RobustnessEvaluator(loaded.network, attack, loaded.prepare_batch, loaded.inferer, loaded.device, seed)
+    return evaluator.run(loaded.data_loader, LEVELS).accuracy()
 
 
 def one(name: str, folder: Path, data: str | None, seed: int) -> None:

@@ -38,7 +38,7 @@ from monai_ima.attacks import attack_from_name
 from monai_ima.cli.margins import load_margins
 from monai_ima.criteria import DiceCriterion
 from monai_ima.evaluation import ScanRecord, SegmentationEvaluator, SegmentationResult
-from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.results.run_folder import append_lines, read_lines
 from monai_ima.utils.weights import load_weights
 from monai_ima.visualize import margin_histogram, robustness_curves
@@ -132,13 +132,13 @@ def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path
     file = folder / f"{attack}.jsonl"
     done = [ScanRecord.from_dict(line) for line in read_lines(file)]
     append = append_lines(file)
-    opened = open_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network=network, check_files=False)
+    loaded = load_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network=network, check_files=False)
     attacker = attack_from_name(attack, "l2", criterion=DiceCriterion("lowest"))
     evaluator = SegmentationEvaluator(
-        opened.network, attacker, opened.prepare_batch, opened.inferer, opened.device, seed
+        loaded.network, attacker, loaded.prepare_batch, loaded.inferer, loaded.device, seed
     )
     begin = time.perf_counter()
-    result = evaluator.run(opened.data_loader, LEVELS, done, lambda record: append([record.as_dict()]))
+    result = evaluator.run(loaded.data_loader, LEVELS, done, lambda record: append([record.as_dict()]))
     add_time(folder, time.perf_counter() - begin)
     return result
 

@@ -27,8 +27,8 @@ from tqdm import tqdm
 from monai_ima.attacks import DDN, Attack, BoundaryPGD, MinimumNorm, attack_mode
 from monai_ima.criteria import Criterion, DiceCriterion
 from monai_ima.evaluation.batch import EvaluationBatch, evaluation_batch
-from monai_ima.evaluation.loaded import OpenBundle, open_bundle
-from monai_ima.utils.generators import sample_streams
+from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.utils.generators import per_sample_generators
 from studies import REPO, RESULTS, CommandLine, setting, table, write_page, write_whole
 
 STARTS: dict[str, dict[str, Any]] = {
@@ -111,11 +111,11 @@ PARTS = {
 }
 
 
-def load(part: Part, data: Path, out: Path) -> OpenBundle:
+def load(part: Part, data: Path, out: Path) -> LoadedBundle:
     """The part's network on its test samples, trained first where the bundle has no weights."""
     folder = str(data / part.data)
     if part.epochs is None:
-        return open_bundle(part.root, checkpoint=part.root / "models" / "model_ce.pt", dataset_dir=folder)
+        return load_bundle(part.root, checkpoint=part.root / "models" / "model_ce.pt", dataset_dir=folder)
     models = out / part.bundle
     weights = models / "model_ce_last.pt"
     settings = dict(part.settings)
@@ -136,7 +136,7 @@ def load(part: Part, data: Path, out: Path) -> OpenBundle:
         workflow.finalize()
     settings["batch_size"] = part.batch
     settings.pop("subset", None)
-    return open_bundle(part.root, checkpoint=weights, dataset_dir=folder, split="test", **settings)
+    return load_bundle(part.root, checkpoint=weights, dataset_dir=folder, split="test", **settings)
 
 
 def searches(part: Part, bounds: Sequence[float] | None) -> list[Attack]:
@@ -148,7 +148,7 @@ def searches(part: Part, bounds: Sequence[float] | None) -> list[Attack]:
     return found
 
 
-def measure(part: Part, loaded: OpenBundle) -> dict[str, Any]:
+def measure(part: Part, loaded: LoadedBundle) -> dict[str, Any]:
     """Distances of all rows and the smallest known, of the samples that are correct without an attack."""
     common: dict[str, Any] = {"bounds": loaded.bounds, "criterion": part.criterion}
     rows: dict[str, list[float | None]] = {}
@@ -178,9 +178,9 @@ def measure(part: Part, loaded: OpenBundle) -> dict[str, Any]:
 
 def _distances(attack: Attack, batch: EvaluationBatch, eps: float, purpose: str) -> torch.Tensor:
     """Distance to the boundary that an attack finds, infinite where it finds none or there is none: ``[B]``."""
-    streams = sample_streams(f"margins/{purpose}", batch.sample_ids, batch.image.device)
-    result = attack(batch.forward, batch.image, batch.label, eps, streams)
-    found = result.success & result.clean_right
+    streams = per_sample_generators(f"margins/{purpose}", batch.sample_ids, batch.image.device)
+    result = attack(batch.predict, batch.image, batch.label, eps, streams)
+    found = result.success & result.clean_correct
     return torch.where(found, result.distance, torch.inf).cpu()
 
 

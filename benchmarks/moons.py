@@ -43,7 +43,7 @@ from monai_ima.handlers import (
     PGDTrainingHandler,
     TRADESHandler,
 )
-from monai_ima.margins import Seen, epoch_rule
+from monai_ima.margins import AttackOutcome, epoch_rule
 from studies import RESULTS, cells, replace_figure, setting, table, write_page
 
 COUNT, NOISE = 2000, 0.1
@@ -109,7 +109,7 @@ class KeepsWrong(IMAHandler):
     """IMA whose wrongly predicted samples keep their margin instead of falling back to δ."""
 
     def update_margins(self, engine: SupervisedTrainer) -> None:
-        def rule(eps: float, seen: Seen, delta: float) -> float:
+        def rule(eps: float, seen: AttackOutcome, delta: float) -> float:
             return epoch_rule(eps, seen, delta) if seen.distances or seen.survived else eps
 
         self.margins.update(self.margin_pass(engine).merged(), rule)
@@ -203,7 +203,7 @@ def study(method: str, settings: dict[str, Any], seed: int) -> Outcome:
     accuracy = [float((network(point).argmax(dim=1) == label).float().mean())]
     for level in LEVELS:
         result = PGD(steps=100, restarts=2, generator=torch.Generator().manual_seed(seed))(network, point, label, level)
-        accuracy.append(float((~result.success & result.clean_right).float().mean()))
+        accuracy.append(float((~result.success & result.clean_correct).float().mean()))
     line = boundary(network)
     distance = curve_distances(line)
     density = balance(line, *boundary_samples(network, seed))

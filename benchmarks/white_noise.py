@@ -33,7 +33,7 @@ from compare_run import fingerprints
 from demo import DATA, NETWORK
 from monai_ima.attacks import UniformNoise
 from monai_ima.evaluation import RobustnessEvaluator, SampleRecord
-from monai_ima.evaluation.loaded import OpenBundle, open_bundle
+from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
 from monai_ima.results.provenance import data_name
 from monai_ima.results.run_folder import append_lines, read_lines
 from monai_ima.results.statistics import bootstrap_intervals
@@ -96,7 +96,7 @@ class Measured:
         counts: of :func:`misclassified_draws`.
     """
 
-    loaded: OpenBundle
+    loaded: LoadedBundle
     prints: dict[str, Any]
     counts: list[int | None]
 
@@ -150,7 +150,7 @@ def _share(values: Sequence[float | None], seed: int) -> Share:
     return Share(sum(known) / len(known), low, high)
 
 
-def misclassified_draws(loaded: OpenBundle, eps: float, draws: int, seed: int, file: Path) -> list[int | None]:
+def misclassified_draws(loaded: LoadedBundle, eps: float, draws: int, seed: int, file: Path) -> list[int | None]:
     """Draw uniform noise for every image, and count.
 
     Every pixel's noise is uniform in [-eps, eps] and independent of the others'; the noisy image is clipped to the
@@ -213,7 +213,7 @@ def trained(study: NoiseStudy, name: str) -> Path:
     return last
 
 
-def measured(study: NoiseStudy, name: str, loaded: OpenBundle) -> Measured:
+def measured(study: NoiseStudy, name: str, loaded: LoadedBundle) -> Measured:
     """:func:`misclassified_draws` of one network; the records in ``study.out`` are of these weights and images only."""
     print(f"{TITLES[name]}: {study.draws} draws of each test image", flush=True)
     prints = fingerprints(loaded)
@@ -347,10 +347,10 @@ def _study(options: argparse.Namespace) -> NoiseStudy:
     )
 
 
-def _networks(study: NoiseStudy) -> dict[str, OpenBundle]:
+def _networks(study: NoiseStudy) -> dict[str, LoadedBundle]:
     """The bundle with each network's weights; its images are read once."""
     weights = study.weights or {name: trained(study, name) for name in TITLES}
-    plain = open_bundle(BUNDLE, checkpoint=weights["plain"], phantom_dir=study.phantom_dir, **study.settings)
+    plain = load_bundle(BUNDLE, checkpoint=weights["plain"], phantom_dir=study.phantom_dir, **study.settings)
     ima = replace(plain, network=deepcopy(plain.network), checkpoint=weights["ima"])
     load_network(ima.network, weights["ima"])
     return {"plain": plain, "ima": ima}

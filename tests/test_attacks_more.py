@@ -553,10 +553,10 @@ def test_every_attack_stays_inside_ball_and_bounds(problem):
         wrong = network(result.image).argmax(1) != label
         if name != "BoundaryPGD":
             assert torch.equal(result.success, wrong), name
-        assert torch.equal(result.clean_right, network(image).argmax(1) == label), name
+        assert torch.equal(result.clean_correct, network(image).argmax(1) == label), name
     along = AdaptiveNormPGD(0.5, norm, 4, 4, bounds=bounds)(network, image, label, radius)
     assert (length(along.image - image, norm) <= 0.5 * (1 + 1e-9)).all()
-    assert (network(along.image).argmax(1) == label)[along.clean_right].all()
+    assert (network(along.image).argmax(1) == label)[along.clean_correct].all()
     if bounds is not None:
         assert bounds[0] <= along.image.min()
         assert along.image.max() <= bounds[1]

@@ -200,7 +200,7 @@ def test_a_row_disagrees_only_when_ours_is_above_by_more_than_a_point():
             {"bounds": (0, 0.5)},
             "Sample 1 of the batch has intensities 1 to 1, expected them inside the bounds 0 to 0.5",
         ),
-        ({"num_classes": 1}, "Got num_classes 1, expected a whole number >= 2"),
+        ({"num_classes": 1}, "Got num_classes 1, expected an integer >= 2"),
         ({"ours": 1.5}, r"Got ours 1\.5, expected a number in \[0, 1\]"),
         ({"num_classes": 4}, r"returned shape \(1, 3\) for one image, expected logits \(1, 4\)"),
         ({"labels": torch.tensor([0, 3])}, r"Sample 1 of the batch has label 3, expected a class in 0\.\.2"),
@@ -302,7 +302,7 @@ def test_overlapping_channels_count_each_by_itself():
     ("changes", "message"),
     [
         ({"criterion": ClassificationCriterion()}, "Got criterion ClassificationCriterion, expected one for segment"),
-        ({"restarts": 0}, "Got restarts 0, expected a whole number >= 1"),
+        ({"restarts": 0}, "Got restarts 0, expected an integer >= 1"),
         ({"labels": torch.zeros(2, 1, 4, 4)}, "Sample 0 of the batch has a label without foreground"),
         ({"labels": torch.cat([torch.ones(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2)])}, "Sample 1 of the batch has"),
         ({"labels": torch.ones(1, 1, 4, 4)}, "Got labels of shape .1, 1, 4, 4. for 2 images"),

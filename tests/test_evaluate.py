@@ -24,7 +24,7 @@ from monai_ima.attacks import PGD
 from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
 from monai_ima.evaluation import EvaluationBatch, RobustnessChecks, classification_run, third_party, verification
-from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.third_party import CLASSIFIER_ATTACKS, CrosscheckRow
 from monai_ima.evaluation.verification import crosscheck_bundle
 from monai_ima.harden.units import bundle_units
@@ -313,7 +313,7 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
         for n, side in ((1, 4), (2, 6))
     ]
     monkeypatch.setattr(verification, "_samples", lambda *_: scans)
-    opened = SimpleNamespace(
+    loaded = SimpleNamespace(
         inferer=lambda x, network: 2 * x,
         network=torch.nn.Identity(),
         criterion=DiceCriterion(0.8),
@@ -322,8 +322,8 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
     )
     content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}], "data": {"samples": 3}}
     with pytest.raises(KeyboardInterrupt):
-        crosscheck_bundle(tmp_path, opened, {"norm": "l2", "seed": 7}, content)
-    found = crosscheck_bundle(tmp_path, opened, {"norm": "l2", "seed": 7}, content)
+        crosscheck_bundle(tmp_path, loaded, {"norm": "l2", "seed": 7}, content)
+    found = crosscheck_bundle(tmp_path, loaded, {"norm": "l2", "seed": 7}, content)
     assert calls == [((1, 1, 4, 4), 32, "l2", 3.0, 7), *[((2, 1, 6, 6), 144, "l2", 3.0, 7)] * 2]
     assert (found["epsilon"], found["samples"]) == (3.0, 3)
     (row,) = found["rows"]
@@ -334,14 +334,14 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
 
 def test_the_checks_look_at_samples_from_all_over_the_data(checkpoint, monkeypatch):
     monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
-    opened = open_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
-    ids = [sample_id for batch in opened.data_loader for sample_id in batch["sample_id"]]
-    found = verification._samples(opened, COUNT)
+    loaded = load_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
+    ids = [sample_id for batch in loaded.data_loader for sample_id in batch["sample_id"]]
+    found = verification._samples(loaded, COUNT)
     assert [name for batch in found for name in batch.sample_ids] == [ids[k] for k in (0, 12, 25, 37, 50, 62, 75, 87)]
     for batch in found:
         assert len(batch.image) == len(batch.label) == len(batch.sample_ids)
     monkeypatch.setattr(verification, "MOST_SAMPLES", 300)
-    found = verification._samples(opened, COUNT)
+    found = verification._samples(loaded, COUNT)
     assert [name for batch in found for name in batch.sample_ids] == ids
 
 

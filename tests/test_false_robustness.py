@@ -13,7 +13,7 @@ from monai_ima.attacks import PGD
 from monai_ima.criteria import DiceCriterion
 from monai_ima.evaluation import EvaluationBatch, RobustnessChecks
 from monai_ima.inferers import AveragedInferer
-from monai_ima.utils.predictor import Forward
+from monai_ima.utils.predictor import Predictor
 
 SIDE, CLASSES, COUNT = 8, 3, 60
 
@@ -22,7 +22,7 @@ def batch(
     network: nn.Module, image: torch.Tensor, label: torch.Tensor, inferer=lambda x, net: net(x)
 ) -> EvaluationBatch:
     ids = [f"s{k}" for k in range(len(image))]
-    return EvaluationBatch(Forward(inferer, network, len(image)), image, label, ids, [None] * len(ids))
+    return EvaluationBatch(Predictor(inferer, network, len(image)), image, label, ids, [None] * len(ids))
 
 
 @pytest.fixture(scope="module")

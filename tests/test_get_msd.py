@@ -164,7 +164,7 @@ def test_a_damaged_scan_is_named_and_nothing_is_left(tmp_path, get_msd, phantom)
 
 def test_the_scans_of_another_task_are_refused(tmp_path, get_msd, phantom):
     file = make_tar(tmp_path / "a.tar", members(phantom))
-    for task, words in (("heart", "expected whole numbers from 0 to 1"), ("prostate", "expected [x, y, z, 2]")):
+    for task, words in (("heart", "expected integers from 0 to 1"), ("prostate", "expected [x, y, z, 2]")):
         run = get_msd("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum", task=task)
         assert run.status == 2
         assert words in run.error

@@ -20,7 +20,7 @@ from monai_ima.attacks import BoundaryPGD
 from monai_ima.handlers import EpochSeed, IMAHandler
 from monai_ima.losses import IMALoss
 from monai_ima.transforms import RandUniformNoised, SampleIdd
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 
 
 def items(count=24, seed=0):
@@ -102,7 +102,7 @@ def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
     assert trainer.state.metrics["ima/loss_noisy"] == pytest.approx(noisy / size, rel=1e-5)
     attacked = [case for case in cases if case is not None]
     assert trainer.state.metrics["ima/boundary_fraction"] == pytest.approx(attacked.count(1) / len(attacked))
-    assert trainer.state.metrics["ima/right_fraction"] == pytest.approx(len(attacked) / len(cases))
+    assert trainer.state.metrics["ima/correct_fraction"] == pytest.approx(len(attacked) / len(cases))
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -169,14 +169,14 @@ def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restart
 
     def alone(item, count):
         x, y = item["image"][None], torch.tensor([item["label"]])
-        streams = sample_streams("0/1/margin", [item["sample_id"]], "cpu")
+        streams = per_sample_generators("0/1/margin", [item["sample_id"]], "cpu")
         return BoundaryPGD("l2", 6, 20, start, count, delta=delta)(network, x, y, eps, streams)
 
     gained = []
     for item in data:
         name, result = item["sample_id"], alone(item, restarts)
         expected = float(result.distance) if result.success else eps
-        assert handler.margins[name] == pytest.approx(max(expected, delta) if result.clean_right else delta, rel=1e-4)
+        assert handler.margins[name] == pytest.approx(max(expected, delta) if result.clean_correct else delta, rel=1e-4)
         if result.success:
             gained.append(float(alone(item, 1).distance) - float(result.distance))
     assert len(gained) > 8
@@ -254,7 +254,7 @@ def test_bfloat16_autocast_trains_every_parameter():
     trainer.run()
     assert len(gradients) == 4
     assert all(math.isfinite(g) and g > 0 for step in gradients for g in step)
-    assert 0 < trainer.state.metrics["ima/right_fraction"] <= 1
+    assert 0 < trainer.state.metrics["ima/correct_fraction"] <= 1
     assert trainer.state.metrics["ima/loss_noisy"] > 0
 
 
@@ -308,7 +308,7 @@ def test_attacks_in_training_mode_do_not_break_the_trainers_graph(update):
     trainer = trainer_for(network, data, [handler], lr=0.0)
     trainer.run()
     assert int(network[1].num_batches_tracked) == 2
-    right = trainer.state.metrics["ima/right_fraction"]
+    right = trainer.state.metrics["ima/correct_fraction"]
     assert 0 < right < 1
     mean, momentum = clean.mean((0, 2, 3)), network[1].momentum
     first = momentum * mean
@@ -357,7 +357,7 @@ def test_a_single_noisy_sample_passes_batch_normalisation(mode):
     if mode == "train":
         assert math.isfinite(seen["loss"])
         return
-    assert trainer.state.metrics["ima/right_fraction"] == 0.25
+    assert trainer.state.metrics["ima/correct_fraction"] == 0.25
     x, y = data[0]["image"][None], torch.tensor([data[0]["label"]])
     after = copy.deepcopy(network).eval()
     point, case = b_pgd_alone(after, x, y, 0.1, 2, 10)
@@ -389,13 +389,13 @@ def test_extra_network_inputs_follow_their_samples():
     )
     trainer.run()
     assert len(handler.margins) == 8
-    assert trainer.state.metrics["ima/right_fraction"] == 7 / 8
+    assert trainer.state.metrics["ima/correct_fraction"] == 7 / 8
     assert trainer.state.metrics["ima/boundary_fraction"] == 1 / 7
 
 
 def test_noise_is_drawn_by_sample_and_epoch_not_by_batch():
     def draws(key, ids):
-        return [float(torch.rand((), generator=stream)) for stream in sample_streams(key, ids, "cpu")]
+        return [float(torch.rand((), generator=stream)) for stream in per_sample_generators(key, ids, "cpu")]
 
     assert draws("0/1", ["a", "b", "c"])[1:] == draws("0/1", ["b", "c"])
     assert len({*draws("0/1", ["a", "b"]), *draws("0/2", ["a", "b"]), *draws("1/1", ["a", "b"])}) == 6

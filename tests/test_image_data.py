@@ -117,11 +117,11 @@ def test_a_rare_class_is_there_while_it_lasts():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"val_count": 0}, "Got val_count 0, expected a whole number from 1 to 39"),
+        ({"val_count": 0}, "Got val_count 0, expected an integer from 1 to 39"),
         ({"val_count": 40}, "val_count 40"),
-        ({"subset": 31}, "Got subset 31, expected a whole number from 1 to 30"),
+        ({"subset": 31}, "Got subset 31, expected an integer from 1 to 30"),
         ({"subset": 2.5}, "subset 2.5"),
-        ({"test_subset": 0}, "test_subset 0, expected a whole number from 1 to 20"),
+        ({"test_subset": 0}, "test_subset 0, expected an integer from 1 to 20"),
         ({"seed": -1}, "seed -1"),
     ],
 )

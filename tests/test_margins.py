@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from monai_ima.attacks import AttackResult
-from monai_ima.margins import MarginTable, Observations, Seen, epoch_rule, online_rule
+from monai_ima.margins import AttackOutcome, MarginTable, OutcomeLog, epoch_rule, online_rule
 
 
-def result(clean_right, success, distance):
+def result(clean_correct, success, distance):
     count = len(distance)
-    right = torch.tensor(clean_right)
+    right = torch.tensor(clean_correct)
     return AttackResult(torch.zeros(count, 1), torch.tensor(success), torch.tensor(distance), right, right.float())
 
 
@@ -22,7 +22,7 @@ def test_algorithm_2_on_a_hand_made_epoch():
     names = ["wrong", "crossed", "near", "stood", "at_top"]
     for name in names:
         table[name] = 1.0 if name == "at_top" else 0.5
-    seen = Observations()
+    seen = OutcomeLog()
     seen.record(
         names,
         result([False, True, True, True, True], [False, True, True, False, False], [0.0, 0.375, 0.0625, 0.5, 1.0]),
@@ -36,7 +36,7 @@ def test_online_update_on_a_hand_made_epoch():
     names = ["wrong", "crossed", "stood"]
     for name in names:
         table[name] = 0.5
-    seen = Observations()
+    seen = OutcomeLog()
     seen.record(["wrong"])
     seen.record(["crossed", "stood"], result([True, True], [True, False], [0.375, 0.5]))
     table.update(seen.merged(), online_rule)
@@ -44,17 +44,21 @@ def test_online_update_on_a_hand_made_epoch():
 
 
 def test_an_id_seen_several_times_gets_one_update():
-    many = Seen(distances=[0.5, 0.25, 0.75], survived=True)
+    many = AttackOutcome(distances=[0.5, 0.25, 0.75], survived=True)
     assert epoch_rule(1.0, many, 0.1) == 0.25
     assert online_rule(1.0, many, 0.1) == (1.0 + 0.5) / 2
-    assert epoch_rule(0.5, Seen(survived=True), 0.125) == online_rule(0.5, Seen(survived=True), 0.125) == 0.625
+    assert (
+        epoch_rule(0.5, AttackOutcome(survived=True), 0.125)
+        == online_rule(0.5, AttackOutcome(survived=True), 0.125)
+        == 0.625
+    )
 
 
 def test_unknown_samples_start_at_delta_and_are_kept_once_seen():
     table = MarginTable(1.0, 0.125)
     assert table.lookup(["a", "b"]).tolist() == [0.125, 0.125]
     assert "a" not in table
-    table.update({"a": Seen(survived=True)}, online_rule)
+    table.update({"a": AttackOutcome(survived=True)}, online_rule)
     assert len(table) == 1
     assert table["a"] == 0.25
     assert table.ids() == ["a"]

@@ -23,7 +23,7 @@ from monai_ima.handlers import DDNHandler, EpochSeed, IAATHandler, MMAHandler, P
 from monai_ima.losses import MMALoss, TRADESLoss
 from monai_ima.losses.soft_logit_margin import soft_logit_margin
 from monai_ima.margins import MarginTable
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 
 METHODS = {
     "pgd": lambda: PGDTrainingHandler(0.5, steps=3),
@@ -122,7 +122,9 @@ def test_trades_loss_equals_a_plain_loop(norm):
     trainer.network[3].p = 0.0
     loss = last_loss(trainer)
     expected = 0.0
-    for item, stream in zip(data, sample_streams("0/1/training", [i["sample_id"] for i in data], "cpu"), strict=True):
+    for item, stream in zip(
+        data, per_sample_generators("0/1/training", [i["sample_id"] for i in data], "cpu"), strict=True
+    ):
         x, y = item["image"][None], torch.tensor([item["label"]])
         p = softmax(network(x).detach().double().numpy(), axis=1)
         current = x + 0.001 * torch.empty_like(x[0]).normal_(generator=stream)

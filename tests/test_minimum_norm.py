@@ -33,7 +33,7 @@ def test_on_a_linear_network_it_is_the_closed_form(linear, norm, eps):
     expected = distance[norm]
     result = MinimumNorm(norm)(network, image, label, eps)
     wrong = torch.arange(40) < 4
-    assert not result.clean_right[wrong].any()
+    assert not result.clean_correct[wrong].any()
     assert (result.distance[wrong] == 0).all()
     near = ~wrong & (expected < eps * 0.97)
     far = ~wrong & (expected > eps)

@@ -574,7 +574,7 @@ class TestReading:
             ("groups.largest_gap.between.0", "C", r"largest_gap.between\[0\] in .* is 'C', expected one of A, B"),
             ("checks.0.status", "maybe", r"checks\[0\].status in .* expected one of passed, failed, not run"),
             ("crosscheck.rows.0.agrees", "yes", r"crosscheck.rows\[0\].agrees in .* expected true or false"),
-            ("samples.3.label", -1, r"samples\[3\].label in .* is -1, expected a whole number of at least 0"),
+            ("samples.3.label", -1, r"samples\[3\].label in .* is -1, expected an integer of at least 0"),
             ("samples.3.broken_at.pgd100x2", 0.7, r"samples\[3\].broken_at.pgd100x2 in .* expected one of the levels"),
             ("data.samples", 11, r"data.samples in .* is 11, expected 10, the number of entries of samples"),
             ("data.synthetic", 1, r"data.synthetic in .* is 1, expected true or false"),

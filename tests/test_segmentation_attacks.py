@@ -9,7 +9,7 @@ from torch import nn
 from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf, attack_from_name
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SurfaceDiceCriterion
 from monai_ima.losses import SegmentationLoss
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 
 NORMS = ["l2", "linf"]
 
@@ -44,7 +44,7 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
     limit = clean * 0.9 if threshold == "relative:0.9" else torch.full_like(clean, 0.8)
     assert (clean >= limit).all()
     eps = (4.0 if norm == "l2" else 0.5) * len(spatial) / 2
-    streams = sample_streams("a", [str(k) for k in range(6)], "cpu")
+    streams = per_sample_generators("a", [str(k) for k in range(6)], "cpu")
     attack = BoundaryPGD(norm, steps=20, binary_steps=25, start=start, criterion=criterion)
     result = attack(network, image, label, eps, streams)
     assert result.success.sum() >= 3
@@ -52,7 +52,7 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
     score = criterion.score(network(result.image), label)
     assert (score >= limit).all()
     coarse = BoundaryPGD(norm, steps=20, binary_steps=0, start=start, criterion=criterion)
-    streams = sample_streams("a", [str(k) for k in range(6)], "cpu")
+    streams = per_sample_generators("a", [str(k) for k in range(6)], "cpu")
     before = coarse(network, image, label, eps, streams).image
     for row in result.success.nonzero().flatten().tolist():
         way = _next_iterate(network, image, label, eps, norm, start, row, limit[row]) - before[row]
@@ -62,7 +62,7 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
 
 def _next_iterate(network, image, label, eps, norm, start, row, limit):
     """The first iterate with a score below the limit, by a loop over one sample."""
-    (stream,) = sample_streams("a", [str(row)], "cpu")
+    (stream,) = per_sample_generators("a", [str(row)], "cpu")
     x, y = image[row : row + 1], label[row : row + 1]
     loss, score = SegmentationLoss(), DiceCriterion().score
     noise = torch.zeros_like(x)
@@ -97,11 +97,11 @@ def test_a_samples_attack_does_not_change_with_the_rest_of_the_batch(attack):
             "worst": WorstOf([PGD("l2", 5, 1, criterion=criterion), PGD("l2", 5, 1, criterion=criterion)]),
         }[attack]
         names = [str(k) for k in range(6)]
-        together = made(network, image, label, 3.0, sample_streams("s", names, "cpu"))
+        together = made(network, image, label, 3.0, per_sample_generators("s", names, "cpu"))
         others = image.clone()
         others[[0, 1, 3, 4, 5]] = torch.randn_like(others[[0, 1, 3, 4, 5]])
-        replaced = made(network, others, label, 3.0, sample_streams("s", names, "cpu"))
-        alone = made(network, image[2:3], label[2:3], 3.0, sample_streams("s", names[2:3], "cpu"))
+        replaced = made(network, others, label, 3.0, per_sample_generators("s", names, "cpu"))
+        alone = made(network, image[2:3], label[2:3], 3.0, per_sample_generators("s", names[2:3], "cpu"))
         for result, row in ((replaced, 2), (alone, 0)):
             torch.testing.assert_close(result.image[row], together.image[2], atol=1e-12, rtol=0)
             assert bool(result.success[row]) == bool(together.success[2])
@@ -123,8 +123,10 @@ def test_the_worst_of_several_attacks_counts():
     attacks = [PGD("l2", 10, 1, criterion=criterion, loss=loss) for loss in losses]
     names = [str(k) for k in range(6)]
     score = DiceCriterion().score
-    worst = score(network(WorstOf(attacks)(network, image, label, 2.0, sample_streams("s", names, "cpu")).image), label)
-    streams = sample_streams("s", names, "cpu")
+    worst = score(
+        network(WorstOf(attacks)(network, image, label, 2.0, per_sample_generators("s", names, "cpu")).image), label
+    )
+    streams = per_sample_generators("s", names, "cpu")
     each = torch.stack([score(network(a(network, image, label, 2.0, streams).image), label) for a in attacks])
     torch.testing.assert_close(worst, each.amin(dim=0))
     assert (each.argmin(dim=0).unique()).numel() > 1 or (each[0] != each[1]).any()
@@ -144,9 +146,9 @@ def test_wrong_scans_and_scans_without_foreground_have_no_boundary():
     clean = DiceCriterion().score(network(image), label)
     threshold = float(clean.nan_to_num(1).topk(3).values[-1])
     result = BoundaryPGD("l2", 5, criterion=DiceCriterion(threshold))(network, image, label, 1.0)
-    assert torch.equal(result.clean_right, clean >= threshold)
+    assert torch.equal(result.clean_correct, clean >= threshold)
     assert result.clean_score.isnan().tolist() == [False, True, False, False, False, False]
-    assert torch.equal(result.image[~result.clean_right], image[~result.clean_right])
+    assert torch.equal(result.image[~result.clean_correct], image[~result.clean_correct])
 
 
 def test_surface_dice_can_be_the_boundary():

@@ -166,7 +166,7 @@ def test_bad_labels_and_shapes_are_named():
     logits, label = random_case()
     criterion = DiceCriterion()
     label[3, 0, 0, 0, 0] = 3
-    with pytest.raises(SampleError, match=r"Sample 3 .* value 3 .* expected whole numbers in 0\.\.2"):
+    with pytest.raises(SampleError, match=r"Sample 3 .* value 3 .* expected integers in 0\.\.2"):
         criterion(logits, label)
     with pytest.raises(SampleError, match=r"Sample 1 .* value 0\.5"):
         criterion(logits, torch.where(torch.arange(4).view(4, 1, 1, 1, 1) == 1, 0.5, 0.0).expand(4, 1, 6, 7, 5))

@@ -16,7 +16,7 @@ from torch import nn
 from monai_ima.attacks import PGD, UniformNoise
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation import ScanRecord, SegmentationEvaluator
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 
 LEVELS = [0.0, 2.0, 6.0]
 
@@ -144,7 +144,7 @@ def test_a_sliding_window_is_attacked_whole(problem):
     image, label = torch.as_tensor(data[0]["image"])[None], data[0]["label"][None]
     network.eval()
     with torch.no_grad():
-        found = attack()(plain, image, label, 2.0, sample_streams("0/2.0", ["s0"], "cpu"))
+        found = attack()(plain, image, label, 2.0, per_sample_generators("0/2.0", ["s0"], "cpu"))
         expected = DiceCriterion("lowest").score(plain(found.image), label)
     assert result.mean()[1] == pytest.approx(float(expected), abs=1e-6)
 

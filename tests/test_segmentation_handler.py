@@ -21,7 +21,7 @@ from monai_ima.attacks import BoundaryPGD
 from monai_ima.attacks.mode import attack_mode
 from monai_ima.criteria import DiceCriterion
 from monai_ima.handlers import BaselineThreshold, IMAHandler, PGDTrainingHandler
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 
 SIZE = (16, 16, 16)
 
@@ -98,7 +98,7 @@ def test_the_loss_is_algorithm_1_for_dice_ce_of_any_reduction(reduction, batch_s
         noisy = torch.zeros(())
         if right.any():
             names = [item["sample_id"] for item, good in zip(part, right.tolist(), strict=True) if good]
-            streams = sample_streams("0/1/training", names, "cpu")
+            streams = per_sample_generators("0/1/training", names, "cpu")
             with attack_mode(reference):
                 attack = BoundaryPGD("l2", 4, 10, criterion=criterion, delta=1.0)
                 x = attack(reference, image[right], label[right], 1.0, streams).image
@@ -274,7 +274,7 @@ def test_scans_below_the_threshold_are_told_of_once(caplog):
     told = [record.message for record in caplog.records if "threshold" in record.message]
     assert len(told) == 1
     assert "No sample reaches the threshold 1 without noise in epoch 1" in told[0]
-    assert trainer.state.metrics["ima/right_fraction"] == 0
+    assert trainer.state.metrics["ima/correct_fraction"] == 0
     assert handler.margins.values().tolist() == [0.5] * 6
 
 
@@ -287,7 +287,7 @@ def test_fixed_epsilon_training_attacks_every_sample_to_the_last_iterate():
     items = scans()
     image, label = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
     loss, climbed = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False), DiceCriterion(0.5).loss
-    streams = sample_streams("0/1/training", [item["sample_id"] for item in items], "cpu")
+    streams = per_sample_generators("0/1/training", [item["sample_id"] for item in items], "cpu")
     noise = torch.stack([torch.empty(1, *SIZE).normal_(generator=s) for s in streams])
     length = torch.stack([torch.empty(()).uniform_(generator=s) for s in streams]) ** (1 / noise[0].numel())
     noise = 1.5 * noise / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1) * length.view(-1, 1, 1, 1, 1)

@@ -29,7 +29,7 @@ def test_a_given_id_is_kept():
     [
         ({"image": torch.zeros(1, 2, 2)}, "without a file name"),
         ({"image": "/elsewhere/x.png"}, "/elsewhere/x.png lies outside /r"),
-        ({"image": "/r/x.png", "sample_id": 1.5}, "holds 1.5, expected a string or a whole number"),
+        ({"image": "/r/x.png", "sample_id": 1.5}, "holds 1.5, expected a string or an integer"),
     ],
 )
 def test_items_without_identity_are_refused(item, sentence):

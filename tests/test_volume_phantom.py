@@ -154,7 +154,7 @@ def test_a_folder_of_scans_is_read_with_its_split_and_no_phantom_written(tmp_pat
     assert {name: [item["sample_id"] for item in items] for name, items in datalist.items()} == split
     assert "SYNTHETIC" not in caplog.text
     assert not (tmp_path / "p").exists()
-    with pytest.raises(ValueError, match="expected whole numbers from 0 to 1"):
+    with pytest.raises(ValueError, match="expected integers from 0 to 1"):
         volume_datalist("hippocampus", tmp_path / "scans", tmp_path / "p", classes=2)
 
 

@@ -17,7 +17,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from monai_ima.data import write_oct_phantom
-from monai_ima.evaluation.loaded import OpenBundle
+from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.networks import OCTNet
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -41,7 +41,7 @@ def bundle_of(threshold, images, bounds=None, batch_size=4):
         {"image": torch.tensor(pixels).reshape(1, 1, -1), "label": 1, "sample_id": f"image-{k}"}
         for k, pixels in enumerate(images)
     ]
-    return OpenBundle(
+    return LoadedBundle(
         name="linear",
         network=network.double(),
         data_loader=DataLoader(Dataset(data), batch_size=batch_size),

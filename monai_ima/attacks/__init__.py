@@ -7,7 +7,7 @@ from .boundary import BoundaryPGD
 from .ddn import DDN
 from .dlr import dlr_loss
 from .minimum import MinimumNorm
-from .mode import attack_mode, single_values_normalised
+from .mode import allow_single_value_batchnorm, attack_mode
 from .named import attack_from_name
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
@@ -28,8 +28,8 @@ __all__ = [
     "MinimumNorm",
     "UniformNoise",
     "WorstOf",
+    "allow_single_value_batchnorm",
     "attack_from_name",
     "attack_mode",
     "dlr_loss",
-    "single_values_normalised",
 ]

@@ -9,8 +9,9 @@ from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_positive
 
-from .base import AttackResult, Loss, Target
+from .base import AttackResult
 from .boundary import BoundaryPGD
+from .target import Loss, Target
 
 __all__ = ["AdaptiveNormPGD"]
 
@@ -67,9 +68,9 @@ class AdaptiveNormPGD(BoundaryPGD):
         reach = replace(target, eps=torch.full_like(target.eps, self.eps_max))
         near = self.move(reach, unit * per_sample(target.eps.clamp(max=self.eps_max), unit))
         far = self.move(reach, unit * self.eps_max)
-        near_right, far_right = reach.look(near).right, reach.look(far).right
-        found = target.clean_right & ~(near_right & far_right)
-        image = torch.where(per_sample(target.clean_right, far), far, target.image)
+        near_right, far_right = reach.predict(near).correct, reach.predict(far).correct
+        found = target.clean_correct & ~(near_right & far_right)
+        image = torch.where(per_sample(target.clean_correct, far), far, target.image)
         rows = found.nonzero().squeeze(1)
         if len(rows) > 0:
             beyond_near = per_sample(near_right, near)

@@ -8,11 +8,11 @@ import torch
 
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_share
+from monai_ima.utils.checks import check_fraction
 
-from .base import Loss, Slope, Target, select_samples
 from .dlr import dlr_loss
 from .pgd import PGD, Iterate
+from .target import GradientPrediction, Loss, Target, select_samples
 
 __all__ = ["APGD", "checkpoints"]
 
@@ -77,8 +77,8 @@ class APGD(PGD):
         own = loss if objective is None else OBJECTIVES[objective]
         super().__init__(norm, steps, restarts, INITIAL_STEP * steps, True, bounds, criterion, own, generator)
         self.objective = objective
-        self.rho = check_share("rho", rho, "(]")
-        self.momentum = check_share("momentum", momentum, "(]")
+        self.rho = check_fraction("rho", rho, "(]")
+        self.momentum = check_fraction("momentum", momentum, "(]")
 
     def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
         marks = checkpoints(self.steps)
@@ -88,12 +88,12 @@ class APGD(PGD):
         way = _Way.begin(image, self.alpha / self.steps * target.eps)
         last = 0
         for k in range(self.steps):
-            slope = target.slope(image)
-            yield Iterate(index, previous, image, slope.look)
-            way.arrive(image, slope)
-            gradient = slope.gradient
-            if not slope.look.right.all():
-                stay = slope.look.right.nonzero().squeeze(1)
+            found = target.loss_and_gradient(image)
+            yield Iterate(index, previous, image, found.prediction)
+            way.arrive(image, found)
+            gradient = found.gradient
+            if not found.prediction.correct.all():
+                stay = found.prediction.correct.nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
                 index, previous, image, gradient = index[stay], previous[stay], image[stay], gradient[stay]
@@ -109,7 +109,7 @@ class APGD(PGD):
             if k > 0:
                 ahead = self.momentum * ahead + (1 - self.momentum) * (image - previous)
             previous, image = image, self.move(target, ahead.add_(image).sub_(target.image))
-        yield Iterate(index, previous, image, target.look(image))
+        yield Iterate(index, previous, image, target.predict(image))
 
 
 @dataclass
@@ -145,15 +145,15 @@ class _Way:
         """The ways of the samples at ``index`` only."""
         return _Way(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def arrive(self, image: torch.Tensor, slope: Slope) -> None:
+    def arrive(self, image: torch.Tensor, found: GradientPrediction) -> None:
         """Note the next iterate."""
-        self.rises = self.rises + (slope.loss > self.loss)
-        self.loss = slope.loss
-        better = slope.loss > self.best_loss
+        self.rises = self.rises + (found.loss > self.loss)
+        self.loss = found.loss
+        better = found.loss > self.best_loss
         at = per_sample(better, image)
-        self.best_loss = torch.where(better, slope.loss, self.best_loss)
+        self.best_loss = torch.where(better, found.loss, self.best_loss)
         self.best_image = torch.where(at, image, self.best_image)
-        self.best_gradient = torch.where(at, slope.gradient, self.best_gradient)
+        self.best_gradient = torch.where(at, found.gradient, self.best_gradient)
 
     def check(self, enough: float) -> torch.Tensor:
         """Halve the step size where the two conditions ask for it, which go back to their best image: bool ``[B]``."""

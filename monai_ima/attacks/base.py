@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,23 +14,12 @@ from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
 from monai_ima.utils.checks import check_bounds
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.tensors import check_finite, first_output
 
 from .mode import attack_mode
+from .target import Loss, Target, select_samples
 
-__all__ = [
-    "Attack",
-    "AttackResult",
-    "Look",
-    "Slope",
-    "Target",
-    "Worst",
-    "check_eps",
-    "check_finite",
-    "select_samples",
-]
-
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+__all__ = ["Attack", "AttackResult", "check_eps"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class AttackResult:
         image: ``[B, C, *spatial]``, the worst point found; for ``BoundaryPGD`` the point of Algorithm 3.
         success: bool ``[B]``, some point on the way was wrong; for ``BoundaryPGD``: ``image`` is on the boundary.
         distance: float ``[B]``, norm of ``image`` minus the clean image.
-        clean_right: bool ``[B]``, the prediction before any noise was right.
+        clean_correct: bool ``[B]``, the prediction before any noise was right.
         clean_score: float ``[B]``, the criterion's score of that prediction; NaN where the label cannot tell.
         queries: int64 ``[B]``, how many images the network was shown for each sample, the clean one included; None
             from an attack that does not count them.
@@ -51,141 +39,9 @@ class AttackResult:
     image: torch.Tensor
     success: torch.Tensor
     distance: torch.Tensor
-    clean_right: torch.Tensor
+    clean_correct: torch.Tensor
     clean_score: torch.Tensor
     queries: torch.Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the network makes of images.
-
-    Attributes:
-        score: float ``[B]``, the criterion's.
-        right: bool ``[B]``.
-    """
-
-    score: torch.Tensor
-    right: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Slope:
-    """What the network makes of images, and the way up from there.
-
-    Attributes:
-        look: score and decision, ``[B]`` each.
-        loss: float ``[B]``, the attack's.
-        gradient: ``[B, C, *spatial]``, the loss's, with respect to the images.
-    """
-
-    look: Look
-    loss: torch.Tensor
-    gradient: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Target:
-    """The samples under attack; every tensor has one row per sample.
-
-    Attributes:
-        rows: int ``[B]``, the samples' positions in the batch that the attack was called with, for errors to name.
-        attack_loss: what the attack climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
-        clean_score: float ``[B]``, the criterion's score of the prediction before any noise.
-        clean_right: bool ``[B]``, that prediction was right.
-    """
-
-    network: Callable[[torch.Tensor], Any]
-    rows: torch.Tensor
-    image: torch.Tensor
-    label: torch.Tensor
-    eps: torch.Tensor
-    criterion: Criterion
-    attack_loss: Loss | None
-    clean_score: torch.Tensor
-    clean_right: torch.Tensor
-
-    def select(self, index: torch.Tensor) -> Target:
-        """The same attack on the samples at ``index`` only.
-
-        A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
-        """
-        network = self.network.select(index) if hasattr(self.network, "select") else self.network
-        return replace(
-            self,
-            network=network,
-            rows=self.rows[index],
-            image=self.image[index],
-            label=self.label[index],
-            eps=self.eps[index],
-            criterion=self.criterion.select(index),
-            clean_score=self.clean_score[index],
-            clean_right=self.clean_right[index],
-        )
-
-    @torch.no_grad()
-    def look(self, image: torch.Tensor) -> Look:
-        """What the network makes of these images."""
-        return self._judge(first_output(self.network(image)))
-
-    def look_with_gradient(self, image: torch.Tensor) -> tuple[Look, torch.Tensor]:
-        """As :meth:`look`, with the loss's gradient with respect to the images, ``[B, C, *spatial]``."""
-        slope = self.slope(image)
-        return slope.look, slope.gradient
-
-    def slope(self, image: torch.Tensor) -> Slope:
-        """As :meth:`look`, with the attack's loss and its gradient with respect to the images."""
-        image = image.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = first_output(self.network(image))
-            loss = self.loss(logits)
-            (gradient,) = torch.autograd.grad(loss.sum(), image)
-        with self._errors_name_the_row():
-            check_finite(gradient, "a gradient")
-        return Slope(self._judge(logits.detach()), loss.detach(), gradient)
-
-    def loss(self, logits: torch.Tensor) -> torch.Tensor:
-        """The attack's loss, checked: float ``[B]``."""
-        with self._errors_name_the_row():
-            loss = (self.criterion.loss if self.attack_loss is None else self.attack_loss)(logits, self.label)
-            if loss.shape != (len(self.image),):
-                raise ValueError(
-                    f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected "
-                    "one value per sample (for a torch loss: reduction='none')."
-                )
-            check_finite(loss.detach(), "a loss")
-        return loss
-
-    def _judge(self, logits: torch.Tensor) -> Look:
-        with self._errors_name_the_row():
-            check_finite(logits, "a prediction")
-            score = self.criterion.score(logits, self.label)
-        return Look(score, self.criterion.decide(score))
-
-    @contextmanager
-    def _errors_name_the_row(self) -> Iterator[None]:
-        try:
-            yield
-        except SampleError as error:
-            raise SampleError(int(self.rows[error.sample]), error.problem) from error
-
-
-class Worst:
-    """The worst image seen so far of every sample: the one of the lowest score.
-
-    Attributes:
-        image: ``[B, C, *spatial]``, the clean images at first.
-    """
-
-    def __init__(self, target: Target) -> None:
-        self.image = target.image.clone()
-        self._lowest = target.clean_score.clone()
-
-    def keep(self, rows: torch.Tensor, image: torch.Tensor, look: Look) -> None:
-        """Look at one more image for each of the samples at ``rows``."""
-        worse = look.score < self._lowest[rows]
-        self.image[rows[worse]] = image[worse]
-        self._lowest[rows[worse]] = look.score[worse]
 
 
 class Attack(ABC):
@@ -277,7 +133,7 @@ class Attack(ABC):
     def result(self, target: Target, image: torch.Tensor, success: torch.Tensor) -> AttackResult:
         """The worst images found, and which of them are a success."""
         distance = self.norm.length(image - target.image)
-        return AttackResult(image, success, distance, target.clean_right, target.clean_score)
+        return AttackResult(image, success, distance, target.clean_correct, target.clean_score)
 
     def _target(
         self, network: Callable[[torch.Tensor], Any], image: torch.Tensor, label: torch.Tensor, eps: torch.Tensor
@@ -297,15 +153,6 @@ class Attack(ABC):
         if not isinstance(generator, torch.Generator) and len(generator) != len(image):
             raise ValueError(f"Got {len(generator)} generators for {len(image)} samples, expected one for each.")
         return generator
-
-
-def select_samples(target: Target, generator: Generators, rows: torch.Tensor) -> tuple[Target, Generators]:
-    """The target and generators of the samples at ``rows``, untouched when these are all."""
-    if len(rows) == len(target.image):
-        return target, generator
-    if not isinstance(generator, torch.Generator):
-        generator = [generator[row] for row in rows.tolist()]
-    return target.select(rows), generator
 
 
 def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -349,19 +196,3 @@ def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, 
                 f"has intensities {float(flat[sample].min()):.4g} to {float(flat[sample].max()):.4g}, "
                 f"expected them inside the bounds {lo:g} to {hi:g}.",
             )
-
-
-def check_finite(value: torch.Tensor, what: str) -> None:
-    """Check that a batch of values is finite.
-
-    Args:
-        value: ``[B, ...]``.
-        what: its name in the sentence.
-
-    Raises:
-        SampleError: when a value is NaN or infinite.
-    """
-    if not math.isfinite(float(value.sum())):
-        bad = ~torch.isfinite(value.reshape(len(value), -1)).all(dim=1)
-        if bad.any():
-            raise SampleError(int(bad.nonzero()[0]), f"has {what} with NaN or infinity, expected finite values only.")

@@ -9,8 +9,9 @@ from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_not_negative
 
-from .base import AttackResult, Loss, Target, select_samples
+from .base import AttackResult
 from .pgd import PathAttack
+from .target import Loss, Target, select_samples
 
 __all__ = ["BoundaryPGD"]
 
@@ -29,7 +30,7 @@ class BoundaryPGD(PathAttack):
       image when k is the start) and iterate k; ``image`` is the last point on the *correct* side, ``success`` is True.
       A further ``2^-binary_steps`` of that last step along, the prediction is wrong.
     - Misclassified before any noise: there is no boundary to look for; ``image`` is the clean image, ``success`` and
-      ``clean_right`` are False.
+      ``clean_correct`` are False.
 
     **Where the path starts decides whether** ``distance`` **is a margin.** In high dimensions a point drawn from a ball
     lies on its surface, a path that starts there stays near the surface, and the crossing is found there whatever the
@@ -91,8 +92,8 @@ class BoundaryPGD(PathAttack):
     def run(self, target: Target, generator: Generators) -> AttackResult:
         """Lines 5-9 of Algorithm 2 for one batch; with ``restarts`` its note: the nearest crossing of several paths."""
         image = target.image.clone()
-        crossed = torch.zeros_like(target.clean_right)
-        rows = target.clean_right.nonzero().squeeze(1)
+        crossed = torch.zeros_like(target.clean_correct)
+        rows = target.clean_correct.nonzero().squeeze(1)
         if len(rows) > 0:
             left, generators = select_samples(target, generator, rows)
             radius = self.start_radius(left.eps) if self.random_start else None
@@ -122,13 +123,13 @@ class BoundaryPGD(PathAttack):
             start_radius: see :meth:`PathAttack.path`.
         """
         inside, outside = target.image.clone(), target.image.clone()
-        crossed = torch.zeros_like(target.clean_right)
+        crossed = torch.zeros_like(target.clean_correct)
         for iterate in self.path(target, generator, start_radius):
-            wrong = ~iterate.look.right
+            wrong = ~iterate.prediction.correct
             at = iterate.index[wrong]
             inside[at], outside[at] = iterate.previous[wrong], iterate.image[wrong]
             crossed[at] = True
-        stood = iterate.look.right
+        stood = iterate.prediction.correct
         inside[iterate.index[stood]] = iterate.image[stood]
         rows = crossed.nonzero().squeeze(1)
         if len(rows) > 0:
@@ -149,6 +150,6 @@ class BoundaryPGD(PathAttack):
         """
         for _ in range(self.binary_steps):
             middle = (inside + outside) / 2
-            right = per_sample(target.look(middle).right, middle)
+            right = per_sample(target.predict(middle).correct, middle)
             inside, outside = torch.where(right, middle, inside), torch.where(right, outside, middle)
         return inside, outside

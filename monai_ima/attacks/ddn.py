@@ -7,9 +7,10 @@ import torch
 
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_count, check_positive, check_share
+from monai_ima.utils.checks import check_count, check_fraction, check_positive
 
-from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
+from .base import Attack, AttackResult
+from .target import Loss, MostAdversarial, Prediction, Target, select_samples
 
 __all__ = ["DDN"]
 
@@ -58,30 +59,30 @@ class DDN(Attack):
     ) -> None:
         super().__init__("l2", bounds, criterion, loss, generator)
         self.steps = check_count("steps", steps, 1)
-        self.gamma = check_share("gamma", gamma, "()")
+        self.gamma = check_fraction("gamma", gamma, "()")
         self.init_eps = check_positive("init_eps", init_eps)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        worst = Worst(target)
+        worst = MostAdversarial(target)
         nearest = _Nearest(target)
-        rows = (target.clean_right & (target.eps > 0)).nonzero().squeeze(1)
+        rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
         if len(rows) > 0:
             left, own = select_samples(target, generator, rows)
             first = radius = left.eps.clamp(max=self.init_eps)
             image = left.image
             for step in range(self.steps):
-                look, gradient = left.look_with_gradient(image)
-                worst.keep(rows, image, look)
-                nearest.keep(rows, image, look, self.norm.length(image - left.image))
+                prediction, gradient = left.predict_with_gradient(image)
+                worst.update(rows, image, prediction)
+                nearest.update(rows, image, prediction, self.norm.length(image - left.image))
                 pace = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / self.steps)) / 2
                 move = self.direction(gradient, left, own).mul_(per_sample(pace * first, image))
                 direction = self.norm.steepest(move.add_(image).sub_(left.image))
-                radius = torch.where(look.right, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
+                radius = torch.where(prediction.correct, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
                 radius = torch.minimum(radius, left.eps)
                 image = self.move(left, direction.mul_(per_sample(radius, image)))
-            look = left.look(image)
-            worst.keep(rows, image, look)
-            nearest.keep(rows, image, look, self.norm.length(image - left.image))
+            prediction = left.predict(image)
+            worst.update(rows, image, prediction)
+            nearest.update(rows, image, prediction, self.norm.length(image - left.image))
         found = nearest.distance.isfinite()
         return self.result(target, torch.where(per_sample(found, worst.image), nearest.image, worst.image), found)
 
@@ -96,10 +97,10 @@ class _Nearest:
 
     def __init__(self, target: Target) -> None:
         self.image = target.image.clone()
-        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_right, math.inf)
+        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_correct, math.inf)
 
-    def keep(self, rows: torch.Tensor, image: torch.Tensor, look: Look, distance: torch.Tensor) -> None:
-        """Look at one more image for each of the samples at ``rows``."""
-        nearer = ~look.right & (distance < self.distance[rows])
+    def update(self, rows: torch.Tensor, image: torch.Tensor, prediction: Prediction, distance: torch.Tensor) -> None:
+        """Take in one more image of each of the samples at ``rows``."""
+        nearer = ~prediction.correct & (distance < self.distance[rows])
         self.image[rows[nearer]] = image[nearer]
         self.distance[rows[nearer]] = distance[nearer]

@@ -10,9 +10,10 @@ from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count
 
-from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
+from .base import Attack, AttackResult
 from .ddn import DDN
 from .pgd import PGD
+from .target import Loss, MostAdversarial, Prediction, Target, select_samples
 
 __all__ = ["MinimumNorm"]
 
@@ -60,7 +61,7 @@ class MinimumNorm(Attack):
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
         nearest = _Nearest(self, target)
-        rows = (target.clean_right & (target.eps > 0)).nonzero().squeeze(1)
+        rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
         if len(rows) > 0:
             self._search(nearest, rows, *select_samples(target, generator, rows))
         return self.result(target, nearest.image(), nearest.distance.isfinite())
@@ -68,13 +69,13 @@ class MinimumNorm(Attack):
     def _search(self, nearest: _Nearest, rows: torch.Tensor, target: Target, generator: Generators) -> None:
         if self.norm.name == "l2":
             first = float(target.eps.max()) / 2
-            nearest.keep(rows, DDN(self.steps, init_eps=first, bounds=self.bounds).run(target, generator).image)
+            nearest.update(rows, DDN(self.steps, init_eps=first, bounds=self.bounds).run(target, generator).image)
         paths = [PGD(self.norm.name, self.steps, 1, random_start=k > 0, bounds=self.bounds) for k in range(2)]
         safe = torch.zeros_like(target.eps)
         radius = torch.minimum(nearest.distance[rows], target.eps)
         for k in range(self.rounds + 1):
             found = paths[k % 2].run(replace(target, eps=radius), generator)
-            nearest.keep(rows, found.image)
+            nearest.update(rows, found.image)
             safe = torch.where(found.success, safe, radius)
             radius = (safe + torch.minimum(nearest.distance[rows], target.eps)) / 2
 
@@ -89,19 +90,19 @@ class _Nearest:
     def __init__(self, attack: Attack, target: Target) -> None:
         self.attack, self.target = attack, target
         self.wrong = target.image.clone()
-        self.worst = Worst(target)
-        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_right, math.inf)
+        self.worst = MostAdversarial(target)
+        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_correct, math.inf)
 
     def image(self) -> torch.Tensor:
         known = per_sample(self.distance.isfinite(), self.wrong)
         return torch.where(known, self.wrong, self.worst.image)
 
-    def keep(self, rows: torch.Tensor, image: torch.Tensor) -> None:
+    def update(self, rows: torch.Tensor, image: torch.Tensor) -> None:
         """Look at an image for each of the samples at ``rows``; a wrong one is first drawn towards the clean image."""
         target = self.target.select(rows)
-        look = target.look(image)
-        self.worst.keep(rows, image, look)
-        wrong = (~look.right).nonzero().squeeze(1)
+        prediction = target.predict(image)
+        self.worst.update(rows, image, prediction)
+        wrong = (~prediction.correct).nonzero().squeeze(1)
         if len(wrong) == 0:
             return
         image = self._drawn_back(target.select(wrong), image[wrong])
@@ -114,7 +115,7 @@ class _Nearest:
         inside = target.image
         for _ in range(LINE_STEPS):
             middle = (inside + wrong) / 2
-            look: Look = target.look(middle)
-            right = per_sample(look.right, middle)
+            prediction: Prediction = target.predict(middle)
+            right = per_sample(prediction.correct, middle)
             inside, wrong = torch.where(right, middle, inside), torch.where(right, wrong, middle)
         return wrong

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["attack_mode", "single_values_normalised"]
+__all__ = ["allow_single_value_batchnorm", "attack_mode"]
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
     with ExitStack() as stack:
         if mode == "train":
             stack.enter_context(_kept_state(network))
-            stack.enter_context(single_values_normalised(network))
+            stack.enter_context(allow_single_value_batchnorm(network))
         network.train(mode == "train")
         try:
             yield
@@ -42,7 +42,7 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
 
 
 @contextmanager
-def single_values_normalised(network: nn.Module) -> Iterator[None]:
+def allow_single_value_batchnorm(network: nn.Module) -> Iterator[None]:
     """Let batch normalisation in training mode take one value a channel, which has no variance.
 
     Noisy samples are a part of a batch, sometimes a single one; where its feature maps are 1 x 1, such a layer uses its

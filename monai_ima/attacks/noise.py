@@ -8,7 +8,8 @@ from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
 
-from .base import Attack, AttackResult, Target, Worst, select_samples
+from .base import Attack, AttackResult
+from .target import MostAdversarial, Target, select_samples
 
 __all__ = ["UniformNoise"]
 
@@ -42,15 +43,15 @@ class UniformNoise(Attack):
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_right
-        worst = Worst(target)
+        broken = ~target.clean_correct
+        worst = MostAdversarial(target)
         for _ in range(self.draws):
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
             left, own = select_samples(target, generator, rows)
             image = self.draw(left, left.eps, own)
-            look = left.look(image)
-            worst.keep(rows, image, look)
-            broken[rows[~look.right]] = True
+            prediction = left.predict(image)
+            worst.update(rows, image, prediction)
+            broken[rows[~prediction.correct]] = True
         return self.result(target, worst.image, broken)

@@ -9,7 +9,8 @@ from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_positive
 
-from .base import Attack, AttackResult, Look, Loss, Target, Worst, select_samples
+from .base import Attack, AttackResult
+from .target import Loss, MostAdversarial, Prediction, Target, select_samples
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
 
@@ -22,13 +23,13 @@ class Iterate:
         index: int ``[A]``, the samples' positions in the batch.
         previous: ``[A, C, *spatial]``, iterate k-1, which was right; the clean image when k is the start.
         image: ``[A, C, *spatial]``, iterate k.
-        look: score and decision at iterate k, ``[A]`` each.
+        prediction: score and decision at iterate k, ``[A]`` each.
     """
 
     index: torch.Tensor
     previous: torch.Tensor
     image: torch.Tensor
-    look: Look
+    prediction: Prediction
 
 
 class PathAttack(Attack):
@@ -84,10 +85,10 @@ class PathAttack(Attack):
         previous = target.image
         image = target.image if start_radius is None else self.draw(target, start_radius, generator)
         for _ in range(self.steps):
-            look, gradient = target.look_with_gradient(image)
-            yield Iterate(index, previous, image, look)
-            if not look.right.all():
-                stay = look.right.nonzero().squeeze(1)
+            prediction, gradient = target.predict_with_gradient(image)
+            yield Iterate(index, previous, image, prediction)
+            if not prediction.correct.all():
+                stay = prediction.correct.nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
                 index, image, gradient = index[stay], image[stay], gradient[stay]
@@ -95,7 +96,7 @@ class PathAttack(Attack):
             step = self.direction(gradient, target, generator)
             step.mul_(per_sample(self.alpha / self.steps * target.eps, step))
             previous, image = image, self.move(target, step.add_(image).sub_(target.image))
-        yield Iterate(index, previous, image, target.look(image))
+        yield Iterate(index, previous, image, target.predict(image))
 
 
 class PGD(PathAttack):
@@ -132,8 +133,8 @@ class PGD(PathAttack):
         super().__init__(norm, steps, restarts, alpha, random_start, bounds, criterion, loss, generator)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_right
-        worst = Worst(target)
+        broken = ~target.clean_correct
+        worst = MostAdversarial(target)
         for _ in range(self.restarts):
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
@@ -141,8 +142,8 @@ class PGD(PathAttack):
             left, generators = select_samples(target, generator, rows)
             for iterate in self.path(left, generators, left.eps if self.random_start else None):
                 at = rows[iterate.index]
-                worst.keep(at, iterate.image, iterate.look)
-                broken[at[~iterate.look.right]] = True
+                worst.update(at, iterate.image, iterate.prediction)
+                broken[at[~iterate.prediction.correct]] = True
         return self.result(target, worst.image, broken)
 
 

@@ -10,7 +10,8 @@ from monai_ima.perturbations.norms import Generators, Linf, per_sample
 from monai_ima.utils.checks import check_count, check_positive
 from monai_ima.utils.tensors import first_output
 
-from .base import Attack, AttackResult, Loss, Target, Worst, select_samples
+from .base import Attack, AttackResult
+from .target import Loss, MostAdversarial, Target, select_samples
 
 __all__ = ["SPSA", "estimate_gradient"]
 
@@ -73,10 +74,10 @@ class SPSA(Attack):
         self.batch_size = check_count("batch_size", batch_size, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_right
-        worst = Worst(target)
+        broken = ~target.clean_correct
+        worst = MostAdversarial(target)
         queries = torch.ones_like(broken, dtype=torch.long)
-        rows = (target.clean_right & (target.eps > 0)).nonzero().squeeze(1)
+        rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
         left, own = select_samples(target, generator, rows)
         image = left.image
         mean = square = torch.zeros_like(image)
@@ -89,12 +90,12 @@ class SPSA(Attack):
             scale = (square / (1 - DECAY_SECOND**step)).sqrt_().add_(SMALLEST_SCALE)
             ahead = self.learning_rate / (1 - DECAY_FIRST**step) * mean / scale
             image = self.move(left, ahead.add_(image).sub_(left.image))
-            look = left.look(image)
-            worst.keep(rows, image, look)
+            prediction = left.predict(image)
+            worst.update(rows, image, prediction)
             queries[rows] += 2 * self.samples + 1
-            if not look.right.all():
-                broken[rows[~look.right]] = True
-                stay = look.right.nonzero().squeeze(1)
+            if not prediction.correct.all():
+                broken[rows[~prediction.correct]] = True
+                stay = prediction.correct.nonzero().squeeze(1)
                 rows, image, mean, square = rows[stay], image[stay], mean[stay], square[stay]
                 left, own = select_samples(left, own, stay)
         return replace(self.result(target, worst.image, broken), queries=queries)
@@ -103,7 +104,7 @@ class SPSA(Attack):
         def value(probes: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             asked = target.select(index)
             if asked.attack_loss is None:
-                return -asked.look(probes).score
+                return -asked.predict(probes).score
             return asked.loss(first_output(asked.network(probes)))
 
         return estimate_gradient(value, image, self.samples, self.delta, generator, self.batch_size)

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from monai_ima.perturbations.norms import Generators
 
-from .base import Attack, AttackResult, Target, Worst, select_samples
+from .base import Attack, AttackResult
+from .target import MostAdversarial, Target, select_samples
 
 __all__ = ["WorstOf"]
 
@@ -35,15 +36,15 @@ class WorstOf(Attack):
         self.attacks = list(attacks)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_right
-        worst = Worst(target)
+        broken = ~target.clean_correct
+        worst = MostAdversarial(target)
         for attack in self.attacks:
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
             left, own = select_samples(target, generator, rows)
             found = attack.run(replace(left, attack_loss=attack.loss), own)
-            worst.keep(rows, found.image, left.look(found.image))
+            worst.update(rows, found.image, left.predict(found.image))
             broken[rows[found.success]] = True
         return self.result(target, worst.image, broken)
 

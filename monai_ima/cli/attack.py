@@ -12,11 +12,11 @@ from tqdm import tqdm
 from monai_ima.attacks import attack_from_name, attack_mode
 from monai_ima.attacks.base import check_eps
 from monai_ima.criteria import DiceCriterion
-from monai_ima.evaluation.loaded import OpenBundle, open_bundle
+from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
 from monai_ima.inferers import gradient_inferer
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import sample_streams
-from monai_ima.utils.predictor import Forward
+from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids
 
 __all__ = ["attack"]
@@ -60,67 +60,69 @@ def attack(
     folder = Path(out) if out is not None else Path(bundle) / "eval" / "attack"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
-    opened = open_bundle(bundle, config, checkpoint, **overrides)
-    attacker = attack_from_name(attack, norm, opened.bounds, opened.attack_criterion)
-    inferer = gradient_inferer(opened.inferer)
+    loaded = load_bundle(bundle, config, checkpoint, **overrides)
+    attacker = attack_from_name(attack, norm, loaded.bounds, loaded.attack_criterion)
+    inferer = gradient_inferer(loaded.inferer)
     saved = wrong = 0
-    with attack_mode(opened.network):
-        for batchdata in tqdm(opened.data_loader, desc="attacking"):
+    with attack_mode(loaded.network):
+        for batchdata in tqdm(loaded.data_loader, desc="attacking"):
             if limit is not None and saved >= limit:
                 break
-            image, label, *extra = opened.prepare_batch(batchdata, opened.device)
+            image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
-            forward = Forward.prepared(inferer, opened.network, len(image), extra)
+            forward = Predictor.prepared(inferer, loaded.network, len(image), extra)
             try:
-                found = attacker(forward, image, label, eps, sample_streams(f"{seed}/{eps}", sample_ids, opened.device))
+                found = attacker(
+                    forward, image, label, eps, per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
+                )
             except SampleError as error:
                 raise error.named(sample_ids) from None
             noisy, clean = (decollate_batch(batch.detach().cpu()) for batch in (found.image, image))
-            stood = found.clean_right.tolist()
+            stood = found.clean_correct.tolist()
             for sample_id, one, other, right in zip(sample_ids, noisy, clean, stood, strict=True):
                 if limit is None or saved < limit:
-                    _save(folder, sample_id, one, other, opened)
+                    _save(folder, sample_id, one, other, loaded)
                     saved += 1
                     wrong += not right
     untouched = f" ({wrong} of them were wrong without noise and are saved as they are)" if wrong else ""
     print(f"{saved} images attacked{untouched}; written to {folder}.")
 
 
-def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, opened: OpenBundle) -> None:
+def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBundle) -> None:
     stem = folder / Path(sample_id.removesuffix(".gz")).with_suffix("")
     stem.parent.mkdir(parents=True, exist_ok=True)
     if noisy.ndim == 2:
         np.savetxt(f"{stem}_noisy.csv", noisy.numpy(), delimiter=",", fmt="%.8g")
         return
     if noisy.ndim == 3:
-        lo, hi = opened.bounds or (float(noisy.min()), float(noisy.max()))
+        lo, hi = loaded.bounds or (float(noisy.min()), float(noisy.max()))
         picture = (noisy - lo) / (hi - lo)
         writer = SaveImage(output_ext=".png", scale=255, resample=False, print_log=False, writer="PILWriter")
-        writer.set_options(write_kwargs={"reverse_indexing": _axes_swapped(opened)})
+        writer.set_options(write_kwargs={"reverse_indexing": _axes_swapped(loaded)})
         writer(picture, filename=f"{stem}_noisy")
         return
     noise = noisy.clone()
     noise.copy_(noisy - clean)
     for name, volume in (("noisy", noisy), ("noise", noise)):
-        restored = _on_own_grid(volume, opened)
+        restored = _on_own_grid(volume, loaded)
         writer = SaveImage(output_ext=".nii.gz", resample=False, print_log=False, output_dtype="float32")
         writer(restored, filename=f"{stem}_{name}")
 
 
-def _axes_swapped(opened: OpenBundle) -> bool:
+def _axes_swapped(loaded: LoadedBundle) -> bool:
     """Pictures are read as ``[C, width, height]``, MONAI's default, unless the bundle's reader was told otherwise."""
-    transforms = getattr(_transform(opened), "transforms", ())
+    transforms = getattr(_transform(loaded), "transforms", ())
     loaders = [t for t in transforms if isinstance(t, LoadImaged)]
     readers = [r for loader in loaders for r in loader._loader.readers if isinstance(r, PILReader)]
     return readers[-1].reverse_indexing if readers else bool(loaders)
 
 
-def _transform(opened: OpenBundle) -> Any:
-    return getattr(getattr(opened.data_loader, "dataset", None), "transform", None)
+def _transform(loaded: LoadedBundle) -> Any:
+    return getattr(getattr(loaded.data_loader, "dataset", None), "transform", None)
 
 
-def _on_own_grid(volume: torch.Tensor, opened: OpenBundle) -> torch.Tensor:
-    transform = _transform(opened)
+def _on_own_grid(volume: torch.Tensor, loaded: LoadedBundle) -> torch.Tensor:
+    transform = _transform(loaded)
     if not isinstance(volume, MetaTensor) or not isinstance(transform, Compose):
         return volume
     inverse = Invertd("image", transform, orig_keys="image", nearest_interp=False, to_tensor=True)

@@ -11,7 +11,7 @@ from monai_ima.attacks import attack_from_name
 from monai_ima.criteria import DiceCriterion
 from monai_ima.evaluation.classification import check_levels
 from monai_ima.evaluation.classification_run import evaluate_classification, sample_table
-from monai_ima.evaluation.loaded import open_bundle
+from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.segmentation_run import STRONGEST_ATTACK, evaluate_segmentation, scan_table
 from monai_ima.evaluation.verification import check_bundle, crosscheck_bundle
 from monai_ima.harden.units import bundle_units
@@ -20,7 +20,7 @@ from monai_ima.results.provenance import command_line
 from monai_ima.results.run_folder import check_folder, start_folder, write_results
 from monai_ima.results.schema import Units
 from monai_ima.results.subgroups import read_column
-from monai_ima.utils.checks import check_count, check_switch
+from monai_ima.utils.checks import check_bool, check_count
 
 __all__ = ["evaluate"]
 
@@ -97,7 +97,7 @@ def evaluate(
     if (groups is None) != (group_by is None):
         raise ValueError("Options --groups and --group_by go together, expected both or neither.")
     for name, value in {"minimum": minimum, "checks": checks, "crosscheck": crosscheck}.items():
-        check_switch(name, value)
+        check_bool(name, value)
     if transfer_from is not None and not checks:
         raise ValueError("Option --transfer_from is for --checks, expected both.")
     if (checks or crosscheck or minimum) and len(radii) < 2:
@@ -127,25 +127,25 @@ def evaluate(
     }
     check_folder(folder, asked)
     worth = _units(bundle, config, overrides, units == "raw")
-    opened = open_bundle(bundle, config, checkpoint, **overrides)
+    loaded = load_bundle(bundle, config, checkpoint, **overrides)
     if eot > 1:
-        opened = replace(opened, inferer=AveragedInferer(gradient_inferer(opened.inferer), eot))
-    if opened.segments and minimum:
+        loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), eot))
+    if loaded.segments and minimum:
         raise ValueError(f"Bundle {bundle} segments, expected a classifier for --minimum.")
-    settings = {**asked, "attack": attack or (STRONGEST_ATTACK if opened.segments else CLASSIFICATION_ATTACK)}
+    settings = {**asked, "attack": attack or (STRONGEST_ATTACK if loaded.segments else CLASSIFICATION_ATTACK)}
     if units == "raw" and worth is not None:
         settings["levels"] = [level / worth.per_unit for level in radii]
     start_folder(folder, asked)
     torch.manual_seed(seed)
-    if opened.segments:
-        scans, content = evaluate_segmentation(folder, opened, settings, column)
+    if loaded.segments:
+        scans, content = evaluate_segmentation(folder, loaded, settings, column)
         print(scan_table(scans, tolerance))
     else:
-        samples, content = evaluate_classification(folder, opened, settings, column)
+        samples, content = evaluate_classification(folder, loaded, settings, column)
         print(sample_table(samples, content["classes"]))
     content |= {"settings": asked, "command": command_line(asked), "units": None if worth is None else asdict(worth)}
-    content["checks"] = check_bundle(folder, opened, settings, content, transfer_from) if checks else None
-    content["crosscheck"] = crosscheck_bundle(folder, opened, settings, content) if crosscheck else None
+    content["checks"] = check_bundle(folder, loaded, settings, content, transfer_from) if checks else None
+    content["crosscheck"] = crosscheck_bundle(folder, loaded, settings, content) if crosscheck else None
     write_results(folder, content)
     print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 

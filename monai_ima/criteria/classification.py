@@ -5,7 +5,7 @@ import math
 import torch
 
 from monai_ima.losses.soft_logit_margin import soft_logit_margin
-from monai_ima.utils.checks import check_share
+from monai_ima.utils.checks import check_fraction
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.tensors import at_least_float32
 
@@ -73,7 +73,7 @@ class BinaryCriterion(Criterion):
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
-        self.threshold = check_share("threshold", threshold, "()")
+        self.threshold = check_fraction("threshold", threshold, "()")
         self._logit_threshold = math.log(threshold / (1 - threshold))
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -216,7 +216,7 @@ def _read(file: Path, edition: _Edition) -> LabelledImages:
     if not isinstance(image, np.ndarray) or image.ndim != 2 or image.shape[1] != np.prod(SHAPE):
         raise ValueError(f"File {file} holds no images, expected rows of {np.prod(SHAPE)} values under 'data'.")
     if not isinstance(label, list) or not all(isinstance(value, int) for value in label):
-        raise ValueError(f"File {file} holds no labels, expected a list of whole numbers under '{edition.labels}'.")
+        raise ValueError(f"File {file} holds no labels, expected a list of integers under '{edition.labels}'.")
     pixels, classes = image.reshape(-1, *SHAPE), len(edition.classes)
     return labelled_images(pixels, np.array(label), SHAPE, f"File {file}", class_count=classes)
 

@@ -106,7 +106,7 @@ def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -
     """
     counts = phantom_counts("beats", beats, len(BEAT_CLASSES))
     if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
+        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
     datalist = {}
     for index, split in enumerate(SPLITS):
         rare = [max(1, int(share * counts[split])) for share in SHARES[1:]]

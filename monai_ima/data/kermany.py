@@ -84,7 +84,7 @@ def kermany_datalist(
         DamagedImageError: when an image cannot be decoded.
     """
     if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
-        raise ValueError(f"Got per_class {per_class}, expected a whole number >= 1 or None.")
+        raise ValueError(f"Got per_class {per_class}, expected an integer >= 1 or None.")
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
     root = _folder(dataset_dir)

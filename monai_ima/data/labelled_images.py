@@ -44,7 +44,7 @@ def labelled_images(
 
     Args:
         image: uint8 ``[N, C, H, W]``.
-        label: whole numbers ``[N]``.
+        label: integers ``[N]``.
         shape: expected ``(C, H, W)``.
         image_source: names the images in errors.
         label_source: names the labels in errors; None means ``image_source``.
@@ -65,8 +65,7 @@ def labelled_images(
         raise ValueError(f"{image_source} holds no images, expected at least one.")
     if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
         raise ValueError(
-            f"{label_source} holds labels of shape {label.shape} and type {label.dtype}, expected one whole number an "
-            "image."
+            f"{label_source} holds labels of shape {label.shape} and type {label.dtype}, expected one integer an image."
         )
     if len(image) != len(label):
         raise ValueError(f"{label_source} holds {len(label)} labels, expected one for each of {len(image)} images.")

@@ -60,7 +60,7 @@ def msd_datalist(
         min_size: see :func:`check_volumes`.
         spacing: see :func:`check_volumes`.
         check_files: run :func:`check_volumes`, so that a damaged file is found before training starts. False: files are
-            only looked for, not opened.
+            only looked for, not loaded.
 
     Returns:
         for each of train, val and test a list of ``{"image": file, "label": file, "sample_id": name without suffix}``,
@@ -160,7 +160,7 @@ def check_volumes(
     """Read every image and label once, with a progress bar; the first item that is not as expected is refused.
 
     An image is ``[x, y, z]`` (one channel) or ``[x, y, z, channels]``, with finite numbers and an intensity range in
-    each channel. Its label is ``[x, y, z]`` on the same grid, with whole numbers from 0 to ``classes - 1``, not all 0.
+    each channel. Its label is ``[x, y, z]`` on the same grid, with integers from 0 to ``classes - 1``, not all 0.
 
     Args:
         items: ``{"image": file, "label": file}``.
@@ -174,9 +174,9 @@ def check_volumes(
         ValueError: when an argument or a file is not as above; the sentence names the file.
     """
     if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"Got channels {channels}, expected a whole number >= 1.")
+        raise ValueError(f"Got channels {channels}, expected an integer >= 1.")
     if not isinstance(classes, int) or classes < 2:
-        raise ValueError(f"Got classes {classes}, expected a whole number >= 2 that counts the background.")
+        raise ValueError(f"Got classes {classes}, expected an integer >= 2 that counts the background.")
     smallest = None if min_size is None else _three(min_size, "min_size")
     target = None if spacing is None else _three(spacing, "spacing")
     check = partial(_check_item, channels=channels, classes=classes, smallest=smallest, spacing=target)
@@ -329,6 +329,6 @@ def _check_label(label: np.ndarray, file: str, classes: int) -> None:
         raise ValueError(f"Label {file} has shape {label.shape}, expected [x, y, z].")
     wrong = label[(label != np.rint(label)) | (label < 0) | (label >= classes)]
     if wrong.size:
-        raise ValueError(f"Label {file} holds the value {wrong[0]}, expected whole numbers from 0 to {classes - 1}.")
+        raise ValueError(f"Label {file} holds the value {wrong[0]}, expected integers from 0 to {classes - 1}.")
     if not label.any():
         raise ValueError(f"Label {file} has no foreground, expected at least one voxel above 0.")

@@ -165,7 +165,7 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
 
 def _check_size(size: int) -> None:
     if not isinstance(size, int) or size < MIN_SIZE:
-        raise ValueError(f"Got size {size}, expected a whole number of pixels, at least {MIN_SIZE}.")
+        raise ValueError(f"Got size {size}, expected an integer of pixels, at least {MIN_SIZE}.")
 
 
 def _bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -265,7 +265,7 @@ def _settings(per_class: Mapping[str, int] | int, size: int, seed: int) -> dict[
     """What ``phantom.json`` holds."""
     counts = phantom_counts("per_class", per_class)
     if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
+        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
     _check_size(size)
     return {"data": "synthetic OCT phantom", "per_class": counts, "size": size, "seed": seed}
 

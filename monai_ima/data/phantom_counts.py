@@ -23,7 +23,5 @@ def phantom_counts(name: str, count: Mapping[str, int] | int, least: int = 1) ->
     else:
         counts = dict(count) if isinstance(count, Mapping) else {}
     if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= least for n in counts.values()):
-        raise ValueError(
-            f"Got {name} {count}, expected a whole number >= {least}, or one for each of {', '.join(SPLITS)}."
-        )
+        raise ValueError(f"Got {name} {count}, expected an integer >= {least}, or one for each of {', '.join(SPLITS)}.")
     return counts

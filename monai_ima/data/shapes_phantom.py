@@ -59,7 +59,7 @@ def shapes_datalist(
     """
     counts = phantom_counts("per_class", per_class)
     if not isinstance(phantom_seed, int) or phantom_seed < 0:
-        raise ValueError(f"Got phantom_seed {phantom_seed}, expected a whole number >= 0.")
+        raise ValueError(f"Got phantom_seed {phantom_seed}, expected an integer >= 0.")
     _check_classes(classes)
     logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
     limits = {"train": ("subset", subset), "val": ("", None), "test": ("test_subset", test_subset)}
@@ -98,10 +98,10 @@ def shapes_phantom(
     label = np.asarray(label)
     coloured = _check_classes(classes)
     if label.ndim != 1 or not np.isin(label, np.arange(classes)).all():
-        raise ValueError(f"Got labels {label}, expected whole numbers from 0 to {classes - 1}.")
+        raise ValueError(f"Got labels {label}, expected integers from 0 to {classes - 1}.")
     for name, value, least in (("size", size, MIN_SIZE), ("channels", channels, 1)):
         if not isinstance(value, int) or value < least:
-            raise ValueError(f"Got {name} {value}, expected a whole number >= {least}.")
+            raise ValueError(f"Got {name} {value}, expected an integer >= {least}.")
     if coloured and channels != 3:
         raise ValueError(f"Got channels {channels}, expected 3 for {classes} classes, which differ in hue.")
 

@@ -45,7 +45,7 @@ def split_images(
     """
     order = balanced_order(train.label, seed)
     if not isinstance(val_count, int) or not 1 <= val_count < len(train):
-        raise ValueError(f"Got val_count {val_count}, expected a whole number from 1 to {len(train) - 1}.")
+        raise ValueError(f"Got val_count {val_count}, expected an integer from 1 to {len(train) - 1}.")
     chosen = _first("subset", order[val_count:], subset)
     tested = _first("test_subset", balanced_order(test.label, seed), test_subset)
     return {
@@ -84,7 +84,7 @@ def balanced_order(label: np.ndarray, seed: int) -> np.ndarray:
         ValueError: when the seed is not as above.
     """
     if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
+        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
     shuffled = np.random.default_rng(seed).permutation(len(label))
     turn = np.empty(len(label), dtype=np.int64)
     for name in np.unique(label):
@@ -109,5 +109,5 @@ def image_items(images: LabelledImages, prefix: str, rows: np.ndarray) -> list[I
 
 def _first(name: str, order: np.ndarray, count: int | None) -> np.ndarray:
     if count is not None and (not isinstance(count, int) or not 1 <= count <= len(order)):
-        raise ValueError(f"Got {name} {count}, expected a whole number from 1 to {len(order)}, or None for all.")
+        raise ValueError(f"Got {name} {count}, expected an integer from 1 to {len(order)}, or None for all.")
     return order[:count]

@@ -91,7 +91,7 @@ def _size(task: str, size: int | Sequence[int] | None) -> tuple[int, int, int]:
         return TASKS[task].size
     sides = (size,) * 3 if isinstance(size, int) else tuple(size) if isinstance(size, Sequence) else ()
     if len(sides) != 3 or not all(isinstance(side, int) and side >= MIN_SIZE for side in sides):
-        raise ValueError(f"Got size {size}, expected one whole number or three, at least {MIN_SIZE}.")
+        raise ValueError(f"Got size {size}, expected one integer or three, at least {MIN_SIZE}.")
     return sides[0], sides[1], sides[2]
 
 
@@ -262,9 +262,9 @@ def _settings(task: str, scans: int, size: int | Sequence[int] | None, seed: int
     """What ``phantom.json`` holds."""
     shape = _size(task, size)
     if not isinstance(scans, int) or scans < 1:
-        raise ValueError(f"Got scans {scans}, expected a whole number >= 1.")
+        raise ValueError(f"Got scans {scans}, expected an integer >= 1.")
     if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected a whole number >= 0.")
+        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
     return {"data": f"synthetic {task} phantom", "task": task, "scans": scans, "size": list(shape), "seed": seed}
 
 

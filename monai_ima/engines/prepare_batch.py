@@ -11,7 +11,7 @@ from torch import nn
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.inferers import gradient_inferer
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
 
 __all__ = ["AdversarialPrepareBatch"]
@@ -69,7 +69,7 @@ class AdversarialPrepareBatch(PrepareBatch):
         if self.eps == 0:
             return (image, label, *extra)
         network = unwrap(self.network)
-        forward = Forward.prepared(self.inferer, network, len(image), extra)
+        forward = Predictor.prepared(self.inferer, network, len(image), extra)
         try:
             with attack_mode(network):
                 noisy = self.attack(forward, image, label, self.eps).image

@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_ima.attacks import Attack
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.predictor import Forward
+from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids
 
 __all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids"]
@@ -45,7 +45,7 @@ def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any],
         raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
     sample_ids = batch_sample_ids(batchdata, image)
     return EvaluationBatch(
-        Forward.prepared(inferer, network, len(image), extra),
+        Predictor.prepared(inferer, network, len(image), extra),
         convert_to_tensor(image, track_meta=False),
         convert_to_tensor(label, track_meta=False),
         sample_ids,

@@ -12,13 +12,12 @@ from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise, attack_mode
-from monai_ima.attacks.base import check_finite
 from monai_ima.criteria import Criterion
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import unwrap
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.tensors import check_finite, first_output
 
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 
@@ -179,7 +178,7 @@ class RobustnessEvaluator:
         seen: set[str] = set()
         with attack_mode(self.network):
             for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
-                batch = self.open_batch(batchdata)
+                batch = self.prepare(batchdata)
                 note_ids(batch.sample_ids, seen)
                 if all(sample_id in known for sample_id in batch.sample_ids):
                     result.records += [known[sample_id] for sample_id in batch.sample_ids]
@@ -192,7 +191,7 @@ class RobustnessEvaluator:
             raise ValueError("The data loader gave no samples, expected at least one.")
         return result
 
-    def open_batch(self, batchdata: dict) -> EvaluationBatch:
+    def prepare(self, batchdata: dict) -> EvaluationBatch:
         """A batch as the attacks take it.
 
         Raises:
@@ -222,7 +221,7 @@ class RobustnessEvaluator:
 
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
-        logits = first_output(batch.forward(batch.image))
+        logits = first_output(batch.predict(batch.image))
         predicted = logits.argmax(dim=1)
         noisy_predicted = predicted.clone()
         broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)
@@ -236,7 +235,7 @@ class RobustnessEvaluator:
                     break
                 left = batch.select(rows)
                 found = self._attack(attack, left, level)
-                noisy_predicted[rows] = first_output(left.forward(found.image)).argmax(dim=1)
+                noisy_predicted[rows] = first_output(left.predict(found.image)).argmax(dim=1)
                 broken_at[rows[found.success]] = level
             after[name] = broken_at.tolist()
         distance = None
@@ -259,8 +258,8 @@ class RobustnessEvaluator:
         ]
 
     def _attack(self, attack: Attack, batch: EvaluationBatch, level: float) -> AttackResult:
-        streams = sample_streams(f"{self.seed}/{level}", batch.sample_ids, self.device)
-        return attack(batch.forward, batch.image, batch.label, level, streams)
+        streams = per_sample_generators(f"{self.seed}/{level}", batch.sample_ids, self.device)
+        return attack(batch.predict, batch.image, batch.label, level, streams)
 
     def _nearest(
         self, batch: EvaluationBatch, levels: list[float], broken_at: torch.Tensor, noisy_predicted: torch.Tensor
@@ -268,7 +267,7 @@ class RobustnessEvaluator:
         """Distances that the search finds; what they break counts in ``broken_at`` and ``noisy_predicted``."""
         assert self.minimum is not None
         found = self._attack(self.minimum, batch, levels[-1])
-        classes = first_output(batch.forward(found.image)).argmax(dim=1)
+        classes = first_output(batch.predict(found.image)).argmax(dim=1)
         distance = [math.inf] * len(batch.image)
         for row in found.success.nonzero().flatten().tolist():
             distance[row] = float(found.distance[row])
@@ -282,9 +281,9 @@ class RobustnessEvaluator:
         noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion)
         counts = torch.zeros(len(batch.image), len(levels), dtype=torch.int64, device=self.device)
         for k, level in enumerate(levels[1:], 1):
-            streams = sample_streams(f"{self.seed}/noise/{level}", batch.sample_ids, self.device)
+            streams = per_sample_generators(f"{self.seed}/noise/{level}", batch.sample_ids, self.device)
             for _ in range(self.noise_draws):
-                counts[:, k] += noise(batch.forward, batch.image, batch.label, level, streams).success
+                counts[:, k] += noise(batch.predict, batch.image, batch.label, level, streams).success
         return counts.tolist()
 
 

@@ -19,7 +19,7 @@ from monai_ima.visualize import Example, attack_examples, case_picture, robustne
 
 from . import RobustnessEvaluator, RobustnessResult, SampleRecord
 from .content import shared_content
-from .loaded import OpenBundle
+from .loaded import LoadedBundle
 
 __all__ = ["evaluate_classification", "sample_table"]
 
@@ -30,7 +30,7 @@ MAX_CLASSES = 20
 
 def evaluate_classification(
     folder: Path,
-    opened: OpenBundle,
+    loaded: LoadedBundle,
     settings: dict[str, Any],
     groups: dict[str, str] | None = None,
 ) -> tuple[RobustnessResult, dict[str, Any]]:
@@ -38,7 +38,7 @@ def evaluate_classification(
 
     Args:
         folder: to write to; a broken-off evaluation in it goes on.
-        opened: the bundle.
+        loaded: the bundle.
         settings: of the evaluation.
         groups: the group of every sample id, of the column ``group_by``.
 
@@ -48,26 +48,26 @@ def evaluate_classification(
     folder.mkdir(parents=True, exist_ok=True)
     norm = settings["norm"]
     evaluator = RobustnessEvaluator(
-        opened.network,
-        opened.attacks(settings["attack"], norm),
-        opened.prepare_batch,
-        opened.inferer,
-        opened.device,
+        loaded.network,
+        loaded.attacks(settings["attack"], norm),
+        loaded.prepare_batch,
+        loaded.inferer,
+        loaded.device,
         settings["seed"],
         NOISE_DRAWS,
-        MinimumNorm(norm, bounds=opened.bounds, criterion=opened.criterion) if settings["minimum"] else None,
+        MinimumNorm(norm, bounds=loaded.bounds, criterion=loaded.criterion) if settings["minimum"] else None,
     )
     done = [SampleRecord.from_dict(line) for line in read_lines(folder / RECORDS)]
     append = append_lines(folder / RECORDS)
     result = evaluator.run(
-        opened.data_loader,
+        loaded.data_loader,
         settings["levels"],
         done=done,
         on_records=lambda records: append([record.as_dict() for record in records]),
     )
-    content = _content(result, opened, settings, groups)
+    content = _content(result, loaded, settings, groups)
     _draw(folder, result, content, settings)
-    content["cases"] = _cases(folder, evaluator, result, opened, content["classes"])
+    content["cases"] = _cases(folder, evaluator, result, loaded, content["classes"])
     _write_tables(folder, result, content, settings)
     return result, content
 
@@ -83,12 +83,12 @@ def sample_table(result: RobustnessResult, classes: Sequence[str]) -> str:
 
 
 def _content(
-    result: RobustnessResult, opened: OpenBundle, settings: dict[str, Any], groups: dict[str, str] | None
+    result: RobustnessResult, loaded: LoadedBundle, settings: dict[str, Any], groups: dict[str, str] | None
 ) -> dict[str, Any]:
-    classes = _classes(result, opened)
+    classes = _classes(result, loaded)
     scores = {name: result.right(name) for name in result.attacks}
     return {
-        **shared_content(opened, settings, result.levels, result.records, scores, groups),
+        **shared_content(loaded, settings, result.levels, result.records, scores, groups),
         "task": "classification",
         "metric": "accuracy",
         "classes": classes,
@@ -141,7 +141,7 @@ def _write_tables(folder: Path, result: RobustnessResult, content: dict[str, Any
 
 
 def _cases(
-    folder: Path, evaluator: RobustnessEvaluator, result: RobustnessResult, opened: OpenBundle, classes: list[str]
+    folder: Path, evaluator: RobustnessEvaluator, result: RobustnessResult, loaded: LoadedBundle, classes: list[str]
 ) -> list[dict[str, Any]]:
     """The samples that are broken most easily, and one for each class, attacked once more for their pictures."""
     right = [record for record in result.records if record.broken != 0]
@@ -154,12 +154,12 @@ def _cases(
         if kept is None or (kept.broken is None and record.broken is not None):
             by_class[record.label] = record
     wanted = {record.sample_id: record for record in [*worst, *by_class.values()]}
-    found = _attacked_again(evaluator, result, opened, wanted)
+    found = _attacked_again(evaluator, result, loaded, wanted)
     remove_pictures(folder, "examples.png")
     drawn = [found[record.sample_id] for _, record in sorted(by_class.items()) if record.sample_id in found]
     shown = drawn[:MAX_CLASSES]
     if shown:
-        title = f"{'+'.join(result.attacks)} ({data_name(opened)})"
+        title = f"{'+'.join(result.attacks)} ({data_name(loaded)})"
         save_figure(attack_examples(shown, classes, title), folder / "examples.png")
     cases = []
     for k, record in enumerate(record for record in worst if record.sample_id in found):
@@ -185,12 +185,12 @@ def _ease(record: SampleRecord) -> tuple[float, float]:
 
 @torch.no_grad()
 def _attacked_again(
-    evaluator: RobustnessEvaluator, result: RobustnessResult, opened: OpenBundle, wanted: dict[str, SampleRecord]
+    evaluator: RobustnessEvaluator, result: RobustnessResult, loaded: LoadedBundle, wanted: dict[str, SampleRecord]
 ) -> dict[str, Example]:
     found = {}
-    with attack_mode(opened.network):
-        for batchdata in tqdm(opened.data_loader, desc="pictures", leave=False):
-            batch = evaluator.open_batch(batchdata)
+    with attack_mode(loaded.network):
+        for batchdata in tqdm(loaded.data_loader, desc="pictures", leave=False):
+            batch = evaluator.prepare(batchdata)
             for row, sample_id in enumerate(batch.sample_ids):
                 if sample_id not in wanted or batch.image.ndim > 4:
                     continue
@@ -198,12 +198,12 @@ def _attacked_again(
                 own = batch.select([row])
                 eps = result.levels[-1] if record.broken is None else record.broken
                 noisy = evaluator.noisy(own, eps)
-                predicted, changed = (int(first_output(own.forward(x)).argmax(dim=1)) for x in (own.image, noisy))
+                predicted, changed = (int(first_output(own.predict(x)).argmax(dim=1)) for x in (own.image, noisy))
                 clean = own.image[0].cpu()
                 found[sample_id] = Example(sample_id, record.label, predicted, changed, eps, clean, noisy[0].cpu())
     return found
 
 
-def _classes(result: RobustnessResult, opened: OpenBundle) -> list[str]:
+def _classes(result: RobustnessResult, loaded: LoadedBundle) -> list[str]:
     count = 1 + max(max(record.label, record.predicted, record.noisy_predicted) for record in result.records)
-    return opened.classes if len(opened.classes) >= count else [str(k) for k in range(count)]
+    return loaded.classes if len(loaded.classes) >= count else [str(k) for k in range(count)]

@@ -11,13 +11,13 @@ from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.results.subgroups import subgroups
 
 from . import SampleRecord, ScanRecord
-from .loaded import OpenBundle
+from .loaded import LoadedBundle
 
 __all__ = ["shared_content"]
 
 
 def shared_content(
-    opened: OpenBundle,
+    loaded: LoadedBundle,
     settings: dict[str, Any],
     levels: list[float],
     records: Sequence[SampleRecord | ScanRecord],
@@ -27,7 +27,7 @@ def shared_content(
     """Provenance, the curve of every attack with intervals, subgroups and samples; None for what was not asked for.
 
     Args:
-        opened: the bundle.
+        loaded: the bundle.
         settings: of the evaluation.
         levels: radii, rising, ``[L]``.
         records: of the samples, ``[N]``.
@@ -39,7 +39,7 @@ def shared_content(
     strongest = list(scores.values())[-1]
     ids = [record.sample_id for record in records]
     return {
-        **provenance(opened, settings, len(records), None if patients is None else len(set(patients))),
+        **provenance(loaded, settings, len(records), None if patients is None else len(set(patients))),
         "norm": settings["norm"],
         "levels": levels,
         "attacks": [

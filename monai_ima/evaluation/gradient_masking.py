@@ -16,7 +16,7 @@ from tqdm import tqdm
 from monai_ima.attacks import PGD, SPSA, Attack, UniformNoise, WorstOf, attack_mode
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.utils.checks import check_positive
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.tensors import first_output
 
 from .batch import EvaluationBatch
@@ -305,7 +305,7 @@ class RobustnessChecks:
         off = sum(isinstance(module, RANDOM_LAYERS) for module in self.network.modules())
         batch = self.batches[0]
         with torch.no_grad():
-            one, two = (first_output(batch.forward(batch.image)).float() for _ in range(2))
+            one, two = (first_output(batch.predict(batch.image)).float() for _ in range(2))
         difference = float((one - two).abs().max())
         handled = f"; attacks and decisions use the mean of {self.passes} passes" if self.passes > 1 else ""
         layers = f"{off} random layers are switched off in evaluation mode. " if off else ""
@@ -329,7 +329,7 @@ class RobustnessChecks:
         """The score of every sample at the worst image that an attack finds: 0 or 1, or mean foreground Dice."""
         found = []
         for batch in self.batches if batches is None else batches:
-            outcome = attack(batch.forward, batch.image, batch.label, eps, self._streams(batch, eps))
+            outcome = attack(batch.predict, batch.image, batch.label, eps, self._streams(batch, eps))
             if isinstance(self.criterion, SegmentationCriterion):
                 found += self._score(batch, outcome.image)
             else:
@@ -338,7 +338,7 @@ class RobustnessChecks:
 
     def _score(self, batch: EvaluationBatch, image: torch.Tensor) -> list[float]:
         with torch.no_grad():
-            score = self.criterion.score(first_output(batch.forward(image)), batch.label)
+            score = self.criterion.score(first_output(batch.predict(image)), batch.label)
         if isinstance(self.criterion, SegmentationCriterion):
             return score.double().tolist()
         return self.criterion.decide(score).double().tolist()
@@ -348,7 +348,7 @@ class RobustnessChecks:
         return PGD(first.norm.name, steps, restarts, bounds=first.bounds, criterion=self.criterion)
 
     def _streams(self, batch: EvaluationBatch, key: Any) -> list[torch.Generator]:
-        return sample_streams(f"{self.seed}/{key}", batch.sample_ids, batch.image.device)
+        return per_sample_generators(f"{self.seed}/{key}", batch.sample_ids, batch.image.device)
 
     def _range(self) -> tuple[float, float]:
         bounds = self.attacks[0].bounds
@@ -360,7 +360,7 @@ class RobustnessChecks:
     def _right(self) -> Iterator[EvaluationBatch]:
         for batch in self.batches:
             with torch.no_grad():
-                score = self.criterion.score(first_output(batch.forward(batch.image)), batch.label)
+                score = self.criterion.score(first_output(batch.predict(batch.image)), batch.label)
             rows = self.criterion.decide(score).nonzero().squeeze(1)
             if len(rows) > 0:
                 yield batch.select(rows)
@@ -368,12 +368,12 @@ class RobustnessChecks:
     def _loss(self, batch: EvaluationBatch, image: torch.Tensor) -> torch.Tensor:
         # A sure answer's loss is below what float32 can tell from 0.
         with torch.no_grad():
-            return self.criterion.loss(first_output(batch.forward(image)).double(), batch.label)
+            return self.criterion.loss(first_output(batch.predict(image)).double(), batch.label)
 
     def _slope(self, batch: EvaluationBatch) -> torch.Tensor:
         image = batch.image.detach().clone().requires_grad_()
         with torch.enable_grad():
-            loss = self.criterion.loss(first_output(batch.forward(image)), batch.label)
+            loss = self.criterion.loss(first_output(batch.predict(image)), batch.label)
             (gradient,) = torch.autograd.grad(loss.sum(), image)
         return gradient
 

@@ -14,11 +14,11 @@ from monai_ima.attacks import Attack, attack_from_name
 from monai_ima.criteria import Criterion, DiceCriterion, SegmentationCriterion
 from monai_ima.utils.weights import fit_weights, load_weights
 
-__all__ = ["OpenBundle", "open_bundle"]
+__all__ = ["LoadedBundle", "load_bundle"]
 
 
 @dataclass(frozen=True)
-class OpenBundle:
+class LoadedBundle:
     """What an evaluation needs of a bundle, its weights loaded.
 
     Attributes:
@@ -71,9 +71,9 @@ class OpenBundle:
         return {name: attack_from_name(name, norm, self.bounds, self.attack_criterion) for name in names.split("+")}
 
 
-def open_bundle(
+def load_bundle(
     bundle: str | Path, config: str = "evaluate.json", checkpoint: str | Path | None = None, **overrides: Any
-) -> OpenBundle:
+) -> LoadedBundle:
     """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
 
     Args:
@@ -115,7 +115,7 @@ def open_bundle(
     criterion = parser.get_parsed_content("criterion") if "criterion" in parser else None
     if criterion is None and output.get("format") == "segmentation":
         criterion = DiceCriterion("lowest")
-    return OpenBundle(
+    return LoadedBundle(
         name=str(metadata.get("name") or root.resolve().name),
         network=evaluator.network,
         data_loader=evaluator.data_loader,

@@ -17,14 +17,13 @@ from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
-from monai_ima.attacks.base import check_finite
 from monai_ima.criteria import DiceCriterion, SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import first_head, label_maps, prediction_maps
-from monai_ima.utils.predictor import Forward, unwrap
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.predictor import Predictor, unwrap
+from monai_ima.utils.tensors import check_finite, first_output
 
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .classification import check_levels
@@ -217,7 +216,7 @@ class SegmentationEvaluator:
         seen: set[str] = set()
         with attack_mode(self.network), torch.no_grad():
             for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
-                batch = self.open_batch(batchdata)
+                batch = self.prepare(batchdata)
                 note_ids(batch.sample_ids, seen)
                 rows = [row for row, sample_id in enumerate(batch.sample_ids) if sample_id not in known]
                 for record in self._records(batch.select(rows), result.levels) if rows else []:
@@ -239,13 +238,13 @@ class SegmentationEvaluator:
         found = []
         with attack_mode(self.network), torch.no_grad():
             for batchdata in data_loader:
-                batch = self.open_batch(batchdata)
+                batch = self.prepare(batchdata)
                 rows = [row for row, sample_id in enumerate(batch.sample_ids) if sample_id in sample_ids]
                 if rows:
                     found += self._examples(batch.select(rows), level)
         return found
 
-    def open_batch(self, batchdata: dict) -> ScanBatch:
+    def prepare(self, batchdata: dict) -> ScanBatch:
         """A batch as the attacks take it.
 
         Raises:
@@ -267,7 +266,7 @@ class SegmentationEvaluator:
         history = [self._scores(start.logits, batch)]
         after = {name: [self._mean_dice(start.logits, batch)] for name in self.attacks}
         for level in levels[1:]:
-            streams = sample_streams(f"{self.seed}/{level}", batch.sample_ids, self.device)
+            streams = per_sample_generators(f"{self.seed}/{level}", batch.sample_ids, self.device)
             for name, attack in self.attacks.items():
                 self._attack(attack, batch, level, streams, worst)
                 after[name].append(self._mean_dice(worst.logits, batch))
@@ -284,7 +283,7 @@ class SegmentationEvaluator:
 
     def _worst(self, batch: ScanBatch) -> _WorstScan:
         check_finite(batch.image, "an image")
-        logits = self._logits(batch.forward, batch.image, batch.label)
+        logits = self._logits(batch.predict, batch.image, batch.label)
         lowest = self.criterion.score(logits, batch.label)
         if lowest.isnan().any():
             raise SampleError(int(lowest.isnan().nonzero()[0]), "has a label without foreground, expected some.")
@@ -293,8 +292,8 @@ class SegmentationEvaluator:
     def _attack(
         self, attack: Attack, batch: ScanBatch, level: float, streams: list[torch.Generator], worst: _WorstScan
     ) -> None:
-        found = attack(batch.forward, batch.image, batch.label, level, streams).image
-        logits = self._logits(batch.forward, found, batch.label)
+        found = attack(batch.predict, batch.image, batch.label, level, streams).image
+        logits = self._logits(batch.predict, found, batch.label)
         score = self.criterion.score(logits, batch.label)
         worse = (score < worst.score).nonzero().squeeze(1)
         worst.image[worse], worst.score[worse], worst.logits[worse] = found[worse], score[worse], logits[worse]
@@ -302,7 +301,7 @@ class SegmentationEvaluator:
     def _examples(self, batch: ScanBatch, level: float) -> list[ScanExample]:
         start = self._worst(batch)
         worst = start.copy()
-        streams = sample_streams(f"{self.seed}/{level}", batch.sample_ids, self.device)
+        streams = per_sample_generators(f"{self.seed}/{level}", batch.sample_ids, self.device)
         for attack in self.attacks.values():
             self._attack(attack, batch, level, streams, worst)
         dice = [self._mean_dice(logits, batch) for logits in (start.logits, worst.logits)]
@@ -323,7 +322,7 @@ class SegmentationEvaluator:
     def _mean_dice(self, logits: torch.Tensor, batch: ScanBatch) -> list[float]:
         return [_mean(dice) for dice in self._dice.scores_by_class(logits, batch.label).tolist()]
 
-    def _logits(self, forward: Forward, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def _logits(self, forward: Predictor, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         logits = convert_to_tensor(first_head(first_output(forward(image)), label), track_meta=False)
         check_finite(logits, "a prediction")
         return logits

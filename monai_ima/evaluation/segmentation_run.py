@@ -13,7 +13,7 @@ from monai_ima.visualize import robustness_curves, save_figure, volume_example
 
 from . import ScanRecord, SegmentationEvaluator, SegmentationResult
 from .content import shared_content
-from .loaded import OpenBundle
+from .loaded import LoadedBundle
 
 __all__ = ["STRONGEST_ATTACK", "evaluate_segmentation", "scan_table"]
 
@@ -23,13 +23,13 @@ CASE_DPI = 90
 
 
 def evaluate_segmentation(
-    folder: Path, opened: OpenBundle, settings: dict[str, Any], groups: dict[str, str] | None = None
+    folder: Path, loaded: LoadedBundle, settings: dict[str, Any], groups: dict[str, str] | None = None
 ) -> tuple[SegmentationResult, dict[str, Any]]:
     """Attack every scan at every level; write results.csv, curve.png and pictures of the worst scans.
 
     Args:
         folder: to write to; a broken-off evaluation in it goes on.
-        opened: the bundle, its criterion one for segmentations.
+        loaded: the bundle, its criterion one for segmentations.
         settings: of the evaluation.
         groups: the group of every sample id, of the column ``group_by``.
 
@@ -37,23 +37,23 @@ def evaluate_segmentation(
         What was found, and the content for results.json, which the caller writes.
     """
     evaluator = SegmentationEvaluator(
-        opened.network,
-        opened.attacks(settings["attack"], settings["norm"]),
-        opened.prepare_batch,
-        opened.inferer,
-        opened.device,
+        loaded.network,
+        loaded.attacks(settings["attack"], settings["norm"]),
+        loaded.prepare_batch,
+        loaded.inferer,
+        loaded.device,
         settings["seed"],
         settings["tolerance"],
     )
     folder.mkdir(parents=True, exist_ok=True)
     done = [ScanRecord.from_dict(line) for line in read_lines(folder / RECORDS)]
     append = append_lines(folder / RECORDS)
-    result = evaluator.run(opened.data_loader, settings["levels"], done, lambda record: append([record.as_dict()]))
+    result = evaluator.run(loaded.data_loader, settings["levels"], done, lambda record: append([record.as_dict()]))
     result.records.sort(key=lambda record: record.sample_id)
-    names = _class_names(result, opened, evaluator.criterion.include_background)
-    content = _content(result, opened, settings, names, groups)
+    names = _class_names(result, loaded, evaluator.criterion.include_background)
+    content = _content(result, loaded, settings, names, groups)
     _draw(folder, result, names, content)
-    content["cases"] = _cases(folder, evaluator, result, opened, settings["norm"])
+    content["cases"] = _cases(folder, evaluator, result, loaded, settings["norm"])
     _write_table(folder, result, names, settings["norm"])
     return result, content
 
@@ -72,14 +72,14 @@ def scan_table(result: SegmentationResult, tolerance: float) -> str:
 
 def _content(
     result: SegmentationResult,
-    opened: OpenBundle,
+    loaded: LoadedBundle,
     settings: dict[str, Any],
     names: list[str],
     groups: dict[str, str] | None,
 ) -> dict[str, Any]:
     scores = {name: [record.after[name] for record in result.records] for name in result.attacks}
     return {
-        **shared_content(opened, settings, result.levels, result.records, scores, groups),
+        **shared_content(loaded, settings, result.levels, result.records, scores, groups),
         "task": "segmentation",
         "metric": "dice",
         "classes": names,
@@ -97,14 +97,14 @@ def _draw(folder: Path, result: SegmentationResult, names: list[str], content: d
 
 
 def _cases(
-    folder: Path, evaluator: SegmentationEvaluator, result: SegmentationResult, opened: OpenBundle, norm: str
+    folder: Path, evaluator: SegmentationEvaluator, result: SegmentationResult, loaded: LoadedBundle, norm: str
 ) -> list[dict[str, Any]]:
     """The scans of the lowest Dice over all levels, attacked once more at the highest one for their pictures."""
     if len(result.levels) < 2:
         return []
     worst = sorted(result.records, key=lambda r: math.fsum(scores.mean("dice") for scores in r.scores))[:CASES]
     order = [record.sample_id for record in worst]
-    found = {e.sample_id: e for e in evaluator.examples(opened.data_loader, set(order), result.levels[-1])}
+    found = {e.sample_id: e for e in evaluator.examples(loaded.data_loader, set(order), result.levels[-1])}
     remove_pictures(folder, "scan.png")
     cases = []
     for k, sample_id in enumerate(order):
@@ -140,7 +140,7 @@ def _write_table(folder: Path, result: SegmentationResult, names: list[str], nor
             writer.writerow([norm, level, len(result.records), *row, undefined[k]])
 
 
-def _class_names(result: SegmentationResult, opened: OpenBundle, background: bool) -> list[str]:
+def _class_names(result: SegmentationResult, loaded: LoadedBundle, background: bool) -> list[str]:
     count = len(result.records[0].scores[0].dice)
-    names = opened.classes if background else opened.classes[1:]
+    names = loaded.classes if background else loaded.classes[1:]
     return names if len(names) == count else [f"class {k + (not background)}" for k in range(count)]

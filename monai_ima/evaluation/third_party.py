@@ -21,9 +21,9 @@ from torch import nn
 
 from monai_ima.attacks import attack_from_name, attack_mode
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SegmentationCriterion
-from monai_ima.utils.checks import check_bounds, check_count, check_positive, check_share
+from monai_ima.utils.checks import check_bounds, check_count, check_fraction, check_positive
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import sample_streams
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import first_head, label_maps
 from monai_ima.utils.tensors import first_output
 
@@ -184,7 +184,7 @@ def crosscheck_classifier(
     image, limits, radius = _check_images(images, norm, eps, bounds)
     label = _check_classes(labels, image, classes)
     if ours is not None:
-        ours = check_share("ours", ours)
+        ours = check_fraction("ours", ours)
     _tools()
     task = _Task(network, image, label, norm, radius, limits, classes, check_count("batch_size", batch_size, 1))
     with attack_mode(network) if isinstance(network, nn.Module) else nullcontext():
@@ -251,7 +251,7 @@ def crosscheck_segmentation(
             try:
                 judge = _Judge(task, criterion)
                 noisy = attack_from_name(STRONGEST_SEGMENTATION, norm, limits, lowest)(
-                    network, task.image, task.label, radius, sample_streams(str(seed), [str(row)], image.device)
+                    network, task.image, task.label, radius, per_sample_generators(str(seed), [str(row)], image.device)
                 ).image
             except SampleError as error:
                 raise SampleError(row, error.problem) from error
@@ -314,7 +314,7 @@ def _check_logits(task: _Task) -> None:
 
 def _ours(task: _Task, seed: int) -> torch.Tensor:
     attack = attack_from_name(strongest(task.norm, task.classes), task.norm, task.bounds)
-    streams = sample_streams(str(seed), [str(row) for row in range(len(task.image))], task.image.device)
+    streams = per_sample_generators(str(seed), [str(row) for row in range(len(task.image))], task.image.device)
     found, first = [], 0
     for x, y in task.batches():
         found.append(attack(task.network, x, y, task.eps, streams[first : first + len(x)]).image)

@@ -17,7 +17,7 @@ from monai_ima.results.run_folder import CHECKS, CROSSCHECK, append_lines, read_
 from monai_ima.utils.weights import fit_weights, load_weights
 
 from . import CheckResult, EvaluationBatch, RobustnessChecks, evaluation_batch
-from .loaded import OpenBundle
+from .loaded import LoadedBundle
 from .third_party import CLASSIFIER_ATTACKS, CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
 
 __all__ = ["check_bundle", "crosscheck_bundle"]
@@ -28,29 +28,29 @@ MOST_SAMPLES, MOST_SCANS = 100, 4
 
 
 def check_bundle(
-    folder: Path, opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any], transfer_from: str | None
+    folder: Path, loaded: LoadedBundle, settings: dict[str, Any], content: dict[str, Any], transfer_from: str | None
 ) -> list[dict[str, Any]]:
     """The checks against false robustness, for results.json.
 
     Args:
         folder: keeps each result as it comes; those of a broken-off evaluation are taken from it.
-        opened: the bundle.
+        loaded: the bundle.
         settings: of the evaluation.
         content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
         transfer_from: weights of another model of the same network; None for none.
     """
     eps = _middle_level(content)
     checks = RobustnessChecks(
-        opened.network,
-        _samples(opened, content["data"]["samples"]),
-        list(opened.attacks(settings["attack"], settings["norm"]).values()),
+        loaded.network,
+        _samples(loaded, content["data"]["samples"]),
+        list(loaded.attacks(settings["attack"], settings["norm"]).values()),
         eps,
         settings["eot"],
         settings["seed"],
     )
     done = [CheckResult(**line) for line in read_lines(folder / CHECKS)]
     append = append_lines(folder / CHECKS)
-    other = None if transfer_from is None else _other(opened, transfer_from)
+    other = None if transfer_from is None else _other(loaded, transfer_from)
     found = checks.run(other, done, lambda result: append([result.as_dict()]))
     for check in found:
         print(f"{check.status:>8}  {check.title}: {check.says}")
@@ -58,14 +58,14 @@ def check_bundle(
 
 
 def crosscheck_bundle(
-    folder: Path, opened: OpenBundle, settings: dict[str, Any], content: dict[str, Any]
+    folder: Path, loaded: LoadedBundle, settings: dict[str, Any], content: dict[str, Any]
 ) -> dict[str, Any]:
     """What independent attacks find on the same samples, for results.json.
 
     Args:
         folder: keeps what every attack (of a segmentation: every batch of scans) gave as it comes; what a broken-off
             evaluation has is taken from it.
-        opened: the bundle.
+        loaded: the bundle.
         settings: of the evaluation.
         content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
 
@@ -73,29 +73,29 @@ def crosscheck_bundle(
         ImportError: when a classifier is to be checked and the other tools are not installed.
     """
     eps = _middle_level(content)
-    batches = _samples(opened, content["data"]["samples"])
-    common = {"norm": settings["norm"], "eps": eps, "bounds": opened.bounds, "seed": settings["seed"]}
+    batches = _samples(loaded, content["data"]["samples"])
+    common = {"norm": settings["norm"], "eps": eps, "bounds": loaded.bounds, "seed": settings["seed"]}
     found = [CrosscheckRow(**line) for line in read_lines(folder / CROSSCHECK)]
     append = append_lines(folder / CROSSCHECK)
-    inferer = gradient_inferer(opened.inferer)
+    inferer = gradient_inferer(loaded.inferer)
 
     def forward(image: torch.Tensor) -> Any:
-        return inferer(image, opened.network)
+        return inferer(image, loaded.network)
 
-    if isinstance(opened.criterion, SegmentationCriterion):
+    if isinstance(loaded.criterion, SegmentationCriterion):
         total = len(batches)
-        rows = _scan_rows(forward, batches[len(found) :], opened.criterion, common)
+        rows = _scan_rows(forward, batches[len(found) :], loaded.criterion, common)
     else:
         total = len(CLASSIFIER_ATTACKS)
         attacks = list(CLASSIFIER_ATTACKS)[len(found) :]
         ours = found[0].ours if found else None
         rows = _attack_rows(forward, batches, len(content["classes"]), attacks, ours, common)
-    with attack_mode(opened.network):
+    with attack_mode(loaded.network):
         for row in tqdm(rows, desc="cross-check", initial=len(found), total=total):
             found.append(row)
             append([row.as_dict()])
     sizes = [len(batch.image) for batch in batches]
-    if opened.segments:
+    if loaded.segments:
         found = [_mean_row(found, sizes)]
     for row in found:
         print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
@@ -142,15 +142,15 @@ def _middle_level(content: dict[str, Any]) -> float:
     return float(min(zip(levels[1:], values[1:], strict=True), key=lambda pair: abs(pair[1] - values[0] / 2))[0])
 
 
-def _samples(opened: OpenBundle, total: int) -> list[EvaluationBatch]:
+def _samples(loaded: LoadedBundle, total: int) -> list[EvaluationBatch]:
     """Samples spread evenly over the data, which are often sorted by class."""
-    most = MOST_SCANS if opened.segments else MOST_SAMPLES
+    most = MOST_SCANS if loaded.segments else MOST_SAMPLES
     wanted = {k * total // most for k in range(most)}
-    inferer = gradient_inferer(opened.inferer)
+    inferer = gradient_inferer(loaded.inferer)
     found, seen = [], 0
-    for batchdata in opened.data_loader:
-        prepared = opened.prepare_batch(batchdata, opened.device)
-        batch = evaluation_batch(batchdata, prepared, inferer, opened.network)
+    for batchdata in loaded.data_loader:
+        prepared = loaded.prepare_batch(batchdata, loaded.device)
+        batch = evaluation_batch(batchdata, prepared, inferer, loaded.network)
         rows = [row for row in range(len(batch.image)) if seen + row in wanted]
         seen += len(batch.image)
         if rows:
@@ -158,9 +158,9 @@ def _samples(opened: OpenBundle, total: int) -> list[EvaluationBatch]:
     return found
 
 
-def _other(opened: OpenBundle, checkpoint: str | Path) -> Network:
-    network = copy.deepcopy(opened.network)
+def _other(loaded: LoadedBundle, checkpoint: str | Path) -> Network:
+    network = copy.deepcopy(loaded.network)
     fit_weights(network, load_weights(checkpoint), checkpoint)
     network.eval()
-    inferer = gradient_inferer(opened.inferer)
+    inferer = gradient_inferer(loaded.inferer)
     return lambda image: inferer(image, network)

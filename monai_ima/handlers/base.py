@@ -13,16 +13,15 @@ from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys, convert_to_tensor
 
 from monai_ima.attacks import attack_mode
-from monai_ima.attacks.base import check_finite
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_bounds, check_count
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import sample_streams
-from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.tensors import check_finite, first_output
 
 __all__ = ["AdversarialTrainingHandler"]
 
@@ -182,11 +181,11 @@ class AdversarialTrainingHandler(ABC):
 
     def under_attack(self, batch: Batch) -> AbstractContextManager[None]:
         """The context that attacks on a batch run in: the network's mode is set, and put back afterwards."""
-        return attack_mode(batch.forward.network, self.attack_mode)
+        return attack_mode(batch.predict.network, self.attack_mode)
 
     def generators(self, engine: SupervisedTrainer, sample_ids: Sequence[str], purpose: str) -> list[torch.Generator]:
         """Random streams of the samples for one purpose in one epoch, the same in a resumed run."""
-        return sample_streams(f"{self.seed}/{engine.state.epoch}/{purpose}", sample_ids, engine.state.device)
+        return per_sample_generators(f"{self.seed}/{engine.state.epoch}/{purpose}", sample_ids, engine.state.device)
 
     def note(self, name: str, total: float, count: float) -> None:
         """Add to the scalar ``{self.name}/{name}``, which is ``sum(total) / sum(count)`` over an epoch."""
@@ -225,5 +224,5 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return convert_to_tensor(tensor, track_meta=False)
 
 
-def _forward(engine: SupervisedTrainer, image: torch.Tensor, prepared: tuple) -> Forward:
-    return Forward.prepared(engine.inferer, unwrap(engine.network), len(image), prepared[2:])
+def _forward(engine: SupervisedTrainer, image: torch.Tensor, prepared: tuple) -> Predictor:
+    return Predictor.prepared(engine.inferer, unwrap(engine.network), len(image), prepared[2:])

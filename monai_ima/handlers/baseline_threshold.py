@@ -12,7 +12,7 @@ from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.distributed import gather_all
-from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.tensors import first_output
 
 __all__ = ["BaselineThreshold"]
@@ -83,7 +83,7 @@ class BaselineThreshold:
                 image, label, *extra = evaluator.prepare_batch(
                     batchdata, evaluator.state.device, evaluator.non_blocking, **evaluator.to_kwargs
                 )
-                forward = Forward.prepared(evaluator.inferer, network, len(image), extra)
+                forward = Predictor.prepared(evaluator.inferer, network, len(image), extra)
                 logits = convert_to_tensor(first_output(forward(image)), track_meta=False)
                 scores = self.criterion.score(logits, convert_to_tensor(label, track_meta=False))
                 scores = scores[~scores.isnan()].double()

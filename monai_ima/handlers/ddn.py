@@ -63,10 +63,10 @@ class DDNHandler(AdversarialTrainingHandler):
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         generators = self.generators(engine, batch.sample_ids, "training")
         with self.under_attack(batch):
-            result = self.attack(batch.forward, batch.image, batch.label, self.eps_max, generators)
-        noisy_loss = engine.loss_function(batch.forward(result.image), batch.label).mean()
+            result = self.attack(batch.predict, batch.image, batch.label, self.eps_max, generators)
+        noisy_loss = engine.loss_function(batch.predict(result.image), batch.label).mean()
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
         self.note("distance_mean", float(result.distance.sum()), len(result.distance))
-        self.note("found_fraction", int((result.success & result.clean_right).sum()), int(result.clean_right.sum()))
+        self.note("found_fraction", int((result.success & result.clean_correct).sum()), int(result.clean_correct.sum()))
         return noisy_loss

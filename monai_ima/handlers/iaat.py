@@ -9,7 +9,7 @@ from monai_ima.attacks import PGD, Attack, AttackResult, BoundaryPGD
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.margins import MarginTable
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_count, check_positive, check_share
+from monai_ima.utils.checks import check_count, check_fraction, check_positive
 
 from .per_sample import PerSampleHandler
 
@@ -33,7 +33,7 @@ class IAATHandler(PerSampleHandler):
     code. In the warm-up ``ε_i = ε_w``, 0 where the clean prediction is wrong. A sample stands when no point on the way
     of PGD is wrong (the paper looks at the last one only). Beyond the paper, ε_i has an upper limit ε_max.
 
-    Scalars in ``engine.state.metrics``: ``iaat/loss_clean``, ``iaat/loss_noisy``, ``iaat/right_fraction``,
+    Scalars in ``engine.state.metrics``: ``iaat/loss_clean``, ``iaat/loss_noisy``, ``iaat/correct_fraction``,
     ``iaat/margin_mean`` and ``iaat/margin_max_fraction``.
 
     Args:
@@ -78,7 +78,7 @@ class IAATHandler(PerSampleHandler):
         margins = MarginTable(eps_max)
         super().__init__(margins, criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.gamma = margins.eps_max / 10 if gamma is None else check_positive("gamma", gamma)
-        self.smoothing = check_share("smoothing", smoothing, "(]")
+        self.smoothing = check_fraction("smoothing", smoothing, "(]")
         self.warmup_epochs = check_count("warmup_epochs", warmup_epochs, 0)
         self.warmup_eps = margins.eps_max / 2 if warmup_eps is None else check_positive("warmup_eps", warmup_eps)
         if self.warmup_eps > margins.eps_max:
@@ -97,10 +97,10 @@ class IAATHandler(PerSampleHandler):
         rows = right.nonzero().squeeze(1)
         if len(rows) > 0:
             image[rows] = self._run(engine, self.attack, batch.select(rows), eps[rows], "training").image
-        noisy_loss = engine.loss_function(batch.forward(image), batch.label).mean()
+        noisy_loss = engine.loss_function(batch.predict(image), batch.label).mean()
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
-        self.note("right_fraction", len(rows), len(judged))
+        self.note("correct_fraction", len(rows), len(judged))
         return noisy_loss
 
     def select_eps(self, engine: SupervisedTrainer, batch: Batch, right: torch.Tensor) -> torch.Tensor:
@@ -130,4 +130,4 @@ class IAATHandler(PerSampleHandler):
     ) -> AttackResult:
         generators = self.generators(engine, batch.sample_ids, purpose)
         with self.under_attack(batch):
-            return attack(batch.forward, batch.image, batch.label, eps, generators)
+            return attack(batch.predict, batch.image, batch.label, eps, generators)

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from monai_ima.attacks import AttackResult, BoundaryPGD
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import IMALoss
-from monai_ima.margins import MarginTable, Observations, epoch_rule, online_rule
+from monai_ima.margins import MarginTable, OutcomeLog, epoch_rule, online_rule
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_count, check_share
+from monai_ima.utils.checks import check_count, check_fraction
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
 
@@ -35,7 +35,7 @@ class IMAHandler(PerSampleHandler):
     Algorithm 2). Margins, in :attr:`margins`, start at δ and stay in [δ, ε_max]; put the table into the
     ``save_dict`` of ``CheckpointSaver`` and the ``load_dict`` of ``CheckpointLoader``.
 
-    Scalars in ``engine.state.metrics``: ``ima/loss_clean`` (L1 + L2), ``ima/loss_noisy`` (L3), ``ima/right_fraction``
+    Scalars in ``engine.state.metrics``: ``ima/loss_clean`` (L1 + L2), ``ima/loss_noisy`` (L3), ``ima/correct_fraction``
     (of the clean samples), ``ima/boundary_fraction`` (of the attacked samples: case 1), ``ima/margin_mean`` and
     ``ima/margin_max_fraction`` (share of the margins at ε_max).
 
@@ -102,7 +102,7 @@ class IMAHandler(PerSampleHandler):
             raise ValueError(f"Unknown margin update {update!r}, expected 'epoch' or 'online'.")
         if noisy_samples not in ("all", "boundary"):
             raise ValueError(f"Unknown noisy_samples {noisy_samples!r}, expected 'all' or 'boundary'.")
-        self.beta = check_share("beta", beta)
+        self.beta = check_fraction("beta", beta)
         self.update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
         self.noisy_samples = noisy_samples
@@ -112,7 +112,7 @@ class IMAHandler(PerSampleHandler):
             BoundaryPGD(norm, count, binary_steps, start, paths, alpha, self.bounds, self.criterion)
             for count, paths in ((steps, 1), (margin_steps, restarts))
         )
-        self._seen = Observations()
+        self._seen = OutcomeLog()
         self._warned_of_threshold = False
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
@@ -122,7 +122,7 @@ class IMAHandler(PerSampleHandler):
             interval = self.update_interval if self.update == "epoch" else 1
             self.margins.delta = min(self.margins.eps_max / epochs * interval, self.margins.eps_max)
         self.training_attack.delta = self.margin_attack.delta = self.margins.delta
-        self._seen = Observations()
+        self._seen = OutcomeLog()
         if self.first_pass and self.active(engine) and len(self.margins) == 0:
             seen = self.margin_pass(engine, self.margins.eps_max).merged()
             for sample_id in seen:
@@ -136,14 +136,14 @@ class IMAHandler(PerSampleHandler):
         self._seen.record([batch.sample_ids[row] for row in judged.nonzero().flatten().tolist()])
         right = self.criterion.decide(self.clean_score)
         criterion = IMALoss(engine.loss_function, self.beta)
-        noisy = self.make_noisy(engine, batch.select(right.nonzero().squeeze(1)))
-        noisy_loss = self.partial_loss(engine, criterion, noisy, batch)
+        noisy = self.generate_adversarial(engine, batch.select(right.nonzero().squeeze(1)))
+        noisy_loss = self.subset_loss(engine, criterion, noisy, batch)
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
-        self.note("right_fraction", int(right.sum()), int(judged.sum()))
+        self.note("correct_fraction", int(right.sum()), int(judged.sum()))
         return criterion.combine(loss, noisy_loss)
 
-    def make_noisy(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
+    def generate_adversarial(self, engine: SupervisedTrainer, clean: Batch) -> Batch:
         """Line 3 of Algorithm 1: the B-PGD samples that enter L3.
 
         Args:
@@ -155,7 +155,7 @@ class IMAHandler(PerSampleHandler):
         result = self._boundary(engine, self.training_attack, clean, "training")
         self._seen.record(clean.sample_ids, result)
         self.note("boundary_fraction", int(result.success.sum()), len(clean.sample_ids))
-        enters = result.clean_right if self.noisy_samples == "all" else result.success
+        enters = result.clean_correct if self.noisy_samples == "all" else result.success
         rows = enters.nonzero().squeeze(1)
         return replace(clean.select(rows), image=result.image[rows])
 
@@ -168,7 +168,7 @@ class IMAHandler(PerSampleHandler):
         elif (engine.state.epoch - self.start_epoch) % self.update_interval == 0:
             self.margins.update(self.margin_pass(engine).merged(), epoch_rule)
 
-    def margin_pass(self, engine: SupervisedTrainer, eps: float | None = None) -> Observations:
+    def margin_pass(self, engine: SupervisedTrainer, eps: float | None = None) -> OutcomeLog:
         """Line 1 of Algorithm 2, the pass over the training set: attack every sample inside its margin.
 
         The training loader is used as it is. Network modes and the global random state of torch are left alone.
@@ -177,7 +177,7 @@ class IMAHandler(PerSampleHandler):
             engine: the trainer.
             eps: radius of all balls; None means each sample's margin.
         """
-        seen = Observations()
+        seen = OutcomeLog()
         with torch.random.fork_rng(devices=[]), torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp}):
             batches = islice(engine.data_loader, engine.state.epoch_length)
             for batchdata in tqdm(
@@ -198,7 +198,7 @@ class IMAHandler(PerSampleHandler):
     def _warn_of_threshold(self, engine: SupervisedTrainer) -> None:
         if self._warned_of_threshold or not isinstance(self.criterion, SegmentationCriterion):
             return
-        parts = gather_all(self.scalar("right_fraction"))
+        parts = gather_all(self.scalar("correct_fraction"))
         right, judged = sum(part[0] for part in parts), sum(part[1] for part in parts)
         if right * 2 >= judged:
             return
@@ -221,4 +221,4 @@ class IMAHandler(PerSampleHandler):
         radius = self.margins.lookup(batch.sample_ids).to(batch.image) if eps is None else eps
         generators = self.generators(engine, batch.sample_ids, purpose)
         with self.under_attack(batch):
-            return attack(batch.forward, batch.image, batch.label, radius, generators)
+            return attack(batch.predict, batch.image, batch.label, radius, generators)

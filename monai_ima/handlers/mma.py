@@ -11,7 +11,7 @@ from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.losses import MMALoss
 from monai_ima.margins import MarginTable
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_positive, check_share
+from monai_ima.utils.checks import check_fraction, check_positive
 
 from .per_sample import PerSampleHandler
 
@@ -30,7 +30,7 @@ class MMAHandler(PerSampleHandler):
     - ``L^MMA = 1/N [Σ L(x + δ*, y) over S⁺ with d < d_max + Σ L(x, y) over S⁻]``;
     - the loss is ``w L(x, y) + (1 - w) L^MMA``, their combined loss (:class:`MMALoss`).
 
-    Scalars in ``engine.state.metrics``: ``mma/loss_clean``, ``mma/loss_margin`` (L^MMA), ``mma/right_fraction``,
+    Scalars in ``engine.state.metrics``: ``mma/loss_clean``, ``mma/loss_margin`` (L^MMA), ``mma/correct_fraction``,
     ``mma/margin_mean`` and ``mma/margin_max_fraction`` (share of the margins at d_max).
 
     Args:
@@ -77,7 +77,7 @@ class MMAHandler(PerSampleHandler):
                 f"Got {type(self.criterion).__name__} for MMA training, expected ClassificationCriterion: its soft "
                 "logit margin needs one class out of several."
             )
-        self.clean_weight = check_share("clean_weight", clean_weight)
+        self.clean_weight = check_fraction("clean_weight", clean_weight)
         self.attack = AdaptiveNormPGD(eps_max, norm, steps, binary_steps, alpha, self.bounds, self.criterion)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
@@ -85,15 +85,15 @@ class MMAHandler(PerSampleHandler):
         eps = self.margins.lookup(batch.sample_ids).to(batch.image)
         generators = self.generators(engine, batch.sample_ids, "training")
         with self.under_attack(batch):
-            result = self.attack(batch.forward, batch.image, batch.label, eps, generators)
+            result = self.attack(batch.predict, batch.image, batch.label, eps, generators)
         margins = torch.where(result.success, result.distance, self.margins.eps_max)
-        margins = torch.where(result.clean_right, margins, self.margins.delta)
+        margins = torch.where(result.clean_correct, margins, self.margins.delta)
         self.proposals.record(batch.sample_ids, margins)
         criterion = MMALoss(engine.loss_function, self.clean_weight)
-        rows = (result.success | ~result.clean_right).nonzero().squeeze(1)
+        rows = (result.success | ~result.clean_correct).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
-        margin_loss = self.partial_loss(engine, criterion, entering, batch)
+        margin_loss = self.subset_loss(engine, criterion, entering, batch)
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_margin", margin_loss.item(), 1)
-        self.note("right_fraction", int(result.clean_right.sum()), len(margins))
+        self.note("correct_fraction", int(result.clean_correct.sum()), len(margins))
         return criterion.combine(loss, margin_loss)

@@ -8,10 +8,10 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from monai_ima.attacks import single_values_normalised
+from monai_ima.attacks import allow_single_value_batchnorm
 from monai_ima.criteria import Criterion
 from monai_ima.losses import IMALoss
-from monai_ima.margins import MarginTable, Proposals
+from monai_ima.margins import MarginTable, RadiusAccumulator
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.distributed import gather_all
 
@@ -19,7 +19,7 @@ from .base import AdversarialTrainingHandler
 
 __all__ = ["PerSampleHandler"]
 
-STRANGERS = 100
+MAX_UNKNOWN_IDS = 100
 """Margins are refused once that many different samples have come by and none of them has a margin."""
 
 
@@ -54,13 +54,13 @@ class PerSampleHandler(AdversarialTrainingHandler):
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.margins = margins
-        self.proposals = Proposals()
+        self.proposals = RadiusAccumulator()
         self._margins_checked = False
-        self._strangers: set[str] = set()
+        self._unknown_ids: set[str] = set()
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         super().epoch_start(engine)
-        self.proposals = Proposals()
+        self.proposals = RadiusAccumulator()
         self._margins_checked |= len(self.margins) == 0
 
     def epoch_end(self, engine: SupervisedTrainer) -> None:
@@ -92,11 +92,11 @@ class PerSampleHandler(AdversarialTrainingHandler):
         if any(sample_id in self.margins for sample_id in sample_ids):
             self._margins_checked = True
             return
-        self._strangers.update(sample_ids)
-        if len(self._strangers) >= STRANGERS:
+        self._unknown_ids.update(sample_ids)
+        if len(self._unknown_ids) >= MAX_UNKNOWN_IDS:
             self._refuse_margins()
 
-    def partial_loss(self, engine: SupervisedTrainer, criterion: IMALoss, part: Batch, whole: Batch) -> torch.Tensor:
+    def subset_loss(self, engine: SupervisedTrainer, criterion: IMALoss, part: Batch, whole: Batch) -> torch.Tensor:
         """The loss of the samples that a method trains on, divided by the size of the whole batch; 0 without any.
 
         Of IMA: Y_n of line 3 of its Algorithm 1, and line 7.
@@ -110,17 +110,17 @@ class PerSampleHandler(AdversarialTrainingHandler):
         size = len(whole.sample_ids)
         if part.sample_ids:
             alone = len(part.sample_ids) == 1
-            with single_values_normalised(engine.network) if alone else nullcontext():
-                return criterion.noisy(part.forward(part.image), part.label, size)
+            with allow_single_value_batchnorm(engine.network) if alone else nullcontext():
+                return criterion.noisy(part.predict(part.image), part.label, size)
         if _synchronizes(engine.network):
             one = whole.select([0])
-            return 0 * criterion.noisy(one.forward(one.image), one.label, size)
+            return 0 * criterion.noisy(one.predict(one.image), one.label, size)
         return torch.zeros((), device=whole.image.device)
 
     def _refuse_margins(self) -> None:
         raise ValueError(
             f"The {len(self.margins)} margins that were loaded (first id {self.margins.ids()[0]!r}) are of another "
-            f"data set: this one has samples such as {min(self._strangers)!r}, expected at least one known sample id."
+            f"data set: this one has samples such as {min(self._unknown_ids)!r}, expected at least one known sample id."
         )
 
 

@@ -9,7 +9,7 @@ from monai_ima.attacks import BoundaryPGD
 from monai_ima.criteria import Criterion, NeverWrong
 from monai_ima.losses import IMALoss
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_positive, check_share
+from monai_ima.utils.checks import check_fraction, check_positive
 
 from .base import AdversarialTrainingHandler
 
@@ -60,16 +60,16 @@ class PGDTrainingHandler(AdversarialTrainingHandler):
     ) -> None:
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
-        self.beta = check_share("beta", beta)
+        self.beta = check_fraction("beta", beta)
         whole_way = NeverWrong(self.criterion)
         self.attack = BoundaryPGD(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds, criterion=whole_way)
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         generators = self.generators(engine, batch.sample_ids, "training")
         with self.under_attack(batch):
-            noisy = self.attack(batch.forward, batch.image, batch.label, self.eps, generators).image
+            noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators).image
         criterion = IMALoss(engine.loss_function, self.beta)
-        noisy_loss = criterion.noisy(batch.forward(noisy), batch.label, len(noisy))
+        noisy_loss = criterion.noisy(batch.predict(noisy), batch.label, len(noisy))
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
         return criterion.combine(loss, noisy_loss)

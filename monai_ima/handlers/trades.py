@@ -7,7 +7,7 @@ from monai.engines import SupervisedTrainer
 from monai.utils import CommonKeys
 
 from monai_ima.attacks import BoundaryPGD
-from monai_ima.attacks.base import Target
+from monai_ima.attacks.target import Target
 from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion
 from monai_ima.losses import TRADESLoss
 from monai_ima.perturbations.norms import Generators, gaussian
@@ -82,11 +82,11 @@ class TRADESHandler(AdversarialTrainingHandler):
         generators = self.generators(engine, batch.sample_ids, "training")
         with self.under_attack(batch):
             with torch.no_grad():
-                reference = first_output(batch.forward(batch.image))
+                reference = first_output(batch.predict(batch.image))
             self.attack.criterion = DivergenceCriterion(reference, self.sigmoid)
-            noisy = self.attack(batch.forward, batch.image, batch.label, self.eps, generators).image
+            noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators).image
         criterion = TRADESLoss(engine.loss_function, self.beta, self.sigmoid)
-        robust = criterion.robust(pred, batch.label, batch.forward(noisy))
+        robust = criterion.robust(pred, batch.label, batch.predict(noisy))
         self.note("loss_clean", loss.item(), 1)
         self.note("loss_robust", robust.item(), 1)
         return criterion.combine(loss, robust)

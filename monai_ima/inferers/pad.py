@@ -33,7 +33,7 @@ class PadInferer(Inferer):
     ) -> None:
         for name, value, least in (("k", k, 1), ("min_size", min_size, 0)):
             if any(v != int(v) or v < least for v in (value if isinstance(value, Sequence) else [value])):
-                raise ValueError(f"Got {name} {value}, expected whole numbers >= {least}.")
+                raise ValueError(f"Got {name} {value}, expected integers >= {least}.")
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.k = k
         self.min_size = min_size

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_ima.utils.checks import check_share
+from monai_ima.utils.checks import check_fraction
 
 __all__ = ["IMALoss"]
 
@@ -30,7 +30,7 @@ class IMALoss(nn.Module):
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 0.5) -> None:
         super().__init__()
         self.loss_function = loss_function
-        self.beta = check_share("beta", beta)
+        self.beta = check_fraction("beta", beta)
 
     def forward(
         self, pred: Any, label: torch.Tensor, noisy_pred: Any | None, noisy_label: torch.Tensor | None

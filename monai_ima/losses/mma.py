@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from monai_ima.utils.checks import check_share
+from monai_ima.utils.checks import check_fraction
 
 from .ima import IMALoss
 
@@ -28,4 +28,4 @@ class MMALoss(IMALoss):
     """
 
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], clean_weight: float = 1 / 3) -> None:
-        super().__init__(loss_function, 1 - check_share("clean_weight", clean_weight))
+        super().__init__(loss_function, 1 - check_fraction("clean_weight", clean_weight))

@@ -1,16 +1,16 @@
 """Margins: one radius ε per training sample, Algorithm 2, which moves them, and what they say of a data set."""
 
-from .rules import Observations, Proposals, Rule, Seen, epoch_rule, online_rule
+from .rules import AttackOutcome, OutcomeLog, RadiusAccumulator, Rule, epoch_rule, online_rule
 from .summary import MarginSummary, load_margins, summarize_margins
 from .table import MarginTable
 
 __all__ = [
+    "AttackOutcome",
     "MarginSummary",
     "MarginTable",
-    "Observations",
-    "Proposals",
+    "OutcomeLog",
+    "RadiusAccumulator",
     "Rule",
-    "Seen",
     "epoch_rule",
     "load_margins",
     "online_rule",

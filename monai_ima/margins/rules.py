@@ -11,11 +11,11 @@ import torch
 from monai_ima.attacks import AttackResult
 from monai_ima.utils.distributed import gather_all
 
-__all__ = ["Observations", "Proposals", "Rule", "Seen", "epoch_rule", "online_rule"]
+__all__ = ["AttackOutcome", "OutcomeLog", "RadiusAccumulator", "Rule", "epoch_rule", "online_rule"]
 
 
 @dataclass
-class Seen:
+class AttackOutcome:
     """What the attacks of one epoch saw of one sample, over all its occurrences (crops).
 
     Attributes:
@@ -27,29 +27,29 @@ class Seen:
     survived: bool = False
 
 
-Rule = Callable[[float, Seen, float], float]
+Rule = Callable[[float, AttackOutcome, float], float]
 """``(ε, seen, δ) -> new ε``, before clipping to [δ, ε_max]."""
 
 
-def epoch_rule(eps: float, seen: Seen, delta: float) -> float:
+def epoch_rule(eps: float, seen: AttackOutcome, delta: float) -> float:
     """Lines 3-11 of Algorithm 2: misclassified δ, case 1 ε = ‖x - x_n‖ (the smallest), case 0 ε + δ."""
     if seen.distances:
         return min(seen.distances)
     return eps + delta if seen.survived else delta
 
 
-def online_rule(eps: float, seen: Seen, delta: float) -> float:
+def online_rule(eps: float, seen: AttackOutcome, delta: float) -> float:
     """From the epoch's own training attacks: case 1 (ε + ‖x - x_n‖) / 2 (the mean), case 0 ε + δ, wrong unchanged."""
     if seen.distances:
         return (eps + math.fsum(seen.distances) / len(seen.distances)) / 2
     return eps + delta if seen.survived else eps
 
 
-class Observations:
-    """Collects :class:`Seen` by sample id during an epoch."""
+class OutcomeLog:
+    """Collects :class:`AttackOutcome` by sample id during an epoch."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, AttackOutcome] = {}
 
     def record(self, sample_ids: Sequence[str], result: AttackResult | None = None) -> None:
         """Lines 2, 5-7 and 9 of Algorithm 2: note which case these samples are; without a result: misclassified.
@@ -62,9 +62,9 @@ class Observations:
         """
         if result is None:
             for sample_id in sample_ids:
-                self._seen.setdefault(sample_id, Seen())
+                self._seen.setdefault(sample_id, AttackOutcome())
             return
-        survived = result.clean_right & ~result.success
+        survived = result.clean_correct & ~result.success
         columns = zip(
             sample_ids,
             result.clean_score.isnan().tolist(),
@@ -76,23 +76,23 @@ class Observations:
         for sample_id, unscored, crossed, stood, distance in columns:
             if unscored:
                 continue
-            seen = self._seen.setdefault(sample_id, Seen())
+            seen = self._seen.setdefault(sample_id, AttackOutcome())
             if crossed:
                 seen.distances.append(distance)
             seen.survived |= stood
 
-    def merged(self) -> dict[str, Seen]:
+    def merged(self) -> dict[str, AttackOutcome]:
         """The observations of all processes, the same on each of them."""
-        merged: dict[str, Seen] = {}
+        merged: dict[str, AttackOutcome] = {}
         for part in gather_all(self._seen):
             for sample_id, seen in part.items():
-                total = merged.setdefault(sample_id, Seen())
+                total = merged.setdefault(sample_id, AttackOutcome())
                 total.distances.extend(seen.distances)
                 total.survived |= seen.survived
         return merged
 
 
-class Proposals:
+class RadiusAccumulator:
     """Collects the radii that an epoch's batches found for their samples, by sample id."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from monai_ima.utils.checks import check_positive, is_number
 
-from .rules import Rule, Seen
+from .rules import AttackOutcome, Rule
 
 __all__ = ["MarginTable"]
 
@@ -92,7 +92,7 @@ class MarginTable:
         for sample_id in sample_ids:
             self._margins.setdefault(sample_id, self.delta)
 
-    def update(self, seen: dict[str, Seen], rule: Rule) -> None:
+    def update(self, seen: dict[str, AttackOutcome], rule: Rule) -> None:
         """Algorithm 2: move the margin of every sample in ``seen`` by ``rule``, clipped to [δ, ε_max] (line 14)."""
         self.register(seen)
         for sample_id, what in seen.items():

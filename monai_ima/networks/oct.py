@@ -81,5 +81,5 @@ class OCTNet(nn.Module):
 
 def _stages(name: str, values: Sequence[int]) -> list[int]:
     if not isinstance(values, Sequence) or len(values) != STAGES:
-        raise ValueError(f"Got {name} {values!r}, expected {STAGES} whole numbers, one for each stage.")
+        raise ValueError(f"Got {name} {values!r}, expected {STAGES} integers, one for each stage.")
     return [check_count(name, value, 1) for value in values]

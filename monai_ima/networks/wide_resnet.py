@@ -39,7 +39,7 @@ class WideResNet(nn.Module):
             raise ValueError(f"Got depth {depth}, expected 10, 16, 22, 28 or another 6 n + 4.")
         for name, value in (("widen_factor", widen_factor), ("num_classes", num_classes), ("in_channels", in_channels)):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Got {name} {value}, expected a whole number >= 1.")
+                raise ValueError(f"Got {name} {value}, expected an integer >= 1.")
         if not 0 <= dropout < 1:
             raise ValueError(f"Got dropout {dropout}, expected a number in [0, 1).")
         self.in_channels = in_channels

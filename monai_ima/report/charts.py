@@ -75,7 +75,7 @@ class LineChart:
         lines: at most six are told apart by colour, marker and dashes.
         share: y is a share, the axis runs from 0 to 1.
         second: name and factor of a second scale on top of the chart, such as ``("ε in HU", 20)``.
-        whole: x are whole numbers (epochs).
+        whole: x are integers (epochs).
     """
 
     title: str

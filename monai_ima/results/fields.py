@@ -88,9 +88,9 @@ class Field:
         return self.value
 
     def count(self) -> int:
-        """A whole number, 0 or more."""
+        """A integer, 0 or more."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
-            raise self.error("a whole number of at least 0")
+            raise self.error("an integer of at least 0")
         return self.value
 
     def number(self, low: float = -math.inf, high: float = math.inf) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from monai_ima.evaluation.loaded import OpenBundle
+from monai_ima.evaluation.loaded import LoadedBundle
 
 from .schema import FORMAT
 
@@ -19,35 +19,35 @@ __all__ = ["command_line", "data_name", "machine", "provenance"]
 PACKAGES = ("monai-ima", "monai", "torch", "pytorch-ignite", "numpy")
 
 
-def provenance(opened: OpenBundle, settings: dict[str, Any], samples: int, patients: int | None) -> dict[str, Any]:
+def provenance(loaded: LoadedBundle, settings: dict[str, Any], samples: int, patients: int | None) -> dict[str, Any]:
     """What is written beside every result.
 
     Args:
-        opened: the bundle.
+        loaded: the bundle.
         settings: of the evaluation.
         samples: how many were evaluated.
         patients: whom they are of; None where the data do not say.
     """
-    network = opened.network
+    network = loaded.network
     return {
         "format": FORMAT,
         "model": {
-            "name": opened.name,
-            "version": _text(opened.metadata.get("version")),
+            "name": loaded.name,
+            "version": _text(loaded.metadata.get("version")),
             "network": type(network).__name__,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "checkpoint": str(opened.checkpoint),
+            "checkpoint": str(loaded.checkpoint),
         },
         "data": {
-            "name": data_name(opened),
-            "licence": None if opened.synthetic else _text(opened.metadata.get("data_license")),
-            "synthetic": opened.synthetic,
+            "name": data_name(loaded),
+            "licence": None if loaded.synthetic else _text(loaded.metadata.get("data_license")),
+            "synthetic": loaded.synthetic,
             "samples": samples,
             "patients": patients,
         },
         "command": command_line(settings),
         "settings": settings,
-        "machine": machine(opened.device),
+        "machine": machine(loaded.device),
         "versions": {name: version(name) for name in PACKAGES},
     }
 
@@ -64,11 +64,11 @@ def command_line(settings: dict[str, Any], verb: str = "evaluate") -> str:
     return shlex.join(words)
 
 
-def data_name(opened: OpenBundle) -> str:
+def data_name(loaded: LoadedBundle) -> str:
     """What kind of data the bundle was evaluated on; synthetic data is called synthetic."""
-    if opened.synthetic:
+    if loaded.synthetic:
         return "synthetic phantom"
-    return _text(opened.metadata.get("data_source")) or "data set of the bundle"
+    return _text(loaded.metadata.get("data_source")) or "data set of the bundle"
 
 
 def machine(device: torch.device | str = "cpu") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monai_ima.utils.checks import check_count, check_share
+from monai_ima.utils.checks import check_count, check_fraction
 
 __all__ = ["bootstrap_intervals"]
 
@@ -39,7 +39,7 @@ def bootstrap_intervals(
         ValueError: when an argument is not as above.
     """
     check_count("resamples", resamples, 1)
-    check_share("confidence", confidence, "()")
+    check_fraction("confidence", confidence, "()")
     table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
     if table.ndim != 2 or not table.size:
         raise ValueError(f"Got values of shape {table.shape}, expected [samples, levels] with at least one of each.")

@@ -16,8 +16,8 @@ from monai_ima.criteria import Criterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.margins import MarginTable
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import sample_streams
-from monai_ima.utils.predictor import Forward, unwrap
+from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
 
 __all__ = ["BoundaryNoised"]
@@ -99,14 +99,14 @@ class BoundaryNoised(MapTransform):
         device = next(self.network.parameters()).device
         batch = convert_to_tensor(image, device=device, track_meta=False)[None]
         label = convert_to_tensor(torch.as_tensor(item[self.label_key]), device=device, track_meta=False)[None]
-        forward = Forward(self.inferer, self.network, 1)
-        streams = sample_streams(f"{self.seed}", [sample_id], device)
+        forward = Predictor(self.inferer, self.network, 1)
+        streams = per_sample_generators(f"{self.seed}", [sample_id], device)
         try:
             with attack_mode(self.network):
                 found = self.attack(forward, batch, label, self._radius(sample_id), streams)
         except SampleError as error:
             raise error.named([sample_id]) from None
-        if not found.clean_right and not self.allow_wrong:
+        if not found.clean_correct and not self.allow_wrong:
             raise ValueError(
                 f"Sample {sample_id!r} is wrong without noise (score {float(found.clean_score):.3g}), so it has no "
                 "boundary; expected a lower threshold, a better network, or allow_wrong=True to leave it as it is."

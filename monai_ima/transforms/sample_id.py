@@ -30,7 +30,7 @@ class SampleIdd(MapTransform):
 
     Raises:
         ValueError: (when called) when the item names no file, the file lies outside ``root``, or the id that is there
-            is neither a string nor a whole number.
+            is neither a string nor an integer.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SampleIdd(MapTransform):
         if self.id_key in item:
             given = item[self.id_key]
             if isinstance(given, bool) or not isinstance(given, (str, int)) or given == "":
-                raise ValueError(f"Key {self.id_key!r} holds {given!r}, expected a string or a whole number.")
+                raise ValueError(f"Key {self.id_key!r} holds {given!r}, expected a string or an integer.")
             return item
         key = self.first_key(item)
         item[self.id_key] = relative_id(self._file(item.get(key), key), self.root)

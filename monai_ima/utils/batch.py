@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from .predictor import Forward
+from .predictor import Predictor
 
 __all__ = ["Batch"]
 
@@ -18,13 +18,13 @@ class Batch:
     """A batch on the network's device, without metadata.
 
     Attributes:
-        forward: from images to logits, with the inferer and extra inputs of the network.
+        predict: from images to logits, with the inferer and extra inputs of the network.
         image: ``[B, C, *spatial]``.
         label: one row per sample.
         sample_ids: one per sample.
     """
 
-    forward: Forward
+    predict: Predictor
     image: torch.Tensor
     label: torch.Tensor
     sample_ids: list[str]
@@ -39,5 +39,5 @@ class Batch:
             name: [value[row] for row in index.tolist()] for name, value in values.items() if isinstance(value, list)
         }
         return replace(
-            self, forward=self.forward.select(index), image=self.image[index], label=self.label[index], **lists
+            self, predict=self.predict.select(index), image=self.image[index], label=self.label[index], **lists
         )

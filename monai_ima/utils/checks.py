@@ -8,12 +8,12 @@ from numbers import Real
 from typing import Any
 
 __all__ = [
+    "check_bool",
     "check_bounds",
     "check_count",
+    "check_fraction",
     "check_not_negative",
     "check_positive",
-    "check_share",
-    "check_switch",
     "is_number",
 ]
 
@@ -36,10 +36,10 @@ def check_count(name: str, value: int, least: int) -> int:
     """``value`` as an int.
 
     Raises:
-        ValueError: when it is not a whole number of at least ``least``.
+        ValueError: when it is not an integer of at least ``least``.
     """
     if not is_number(value) or not least <= value < math.inf or int(value) != value:
-        raise ValueError(f"Got {name} {value!r}, expected a whole number >= {least}.")
+        raise ValueError(f"Got {name} {value!r}, expected an integer >= {least}.")
     return int(value)
 
 
@@ -65,7 +65,7 @@ def check_not_negative(name: str, value: float) -> float:
     return float(value)
 
 
-def check_switch(name: str, value: bool) -> bool:
+def check_bool(name: str, value: bool) -> bool:
     """``value``, when it is True or False.
 
     Args:
@@ -80,7 +80,7 @@ def check_switch(name: str, value: bool) -> bool:
     return value
 
 
-def check_share(name: str, value: float, ends: str = "[]") -> float:
+def check_fraction(name: str, value: float, ends: str = "[]") -> float:
     """``value`` as a float.
 
     Args:

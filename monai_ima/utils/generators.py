@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["sample_streams"]
+__all__ = ["per_sample_generators"]
 
 
-def sample_streams(key: str, sample_ids: Sequence[str], device: torch.device | str) -> list[torch.Generator]:
+def per_sample_generators(key: str, sample_ids: Sequence[str], device: torch.device | str) -> list[torch.Generator]:
     """One random stream for each sample, given by ``key`` and the sample's id alone.
 
     So a sample's noise depends neither on the batch it is in nor on the number of processes.

@@ -42,7 +42,7 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tenso
 
     Raises:
         ValueError: when the label has neither 1 nor K channels, or K is 1 without ``sigmoid``.
-        SampleError: when values are not whole numbers in 0..K-1, or one-hot maps are not.
+        SampleError: when values are not integers in 0..K-1, or one-hot maps are not.
     """
     if channels == 1 and not sigmoid:
         raise ValueError("Got logits of one channel, expected two or more, or sigmoid=True.")
@@ -53,7 +53,7 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tenso
         )
     if label.shape[1] == 1 and not sigmoid:
         index = label.long()
-        _refuse((index != label) | (index < 0) | (index >= channels), label, f"whole numbers in 0..{channels - 1}")
+        _refuse((index != label) | (index < 0) | (index >= channels), label, f"integers in 0..{channels - 1}")
         return _one_hot(index, channels)
     _refuse((label != 0) & (label != 1), label, "binary maps of 0 and 1")
     if not sigmoid:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Forward", "unwrap"]
+__all__ = ["Predictor", "unwrap"]
 
 
 @dataclass(frozen=True)
-class Forward:
+class Predictor:
     """The trainer's own way from images to predictions, ``engine.inferer`` and extra network inputs included.
 
     Extra inputs that are tensors with one row per sample follow the samples when an attack narrows its batch.
@@ -26,7 +26,7 @@ class Forward:
     @classmethod
     def prepared(
         cls, inferer: Callable[..., Any], network: nn.Module, batch_size: int, extra: Sequence[Any]
-    ) -> Forward:
+    ) -> Predictor:
         """The way with what MONAI's ``prepare_batch`` gives after image and label: nothing, or args and kwargs."""
         args, kwargs = extra if extra else ((), {})
         return cls(inferer, network, batch_size, tuple(args), dict(kwargs))
@@ -34,7 +34,7 @@ class Forward:
     def __call__(self, image: torch.Tensor) -> Any:
         return self.inferer(image, self.network, *self.args, **(self.kwargs or {}))
 
-    def select(self, index: torch.Tensor) -> Forward:
+    def select(self, index: torch.Tensor) -> Predictor:
         """The same for the samples at ``index`` only."""
         if not self.args and not self.kwargs:
             return self
@@ -45,7 +45,7 @@ class Forward:
 
         args = tuple(rows(value) for value in self.args)
         kwargs = {key: rows(value) for key, value in (self.kwargs or {}).items()}
-        return Forward(self.inferer, self.network, len(index), args, kwargs)
+        return Predictor(self.inferer, self.network, len(index), args, kwargs)
 
 
 def unwrap(network: nn.Module) -> nn.Module:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-__all__ = ["at_least_float32", "first_output"]
+from .errors import SampleError
+
+__all__ = ["at_least_float32", "check_finite", "first_output"]
 
 
 def first_output(output: Any) -> torch.Tensor:
@@ -37,3 +40,19 @@ def first_output(output: Any) -> torch.Tensor:
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
     """``logits`` in float32 when they are of half precision."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def check_finite(value: torch.Tensor, what: str) -> None:
+    """Check that a batch of values is finite.
+
+    Args:
+        value: ``[B, ...]``.
+        what: its name in the sentence.
+
+    Raises:
+        SampleError: when a value is NaN or infinite.
+    """
+    if not math.isfinite(float(value.sum())):
+        bad = ~torch.isfinite(value.reshape(len(value), -1)).all(dim=1)
+        if bad.any():
+            raise SampleError(int(bad.nonzero()[0]), f"has {what} with NaN or infinity, expected finite values only.")

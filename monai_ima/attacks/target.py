@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.tensors import check_finite, first_output
+
+__all__ = ["GradientPrediction", "Loss", "MostAdversarial", "Prediction", "Target", "select_samples"]
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network makes of images.
+
+    Attributes:
+        score: float ``[B]``, the criterion's.
+        correct: bool ``[B]``.
+    """
+
+    score: torch.Tensor
+    correct: torch.Tensor
+
+
+@dataclass(frozen=True)
+class GradientPrediction:
+    """What the network makes of images, and the way up from there.
+
+    Attributes:
+        prediction: score and decision, ``[B]`` each.
+        loss: float ``[B]``, the attack's.
+        gradient: ``[B, C, *spatial]``, the loss's, with respect to the images.
+    """
+
+    prediction: Prediction
+    loss: torch.Tensor
+    gradient: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """The samples under attack; every tensor has one row per sample.
+
+    Attributes:
+        rows: int ``[B]``, the samples' positions in the batch that the attack was called with, for errors to name.
+        attack_loss: what the attack climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
+        clean_score: float ``[B]``, the criterion's score of the prediction before any noise.
+        clean_correct: bool ``[B]``, that prediction was right.
+    """
+
+    network: Callable[[torch.Tensor], Any]
+    rows: torch.Tensor
+    image: torch.Tensor
+    label: torch.Tensor
+    eps: torch.Tensor
+    criterion: Criterion
+    attack_loss: Loss | None
+    clean_score: torch.Tensor
+    clean_correct: torch.Tensor
+
+    def select(self, index: torch.Tensor) -> Target:
+        """The same attack on the samples at ``index`` only.
+
+        A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
+        """
+        network = self.network.select(index) if hasattr(self.network, "select") else self.network
+        return replace(
+            self,
+            network=network,
+            rows=self.rows[index],
+            image=self.image[index],
+            label=self.label[index],
+            eps=self.eps[index],
+            criterion=self.criterion.select(index),
+            clean_score=self.clean_score[index],
+            clean_correct=self.clean_correct[index],
+        )
+
+    @torch.no_grad()
+    def predict(self, image: torch.Tensor) -> Prediction:
+        """What the network makes of these images."""
+        return self._judge(first_output(self.network(image)))
+
+    def predict_with_gradient(self, image: torch.Tensor) -> tuple[Prediction, torch.Tensor]:
+        """As :meth:`predict`, with the loss's gradient with respect to the images, ``[B, C, *spatial]``."""
+        found = self.loss_and_gradient(image)
+        return found.prediction, found.gradient
+
+    def loss_and_gradient(self, image: torch.Tensor) -> GradientPrediction:
+        """As :meth:`predict`, with the attack's loss and its gradient with respect to the images."""
+        image = image.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = first_output(self.network(image))
+            loss = self.loss(logits)
+            (gradient,) = torch.autograd.grad(loss.sum(), image)
+        with self._errors_name_the_row():
+            check_finite(gradient, "a gradient")
+        return GradientPrediction(self._judge(logits.detach()), loss.detach(), gradient)
+
+    def loss(self, logits: torch.Tensor) -> torch.Tensor:
+        """The attack's loss, checked: float ``[B]``."""
+        with self._errors_name_the_row():
+            loss = (self.criterion.loss if self.attack_loss is None else self.attack_loss)(logits, self.label)
+            if loss.shape != (len(self.image),):
+                raise ValueError(
+                    f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected "
+                    "one value per sample (for a torch loss: reduction='none')."
+                )
+            check_finite(loss.detach(), "a loss")
+        return loss
+
+    def _judge(self, logits: torch.Tensor) -> Prediction:
+        with self._errors_name_the_row():
+            check_finite(logits, "a prediction")
+            score = self.criterion.score(logits, self.label)
+        return Prediction(score, self.criterion.decide(score))
+
+    @contextmanager
+    def _errors_name_the_row(self) -> Iterator[None]:
+        try:
+            yield
+        except SampleError as error:
+            raise SampleError(int(self.rows[error.sample]), error.problem) from error
+
+
+class MostAdversarial:
+    """The worst image seen so far of every sample: the one of the lowest score.
+
+    Attributes:
+        image: ``[B, C, *spatial]``, the clean images at first.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.image = target.image.clone()
+        self._lowest = target.clean_score.clone()
+
+    def update(self, rows: torch.Tensor, image: torch.Tensor, prediction: Prediction) -> None:
+        """Take in one more image of each of the samples at ``rows``."""
+        worse = prediction.score < self._lowest[rows]
+        self.image[rows[worse]] = image[worse]
+        self._lowest[rows[worse]] = prediction.score[worse]
+
+
+def select_samples(target: Target, generator: Generators, rows: torch.Tensor) -> tuple[Target, Generators]:
+    """The target and generators of the samples at ``rows``, untouched when these are all."""
+    if len(rows) == len(target.image):
+        return target, generator
+    if not isinstance(generator, torch.Generator):
+        generator = [generator[row] for row in rows.tolist()]
+    return target.select(rows), generator
