@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .kermany import SPLITS
+from monai_ima.utils.checks import check_count
+
+from .folders import SPLITS
+from .image_splits import Item, first_balanced, image_items
 from .labelled_images import LabelledImages
-from .phantom_counts import phantom_counts
-from .phantom_folder import MIN_SIZE
-from .splits import Item, first_balanced, image_items
+from .phantom import MIN_SIZE, phantom_counts
 
 __all__ = ["HUES", "SHAPES", "shapes_datalist", "shapes_phantom"]
 
@@ -55,11 +56,10 @@ def shapes_datalist(
         are not taken for those of real ones.
 
     Raises:
-        ValueError: when a number is not as above.
+        ValueError: if a number is out of its range.
     """
     counts = phantom_counts("per_class", per_class)
-    if not isinstance(phantom_seed, int) or phantom_seed < 0:
-        raise ValueError(f"Got phantom_seed {phantom_seed}, expected an integer >= 0.")
+    check_count("phantom_seed", phantom_seed, 0)
     _check_classes(classes)
     logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
     limits = {"train": ("subset", subset), "val": ("", None), "test": ("test_subset", test_subset)}
@@ -93,15 +93,14 @@ def shapes_phantom(
         uint8 ``[N, channels, size, size]``.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if an argument is out of its range.
     """
     label = np.asarray(label)
     coloured = _check_classes(classes)
     if label.ndim != 1 or not np.isin(label, np.arange(classes)).all():
         raise ValueError(f"Got labels {label}, expected integers from 0 to {classes - 1}.")
-    for name, value, least in (("size", size, MIN_SIZE), ("channels", channels, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"Got {name} {value}, expected an integer >= {least}.")
+    check_count("size", size, MIN_SIZE)
+    check_count("channels", channels, 1)
     if coloured and channels != 3:
         raise ValueError(f"Got channels {channels}, expected 3 for {classes} classes, which differ in hue.")
 
@@ -131,7 +130,7 @@ def shapes_phantom(
 
 
 def _check_classes(classes: int) -> bool:
-    """Are there hues, too?"""
+    """Whether the number of classes is that of shapes times hues, not of shapes alone."""
     if classes not in (len(SHAPES), len(SHAPES) * HUES):
         raise ValueError(f"Got classes {classes!r}, expected {len(SHAPES)} or {len(SHAPES) * HUES}.")
     return classes == len(SHAPES) * HUES

@@ -9,7 +9,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from .msd import msd_datalist
+from .volume_msd import msd_datalist
 from .volume_phantom import TASKS, write_volume_phantom
 
 __all__ = ["volume_datalist"]

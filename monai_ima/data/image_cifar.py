@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .image_datalist import image_datalist
-from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
-from .splits import Item
+from .folders import dataset_folder
+from .labelled_images import LabelledImages, labelled_images, require_files
 
-__all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "cifar10_datalist", "cifar_classes", "read_cifar10", "read_cifar100"]
+__all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "cifar_classes", "read_cifar10", "read_cifar100"]
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -104,26 +102,6 @@ def cifar_classes(classes: int = 10) -> list[str]:
         ['apple', 'aquarium_fish', 'baby']
     """
     return list(_edition(classes).classes)
-
-
-def cifar10_datalist(
-    dataset_dir: str | os.PathLike | None, *arguments: Any, classes: int = 10, **options: Any
-) -> dict[str, list[Item]]:
-    """The images of a folder as for :func:`read_cifar10`, or SYNTHETIC ones: :func:`image_datalist`.
-
-    Args:
-        dataset_dir: the folder, as for :func:`read_cifar10` or :func:`read_cifar100`; None or "" means the phantom.
-        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
-        classes: 10 for CIFAR-10; 100 for CIFAR-100 (fine classes), whose phantom has the ten shapes in ten hues.
-        options: the same as ``arguments`` by name, such as ``val_count``, ``subset`` and ``seed``.
-
-    Raises:
-        FileNotFoundError: when the folder or a file is missing.
-        ValueError: when a file or a number is not as expected.
-    """
-    edition = _edition(classes)
-    read = partial(_read_edition, edition=edition)
-    return image_datalist(read, SHAPE, dataset_dir, *arguments, classes=classes, **options)
 
 
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:

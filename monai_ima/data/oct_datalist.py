@@ -9,7 +9,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from .kermany import kermany_datalist
+from .oct_kermany import kermany_datalist
 from .oct_phantom import write_oct_phantom
 
 __all__ = ["oct_datalist"]
