@@ -173,7 +173,7 @@ def test_of_several_processes_one_writes_the_phantom_while_the_others_wait(tmp_p
         events.append("write")
         return write_volume_phantom(*arguments)
 
-    monkeypatch.setattr(module.idist, "one_rank_first", OneRankFirst)
+    monkeypatch.setattr(module, "one_rank_first", OneRankFirst)
     monkeypatch.setattr(module, "write_volume_phantom", write)
     volume_datalist("heart", None, tmp_path, 3, 16)
     assert events == ["enter", "write", "exit"]
