@@ -13,6 +13,19 @@ class Criterion(ABC):
     The decision boundary that IMA looks for is the surface in input space where the criterion changes its mind. A
     criterion also names the smooth loss whose ascent leads across that surface, which is what attacks climb when
     they are given no loss of their own.
+
+    Example:
+        >>> class Confident(Criterion):
+        ...     def score(self, logits, label):
+        ...         return logits.softmax(dim=1).gather(1, label.unsqueeze(1)).squeeze(1)
+        ...
+        ...     def decide(self, score):
+        ...         return score > 0.9
+        ...
+        ...     def loss(self, logits, label):
+        ...         return torch.nn.functional.cross_entropy(logits, label, reduction="none")
+        >>> Confident()(torch.tensor([[3.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0]))
+        tensor([ True, False])
     """
 
     @abstractmethod
@@ -45,6 +58,11 @@ class NeverWrong(Criterion):
 
     Args:
         criterion: whose score and loss count.
+
+    Example:
+        >>> from monai_ima.criteria import ClassificationCriterion
+        >>> NeverWrong(ClassificationCriterion())(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+        tensor([True])
     """
 
     def __init__(self, criterion: Criterion) -> None:

@@ -18,6 +18,12 @@ class ClassificationCriterion(Criterion):
     """One class out of K: right when the logit of the label's class is strictly the largest.
 
     Logits are ``[B, K]`` with K >= 2; labels are class indices, ``[B]`` or ``[B, 1]``, in ``0 .. K-1``.
+
+    Example:
+        >>> criterion = ClassificationCriterion()
+        >>> logits, label = torch.tensor([[2.0, 0.5, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
+        >>> criterion(logits, label), criterion.score(logits, label)
+        (tensor([ True, False]), tensor([ 1.5000, -2.0000]))
     """
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -70,6 +76,10 @@ class BinaryCriterion(Criterion):
 
     Raises:
         ValueError: when ``threshold`` is outside (0, 1).
+
+    Example:
+        >>> BinaryCriterion(threshold=0.5)(torch.tensor([2.0, 1.0]), torch.tensor([1, 0]))
+        tensor([ True, False])
     """
 
     def __init__(self, threshold: float = 0.5) -> None:

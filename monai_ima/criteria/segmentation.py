@@ -44,6 +44,13 @@ class SegmentationCriterion(Criterion):
 
     Raises:
         ValueError: when an argument is not as above.
+
+    Example:
+        >>> from monai_ima.criteria import DiceCriterion
+        >>> isinstance(DiceCriterion("relative:0.9"), SegmentationCriterion)
+        True
+        >>> DiceCriterion("baseline").awaits_baseline
+        True
     """
 
     def __init__(

@@ -27,6 +27,14 @@ class SurfaceDiceCriterion(SegmentationCriterion):
 
     Raises:
         ValueError: when an argument is not as above.
+
+    Example:
+        >>> label = torch.zeros(1, 1, 8, 8)
+        >>> label[..., 2:6, 2:6] = 1
+        >>> moved = label.roll(1, dims=-1)
+        >>> two = torch.cat([-moved, 2 * moved - 1], dim=1)
+        >>> SurfaceDiceCriterion(0.9, tolerance=1.0)(two, label), SurfaceDiceCriterion(0.9, tolerance=0.0)(two, label)
+        (tensor([True]), tensor([False]))
     """
 
     def __init__(

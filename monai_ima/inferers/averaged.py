@@ -25,6 +25,12 @@ class AveragedInferer(Inferer):
 
     Raises:
         ValueError: when ``passes`` is not as above.
+
+    Example:
+        >>> from monai.inferers import SimpleInferer
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
+        >>> AveragedInferer(SimpleInferer(), passes=1000)(torch.ones(1, 1, 2), network).round(decimals=1)
+        tensor([[1., 1.]])
     """
 
     def __init__(self, inferer: Callable[..., Any], passes: int) -> None:

@@ -23,6 +23,12 @@ class PadInferer(Inferer):
 
     Raises:
         ValueError: when ``k`` or ``min_size`` are not as above.
+
+    Example:
+        >>> network = torch.nn.Conv2d(1, 2, 4, stride=4)  # works on multiples of 4 pixels only
+        >>> upsampled = torch.nn.Sequential(network, torch.nn.Upsample(scale_factor=4))
+        >>> PadInferer(k=4)(torch.rand(1, 1, 10, 7), upsampled).shape
+        torch.Size([1, 2, 10, 7])
     """
 
     def __init__(

@@ -31,6 +31,13 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
     Raises:
         ValueError: when the volume is smaller than the window (MONAI pads it without a word), or gradients are enabled
             and a layer with running statistics is in training mode.
+
+    Example:
+        >>> volume = torch.rand(1, 1, 12, 12, 12, requires_grad=True)
+        >>> inferer = GradientSlidingWindowInferer(roi_size=8, overlap=0.5)
+        >>> inferer(volume, torch.nn.Conv3d(1, 2, 3, padding=1)).sum().backward()
+        >>> volume.grad.shape
+        torch.Size([1, 1, 12, 12, 12])
     """
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

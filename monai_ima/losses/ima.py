@@ -25,6 +25,12 @@ class IMALoss(nn.Module):
 
     Raises:
         ValueError: when ``beta`` is outside [0, 1].
+
+    Example:
+        >>> loss = IMALoss(torch.nn.CrossEntropyLoss(), beta=0.5)
+        >>> pred, label = torch.zeros(4, 2), torch.tensor([0, 1, 0, 1])
+        >>> loss(pred, label, noisy_pred=pred[:2], noisy_label=label[:2])  # (log 2 + log 2 * 2 / 4) / 2
+        tensor(0.5199)
     """
 
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 0.5) -> None:

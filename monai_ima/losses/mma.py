@@ -25,6 +25,11 @@ class MMALoss(IMALoss):
 
     Raises:
         ValueError: when ``clean_weight`` is outside [0, 1].
+
+    Example:
+        >>> loss = MMALoss(torch.nn.CrossEntropyLoss())
+        >>> loss(torch.zeros(1, 2), torch.tensor([0]), noisy_pred=None, noisy_label=None)  # log 2 / 3
+        tensor(0.2310)
     """
 
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], clean_weight: float = 1 / 3) -> None:

@@ -24,6 +24,11 @@ class SegmentationLoss:
 
     Raises:
         ValueError: when a weight is negative or both are 0.
+
+    Example:
+        >>> label = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
+        >>> SegmentationLoss(dice_weight=0)(torch.zeros(1, 2, 2, 2), label)  # cross-entropy of a coin
+        tensor([0.6931])
     """
 
     def __init__(

@@ -24,6 +24,10 @@ class WideResNet(nn.Module):
 
     Raises:
         ValueError: when an argument is not as above.
+
+    Example:
+        >>> WideResNet(depth=10, widen_factor=1)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -49,6 +49,14 @@ class BoundaryNoised(MapTransform):
 
     Raises:
         ValueError: when an argument is not as above, or there is not exactly one key.
+
+    Example:
+        >>> network = torch.nn.Linear(2, 2, bias=False)
+        >>> network.weight.data = torch.eye(2)
+        >>> noised = BoundaryNoised("image", network, eps=2.0, binary_steps=20)
+        >>> item = noised({"image": torch.tensor([1.0, 0.0]), "label": 0})
+        >>> round(item["boundary_distance"], 3), item["on_boundary"]  # the decision boundary is x = y
+        (0.707, True)
     """
 
     def __init__(

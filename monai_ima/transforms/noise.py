@@ -28,6 +28,11 @@ class RandUniformNoise(RandomizableTransform):
 
     Raises:
         ValueError: when an argument is not as above.
+
+    Example:
+        >>> noisy = RandUniformNoise(eps=0.1, norm="linf", prob=1.0)(torch.zeros(1, 8, 8))
+        >>> 0.05 < noisy.abs().max() <= 0.1
+        tensor(True)
     """
 
     def __init__(
@@ -81,6 +86,11 @@ class RandUniformNoised(RandomizableTransform, MapTransform):
         prob: see :class:`RandUniformNoise`.
         bounds: see :class:`RandUniformNoise`.
         allow_missing_keys: see ``monai.transforms.MapTransform``.
+
+    Example:
+        >>> item = RandUniformNoised("image", eps=1.0, norm="l2", prob=1.0)({"image": torch.zeros(1, 8, 8)})
+        >>> item["image"].norm() <= 1.0
+        tensor(True)
     """
 
     def __init__(

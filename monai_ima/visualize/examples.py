@@ -24,6 +24,12 @@ class Example:
         eps: radius of the noise.
         clean: image ``[C, H, W]`` or signal ``[C, L]``.
         noisy: of the same shape.
+
+    Example:
+        >>> clean = torch.rand(1, 28, 28)
+        >>> example = Example("train-00017", 3, 3, 5, 0.1, clean, clean + 0.1 * torch.randn(1, 28, 28).sign())
+        >>> len(attack_examples([example], classes=list("0123456789")).axes)  # clean image, noise, noisy image
+        3
     """
 
     sample_id: str
