@@ -106,15 +106,15 @@ def choose(records: Any, paced: bool, keep_201: bool) -> dict[str, list[str]]:
             split[part].append(str(number))
     if records is None:
         return split
-    asked = [str(name) for name in (records if isinstance(records, (list, tuple)) else str(records).split(","))]
+    chosen = [str(name) for name in (records if isinstance(records, (list, tuple)) else str(records).split(","))]
     known = {*split["train"], *split["test"]}
-    for name in asked:
+    for name in chosen:
         if name not in known:
             raise ValueError(f"Got record {name}, expected records of the split: {', '.join(sorted(known))}.")
-    split = {part: [name for name in names if name in asked] for part, names in split.items()}
+    split = {part: [name for name in names if name in chosen] for part, names in split.items()}
     for part, names in split.items():
         if not names:
-            raise ValueError(f"Got --records {','.join(asked)}, expected at least one of {part} among them.")
+            raise ValueError(f"Got --records {','.join(chosen)}, expected at least one of {part} among them.")
     return split
 
 

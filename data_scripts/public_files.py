@@ -177,7 +177,7 @@ def _download(url: str, files: PublicFiles, lacking: Mapping[str, str | None], t
 
 
 def _fetch(url: str, md5: str | None, folder: Path) -> Path:
-    """Download; a file with another checksum is not kept, so that the next try begins anew."""
+    """Download; a file with another checksum is not kept, so that the next run downloads it again."""
     fetched = download(url, folder)
     try:
         check_digest(fetched, md5, "md5")

@@ -8,11 +8,11 @@ __all__ = ["Criterion", "NeverWrong"]
 
 
 class Criterion(ABC):
-    """Says for every sample of a batch whether its prediction is right.
+    """Says for every sample of a batch whether its prediction is correct.
 
     The decision boundary that IMA looks for is the surface in input space where the criterion changes its mind. A
-    criterion also names the smooth loss whose ascent leads across that surface, which is what attacks climb when
-    they are given no loss of their own.
+    criterion also names the smooth loss whose ascent leads across that surface, which is what attacks maximise
+    when they are given no loss of their own.
 
     Example:
         >>> class Confident(Criterion):
@@ -30,22 +30,22 @@ class Criterion(ABC):
 
     @abstractmethod
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """How right each prediction is: float ``[B]``, larger is better; NaN where the label cannot tell."""
+        """Score of each prediction: float ``[B]``, larger is better; NaN where the label does not define one."""
 
     @abstractmethod
     def decide(self, score: torch.Tensor) -> torch.Tensor:
-        """Whether predictions of these scores, ``[B]``, are right: bool ``[B]``."""
+        """Whether predictions of these scores, ``[B]``, are correct: bool ``[B]``."""
 
     @abstractmethod
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The loss an attack climbs: float ``[B]``, differentiable, each sample's value free of the others'."""
+        """The loss that an attack maximises: float ``[B]``, differentiable, each value independent of other samples."""
 
     def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Whether each prediction is right: bool ``[B]``."""
+        """Whether each prediction is correct: bool ``[B]``."""
         return self.decide(self.score(logits, label))
 
     def relative_to(self, clean_score: torch.Tensor) -> Criterion:
-        """The criterion for samples whose predictions without noise have these scores, ``[B]``."""
+        """The criterion for samples whose clean predictions have these scores, ``[B]``."""
         return self
 
     def select(self, index: torch.Tensor) -> Criterion:
@@ -54,7 +54,7 @@ class Criterion(ABC):
 
 
 class NeverWrong(Criterion):
-    """Another criterion's score and loss, but no prediction counts as wrong: an attack then goes its whole way.
+    """Another criterion's score and loss, but every prediction counts as correct: an attack takes all its steps.
 
     Args:
         criterion: whose score and loss count.

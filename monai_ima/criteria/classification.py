@@ -15,7 +15,7 @@ __all__ = ["BinaryCriterion", "ClassificationCriterion"]
 
 
 class ClassificationCriterion(Criterion):
-    """One class out of K: right when the logit of the label's class is strictly the largest.
+    """One class out of K: correct when the logit of the label's class is strictly the largest.
 
     Logits are ``[B, K]`` with K >= 2; labels are class indices, ``[B]`` or ``[B, 1]``, in ``0 .. K-1``.
 
@@ -27,7 +27,7 @@ class ClassificationCriterion(Criterion):
     """
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The logit margin ``z_y - max_{j != y} z_j``: float ``[B]``, positive when right.
+        """The logit margin ``z_y - max_{j != y} z_j``: float ``[B]``, positive when correct.
 
         Raises:
             ValueError: when the shapes do not fit or a label is outside the classes.
@@ -67,7 +67,7 @@ class ClassificationCriterion(Criterion):
 
 
 class BinaryCriterion(Criterion):
-    """Sigmoid outputs: a single logit, or K independent labels; right when every label is on its side.
+    """Sigmoid outputs: a single logit, or K independent labels; correct when every output is on its label's side.
 
     Logits are ``[B]``, ``[B, 1]`` or ``[B, K]``; labels hold as many values per sample, each 0 or 1.
 
@@ -87,7 +87,7 @@ class BinaryCriterion(Criterion):
         self._logit_threshold = math.log(threshold / (1 - threshold))
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The smallest signed distance of a sample's logits from the threshold's: float ``[B]``, positive when right.
+        """The smallest signed distance of a sample's logits from the threshold's: float ``[B]``, positive when correct.
 
         Raises:
             ValueError: when the shapes do not fit or a label is neither 0 nor 1.

@@ -9,7 +9,7 @@ __all__ = ["DiceCriterion"]
 
 
 class DiceCriterion(SegmentationCriterion):
-    """Right when the mean Dice over the classes present in the label is at least τ.
+    """Correct when the mean Dice over the classes present in the label is at least τ.
 
     Arguments, shapes and errors as for :class:`SegmentationCriterion`. The score is MONAI's ``compute_dice``.
 

@@ -10,7 +10,7 @@ __all__ = ["DivergenceCriterion"]
 
 
 class DivergenceCriterion(Criterion):
-    """How far a prediction has moved from the one for the clean image; no prediction counts as wrong.
+    """How far a prediction has moved from the one for the clean image; every prediction counts as correct.
 
     Args:
         reference: logits of the clean batch, ``[B, K, ...]``; detached here.

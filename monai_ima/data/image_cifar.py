@@ -107,7 +107,7 @@ def cifar_classes(classes: int = 10) -> list[str]:
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images of a folder with ``data_batch_1`` to ``data_batch_5`` and ``test_batch``.
 
-    These files are pickles. Nothing but arrays, containers, texts and numbers is taken out of them: a file that names
+    These files are pickles. Nothing but arrays, containers, strings and numbers is taken out of them: a file that names
     anything else is refused before that is loaded or run.
 
     Args:
@@ -200,13 +200,13 @@ def _read(file: Path, edition: _Edition) -> LabelledImages:
 
 
 def _unpickled(file: Path) -> dict[object, Any]:
-    """The dictionary in a file, its keys as texts; empty when it holds something else."""
+    """The dictionary in a file, its keys as strings; empty when it holds something else."""
     try:
         with open(file, "rb") as stream:
             content = _ArraysOnly(stream, encoding="latin1").load()
     except Exception as error:
         raise ValueError(
-            f"File {file} cannot be read, expected a pickle of arrays, lists and texts only: {error}."
+            f"File {file} cannot be read, expected a pickle of arrays, lists and strings only: {error}."
         ) from error
     return {_text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 

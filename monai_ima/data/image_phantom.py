@@ -110,13 +110,13 @@ def shapes_phantom(
     axis = ((2 * np.arange(size) + 1) / size - 1).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     scale, stroke = draw(0.42, 0.68), draw(0.13, 0.26)
-    u, v = _turned((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
+    u, v = _rotated((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
     distance = np.empty_like(u)
     for k in range(len(SHAPES)):
         own = label % len(SHAPES) == k
         distance[own] = _distance(SHAPES[k], u[own], v[own], stroke[own])
     shape = _inside(distance * scale, draw(0.8, 2.0) * 2 / size)
-    across, along = _turned(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
+    across, along = _rotated(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
     stray = _inside(np.maximum(abs(across) - draw(0.02, 0.07), abs(along) - draw(0.3, 1.0)), 2 / size)
     grey = draw(0.25, 0.6) * shape + draw(-0.3, 0.3) * stray + draw(-0.12, 0.12) * x + draw(-0.12, 0.12) * y
     ground = draw(0.05, 0.4)[:, None] + draw(-0.05, 0.05, channels, 1, 1)
@@ -158,7 +158,7 @@ def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np
     if name == "plus":
         return np.maximum(np.minimum(abs(u), abs(v)) - stroke, side - 0.95)
     if name == "cross":
-        return _distance("plus", *_turned(u, v, np.pi / 4), stroke)
+        return _distance("plus", *_rotated(u, v, np.pi / 4), stroke)
     if name == "lying bars":
         return np.maximum(abs(abs(v) - 0.5) - 0.9 * stroke, abs(u) - 0.85)
     if name == "standing bars":
@@ -166,7 +166,7 @@ def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np
     return np.maximum(radius - 0.9, 0.75 - np.hypot(u - 0.45, v))
 
 
-def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def _rotated(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 

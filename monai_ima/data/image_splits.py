@@ -24,7 +24,7 @@ def split_images(
     test_subset: int | None = None,
     seed: int = 0,
 ) -> dict[str, list[Item]]:
-    """Split validation images off the training images, and limit both sets where asked for.
+    """Split validation images off the training images, and limit both sets where a number is given.
 
     Images are drawn in :func:`balanced_order`: the first ``val_count`` validate, the next ``subset`` train. A smaller
     subset is part of every larger one. Where the classes are not equally frequent, a subset is more balanced than the

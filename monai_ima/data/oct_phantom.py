@@ -222,7 +222,7 @@ def write_oct_phantom(
     """Write a SYNTHETIC data set in Kermany's layout: 1 to 3 scans a patient, no patient in two splits.
 
     ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
-    is left as it is; one whose writing broke off is written again, with the same settings only.
+    is left as it is; one whose writing was interrupted is written again, with the same settings only.
 
     Args:
         out_dir: the folder.

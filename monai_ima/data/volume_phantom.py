@@ -217,7 +217,7 @@ def write_volume_phantom(
     """Write a SYNTHETIC data set in MSD layout: dataset.json, imagesTr and labelsTr.
 
     ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
-    is left as it is; one whose writing broke off is written again, with the same settings only.
+    is left as it is; one whose writing was interrupted is written again, with the same settings only.
 
     Args:
         folder: the folder.

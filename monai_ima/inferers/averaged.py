@@ -24,7 +24,7 @@ class AveragedInferer(Inferer):
         passes: >= 1.
 
     Raises:
-        ValueError: when ``passes`` is not as above.
+        ValueError: if ``passes`` < 1.
 
     Example:
         >>> from monai.inferers import SimpleInferer

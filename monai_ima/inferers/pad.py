@@ -22,7 +22,7 @@ class PadInferer(Inferer):
         min_size: and to at least this, one number or one for each axis, >= 0.
 
     Raises:
-        ValueError: when ``k`` or ``min_size`` are not as above.
+        ValueError: if ``k`` holds a number < 1 or ``min_size`` one < 0, or one that is no integer.
 
     Example:
         >>> network = torch.nn.Conv2d(1, 2, 4, stride=4)  # works on multiples of 4 pixels only

@@ -29,7 +29,7 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
     forward pass are not noticed.
 
     Raises:
-        ValueError: when the volume is smaller than the window (MONAI pads it without a word), or gradients are enabled
+        ValueError: when the volume is smaller than the window (MONAI pads it silently), or gradients are enabled
             and a layer with running statistics is in training mode.
 
     Example:
@@ -87,13 +87,13 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
 
 
 def gradient_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
-    """The same inferer, fit for gradients through large volumes when it slides a window.
+    """The same inferer; one that slides a window is converted for gradients through large volumes.
 
     Args:
         inferer: a ``SlidingWindowInferer`` becomes a :class:`GradientSlidingWindowInferer` of the same settings. An
             instance of a subclass (``SliceInferer``, ``SlidingWindowInfererAdapt``, a user's) is called as it is, with
             a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. A :class:`PadInferer`
-            has its own inferer made fit. Any other is returned unchanged.
+            gets its inner inferer converted. Any other is returned unchanged.
     """
     if isinstance(inferer, PadInferer):
         return PadInferer(gradient_inferer(inferer.inferer), inferer.k, inferer.min_size)

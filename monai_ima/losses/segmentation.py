@@ -11,7 +11,7 @@ __all__ = ["SegmentationLoss"]
 
 
 class SegmentationLoss:
-    """Soft Dice plus cross-entropy of each sample by itself: what attacks on segmentations climb.
+    """Soft Dice plus cross-entropy of each sample by itself: what attacks on segmentations maximise.
 
     Soft Dice is the mean over the classes that count, cross-entropy the mean over voxels (with ``sigmoid=True``: over
     voxels and channels, binary). Computed in float32 or better.

@@ -26,7 +26,7 @@ class TRADESLoss(nn.Module):
         sigmoid: the outputs are independent of each other (multi-label); always so for a single output.
 
     Raises:
-        ValueError: when ``beta`` is not as above.
+        ValueError: if ``beta`` < 0.
 
     Example:
         >>> loss = TRADESLoss(torch.nn.CrossEntropyLoss(), beta=6.0)

@@ -18,7 +18,7 @@ __all__ = ["RandUniformNoise", "RandUniformNoised"]
 
 
 class RandUniformNoise(RandomizableTransform):
-    """Add white noise drawn uniformly from the ball ``‖noise‖ <= eps``, then clip to the bounds.
+    """Add noise drawn uniformly from the ball ``‖noise‖ <= eps``, then clip to the bounds.
 
     Args:
         eps: radius in the image's units, >= 0; a pair ``(lo, hi)`` draws the radius uniformly between the two.
@@ -27,7 +27,7 @@ class RandUniformNoise(RandomizableTransform):
         bounds: valid intensities ``(lo, hi)``; None for no limit.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> noisy = RandUniformNoise(eps=0.1, norm="linf", prob=1.0)(torch.zeros(1, 8, 8))
