@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from monai.engines import SupervisedTrainer
 
-from monai_ima.attacks import PGD, Attack, AttackResult, BoundaryPGD
-from monai_ima.criteria import Criterion, NeverWrong
+from monai_ima.attacks import PGD, Attack, AttackResult
+from monai_ima.criteria import Criterion
 from monai_ima.margins import MarginTable
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_count, check_fraction, check_positive
@@ -84,8 +84,9 @@ class IAATHandler(PerSampleHandler):
         if self.warmup_eps > margins.eps_max:
             raise ValueError(f"Got warmup_eps {warmup_eps}, expected at most eps_max = {margins.eps_max:g}.")
         self.trial = PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=self.criterion)
-        whole_way = NeverWrong(self.criterion)
-        self.attack = BoundaryPGD(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds, criterion=whole_way)
+        self.attack = PGD(
+            norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, criterion=self.criterion, early_stop=False
+        )
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         self.check_known(batch.sample_ids)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from monai.engines import SupervisedTrainer
 
-from monai_ima.attacks import BoundaryPGD
-from monai_ima.criteria import Criterion, NeverWrong
+from monai_ima.attacks import PGD
+from monai_ima.criteria import Criterion
 from monai_ima.losses import IMALoss
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_fraction, check_positive
@@ -61,8 +61,9 @@ class PGDTrainingHandler(AdversarialTrainingHandler):
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
         self.beta = check_fraction("beta", beta)
-        whole_way = NeverWrong(self.criterion)
-        self.attack = BoundaryPGD(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds, criterion=whole_way)
+        self.attack = PGD(
+            norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, criterion=self.criterion, early_stop=False
+        )
 
     def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
         generators = self.generators(engine, batch.sample_ids, "training")

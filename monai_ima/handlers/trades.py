@@ -6,7 +6,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from monai.utils import CommonKeys
 
-from monai_ima.attacks import BoundaryPGD
+from monai_ima.attacks import PGD
 from monai_ima.attacks.target import Target
 from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion
 from monai_ima.losses import TRADESLoss
@@ -72,7 +72,7 @@ class TRADESHandler(AdversarialTrainingHandler):
         super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
-        self.attack = _DivergenceAscent(norm, steps, 0, "ball", alpha=alpha, bounds=self.bounds)
+        self.attack = _DivergenceAscent(norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, early_stop=False)
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
         )
@@ -83,8 +83,8 @@ class TRADESHandler(AdversarialTrainingHandler):
         with self.under_attack(batch):
             with torch.no_grad():
                 reference = first_output(batch.predict(batch.image))
-            self.attack.criterion = DivergenceCriterion(reference, self.sigmoid)
-            noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators).image
+            divergence = DivergenceCriterion(reference, self.sigmoid)
+            noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators, divergence).image
         criterion = TRADESLoss(engine.loss_function, self.beta, self.sigmoid)
         robust = criterion.robust(pred, batch.label, batch.predict(noisy))
         self.note("loss_clean", loss.item(), 1)
@@ -92,7 +92,7 @@ class TRADESHandler(AdversarialTrainingHandler):
         return criterion.combine(loss, robust)
 
 
-class _DivergenceAscent(BoundaryPGD):
+class _DivergenceAscent(PGD):
     """PGD from ``x + 0.001 N(0, I)``, as lines 5-8 of Algorithm 1."""
 
     def draw(self, target: Target, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
