@@ -1,28 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any, Unpack
 
 import torch
-from monai.engines import SupervisedTrainer
-from monai.utils import CommonKeys
 
 from monai_ima.attacks import PGD
 from monai_ima.attacks.target import Target
-from monai_ima.criteria import BinaryCriterion, Criterion, DivergenceCriterion, SegmentationCriterion
+from monai_ima.criteria import BinaryCriterion, DivergenceCriterion, SegmentationCriterion
 from monai_ima.losses import TRADESLoss
 from monai_ima.perturbations.norms import Generators, gaussian
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_not_negative, check_positive
 from monai_ima.utils.tensors import first_output
 
-from .base import AdversarialTrainingHandler
+from .base import LossFunction, MethodSettings, TrainingMethod
 
-__all__ = ["TRADESHandler"]
+__all__ = ["TRADES"]
 
 START_DEVIATION = 0.001
 
 
-class TRADESHandler(AdversarialTrainingHandler):
+class TRADES(TrainingMethod):
     """TRADES, Zhang et al. 2019 (arXiv 1901.08573), for classification and segmentation.
 
     Its Algorithm 1, for every batch:
@@ -33,7 +31,7 @@ class TRADESHandler(AdversarialTrainingHandler):
     - line 10: the loss is ``L(f(x), y) + β L(f(x), f(x'))``, eq. (5) with β = 1/λ (:class:`TRADESLoss`); L in the
       second term is the Kullback-Leibler divergence, as in the authors' experiments.
 
-    Scalars in ``engine.state.metrics``: ``trades/loss_clean`` and ``trades/loss_robust`` (the divergence).
+    Scalars: ``loss_clean`` and ``loss_robust`` (the divergence).
 
     Args:
         eps: ε, radius of every sample's ball, > 0, in the units that the network sees.
@@ -41,16 +39,20 @@ class TRADESHandler(AdversarialTrainingHandler):
         beta: β = 1/λ, >= 0; the paper has 1 and 6.
         steps: N, >= 1.
         alpha: a step is α ε / N long, > 0.
-        criterion: only tells whether outputs are independent of each other (``BinaryCriterion``, a segmentation
-            criterion with ``sigmoid``), and checks labels; see :class:`AdversarialTrainingHandler`.
-        bounds: see :class:`AdversarialTrainingHandler`.
-        sample_key: see :class:`AdversarialTrainingHandler`.
-        start_epoch: see :class:`AdversarialTrainingHandler`.
-        attack_mode: see :class:`AdversarialTrainingHandler`.
-        seed: see :class:`AdversarialTrainingHandler`.
+        settings: see :class:`TrainingMethod`; the criterion only tells whether outputs are independent of each other
+            (``BinaryCriterion``, a segmentation criterion with ``sigmoid``), and checks labels.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or ``norm`` is another name.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> batch = Batch.of(network, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0]), ["a", "b", "c"])
+        >>> method = TRADES(eps=0.1, norm="linf")
+        >>> method.begin_epoch(1, 10)
+        >>> loss = method.loss(batch, network(batch.image), torch.nn.functional.cross_entropy)
+        >>> sorted(method.end_epoch())
+        ['loss_clean', 'loss_robust']
     """
 
     name = "trades"
@@ -62,14 +64,9 @@ class TRADESHandler(AdversarialTrainingHandler):
         beta: float = 6.0,
         steps: int = 10,
         alpha: float = 2.0,
-        criterion: Criterion | None = None,
-        bounds: Sequence[float] | None = None,
-        sample_key: str | None = None,
-        start_epoch: int = 0,
-        attack_mode: str = "eval",
-        seed: int = 0,
+        **settings: Unpack[MethodSettings],
     ) -> None:
-        super().__init__(criterion, bounds, sample_key, start_epoch, attack_mode, seed)
+        super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
         self.attack = _DivergenceAscent(norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, early_stop=False)
@@ -77,19 +74,20 @@ class TRADESHandler(AdversarialTrainingHandler):
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
         )
 
-    def adversarial_loss(self, engine: SupervisedTrainer, batch: Batch, loss: torch.Tensor) -> torch.Tensor:
-        pred = engine.state.output[CommonKeys.PRED]
-        generators = self.generators(engine, batch.sample_ids, "training")
+    def adversarial_loss(
+        self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
+    ) -> torch.Tensor:
         with self.under_attack(batch):
             with torch.no_grad():
                 reference = first_output(batch.predict(batch.image))
             divergence = DivergenceCriterion(reference, self.sigmoid)
+            generators = self.generators(batch, "training")
             noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators, divergence).image
-        criterion = TRADESLoss(engine.loss_function, self.beta, self.sigmoid)
-        robust = criterion.robust(pred, batch.label, batch.predict(noisy))
-        self.note("loss_clean", loss.item(), 1)
-        self.note("loss_robust", robust.item(), 1)
-        return criterion.combine(loss, robust)
+        trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid)
+        robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
+        self.note("loss_clean", clean_loss.item(), 1)
+        self.note("loss_robust", robust_loss.item(), 1)
+        return trades_loss.combine(clean_loss, robust_loss)
 
 
 class _DivergenceAscent(PGD):
