@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,11 +40,12 @@ from monai_ima.handlers import (
     EpochSeed,
     IMAHandler,
     MMAHandler,
-    PerSampleHandler,
     PGDTrainingHandler,
     TRADESHandler,
 )
 from monai_ima.margins import AttackOutcome, epoch_rule
+from monai_ima.methods import IMA
+from monai_ima.utils.batch import Batch
 from studies import RESULTS, cells, replace_figure, setting, table, write_page
 
 COUNT, NOISE = 2000, 0.1
@@ -105,14 +107,18 @@ class Outcome:
     margin_ratio: list[float] = field(default_factory=list)
 
 
-class KeepsWrong(IMAHandler):
-    """IMA whose wrongly predicted samples keep their margin instead of falling back to δ."""
+class KeepsWrong(IMA):
+    """IMA whose misclassified samples keep their margin instead of falling back to δ."""
 
-    def update_margins(self, engine: SupervisedTrainer) -> None:
+    def update_margins(self, training_set: Iterable[Batch]) -> None:
         def rule(eps: float, seen: AttackOutcome, delta: float) -> float:
             return epoch_rule(eps, seen, delta) if seen.distances or seen.survived else eps
 
-        self.margins.update(self.margin_pass(engine).merged(), rule)
+        self.margins.update(self.margin_pass(training_set).merged(), rule)
+
+
+class KeepsWrongHandler(AdversarialTrainingHandler, method=KeepsWrong):
+    """:class:`KeepsWrong` in a trainer."""
 
 
 def moons(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,7 +147,7 @@ def make_handler(method: str, settings: dict[str, Any], seed: int) -> Adversaria
         return None
     if method != "ima":
         return {"pgd": PGDTrainingHandler, "trades": TRADESHandler, "mma": MMAHandler}[method](seed=seed, **settings)
-    kind = KeepsWrong if settings.pop("wrong_keeps", False) else IMAHandler
+    kind = KeepsWrongHandler if settings.pop("wrong_keeps", False) else IMAHandler
     return kind(**{"eps_max": EPS_MAX, **settings}, seed=seed)
 
 
@@ -209,7 +215,7 @@ def study(method: str, settings: dict[str, Any], seed: int) -> Outcome:
     density = balance(line, *boundary_samples(network, seed))
     imbalance = float(np.abs(density[:, 0] - density[:, 1]).sum() / density.sum())
     ratio: list[float] = []
-    if isinstance(handler, PerSampleHandler):
+    if handler is not None and hasattr(handler, "margins"):
         point, label = moons(COUNT, seed)
         true = cKDTree(line).query(point.numpy())[0]
         estimate = handler.margins.lookup([f"{k:04d}" for k in range(COUNT)]).numpy()
@@ -262,7 +268,7 @@ def draw_boundaries(trained: dict[str, Trained], file: Path) -> None:
         axes.scatter(*point.T, c=np.where(label == 0, "#0072b2", "#d55e00"), s=2)
         line = boundary(network)
         axes.scatter(*line.T, c="black", s=0.5)
-        if isinstance(handler, PerSampleHandler):
+        if handler is not None and hasattr(handler, "margins"):
             radius = handler.margins.lookup([f"{k:04d}" for k in range(COUNT)])
         else:
             radius = torch.tensor(cKDTree(line).query(point.numpy())[0])

@@ -28,7 +28,7 @@ from monai_ima.attacks import (
 )
 from monai_ima.attacks.apgd import checkpoints
 from monai_ima.attacks.spsa import estimate_gradient
-from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion, NeverWrong
+from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.errors import SampleError
 
@@ -209,6 +209,11 @@ def test_checkpoints_are_the_papers():
         assert checkpoints(steps) == sorted({math.ceil(value * steps) for value in p[:-1]})
 
 
+class NeverMisclassified(ClassificationCriterion):
+    def decide(self, score):
+        return torch.ones_like(score, dtype=torch.bool)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("bounds", "rho"), [(None, 0.75), ((0.1, 0.9), 0.75), (None, 0.2), ((0.1, 0.9), 0.2)])
 def test_auto_pgd_goes_the_way_of_the_papers_algorithm(norm, bounds, rho):
@@ -218,7 +223,7 @@ def test_auto_pgd_goes_the_way_of_the_papers_algorithm(norm, bounds, rho):
     image, label = labelled_batch(network, SHAPES[2], 6)
     eps, steps, alpha = (0.6 if norm == "l2" else 0.15), 40, 0.75
     recorder = Recorder(network)
-    attack = APGD(norm, steps, rho=rho, bounds=bounds, criterion=NeverWrong(ClassificationCriterion()))
+    attack = APGD(norm, steps, rho=rho, bounds=bounds, criterion=NeverMisclassified())
     attack(recorder, image, label, eps)
     way = torch.stack(recorder.shown[1:])
     assert len(way) == steps + 1

@@ -127,7 +127,7 @@ def test_every_method_trains_the_bundle(zoo, method, capsys):
     handler = workflow.parser.get_parsed_content("harden#handler")
     assert f"{method}/loss_clean" in workflow.trainer.state.metrics
     radius = {"pgd": "eps", "trades": "eps", "ddn": "eps_max"}.get(method)
-    found = getattr(handler, radius) if radius else handler.margins.eps_max
+    found = getattr(handler.method, radius) if radius else handler.margins.eps_max
     assert found == pytest.approx(0.03 * 32 if method == "ddn" else 0.1)
     saved = torch.load(zoo / "models" / f"model_{method}_last.pt", weights_only=True)
     assert ("margins" in saved) == (method in ("ima", "iaat", "mma"))
@@ -325,8 +325,9 @@ def test_everything_that_is_worked_out_can_be_overridden(zoo, capsys):
         parser = build(zoo, "train.json", "train_ima.json").parser
         handler = parser.get_parsed_content("harden#handler")
         validation = parser.get_parsed_content("harden#validation")
-    assert (handler.margins.eps_max, handler.beta, handler.update, handler.bounds) == (3, 0.25, "online", (-1, 2))
-    assert type(handler.criterion).__name__ == "BinaryCriterion"
+    ima = handler.method
+    assert (ima.margins.eps_max, ima.beta, ima.margin_update, ima.bounds) == (3, 0.25, "online", (-1, 2))
+    assert type(ima.criterion).__name__ == "BinaryCriterion"
     assert validation.min_clean == 0.4
     assert validation.robust_evaluator.prepare_batch.eps == 0.7
 

@@ -286,10 +286,11 @@ def test_the_margin_pass_leaves_modes_statistics_and_the_random_state_alone():
     for mode in ("eval", "train"):
         handler = IMAHandler(1.0, delta=0.3, margin_steps=3, attack_mode=mode)
         trainer = trainer_for(network, items(8), [handler], shuffle=True)
+        trainer.state.epoch = 1
         handler.epoch_start(trainer)
         network.train()
         before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
-        seen = handler.margin_pass(trainer).merged()
+        seen = handler.method.margin_pass(handler.batches).merged()
         assert len(seen) == 8
         assert torch.equal(state, torch.get_rng_state())
         assert all(m.training for m in network.modules())
@@ -450,8 +451,8 @@ def test_delta_defaults_to_the_largest_margin_over_the_number_of_updates(update,
 def test_margin_pass_runs_every_interval_only():
     handler = IMAHandler(3.0, delta=0.1, steps=2, margin_steps=2, update_interval=3)
     passes = []
-    original = handler.margin_pass
-    handler.margin_pass = lambda engine: passes.append(engine.state.epoch) or original(engine)
+    original = handler.method.margin_pass
+    handler.method.margin_pass = lambda batches: passes.append(handler.method.epoch) or original(batches)
     trainer_for(small_network(), items(8), [handler], epochs=7).run()
     assert passes == [3, 6]
 

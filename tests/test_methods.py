@@ -391,7 +391,7 @@ def test_multi_label_trades():
     handler = TRADESHandler(0.3, steps=2, criterion=BinaryCriterion())
     trainer = make_trainer(network, data, [handler], loss=nn.BCEWithLogitsLoss())
     loss = last_loss(trainer)
-    assert handler.sigmoid
+    assert handler.method.sigmoid
     assert loss > trainer.state.metrics["trades/loss_clean"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_ima.criteria import DiceCriterion, NeverWrong, SurfaceDiceCriterion
+from monai_ima.criteria import DiceCriterion, SurfaceDiceCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.errors import SampleError
 
@@ -100,7 +100,6 @@ def test_thresholds_are_a_number_relative_or_the_lowest_score():
     assert relative.select(torch.tensor([1, 3])).decide(torch.tensor([0.73, 0.89])).tolist() == [True, False]
     assert DiceCriterion("relative:0.9").decide(torch.tensor([0.1, 0.0])).tolist() == [True, False]
     assert DiceCriterion("lowest").decide(torch.tensor([1e-9, 0.0])).tolist() == [True, False]
-    assert NeverWrong(DiceCriterion(0.8)).decide(torch.tensor([0.0])).tolist() == [True]
     for bad in (0, -0.1, 1.1, "best", "relative:", "relative:0", "relative:2", True, float("nan")):
         with pytest.raises(ValueError, match="expected a number in"):
             DiceCriterion(bad)

@@ -1,11 +1,10 @@
 """Attacks: given a network, images, labels and a radius ε per sample, find a noisy image inside the ball."""
 
 from .adaptive_norm import AdaptiveNormPGD
-from .apgd import APGD
+from .apgd import APGD, dlr_loss
 from .base import Attack, AttackResult
 from .boundary import BoundaryPGD
 from .ddn import DDN
-from .dlr import dlr_loss
 from .minimum import MinimumNorm
 from .mode import allow_single_value_batchnorm, attack_mode
 from .named import attack_from_name

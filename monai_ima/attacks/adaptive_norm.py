@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import torch
 
-from monai_ima.criteria import Criterion, NeverWrong
+from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_positive
+from monai_ima.utils.checks import check_count, check_positive
 
 from .base import AttackResult
-from .boundary import BoundaryPGD
-from .target import Loss, Target
+from .pgd import PathAttack
+from .target import Loss, Target, bisect
 
 __all__ = ["AdaptiveNormPGD"]
 
 
-class AdaptiveNormPGD(BoundaryPGD):
+class AdaptiveNormPGD(PathAttack):
     """AN-PGD, the attack of MMA training: Ding et al. 2020 (arXiv 1812.02637), Algorithm 2.
 
     - PGD with a random start in the ball of the radius ``eps`` of the call gives a perturbation δ1;
@@ -55,12 +55,22 @@ class AdaptiveNormPGD(BoundaryPGD):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
-            norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion, loss=loss, generator=generator
+            norm,
+            steps=steps,
+            restarts=1,
+            alpha=alpha,
+            random_start=True,
+            bounds=bounds,
+            criterion=criterion,
+            loss=loss,
+            generator=generator,
+            early_stop=False,
         )
+        self.binary_steps = check_count("binary_steps", binary_steps, 0)
         self.eps_max = check_positive("eps_max", eps_max)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        for iterate in self.path(replace(target, criterion=NeverWrong(target.criterion)), generator, target.eps):
+        for iterate in self.path(target, generator, target.eps):
             last = iterate.image
         direction = last - target.image
         length = self.norm.length(direction)
@@ -76,5 +86,5 @@ class AdaptiveNormPGD(BoundaryPGD):
             beyond_near = per_sample(near_right, near)
             inside = torch.where(beyond_near, near, target.image)
             outside = torch.where(beyond_near, far, near)
-            image[rows], _ = self.bisect(target.select(rows), inside[rows], outside[rows])
+            image[rows], _ = bisect(target.select(rows), inside[rows], outside[rows], self.binary_steps)
         return self.result(target, image, found)

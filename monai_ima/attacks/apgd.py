@@ -6,17 +6,48 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from monai_ima.criteria import Criterion
+from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_fraction
+from monai_ima.utils.tensors import at_least_float32
 
-from .dlr import dlr_loss
 from .pgd import PGD, Iterate
 from .target import GradientPrediction, Loss, Target, select_samples
 
-__all__ = ["APGD", "checkpoints"]
+__all__ = ["APGD", "checkpoints", "dlr_loss"]
 
 INITIAL_STEP = 2.0
+SMALLEST_SPREAD = 1e-12
+
+
+def dlr_loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Difference of logits ratio (Croce & Hein 2020, arXiv 2003.01690): a loss that a confident network cannot flatten.
+
+    ``DLR(x, y) = -(z_y - max_{i≠y} z_i) / (z_π1 - z_π3)``, with π the order of the logits from the largest down. It is
+    the same for logits that are shifted or multiplied by a positive number. Computed in float32 or better.
+
+    Args:
+        logits: ``[B, K]`` with K >= 3.
+        label: class indices, ``[B]`` or ``[B, 1]``.
+
+    Returns:
+        float ``[B]``: in [-1, 0] for right predictions, >= 0 for wrong ones.
+
+    Raises:
+        ValueError: when the shapes do not fit; with K = 2 the ratio is -1 or 1 everywhere and has no slope.
+        SampleError: when a label is not one of the classes.
+    """
+    if logits.ndim != 2 or logits.shape[1] < 3:
+        raise ValueError(
+            f"Got logits of shape {tuple(logits.shape)}, expected [B, K] with K >= 3 for the difference of logits "
+            "ratio (use 'ce' here)."
+        )
+    logits = at_least_float32(logits)
+    largest = logits.topk(3, dim=1).values
+    spread = (largest[:, 0] - largest[:, 2]).clamp_min(SMALLEST_SPREAD)
+    return -ClassificationCriterion().score(logits, label) / spread
+
+
 OBJECTIVES: dict[str, Loss | None] = {"ce": None, "dlr": dlr_loss}
 
 
@@ -29,32 +60,31 @@ class APGD(PGD):
         z       = P(x_k + η d)
         x_{k+1} = P(x_k + α (z - x_k) + (1 - α) (x_k - x_{k-1})),    x_1 = z
 
-    At each of the :func:`checkpoints` w_j, η is halved and the way goes on from the point of the highest loss so far
-    when one of these holds:
+    At each of the :func:`checkpoints` w_j, η is halved and the trajectory continues from the point of the highest loss
+    so far when one of these holds:
 
     1. the loss rose in fewer than ρ (w_j - w_{j-1}) of the steps since the last checkpoint;
     2. η was not halved at the last checkpoint, and the highest loss has not risen since.
 
-    Every way starts at a point drawn uniformly from the ball. As in :class:`PGD`, ``result.image`` is the first wrong
-    point found; for a sample that stands firm, the point of the lowest score on all its ways; samples leave as soon as
-    they are broken.
+    Every trajectory starts at a point drawn uniformly from the ball. As in :class:`PGD`, ``result.image`` is the first
+    misclassified iterate; of a robust sample, the iterate of the lowest score; samples leave once they are broken.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: N, number of gradient steps, >= 1.
-        restarts: how many ways are tried in all, >= 1; only samples not yet broken go again.
+        restarts: number of trajectories, >= 1; only samples not yet broken take a further one.
         objective: ``"ce"`` for the criterion's own (of classifiers the soft logit margin, whose direction is
             cross-entropy's), ``"dlr"`` for :func:`dlr_loss` (classification with at least 3 classes), None for
             ``loss``.
         rho: ρ, in (0, 1].
         momentum: α, in (0, 1]; 1 means none.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: a loss of one's own, ``(logits, label) -> float [B]``, with ``objective=None``.
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range, or not exactly one of ``objective`` and ``loss`` is given.
     """
 
     def __init__(
@@ -74,8 +104,17 @@ class APGD(PGD):
             raise ValueError(f"Got objective {objective!r}, expected 'ce', 'dlr' or None (with a loss).")
         if (objective is None) != (loss is not None):
             raise ValueError(f"Got objective {objective!r} and loss {loss!r}, expected one of them, the other None.")
-        own = loss if objective is None else OBJECTIVES[objective]
-        super().__init__(norm, steps, restarts, INITIAL_STEP * steps, True, bounds, criterion, own, generator)
+        chosen = loss if objective is None else OBJECTIVES[objective]
+        super().__init__(
+            norm,
+            steps=steps,
+            restarts=restarts,
+            alpha=INITIAL_STEP * steps,
+            bounds=bounds,
+            criterion=criterion,
+            loss=chosen,
+            generator=generator,
+        )
         self.objective = objective
         self.rho = check_fraction("rho", rho, "(]")
         self.momentum = check_fraction("momentum", momentum, "(]")
@@ -85,12 +124,12 @@ class APGD(PGD):
         index = torch.arange(len(target.image), device=target.image.device)
         previous = target.image
         image = target.image if start_radius is None else self.draw(target, start_radius, generator)
-        way = _Way.begin(image, self.alpha / self.steps * target.eps)
+        state = _Trajectory.begin(image, self.alpha / self.steps * target.eps)
         last = 0
         for k in range(self.steps):
             found = target.loss_and_gradient(image)
             yield Iterate(index, previous, image, found.prediction)
-            way.arrive(image, found)
+            state.record(image, found)
             gradient = found.gradient
             if not found.prediction.correct.all():
                 stay = found.prediction.correct.nonzero().squeeze(1)
@@ -98,13 +137,13 @@ class APGD(PGD):
                     return
                 index, previous, image, gradient = index[stay], previous[stay], image[stay], gradient[stay]
                 target, generator = select_samples(target, generator, stay)
-                way = way.select(stay)
+                state = state.select(stay)
             if k in marks:
-                back = per_sample(way.check(self.rho * (k - last)), image)
-                image = torch.where(back, way.best_image, image)
-                gradient = torch.where(back, way.best_gradient, gradient)
+                back = per_sample(state.checkpoint(self.rho * (k - last)), image)
+                image = torch.where(back, state.best_image, image)
+                gradient = torch.where(back, state.best_gradient, gradient)
                 last = k
-            step = self.direction(gradient, target, generator).mul_(per_sample(way.step, gradient))
+            step = self.direction(gradient, target, generator).mul_(per_sample(state.step, gradient))
             ahead = self.move(target, step.add_(image).sub_(target.image)).sub_(image)
             if k > 0:
                 ahead = self.momentum * ahead + (1 - self.momentum) * (image - previous)
@@ -113,8 +152,8 @@ class APGD(PGD):
 
 
 @dataclass
-class _Way:
-    """Where the ways stand that the samples have gone so far; every tensor has one row per sample.
+class _Trajectory:
+    """State of the samples' trajectories; every tensor has one row per sample.
 
     Attributes:
         step: η.
@@ -135,18 +174,18 @@ class _Way:
     halved: torch.Tensor
 
     @classmethod
-    def begin(cls, image: torch.Tensor, step: torch.Tensor) -> _Way:
-        """Ways of which no iterate has been seen."""
+    def begin(cls, image: torch.Tensor, step: torch.Tensor) -> _Trajectory:
+        """Trajectories without an iterate."""
         lowest = torch.full_like(step, -math.inf)
         rises = torch.zeros_like(step, dtype=torch.long)
         return cls(step, -lowest, rises, lowest, image, torch.zeros_like(image), lowest, rises > 0)
 
-    def select(self, index: torch.Tensor) -> _Way:
-        """The ways of the samples at ``index`` only."""
-        return _Way(*(getattr(self, field.name)[index] for field in fields(self)))
+    def select(self, index: torch.Tensor) -> _Trajectory:
+        """The trajectories of the samples at ``index`` only."""
+        return _Trajectory(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def arrive(self, image: torch.Tensor, found: GradientPrediction) -> None:
-        """Note the next iterate."""
+    def record(self, image: torch.Tensor, found: GradientPrediction) -> None:
+        """Take in the next iterate."""
         self.rises = self.rises + (found.loss > self.loss)
         self.loss = found.loss
         better = found.loss > self.best_loss
@@ -155,8 +194,8 @@ class _Way:
         self.best_image = torch.where(at, image, self.best_image)
         self.best_gradient = torch.where(at, found.gradient, self.best_gradient)
 
-    def check(self, enough: float) -> torch.Tensor:
-        """Halve the step size where the two conditions ask for it, which go back to their best image: bool ``[B]``."""
+    def checkpoint(self, enough: float) -> torch.Tensor:
+        """Halve the step size where the two conditions ask for it; these return to their best image: bool ``[B]``."""
         halve = (self.rises < enough) | (~self.halved & (self.best_loss == self.checked_loss))
         self.step = torch.where(halve, self.step / 2, self.step)
         self.loss = torch.where(halve, self.best_loss, self.loss)
@@ -166,9 +205,9 @@ class _Way:
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The numbers of steps after which Auto-PGD looks back: ``w_j = ⌈p_j steps⌉``, without repetitions.
+    """The numbers of steps after which Auto-PGD checks its progress: ``w_j = ⌈p_j steps⌉``, without repetitions.
 
-    ``p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)`` up to 1; counted in whole per cent, so that
+    ``p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)`` up to 1; counted in per cent, so that
     rounding cannot shift one.
     """
     percents, gap = [0], 22

@@ -83,6 +83,7 @@ class Attack(ABC):
         label: torch.Tensor,
         eps: float | torch.Tensor,
         generator: Generators | None = None,
+        criterion: Criterion | None = None,
     ) -> AttackResult:
         """Attack a batch.
 
@@ -93,6 +94,7 @@ class Attack(ABC):
             eps: radius of the ball, >= 0, one for all or ``[B]``, in the units of ``image``.
             generator: overrides the attack's own for this call; a list of B generators gives every sample its own
                 stream, so that its result does not depend on the batch it is in.
+            criterion: overrides the attack's own for this call.
 
         Raises:
             ValueError: when an argument does not fit.
@@ -103,7 +105,7 @@ class Attack(ABC):
         _check_batch(x, y, self.bounds)
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with guard, torch.no_grad():
-            target = self._target(network, x, y, check_eps(eps, x))
+            target = self._target(network, x, y, check_eps(eps, x), self.criterion if criterion is None else criterion)
             result = self.run(target, self._generators(generator, x))
         return replace(result, image=convert_to_dst_type(result.image, image)[0])
 
@@ -126,8 +128,8 @@ class Attack(ABC):
         flat = (direction == 0).flatten(1).all(dim=1)
         if flat.any():
             rows = flat.nonzero().squeeze(1)
-            stuck, own = select_samples(target, generator, rows)
-            direction[rows] = self.norm.steepest(gaussian(stuck.image, own))
+            stuck, generators = select_samples(target, generator, rows)
+            direction[rows] = self.norm.steepest(gaussian(stuck.image, generators))
         return direction
 
     def result(self, target: Target, image: torch.Tensor, success: torch.Tensor) -> AttackResult:
@@ -136,12 +138,17 @@ class Attack(ABC):
         return AttackResult(image, success, distance, target.clean_correct, target.clean_score)
 
     def _target(
-        self, network: Callable[[torch.Tensor], Any], image: torch.Tensor, label: torch.Tensor, eps: torch.Tensor
+        self,
+        network: Callable[[torch.Tensor], Any],
+        image: torch.Tensor,
+        label: torch.Tensor,
+        eps: torch.Tensor,
+        criterion: Criterion,
     ) -> Target:
         logits = first_output(network(image))
         check_finite(logits, "a prediction")
-        score = self.criterion.score(logits, label)
-        criterion = self.criterion.relative_to(score)
+        score = criterion.score(logits, label)
+        criterion = criterion.relative_to(score)
         rows = torch.arange(len(image), device=image.device)
         return Target(network, rows, image, label, eps, criterion, self.loss, score, criterion.decide(score))
 

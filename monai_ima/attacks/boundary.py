@@ -11,7 +11,7 @@ from monai_ima.utils.checks import check_count, check_not_negative
 
 from .base import AttackResult
 from .pgd import PathAttack
-from .target import Loss, Target, select_samples
+from .target import Loss, Target, bisect, select_samples
 
 __all__ = ["BoundaryPGD"]
 
@@ -81,7 +81,17 @@ class BoundaryPGD(PathAttack):
     ) -> None:
         if start not in STARTS:
             raise ValueError(f"Unknown start {start!r}, expected 'clean' or 'ball'.")
-        super().__init__(norm, steps, restarts, alpha, start == "ball", bounds, criterion, loss, generator)
+        super().__init__(
+            norm,
+            steps=steps,
+            restarts=restarts,
+            alpha=alpha,
+            random_start=start == "ball",
+            bounds=bounds,
+            criterion=criterion,
+            loss=loss,
+            generator=generator,
+        )
         self.binary_steps = check_count("binary_steps", binary_steps, 0)
         self.delta = check_not_negative("delta", delta)
 
@@ -115,7 +125,7 @@ class BoundaryPGD(PathAttack):
         """Algorithm 3 on one path: its points, and which of them are on the boundary, bool ``[B]``.
 
         Lines 2-3: of a sample that is never misclassified, the last iterate. Lines 4-7: of another, the iterates x_n1
-        and x_n2 on both sides of its first crossing, which lines 8-9 (:meth:`bisect`) search between.
+        and x_n2 on both sides of its first crossing, which lines 8-9 (:func:`bisect`) search between.
 
         Args:
             target: samples that are correct without noise.
@@ -129,27 +139,14 @@ class BoundaryPGD(PathAttack):
             at = iterate.index[wrong]
             inside[at], outside[at] = iterate.previous[wrong], iterate.image[wrong]
             crossed[at] = True
-        stood = iterate.prediction.correct
-        inside[iterate.index[stood]] = iterate.image[stood]
+            last = iterate
+        uncrossed = last.prediction.correct
+        inside[last.index[uncrossed]] = last.image[uncrossed]
         rows = crossed.nonzero().squeeze(1)
         if len(rows) > 0:
             left = target.select(rows)
-            point, beyond = self.bisect(left, inside[rows], outside[rows])
+            point, beyond = bisect(left, inside[rows], outside[rows], self.binary_steps)
             if self.restarts > 1:
-                point, _ = self.bisect(left, left.image, beyond)
+                point, _ = bisect(left, left.image, beyond, self.binary_steps)
             inside[rows] = point
         return inside, crossed
-
-    def bisect(self, target: Target, inside: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lines 8-9 of Algorithm 3: the last correct and the last misclassified point between two.
-
-        Args:
-            target: the samples.
-            inside: x_n1, ``[B, C, *spatial]``, correct.
-            outside: x_n2, misclassified.
-        """
-        for _ in range(self.binary_steps):
-            middle = (inside + outside) / 2
-            right = per_sample(target.predict(middle).correct, middle)
-            inside, outside = torch.where(right, middle, inside), torch.where(right, outside, middle)
-        return inside, outside

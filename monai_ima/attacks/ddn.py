@@ -10,7 +10,7 @@ from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_fraction, check_positive
 
 from .base import Attack, AttackResult
-from .target import Loss, MostAdversarial, Prediction, Target, select_samples
+from .target import Loss, NearestAdversarial, Target, select_samples
 
 __all__ = ["DDN"]
 
@@ -57,50 +57,27 @@ class DDN(Attack):
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__("l2", bounds, criterion, loss, generator)
+        super().__init__("l2", bounds=bounds, criterion=criterion, loss=loss, generator=generator)
         self.steps = check_count("steps", steps, 1)
         self.gamma = check_fraction("gamma", gamma, "()")
         self.init_eps = check_positive("init_eps", init_eps)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        worst = MostAdversarial(target)
-        nearest = _Nearest(target)
+        nearest = NearestAdversarial(target)
         rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
         if len(rows) > 0:
-            left, own = select_samples(target, generator, rows)
-            first = radius = left.eps.clamp(max=self.init_eps)
-            image = left.image
+            active, generators = select_samples(target, generator, rows)
+            first = radius = active.eps.clamp(max=self.init_eps)
+            image = active.image
             for step in range(self.steps):
-                prediction, gradient = left.predict_with_gradient(image)
-                worst.update(rows, image, prediction)
-                nearest.update(rows, image, prediction, self.norm.length(image - left.image))
+                prediction, gradient = active.predict_with_gradient(image)
+                nearest.update(rows, image, prediction, self.norm.length(image - active.image))
                 pace = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / self.steps)) / 2
-                move = self.direction(gradient, left, own).mul_(per_sample(pace * first, image))
-                direction = self.norm.steepest(move.add_(image).sub_(left.image))
+                move = self.direction(gradient, active, generators).mul_(per_sample(pace * first, image))
+                direction = self.norm.steepest(move.add_(image).sub_(active.image))
                 radius = torch.where(prediction.correct, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
-                radius = torch.minimum(radius, left.eps)
-                image = self.move(left, direction.mul_(per_sample(radius, image)))
-            prediction = left.predict(image)
-            worst.update(rows, image, prediction)
-            nearest.update(rows, image, prediction, self.norm.length(image - left.image))
-        found = nearest.distance.isfinite()
-        return self.result(target, torch.where(per_sample(found, worst.image), nearest.image, worst.image), found)
-
-
-class _Nearest:
-    """The nearest wrong image seen so far of every sample.
-
-    Attributes:
-        image: ``[B, C, *spatial]``, the clean images at first.
-        distance: float ``[B]``, 0 for samples that are wrong before any noise, infinite where none has been found.
-    """
-
-    def __init__(self, target: Target) -> None:
-        self.image = target.image.clone()
-        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_correct, math.inf)
-
-    def update(self, rows: torch.Tensor, image: torch.Tensor, prediction: Prediction, distance: torch.Tensor) -> None:
-        """Take in one more image of each of the samples at ``rows``."""
-        nearer = ~prediction.correct & (distance < self.distance[rows])
-        self.image[rows[nearer]] = image[nearer]
-        self.distance[rows[nearer]] = distance[nearer]
+                radius = torch.minimum(radius, active.eps)
+                image = self.move(active, direction.mul_(per_sample(radius, image)))
+            prediction = active.predict(image)
+            nearest.update(rows, image, prediction, self.norm.length(image - active.image))
+        return self.result(target, nearest.image, nearest.known)

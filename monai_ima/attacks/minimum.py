@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from monai_ima.criteria import Criterion
-from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
 
 from .base import Attack, AttackResult
 from .ddn import DDN
 from .pgd import PGD
-from .target import Loss, MostAdversarial, Prediction, Target, select_samples
+from .target import Loss, NearestAdversarial, Target, bisect, select_samples
 
 __all__ = ["MinimumNorm"]
 
@@ -55,67 +54,36 @@ class MinimumNorm(Attack):
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(norm, bounds, criterion, loss, generator)
+        super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
         self.steps = check_count("steps", steps, 1)
         self.rounds = check_count("rounds", rounds, 0)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        nearest = _Nearest(self, target)
+        nearest = NearestAdversarial(target)
         rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
         if len(rows) > 0:
             self._search(nearest, rows, *select_samples(target, generator, rows))
-        return self.result(target, nearest.image(), nearest.distance.isfinite())
+        return self.result(target, nearest.image, nearest.known)
 
-    def _search(self, nearest: _Nearest, rows: torch.Tensor, target: Target, generator: Generators) -> None:
+    def _search(self, nearest: NearestAdversarial, rows: torch.Tensor, target: Target, generator: Generators) -> None:
         if self.norm.name == "l2":
             first = float(target.eps.max()) / 2
-            nearest.update(rows, DDN(self.steps, init_eps=first, bounds=self.bounds).run(target, generator).image)
+            found = DDN(self.steps, init_eps=first, bounds=self.bounds).run(target, generator)
+            self._take(nearest, rows, target, found.image)
         paths = [PGD(self.norm.name, self.steps, 1, random_start=k > 0, bounds=self.bounds) for k in range(2)]
         safe = torch.zeros_like(target.eps)
         radius = torch.minimum(nearest.distance[rows], target.eps)
         for k in range(self.rounds + 1):
             found = paths[k % 2].run(replace(target, eps=radius), generator)
-            nearest.update(rows, found.image)
+            self._take(nearest, rows, target, found.image)
             safe = torch.where(found.success, safe, radius)
             radius = (safe + torch.minimum(nearest.distance[rows], target.eps)) / 2
 
-
-class _Nearest:
-    """The nearest wrong image known of every sample, and the worst of those that are right.
-
-    Attributes:
-        distance: float ``[B]``, 0 for samples that are wrong without noise, infinite where no wrong image is known.
-    """
-
-    def __init__(self, attack: Attack, target: Target) -> None:
-        self.attack, self.target = attack, target
-        self.wrong = target.image.clone()
-        self.worst = MostAdversarial(target)
-        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_correct, math.inf)
-
-    def image(self) -> torch.Tensor:
-        known = per_sample(self.distance.isfinite(), self.wrong)
-        return torch.where(known, self.wrong, self.worst.image)
-
-    def update(self, rows: torch.Tensor, image: torch.Tensor) -> None:
-        """Look at an image for each of the samples at ``rows``; a wrong one is first drawn towards the clean image."""
-        target = self.target.select(rows)
+    def _take(self, nearest: NearestAdversarial, rows: torch.Tensor, target: Target, image: torch.Tensor) -> None:
+        """Take in the images of the samples at ``rows``; a misclassified one is first drawn towards the clean image."""
         prediction = target.predict(image)
-        self.worst.update(rows, image, prediction)
         wrong = (~prediction.correct).nonzero().squeeze(1)
-        if len(wrong) == 0:
-            return
-        image = self._drawn_back(target.select(wrong), image[wrong])
-        at, distance = rows[wrong], self.attack.norm.length(image - target.image[wrong])
-        nearer = distance < self.distance[at]
-        self.wrong[at[nearer]], self.distance[at[nearer]] = image[nearer], distance[nearer]
-
-    @staticmethod
-    def _drawn_back(target: Target, wrong: torch.Tensor) -> torch.Tensor:
-        inside = target.image
-        for _ in range(LINE_STEPS):
-            middle = (inside + wrong) / 2
-            prediction: Prediction = target.predict(middle)
-            right = per_sample(prediction.correct, middle)
-            inside, wrong = torch.where(right, middle, inside), torch.where(right, wrong, middle)
-        return wrong
+        if len(wrong) > 0:
+            _, drawn = bisect(target.select(wrong), target.image[wrong], image[wrong], LINE_STEPS)
+            image = image.index_copy(0, wrong, drawn)
+        nearest.update(rows, image, prediction, self.norm.length(image - target.image))

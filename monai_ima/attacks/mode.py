@@ -3,10 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import ignite.distributed as idist
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from monai_ima.utils.distributed import world_size
 
 __all__ = ["allow_single_value_batchnorm", "attack_mode"]
 
@@ -51,7 +52,7 @@ def allow_single_value_batchnorm(network: nn.Module) -> Iterator[None]:
     Args:
         network: whose passes inside the context are meant.
     """
-    together = idist.get_world_size() > 1
+    together = world_size() > 1
     layers = [
         module
         for module in network.modules()

@@ -39,7 +39,7 @@ class UniformNoise(Attack):
         criterion: Criterion | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(norm, bounds, criterion, generator=generator)
+        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator)
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -49,9 +49,9 @@ class UniformNoise(Attack):
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            left, own = select_samples(target, generator, rows)
-            image = self.draw(left, left.eps, own)
-            prediction = left.predict(image)
+            active, generators = select_samples(target, generator, rows)
+            image = self.draw(active, active.eps, generators)
+            prediction = active.predict(image)
             worst.update(rows, image, prediction)
             broken[rows[~prediction.correct]] = True
         return self.result(target, worst.image, broken)

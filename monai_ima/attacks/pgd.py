@@ -42,9 +42,10 @@ class PathAttack(Attack):
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: N, number of gradient steps, >= 1.
-        restarts: how often the way is begun anew by samples that have not crossed, >= 1 in all.
+        restarts: number of paths, >= 1; samples that have crossed take no further one.
         alpha: α, step length in units of ε / N, > 0.
         random_start: begin at a point drawn from the ball (else at the clean image).
+        early_stop: a sample leaves with its first misclassified iterate.
         bounds: see :class:`Attack`.
         criterion: see :class:`Attack`.
         loss: see :class:`Attack`.
@@ -65,15 +66,17 @@ class PathAttack(Attack):
         criterion: Criterion | None,
         loss: Loss | None,
         generator: torch.Generator | None,
+        early_stop: bool = True,
     ) -> None:
-        super().__init__(norm, bounds, criterion, loss, generator)
+        super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
         self.alpha = check_positive("alpha", alpha)
         self.random_start = random_start
+        self.early_stop = early_stop
 
     def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
-        """Line 1 of IMA's Algorithm 3: the iterates k = 0 (start) to N, for each sample up to its first wrong one.
+        """Line 1 of IMA's Algorithm 3: the iterates k = 0 (start) to N; ``early_stop``: to the first misclassified.
 
         Args:
             target: the samples.
@@ -87,7 +90,7 @@ class PathAttack(Attack):
         for _ in range(self.steps):
             prediction, gradient = target.predict_with_gradient(image)
             yield Iterate(index, previous, image, prediction)
-            if not prediction.correct.all():
+            if self.early_stop and not prediction.correct.all():
                 stay = prediction.correct.nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
@@ -102,20 +105,32 @@ class PathAttack(Attack):
 class PGD(PathAttack):
     """Projected gradient descent (Madry et al. 2018), the attack that robustness is measured with.
 
-    ``PGD(steps=100, restarts=2)`` is the IMA paper's "100-PGD", run twice. ``result.image`` is the first wrong point
-    found; for a sample that stands firm, the point of the lowest score on all its ways.
+    ``PGD(steps=100, restarts=2)`` is the IMA paper's "100-PGD", run twice. ``result.image`` is the first misclassified
+    iterate; of a robust sample, the iterate of the lowest score on all its paths.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: number of gradient steps, >= 1.
-        restarts: how many ways are tried in all, >= 1; only samples not yet broken go again.
+        restarts: number of paths, >= 1; only samples not yet broken take a further one.
         alpha: step length in units of ε / steps, > 0.
         random_start: begin at a point drawn uniformly from the ball (else at the clean image).
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own (of
             classifiers the soft logit margin).
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
+        early_stop: False, with ``restarts=1``, for adversarial training as by Madry et al.: every sample, misclassified
+            or not, takes all steps and ``result.image`` is the last iterate.
+
+    Raises:
+        ValueError: if a number is out of its range, or ``early_stop`` is False with ``restarts`` > 1.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = PGD("linf", steps=10)(network, image, label, eps=0.1)
+        >>> bool((result.distance <= 0.1 + 1e-6).all())
+        True
     """
 
     def __init__(
@@ -129,22 +144,47 @@ class PGD(PathAttack):
         criterion: Criterion | None = None,
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
+        early_stop: bool = True,
     ) -> None:
-        super().__init__(norm, steps, restarts, alpha, random_start, bounds, criterion, loss, generator)
+        super().__init__(
+            norm,
+            steps=steps,
+            restarts=restarts,
+            alpha=alpha,
+            random_start=random_start,
+            bounds=bounds,
+            criterion=criterion,
+            loss=loss,
+            generator=generator,
+            early_stop=early_stop,
+        )
+        if restarts > 1 and not early_stop:
+            raise ValueError(
+                f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."
+            )
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
+        if not self.early_stop:
+            return self._last_iterate(target, generator)
         broken = ~target.clean_correct
         worst = MostAdversarial(target)
         for _ in range(self.restarts):
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            left, generators = select_samples(target, generator, rows)
-            for iterate in self.path(left, generators, left.eps if self.random_start else None):
+            active, generators = select_samples(target, generator, rows)
+            for iterate in self.path(active, generators, active.eps if self.random_start else None):
                 at = rows[iterate.index]
                 worst.update(at, iterate.image, iterate.prediction)
                 broken[at[~iterate.prediction.correct]] = True
         return self.result(target, worst.image, broken)
+
+    def _last_iterate(self, target: Target, generator: Generators) -> AttackResult:
+        broken = ~target.clean_correct
+        image = target.image
+        for iterate in self.path(target, generator, target.eps if self.random_start else None):
+            broken, image = broken | ~iterate.prediction.correct, iterate.image
+        return self.result(target, image, broken)
 
 
 class FGSM(PGD):
@@ -160,7 +200,9 @@ class FGSM(PGD):
         criterion: Criterion | None = None,
         loss: Loss | None = None,
     ) -> None:
-        super().__init__(norm, 1, 1, 1.0, False, bounds, criterion, loss)
+        super().__init__(
+            norm, steps=1, restarts=1, alpha=1.0, random_start=False, bounds=bounds, criterion=criterion, loss=loss
+        )
 
 
 class IFGSM(PGD):
@@ -177,4 +219,6 @@ class IFGSM(PGD):
         criterion: Criterion | None = None,
         loss: Loss | None = None,
     ) -> None:
-        super().__init__(norm, steps, 1, 1.0, False, bounds, criterion, loss)
+        super().__init__(
+            norm, steps=steps, restarts=1, alpha=1.0, random_start=False, bounds=bounds, criterion=criterion, loss=loss
+        )

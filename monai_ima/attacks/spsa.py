@@ -66,7 +66,7 @@ class SPSA(Attack):
         generator: torch.Generator | None = None,
         batch_size: int = 128,
     ) -> None:
-        super().__init__(norm, bounds, criterion, loss, generator)
+        super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
         self.steps = check_count("steps", steps, 1)
         self.samples = check_count("samples", samples, 1)
         self.delta = check_positive("delta", delta)
@@ -78,26 +78,26 @@ class SPSA(Attack):
         worst = MostAdversarial(target)
         queries = torch.ones_like(broken, dtype=torch.long)
         rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
-        left, own = select_samples(target, generator, rows)
-        image = left.image
+        active, generators = select_samples(target, generator, rows)
+        image = active.image
         mean = square = torch.zeros_like(image)
         for step in range(1, self.steps + 1):
             if len(rows) == 0:
                 break
-            gradient = self._estimate(left, image, own)
+            gradient = self._estimate(active, image, generators)
             mean = DECAY_FIRST * mean + (1 - DECAY_FIRST) * gradient
             square = DECAY_SECOND * square + (1 - DECAY_SECOND) * gradient**2
             scale = (square / (1 - DECAY_SECOND**step)).sqrt_().add_(SMALLEST_SCALE)
             ahead = self.learning_rate / (1 - DECAY_FIRST**step) * mean / scale
-            image = self.move(left, ahead.add_(image).sub_(left.image))
-            prediction = left.predict(image)
+            image = self.move(active, ahead.add_(image).sub_(active.image))
+            prediction = active.predict(image)
             worst.update(rows, image, prediction)
             queries[rows] += 2 * self.samples + 1
             if not prediction.correct.all():
                 broken[rows[~prediction.correct]] = True
                 stay = prediction.correct.nonzero().squeeze(1)
                 rows, image, mean, square = rows[stay], image[stay], mean[stay], square[stay]
-                left, own = select_samples(left, own, stay)
+                active, generators = select_samples(active, generators, stay)
         return replace(self.result(target, worst.image, broken), queries=queries)
 
     def _estimate(self, target: Target, image: torch.Tensor, generator: Generators) -> torch.Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,11 +9,20 @@ from typing import Any
 import torch
 
 from monai_ima.criteria import Criterion
-from monai_ima.perturbations.norms import Generators
+from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.tensors import check_finite, first_output
 
-__all__ = ["GradientPrediction", "Loss", "MostAdversarial", "Prediction", "Target", "select_samples"]
+__all__ = [
+    "GradientPrediction",
+    "Loss",
+    "MostAdversarial",
+    "NearestAdversarial",
+    "Prediction",
+    "Target",
+    "bisect",
+    "select_samples",
+]
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -147,6 +157,54 @@ class MostAdversarial:
         worse = prediction.score < self._lowest[rows]
         self.image[rows[worse]] = image[worse]
         self._lowest[rows[worse]] = prediction.score[worse]
+
+
+class NearestAdversarial:
+    """The nearest misclassified image seen so far of every sample; until one is known, the one of the lowest score.
+
+    Attributes:
+        distance: float ``[B]``, 0 for samples that are misclassified when clean, infinite where none is known.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._nearest = target.image.clone()
+        self._worst = MostAdversarial(target)
+        self.distance = torch.zeros_like(target.eps).masked_fill_(target.clean_correct, math.inf)
+
+    @property
+    def known(self) -> torch.Tensor:
+        """A misclassified image has been seen: bool ``[B]``."""
+        return self.distance.isfinite()
+
+    @property
+    def image(self) -> torch.Tensor:
+        """``[B, C, *spatial]``."""
+        return torch.where(per_sample(self.known, self._nearest), self._nearest, self._worst.image)
+
+    def update(self, rows: torch.Tensor, image: torch.Tensor, prediction: Prediction, distance: torch.Tensor) -> None:
+        """Take in one more image of each of the samples at ``rows``, at these distances from the clean one."""
+        self._worst.update(rows, image, prediction)
+        nearer = ~prediction.correct & (distance < self.distance[rows])
+        self._nearest[rows[nearer]] = image[nearer]
+        self.distance[rows[nearer]] = distance[nearer]
+
+
+def bisect(
+    target: Target, correct: torch.Tensor, misclassified: torch.Tensor, steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lines 8-9 of IMA's Algorithm 3: the last correct and the last misclassified point between two.
+
+    Args:
+        target: the samples.
+        correct: x_n1, ``[B, C, *spatial]``, where the prediction is correct.
+        misclassified: x_n2, where it is not.
+        steps: number of bisections, >= 0.
+    """
+    for _ in range(steps):
+        middle = (correct + misclassified) / 2
+        inside = per_sample(target.predict(middle).correct, middle)
+        correct, misclassified = torch.where(inside, middle, correct), torch.where(inside, misclassified, middle)
+    return correct, misclassified
 
 
 def select_samples(target: Target, generator: Generators, rows: torch.Tensor) -> tuple[Target, Generators]:

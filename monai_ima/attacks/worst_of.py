@@ -32,7 +32,7 @@ class WorstOf(Attack):
                 one, two = _comparable(getattr(first, what)), _comparable(getattr(other, what))
                 if one != two:
                     raise ValueError(f"Got attacks of different {what} ({one} and {two}), expected the same for all.")
-        super().__init__(first.norm.name, first.bounds, first.criterion, generator=first.generator)
+        super().__init__(first.norm.name, bounds=first.bounds, criterion=first.criterion, generator=first.generator)
         self.attacks = list(attacks)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -42,9 +42,9 @@ class WorstOf(Attack):
             rows = (~broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            left, own = select_samples(target, generator, rows)
-            found = attack.run(replace(left, attack_loss=attack.loss), own)
-            worst.update(rows, found.image, left.predict(found.image))
+            active, generators = select_samples(target, generator, rows)
+            found = attack.run(replace(active, attack_loss=attack.loss), generators)
+            worst.update(rows, found.image, active.predict(found.image))
             broken[rows[found.success]] = True
         return self.result(target, worst.image, broken)
 

@@ -1,6 +1,6 @@
 """Is a prediction correct, and by how much?"""
 
-from .base import Criterion, NeverWrong
+from .base import Criterion
 from .classification import BinaryCriterion, ClassificationCriterion
 from .dice import DiceCriterion
 from .divergence import DivergenceCriterion
@@ -13,7 +13,6 @@ __all__ = [
     "Criterion",
     "DiceCriterion",
     "DivergenceCriterion",
-    "NeverWrong",
     "SegmentationCriterion",
     "SurfaceDiceCriterion",
 ]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-__all__ = ["Criterion", "NeverWrong"]
+__all__ = ["Criterion"]
 
 
 class Criterion(ABC):
@@ -51,31 +51,3 @@ class Criterion(ABC):
     def select(self, index: torch.Tensor) -> Criterion:
         """The criterion for the samples at ``index`` only."""
         return self
-
-
-class NeverWrong(Criterion):
-    """Another criterion's score and loss, but every prediction counts as correct: an attack takes all its steps.
-
-    Args:
-        criterion: whose score and loss count.
-
-    Example:
-        >>> from monai_ima.criteria import ClassificationCriterion
-        >>> NeverWrong(ClassificationCriterion())(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
-        tensor([True])
-    """
-
-    def __init__(self, criterion: Criterion) -> None:
-        self.criterion = criterion
-
-    def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return self.criterion.score(logits, label)
-
-    def decide(self, score: torch.Tensor) -> torch.Tensor:
-        return torch.ones_like(score, dtype=torch.bool)
-
-    def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return self.criterion.loss(logits, label)
-
-    def select(self, index: torch.Tensor) -> Criterion:
-        return NeverWrong(self.criterion.select(index))

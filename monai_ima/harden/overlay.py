@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from monai_ima.handlers import PerSampleHandler
+from monai_ima.methods import PerSampleMethod
 
 from .plan import METHODS, Plan
 from .reading import SEPARATOR, readable, reference
@@ -143,7 +143,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "file": "@harden#pretrained",
             **({"averages": list(averages.values())} if averages else {}),
         }
-    margins = "$@harden#handler.margins" if issubclass(METHODS[method], PerSampleHandler) else None
+    margins = "$@harden#handler.margins" if issubclass(METHODS[method].method_class, PerSampleMethod) else None
     if plan.robust_validation:
         section |= _robust_validation(plan, margins)
     section["resumable"] = {

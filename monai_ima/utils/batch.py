@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
+from monai.utils import convert_to_tensor
 
 from .predictor import Predictor
 
@@ -28,6 +29,32 @@ class Batch:
     image: torch.Tensor
     label: torch.Tensor
     sample_ids: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        network: Callable[[torch.Tensor], Any],
+        image: torch.Tensor,
+        label: torch.Tensor,
+        sample_ids: Sequence[str],
+    ) -> Self:
+        """The batch of a plain training loop.
+
+        Args:
+            network: from images to logits.
+            image: ``[B, C, *spatial]``, on the network's device.
+            label: one row per sample, on the same device.
+            sample_ids: one per sample, the same in every epoch.
+
+        Raises:
+            ValueError: if there is not one label and one id for each image.
+        """
+        if not len(image) == len(label) == len(sample_ids):
+            raise ValueError(
+                f"Got {len(image)} images, {len(label)} labels and {len(sample_ids)} ids, expected as many of each."
+            )
+        image, label = (convert_to_tensor(tensor, track_meta=False) for tensor in (image, label))
+        return cls(Predictor.of(network, len(image)), image, label, list(sample_ids))
 
     def select(self, rows: Sequence[int] | torch.Tensor) -> Self:
         """The samples at these rows only, in rising order: int ``[n]``."""

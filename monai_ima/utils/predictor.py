@@ -12,13 +12,13 @@ __all__ = ["Predictor", "unwrap"]
 
 @dataclass(frozen=True)
 class Predictor:
-    """The trainer's own way from images to predictions, ``engine.inferer`` and extra network inputs included.
+    """From images to predictions as the trainer does it, its inferer and extra network inputs included.
 
     Extra inputs that are tensors with one row per sample follow the samples when an attack narrows its batch.
     """
 
     inferer: Callable[..., Any]
-    network: nn.Module
+    network: Callable[..., Any]
     batch_size: int
     args: tuple = ()
     kwargs: dict[str, Any] | None = None
@@ -27,15 +27,21 @@ class Predictor:
     def prepared(
         cls, inferer: Callable[..., Any], network: nn.Module, batch_size: int, extra: Sequence[Any]
     ) -> Predictor:
-        """The way with what MONAI's ``prepare_batch`` gives after image and label: nothing, or args and kwargs."""
+        """With what MONAI's ``prepare_batch`` gives after image and label: nothing, or args and kwargs."""
         args, kwargs = extra if extra else ((), {})
         return cls(inferer, network, batch_size, tuple(args), dict(kwargs))
+
+    @classmethod
+    def of(cls, network: Callable[[torch.Tensor], Any], batch_size: int) -> Predictor:
+        """A network that is called with the images alone."""
+        unwrapped = unwrap(network) if isinstance(network, nn.Module) else network
+        return cls(lambda image, call: call(image), unwrapped, batch_size)
 
     def __call__(self, image: torch.Tensor) -> Any:
         return self.inferer(image, self.network, *self.args, **(self.kwargs or {}))
 
     def select(self, index: torch.Tensor) -> Predictor:
-        """The same for the samples at ``index`` only."""
+        """For the samples at ``index`` only."""
         if not self.args and not self.kwargs:
             return self
 

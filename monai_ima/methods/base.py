@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypedDict
+
+import torch
+from torch import nn
+
+from monai_ima.attacks import attack_mode
+from monai_ima.criteria import ClassificationCriterion, Criterion
+from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_bounds, check_count
+from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.tensors import check_finite, first_output
+
+__all__ = ["LossFunction", "MethodSettings", "TrainingMethod", "method_parameters"]
+
+LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
+"""``(prediction, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts."""
+
+
+class MethodSettings(TypedDict, total=False):
+    """The settings that all methods share, explained at :class:`TrainingMethod`."""
+
+    criterion: Criterion | None
+    bounds: Sequence[float] | None
+    start_epoch: int
+    attack_mode: str
+    seed: int
+
+
+class TrainingMethod(ABC):
+    """Base of the training methods: what replaces a batch's loss, and what an epoch's end changes.
+
+    A method knows no engine and no data set. The training loop, a handler of :mod:`monai_ima.handlers` or one's own,
+    tells it of every epoch and asks it for every batch's loss::
+
+        for epoch in range(1, epochs + 1):
+            method.begin_epoch(epoch, epochs, training_set)
+            for image, label, sample_ids in loader:
+                prediction = network(image)
+                loss = method.loss(Batch.of(network, image, label, sample_ids), prediction, loss_function)
+                ...  # backward, optimizer
+            scalars = method.end_epoch(training_set)
+
+    ``training_set`` gives every training sample once, as batches (:class:`~monai_ima.utils.batch.Batch`), for methods
+    that make a pass of their own over it. Under DDP every process calls the same methods, as often as the others.
+
+    Args:
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
+        bounds: valid intensities ``(lo, hi)`` in the network's units; None for no limit (z-scored images).
+        start_epoch: number of epochs of plain training before the method is active, >= 0.
+        attack_mode: ``"eval"`` or ``"train"``, the network's mode under attack.
+        seed: of the attacks' random starts, >= 0.
+
+    Raises:
+        ValueError: if a number is out of its range, ``bounds`` do not rise, or ``attack_mode`` is another name.
+    """
+
+    name: str
+    """Prefix of its scalars where a handler logs them."""
+
+    def __init__(
+        self,
+        criterion: Criterion | None = None,
+        bounds: Sequence[float] | None = None,
+        start_epoch: int = 0,
+        attack_mode: str = "eval",
+        seed: int = 0,
+    ) -> None:
+        if attack_mode not in ("eval", "train"):
+            raise ValueError(f"Unknown attack mode {attack_mode!r}, expected 'eval' or 'train'.")
+        self.criterion = ClassificationCriterion() if criterion is None else criterion
+        self.bounds = check_bounds(bounds)
+        self.start_epoch = check_count("start_epoch", start_epoch, 0)
+        self.attack_mode = attack_mode
+        self.seed = check_count("seed", seed, 0)
+        self.epoch = 0
+        self.clean_score = torch.empty(0)
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    @property
+    def active(self) -> bool:
+        """The epochs of plain training are over."""
+        return self.epoch > self.start_epoch
+
+    def begin_epoch(self, epoch: int, epochs: int, training_set: Iterable[Batch] = ()) -> None:
+        """Called before an epoch's first batch.
+
+        Args:
+            epoch: from 1 on; a resumed training continues to count.
+            epochs: number of epochs of the whole training, >= 1.
+            training_set: every training sample once, as batches.
+        """
+        self.epoch = check_count("epoch", epoch, 1)
+        check_count("epochs", epochs, 1)
+        self._sums.clear()
+
+    def check(self, image: torch.Tensor, prediction: Any, label: torch.Tensor) -> None:
+        """Refuse a batch that training must not see, and score its predictions (line 2 of IMA's Algorithm 1).
+
+        Args:
+            image: ``[B, C, *spatial]``, clean.
+            prediction: the network's, of several outputs the first counts.
+            label: one row per sample.
+
+        Raises:
+            SampleError: if an image or a prediction is not finite, or a label is not a class.
+        """
+        logits = first_output(prediction).detach()
+        check_finite(image, "an image")
+        check_finite(logits, "a prediction")
+        self.clean_score = self.criterion.score(logits, label)
+
+    def loss(
+        self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The loss to train with, a scalar; the loss of the clean batch as long as the method is not active.
+
+        Args:
+            batch: clean.
+            prediction: the network's for the clean batch, with its graph.
+            loss_function: the trainer's.
+            clean_loss: ``loss_function`` of the clean batch, where the caller has it and has called :meth:`check`.
+
+        Raises:
+            ValueError: if a sample is refused (:meth:`check`) or cannot be attacked; the sentence names it.
+        """
+        try:
+            if clean_loss is None:
+                self.check(batch.image, prediction, batch.label)
+                clean_loss = loss_function(prediction, batch.label).mean()
+            if not self.active:
+                return clean_loss
+            return self.adversarial_loss(batch, prediction, loss_function, clean_loss)
+        except SampleError as error:
+            raise error.named(batch.sample_ids) from None
+
+    def end_epoch(self, training_set: Iterable[Batch] = ()) -> dict[str, float]:
+        """Called once after an epoch's last batch: moves what the method remembers.
+
+        Args:
+            training_set: every training sample once, as batches.
+
+        Returns:
+            the epoch's scalars, over all processes; none as long as the method is not active.
+        """
+        if not self.active:
+            return {}
+        self.update(training_set)
+        gathered: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for part in gather_all(self._sums):
+            for name, (total, count) in part.items():
+                gathered[name][0] += total
+                gathered[name][1] += count
+        return {name: total / count if count else 0.0 for name, (total, count) in gathered.items()}
+
+    @abstractmethod
+    def adversarial_loss(
+        self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss to train with in place of ``clean_loss``; arguments as for :meth:`loss`."""
+
+    def update(self, training_set: Iterable[Batch]) -> None:  # noqa: B027
+        """Move what the method remembers of the samples, at the end of an epoch."""
+
+    def under_attack(self, batch: Batch) -> AbstractContextManager[None]:
+        """The context that attacks on a batch run in: the network's mode is set, and restored afterwards."""
+        network = batch.predict.network
+        return attack_mode(network, self.attack_mode) if isinstance(network, nn.Module) else nullcontext()
+
+    def generators(self, batch: Batch, purpose: str) -> list[torch.Generator]:
+        """A random stream for each sample, for one purpose in this epoch; the same in a resumed training."""
+        return per_sample_generators(f"{self.seed}/{self.epoch}/{purpose}", batch.sample_ids, batch.image.device)
+
+    def note(self, name: str, total: float, count: float) -> None:
+        """Add to the scalar ``name``, which is ``sum(total) / sum(count)`` over an epoch."""
+        before = self.scalar(name)
+        self._sums[name] = (before[0] + float(total), before[1] + count)
+
+    def scalar(self, name: str) -> tuple[float, float]:
+        """Sum and count of what this process has noted under ``name`` in this epoch."""
+        return self._sums.get(name, (0.0, 0.0))
+
+
+def method_parameters(method: type[TrainingMethod]) -> list[inspect.Parameter]:
+    """All arguments of a method, the shared settings among them by name."""
+    own = inspect.signature(method).parameters.values()
+    shared = inspect.signature(TrainingMethod).parameters
+    return [
+        *(parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD),
+        *(shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in MethodSettings.__annotations__),
+    ]
