@@ -1,29 +1,44 @@
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST_STAMP := $(LOWEST)/.installed
+PYTEST := -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-lowest lint types clean
 
 demo: $(STAMP)
 	rm -rf demo_output
 	$(BIN)/python benchmarks/demo.py --out demo_output
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python $(PYTEST)
 
-lint: $(STAMP)
+test-lowest: $(LOWEST_STAMP)
+	$(LOWEST)/bin/python $(PYTEST)
+
+lint: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+types: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/mypy tests --allow-untyped-defs $(TESTS_MAY)
+
 clean:
-	rm -rf $(VENV) demo_output .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) $(LOWEST) demo_output .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(LOWEST_STAMP): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(LOWEST)/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[dev]'
 	touch $@

@@ -17,7 +17,13 @@ def test_the_intervals_are_scipys():
     values = rng.random((80, 3)) < [0.9, 0.5, 0.1]
     found = bootstrap_intervals(values.astype(float).tolist(), resamples=20000)
     for column, (lo, hi) in zip(values.T, found, strict=True):
-        other = stats.bootstrap((column.astype(float),), np.mean, n_resamples=20000, method="percentile", rng=7)
+        other = stats.bootstrap(
+            (column.astype(float),),
+            np.mean,
+            n_resamples=20000,
+            method="percentile",
+            random_state=np.random.default_rng(7),
+        )
         assert lo == pytest.approx(other.confidence_interval.low, abs=0.008)
         assert hi == pytest.approx(other.confidence_interval.high, abs=0.008)
 
@@ -29,7 +35,9 @@ def test_whole_patients_are_drawn():
     patients = [str(k) for k in np.repeat(np.arange(25), 8)]
     values = np.repeat(of_patient, 8)[:, None].tolist()
     ((lo, hi),) = bootstrap_intervals(values, patients, resamples=20000)
-    other = stats.bootstrap((of_patient,), np.mean, n_resamples=20000, method="percentile", rng=1).confidence_interval
+    other = stats.bootstrap(
+        (of_patient,), np.mean, n_resamples=20000, method="percentile", random_state=np.random.default_rng(1)
+    ).confidence_interval
     assert (lo, hi) == pytest.approx((other.low, other.high), abs=0.008)
     ((low, high),) = bootstrap_intervals(values, resamples=2000)
     assert high - low < (hi - lo) / 2
