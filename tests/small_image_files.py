@@ -6,12 +6,14 @@ import gzip
 import pickle
 import struct
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.io import savemat
 
 from monai_ima.data import CIFAR100_CLASSES
+
+_Pickler: Any = pickle._Pickler
 
 PER_CLASS = {"train": 4, "test": 2}
 
@@ -55,10 +57,10 @@ def write_svhn(folder: Path) -> Path:
     return folder
 
 
-class Python2Pickler(pickle._Pickler):
+class Python2Pickler(_Pickler):
     """Writes bytes and texts as Python 2 did in the published files: with the opcode of its ``str``."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(_Pickler.dispatch)
 
     def save_str2(self, value: str | bytes) -> None:
         data = value.encode("latin1") if isinstance(value, str) else value
@@ -67,7 +69,7 @@ class Python2Pickler(pickle._Pickler):
 
     dispatch[str] = dispatch[bytes] = save_str2
 
-    def save_global(self, value: object, name: str | None = None) -> None:
+    def save_global(self, value: Any, name: str | None = None) -> None:
         module = "numpy.core.multiarray" if getattr(value, "__name__", "") == "_reconstruct" else "numpy"
         self.write(pickle.GLOBAL + f"{module}\n{name or value.__name__}\n".encode())
         self.memoize(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -708,9 +709,9 @@ def test_the_attacks_have_short_names():
     spsa = attack_from_name("spsa100x128", "linf", criterion=BinaryCriterion())
     assert isinstance(spsa, SPSA)
     assert (spsa.steps, spsa.samples) == (100, 128)
-    several = attack_from_name("apgd50-ce+apgd50-dlr+pgd20+spsa10x16", "l2")
+    several: Any = attack_from_name("apgd50-ce+apgd50-dlr+pgd20+spsa10x16", "l2")
     assert [type(attack) for attack in several.attacks] == [APGD, APGD, PGD, SPSA]
-    on_maps = attack_from_name("apgd9+apgd9x3-dice+apgd9-ce", "l2", None, DiceCriterion("lowest", sigmoid=True))
+    on_maps: Any = attack_from_name("apgd9+apgd9x3-dice+apgd9-ce", "l2", None, DiceCriterion("lowest", sigmoid=True))
     weights = [a.loss and (a.loss.dice_weight, a.loss.ce_weight, a.loss.sigmoid) for a in on_maps.attacks]
     assert weights == [None, (1.0, 0.0, True), (0.0, 1.0, True)]
     assert [a.restarts for a in on_maps.attacks] == [1, 3, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from ignite.metrics import Accuracy
@@ -73,9 +75,9 @@ def test_a_broken_sample_is_not_attacked_again(problem):
     attacked = []
 
     class Counting(PGD):
-        def __call__(self, network, image, label, eps, generator=None):
+        def __call__(self, network, image, label, eps, generator=None, criterion=None):
             attacked.append((eps, len(image)))
-            return super().__call__(network, image, label, eps, generator)
+            return super().__call__(network, image, label, eps, generator, criterion)
 
     RobustnessEvaluator(network, Counting("l2", 60)).run(DataLoader(Dataset(data), batch_size=60), LEVELS, False)
     before = [0.0, *LEVELS[1:-1]]
@@ -106,12 +108,13 @@ def test_bad_evaluations_are_refused(problem):
 
 
 def test_attacks_have_short_names():
-    attack = attack_from_name("pgd100x2", "linf", (0, 1))
+    short: Any = attack_from_name
+    attack = short("pgd100x2", "linf", (0, 1))
     assert (attack.steps, attack.restarts, attack.norm.name, attack.bounds) == (100, 2, "linf", (0.0, 1.0))
-    assert attack_from_name("pgd40", "l2").restarts == 1
-    assert attack_from_name("ifgsm7", "l2").steps == 7
-    assert attack_from_name("fgsm", "l2").steps == 1
-    assert attack_from_name("noise12", "l2").draws == 12
+    assert short("pgd40", "l2").restarts == 1
+    assert short("ifgsm7", "l2").steps == 7
+    assert short("fgsm", "l2").steps == 1
+    assert short("noise12", "l2").draws == 12
     for bad in ("pgd", "pgdx2", "cw10", "noise5x2", "fgsm3"):
         with pytest.raises(ValueError, match="Unknown attack"):
             attack_from_name(bad, "l2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -284,7 +285,7 @@ def test_the_margin_pass_leaves_modes_statistics_and_the_random_state_alone():
         nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
     )
     for mode in ("eval", "train"):
-        handler = IMAHandler(1.0, delta=0.3, margin_steps=3, attack_mode=mode)
+        handler: Any = IMAHandler(1.0, delta=0.3, margin_steps=3, attack_mode=mode)
         trainer = trainer_for(network, items(8), [handler], shuffle=True)
         trainer.state.epoch = 1
         handler.epoch_start(trainer)
@@ -449,7 +450,7 @@ def test_delta_defaults_to_the_largest_margin_over_the_number_of_updates(update,
 
 
 def test_margin_pass_runs_every_interval_only():
-    handler = IMAHandler(3.0, delta=0.1, steps=2, margin_steps=2, update_interval=3)
+    handler: Any = IMAHandler(3.0, delta=0.1, steps=2, margin_steps=2, update_interval=3)
     passes = []
     original = handler.method.margin_pass
     handler.method.margin_pass = lambda batches: passes.append(handler.method.epoch) or original(batches)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from monai.bundle import ConfigComponent
@@ -11,7 +13,7 @@ from monai_ima.harden.intensity import find_normalisation
 from monai_ima.harden.reading import Component, TrainingConfig
 
 WINDOW = {"_target_": "ScaleIntensityRanged", "a_min": -100, "a_max": 300, "b_min": 0, "b_max": 1, "clip": True}
-PIPELINES = {
+PIPELINES: dict[str, list[dict[str, Any]]] = {
     "window": [WINDOW],
     "window to the unit range, not clipped": [{"_target_": "ScaleIntensityRanged", "a_min": -100, "a_max": 300}],
     "window, then to [-1, 1]": [WINDOW, {**WINDOW, "a_min": 0, "a_max": 1, "b_min": -1}],
@@ -48,7 +50,7 @@ def test_a_unit_is_worth_what_the_transforms_make_of_it(name, tmp_path):
     """Bounds, and the physical difference of two images in one pixel against the network's."""
     steps = [{**step, "keys": "image"} for step in PIPELINES[name]]
     found = normalisation(steps, tmp_path)
-    pipeline = Compose([ConfigComponent(step).instantiate() for step in steps])
+    pipeline = Compose([ConfigComponent(step).instantiate() for step in steps])  # type: ignore[misc]
     image = torch.rand(2, 40, 40, generator=torch.Generator().manual_seed(0)) * 2000 - 1000
     image[0, 0, :2] = torch.tensor([90.0, 100.0])
     seen = pipeline({"image": image})["image"]

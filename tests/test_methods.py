@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -388,7 +389,7 @@ def test_multi_label_trades():
     torch.manual_seed(0)
     data = [{"image": torch.randn(1, 4, 4), "label": torch.tensor([1.0, 0.0]), "sample_id": f"s{k}"} for k in range(4)]
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    handler = TRADESHandler(0.3, steps=2, criterion=BinaryCriterion())
+    handler: Any = TRADESHandler(0.3, steps=2, criterion=BinaryCriterion())
     trainer = make_trainer(network, data, [handler], loss=nn.BCEWithLogitsLoss())
     loss = last_loss(trainer)
     assert handler.method.sigmoid

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,7 +41,7 @@ def test_the_gradient_is_that_of_the_padded_graph():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.Tanh(), nn.Conv3d(3, 2, 3, padding=1))
     image = torch.randn(1, 1, 7, 9, 6)
-    plain = SlidingWindowInferer((8, 8, 8), overlap=0.5)
+    plain: Any = SlidingWindowInferer((8, 8, 8), overlap=0.5)
     inferer = gradient_inferer(PadInferer(plain, min_size=8))
     assert isinstance(inferer, PadInferer)
     assert isinstance(inferer.inferer, GradientSlidingWindowInferer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -161,7 +163,7 @@ def test_surface_dice_can_be_the_boundary():
 
 def test_attacks_on_one_loss_have_names():
     criterion = DiceCriterion("lowest", sigmoid=True)
-    attack = attack_from_name("pgd100x2+pgd50-dice+pgd7x3-ce", "l2", None, criterion)
+    attack: Any = attack_from_name("pgd100x2+pgd50-dice+pgd7x3-ce", "l2", None, criterion)
     assert [(a.steps, a.restarts) for a in attack.attacks] == [(100, 2), (50, 1), (7, 3)]
     weights = [a.loss and (a.loss.dice_weight, a.loss.ce_weight, a.loss.sigmoid) for a in attack.attacks]
     assert weights == [None, (1.0, 0.0, True), (0.0, 1.0, True)]

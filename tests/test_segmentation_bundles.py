@@ -20,6 +20,8 @@ from monai.networks import one_hot
 from monai_ima.__main__ import main
 from monai_ima.data import msd_datalist, write_volume_phantom
 
+load = nibabel.Nifti1Image.from_filename
+
 TASKS = {
     "hippocampus": {"phantom_size": [24, 24, 24], "patch_size": [24, 24, 24]},
     "heart": {"phantom_size": [32, 32, 32], "patch_size": [24, 24, 24]},
@@ -162,8 +164,11 @@ def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels
     assert len(saved) == len(list((data / "imagesTr").glob("*.nii.gz"))) == 6
     for file in saved:
         name = file.name.replace("_seg", "")
-        image, label = nibabel.load(data / "imagesTr" / name), nibabel.load(data / "labelsTr" / name)
-        prediction = nibabel.load(file)
+        image, label = (
+            load(data / "imagesTr" / name),
+            load(data / "labelsTr" / name),
+        )
+        prediction = load(file)
         assert prediction.shape == image.shape[:3] == label.shape
         np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-4)
         found = np.asarray(prediction.dataobj)
@@ -177,11 +182,12 @@ def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels
             if str(data / "imagesTr" / name) in listed:
                 maps = [
                     one_hot(
-                        torch.as_tensor(np.asarray(nibabel.load(path).dataobj).astype(int))[None, None], CLASSES[task]
+                        torch.as_tensor(np.asarray(load(path).dataobj).astype(int))[None, None],
+                        CLASSES[task],
                     )
                     for path in (file, data / "labelsTr" / name)
                 ]
-                dices.append(compute_dice(*maps, include_background=False).nanmean())
+                dices.append(compute_dice(*maps, include_background=False).nanmean())  # type: ignore[misc]
         assert float(torch.stack(dices).mean()) == pytest.approx(values["clean"]["mean_dice"], abs=2e-3)
 
 
@@ -256,8 +262,11 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     done = command_line(capsys, *command, "--out", noisy, *settings)
     assert done[0] == 0, done[1]
     (file,) = noisy.glob("*_noisy.nii.gz")
-    original = nibabel.load(root / "eval" / f"synthetic_{task}" / "imagesTr" / file.name.replace("_noisy", ""))
-    written, noise = nibabel.load(file), nibabel.load(file.with_name(file.name.replace("_noisy", "_noise")))
+    original = load(root / "eval" / f"synthetic_{task}" / "imagesTr" / file.name.replace("_noisy", ""))
+    written, noise = (
+        load(file),
+        load(file.with_name(file.name.replace("_noisy", "_noise"))),
+    )
     np.testing.assert_allclose(written.affine, original.affine, atol=1e-4)
     assert written.shape == original.shape
     if task != "prostate":

@@ -46,14 +46,14 @@ def smallest(problem):
     found = {}
     for norm, eps in NORMS.items():
         attacks = [MinimumNorm(norm, 100), *([DDN(300, init_eps=0.5), DDN(300)] if norm == "l2" else [])]
-        results = [attack(*problem, eps) for attack in attacks]
+        results = [attack(*problem, eps) for attack in attacks]  # type: ignore[call-arg]
         found[norm] = torch.stack([torch.where(r.success, r.distance, math.inf) for r in results]).amin(dim=0)
         assert found[norm].isfinite().all()
     return found
 
 
 def ratios(problem, smallest, norm, **settings):
-    result = BoundaryPGD(norm, steps=50, **settings)(*problem, NORMS[norm])
+    result = BoundaryPGD(norm, steps=50, **settings)(*problem, NORMS[norm])  # type: ignore[call-arg]
     assert result.success.all()
     return result.distance / smallest[norm]
 

@@ -44,7 +44,7 @@ def contours(axes) -> dict[tuple[str, str], tuple[float, ...]]:
 
 def test_a_volume_is_cut_where_the_label_is_largest(scan):
     image, noisy, *_ = scan
-    figure = volume_example(*scan, 0.25, "linf")
+    figure = volume_example(*scan, 0.25, "linf")  # type: ignore[call-arg]
     assert len(figure.axes) == 10  # 3 rows of 3, and the noise's colour bar
     for row, (axis, index) in enumerate([(0, 6), (1, 8), (2, 4)]):
         clean_axes, noisy_axes, noise_axes = figure.axes[3 * row : 3 * row + 3]
@@ -68,7 +68,7 @@ def test_of_equal_slices_the_middle_one_is_shown(scan):
 
 
 def test_contours_lie_on_the_edges_of_label_and_prediction(scan):
-    figure = volume_example(*scan, 0.25, "linf")
+    figure = volume_example(*scan, 0.25, "linf")  # type: ignore[call-arg]
     clean_axes, noisy_axes, noise_axes = figure.axes[3:6]  # slice 8 of axis 1: first axis to the right, third upwards
     first, second = COLOURS[0].lower(), COLOURS[1].lower()
     label = (0.5, 8.5, 0.5, 6.5)  # the box 4..8 x 3..6 and the single voxel at (1, 1)
@@ -86,7 +86,7 @@ def test_contours_close_at_the_edge_of_the_image_and_leave_its_limits():
 
 def test_an_image_is_one_row_drawn_as_stored(scan):
     image, noisy, *maps = scan
-    figure = volume_example(image[..., 4], noisy[..., 4], *(k[None, ..., 4] for k in maps), 0.25, "l2", "scan 1")
+    figure = volume_example(image[..., 4], noisy[..., 4], *(k[None, ..., 4] for k in maps), 0.25, "l2", "scan 1")  # type: ignore[call-arg]
     assert len(figure.axes) == 4
     (shown,) = figure.axes[1].get_images()
     assert np.array_equal(shown.get_array(), noisy[0, ..., 4])
@@ -95,7 +95,7 @@ def test_an_image_is_one_row_drawn_as_stored(scan):
 
 
 def test_the_noisy_image_has_the_clean_ones_grey_window_and_the_noise_a_symmetric_one(scan):
-    figure = volume_example(*scan, 0.25, "linf")
+    figure = volume_example(*scan, 0.25, "linf")  # type: ignore[call-arg]
     lo, hi = np.percentile(scan[0][0].numpy(), (0.5, 99.5))
     for row in range(3):
         clean, noisy, noise = (axes.get_images()[0].get_clim() for axes in figure.axes[3 * row : 3 * row + 3])
@@ -105,7 +105,7 @@ def test_the_noisy_image_has_the_clean_ones_grey_window_and_the_noise_a_symmetri
 
 
 def test_title_and_legend_say_what_is_seen(scan, tmp_path):
-    figure = volume_example(*scan, 0.25, "linf", "scan 7: Dice 0.9 without noise, 0.2 with it")
+    figure = volume_example(*scan, 0.25, "linf", "scan 7: Dice 0.9 without noise, 0.2 with it")  # type: ignore[call-arg]
     assert figure.get_suptitle() == "scan 7: Dice 0.9 without noise, 0.2 with it\nε = 0.25 (L∞ norm)"
     (legend,) = figure.legends
     entries = [
@@ -118,7 +118,7 @@ def test_title_and_legend_say_what_is_seen(scan, tmp_path):
 
 def test_thick_slices_are_stretched():
     image, maps = torch.randn(1, 40, 40, 4), [box((40, 40, 4), (9, 20), (9, 20), (1, 3))] * 3
-    figure = volume_example(image, image, *maps, 0.1, "l2")
+    figure = volume_example(image, image, *maps, 0.1, "l2")  # type: ignore[call-arg]
     assert figure.axes[0].get_aspect() == pytest.approx(4)  # 4 rows as high as 0.4 times 40 columns
     assert figure.axes[6].get_aspect() == pytest.approx(1)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -79,16 +80,16 @@ def test_writing_is_repeatable_and_in_msd_layout(tmp_path, task):
     assert "SYNTHETIC" in dataset["description"]
     assert dataset["numTraining"] == len(dataset["training"]) == 4
     assert tuple(dataset["labels"].values()) == TASKS[task].labels
-    image = nib.load(tmp_path / "a" / "imagesTr" / f"{task}_002.nii.gz")
+    image = nib.Nifti1Image.from_filename(tmp_path / "a" / "imagesTr" / f"{task}_002.nii.gz")
     assert np.allclose(image.header.get_zooms()[:3], TASKS[task].spacing)
     assert not np.allclose(image.affine[:3, 3], 0)
-    kinds = {"channels": len(TASKS[task].modality), "classes": len(TASKS[task].labels)}
+    kinds: dict[str, Any] = {"channels": len(TASKS[task].modality), "classes": len(TASKS[task].labels)}
     assert sum(len(items) for items in msd_datalist(tmp_path / "a", **kinds).values()) == 4
 
 
 def test_sides_of_hippocampus_scans_vary(tmp_path):
     write_volume_phantom(tmp_path, "hippocampus", 8, 20)
-    shapes = np.array([nib.load(file).shape for file in (tmp_path / "labelsTr").iterdir()])
+    shapes = np.array([nib.Nifti1Image.from_filename(file).shape for file in (tmp_path / "labelsTr").iterdir()])
     assert (abs(shapes - 20) <= 3).all()
     assert shapes.std(axis=0).min() > 0
     assert (shapes[:, 0] != shapes[:, 1]).any()
@@ -217,7 +218,7 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys, monke
         run_script(runpy.run_path(str(SCRIPT))["make"], capsys, *options).out
         == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
     )
-    assert nib.load(tmp_path / "o" / "labelsTr" / "heart_000.nii.gz").shape == (16, 20, 16)
+    assert nib.Nifti1Image.from_filename(tmp_path / "o" / "labelsTr" / "heart_000.nii.gz").shape == (16, 20, 16)
 
 
 @pytest.mark.parametrize(
