@@ -11,6 +11,13 @@ import torch
 REPO = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of what a training leaves are slow: the fixture ``trained`` trains a bundle or a study."""
+    for item in items:
+        if "trained" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread_and_fixed_seed():
     torch.set_num_threads(1)

@@ -267,6 +267,7 @@ def test_the_plain_overlay_trains_without_ima_from_the_same_start(tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_share_one_margin_table(method, tmp_path):
     handlers = {

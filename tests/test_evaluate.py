@@ -73,6 +73,7 @@ def results(out: Path) -> dict:
     return json.loads((out / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_results(checkpoint, tmp_path):
     options = ["--levels", "0,0.3,1", "--attack", "pgd20x2+apgd20-dlr", "--minimum"]
     broken = command(checkpoint, tmp_path / "r", *options)
@@ -105,6 +106,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_results(checkpoint, tmp_path):
         assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_attacks_follow_one_another_and_the_numbers_agree(checkpoint, tmp_path):
     attacks = "noise5+pgd20+ddn50"
     assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.3,1", "--attack", attacks, "--minimum")) == 0
@@ -208,6 +210,7 @@ def test_subgroups_are_those_of_the_table(checkpoint, tmp_path, capsys):
     assert not (tmp_path / "x.html").exists()
 
 
+@pytest.mark.slow
 def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
     other = tmp_path / "other.pt"
     torch.manual_seed(1)
@@ -248,6 +251,7 @@ def test_checks_go_on_where_they_were_broken_off(checkpoint, tmp_path, monkeypat
     assert [check["name"] for check in results(tmp_path / "r")["checks"]] == NINE
 
 
+@pytest.mark.slow
 def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypatch):
     pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
     pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")

@@ -222,6 +222,7 @@ def shell(command: str, folder: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
 
 
+@pytest.mark.slow
 def test_the_commands_that_harden_prints_train(zoo, capsys, tmp_path):
     before = fingerprint(zoo)
     assert harden(zoo, *QUICK) == 0
@@ -665,6 +666,7 @@ def test_a_hardened_bundle_is_not_hardened_again(capsys):
     refused(REPO / "bundles" / "oct_classification_ima", capsys, "is hardened already")
 
 
+@pytest.mark.slow
 def test_the_worked_examples_of_the_howto_run(tmp_path):
     not_shipped = shutil.ignore_patterns("*.pt", "eval")
     for name, bundle in {"oct": "oct_classification_ima", "hippocampus": "hippocampus_segmentation_ima"}.items():

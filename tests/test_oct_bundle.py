@@ -221,6 +221,7 @@ def test_the_plain_overlay_trains_without_ima_from_the_same_start(tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_margin_table(tmp_path):
     settings = {
         "bundle_root": str(BUNDLE),
@@ -280,6 +281,7 @@ def test_a_wrong_data_folder_is_named(tmp_path):
     assert f"Dataset folder {tmp_path / 'nowhere'} does not exist" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_real_scans_train_evaluate_and_infer(real_data, tmp_path):
     """The published resolution and network on the 32 real scans."""
     common = {"bundle_root": str(BUNDLE), "dataset_dir": str(real_data / "OCT2017"), "output_dir": str(tmp_path)}
@@ -378,6 +380,7 @@ def test_bad_use_gives_one_sentence_and_exit_code_2(trained, tmp_path, arguments
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_help_is_everywhere():
     for arguments in (["--help"], ["evaluate", "--help"], ["margins", "--help"]):
         done = monai_ima(*arguments)

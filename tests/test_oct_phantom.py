@@ -110,6 +110,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_writes_the_phantom_while_the_other_waits(tmp_path):
     ranks = [
         subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path), str(rank)], stderr=subprocess.PIPE, text=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import REPO
 
 
@@ -17,6 +18,7 @@ def commands_shown() -> list[str]:
     return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path):
     not_shipped = shutil.ignore_patterns("*_*.pt", "eval", "*_margins")
     shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=not_shipped)

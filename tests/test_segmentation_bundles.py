@@ -118,6 +118,7 @@ def test_training_leaves_weights_margins_and_threshold(trained):
     assert torch.load(root / "models" / "model.pt", weights_only=True).keys() == last["model"].keys()
 
 
+@pytest.mark.slow
 def test_the_baseline_threshold_and_fixed_epsilon_training_run_from_a_start(trained, tmp_path):
     task, root = trained
     if task != "hippocampus":
@@ -140,6 +141,7 @@ def test_the_baseline_threshold_and_fixed_epsilon_training_run_from_a_start(trai
     assert "is of another network" in done.stderr
 
 
+@pytest.mark.slow
 def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels(trained, tmp_path):
     task, root = trained
     common = {"bundle_root": str(root), "output_dir": str(tmp_path), **small(task, task != "hippocampus")}
@@ -280,6 +282,7 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     assert "is not empty" in again[1]
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_table_and_one_baseline(tmp_path):
     root = bundle_of("hippocampus")
     settings = {
