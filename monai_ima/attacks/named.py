@@ -30,10 +30,10 @@ def attack_from_name(
               difference of logits ratio);
             - ``"ddn100"`` (100 steps, L2 only);
             - ``"spsa100x128"`` (100 steps, 128 random directions each);
-            - ``"noise100"`` (100 draws of white noise).
+            - ``"noise100"`` (100 draws of uniform random noise).
 
-            For segmentations ``"pgd100x2-dice"`` and ``"pgd100x2-ce"`` climb soft Dice or cross-entropy alone, and so
-            do ``"apgd100x2-dice"`` and ``"apgd100x2-ce"``. Several names joined by ``+`` make a :class:`WorstOf`.
+            For segmentations ``"pgd100x2-dice"`` and ``"pgd100x2-ce"`` maximise soft Dice or cross-entropy alone, as do
+            ``"apgd100x2-dice"`` and ``"apgd100x2-ce"``. Several names joined by ``+`` make a :class:`WorstOf`.
         norm: ``"l2"`` or ``"linf"``.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: see :class:`Attack`.

@@ -51,7 +51,7 @@ def warn_of_other_norm(eps_max: float, norm: str, paper: Mapping[str, float]) ->
         paper: the paper's ε_n by norm, each > 0.
 
     Raises:
-        ValueError: if ``norm`` or ``eps_max`` is not as above.
+        ValueError: if ``norm`` is not in ``paper`` or ``eps_max`` <= 0.
 
     Example:
         >>> warn_of_other_norm(5.0, "linf", {"linf": 0.3, "l2": 1.5})  # logs a warning
