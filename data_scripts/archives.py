@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 
 
 def download(url: str, folder: Path) -> Path:
-    """Download into ``folder``, going on from the ``.part`` file of a former download that broke off.
+    """Download into ``folder``, resuming from the ``.part`` file of an interrupted download.
 
     The file's name holds a digest of the address, so that no other address's file is taken for it.
 

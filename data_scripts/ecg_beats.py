@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import resample_poly
 
-from monai_ima.data.heartbeat import BEAT_CLASSES, SAMPLES
+from monai_ima.data.ecg_heartbeat import BEAT_CLASSES, SAMPLES
 
 RATE = 125
 WINDOW = 10 * RATE

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import csv
 import shutil
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 from archives import check_digest, download
 from ecg_beats import LABELS, RATE, cut_beats, resample
+from scripting import check_one_source, check_options, new_folder, refusals, run
 from tqdm import tqdm
 
 from monai_ima.data import heartbeat_datalist, summarize_beats
-from monai_ima.data.heartbeat import RECORDS_FILE, TEST_FILE, TRAIN_FILE
+from monai_ima.data.ecg_heartbeat import RECORDS_FILE, TEST_FILE, TRAIN_FILE
 
 PUBLIC_URL = "https://physionet.org/files/mitdb/1.0.0/"
 
@@ -66,25 +64,13 @@ def get(
         keep_201: train on record 201 too, whose patient is in test.
         unknown: refused.
     """
-    try:
-        if unknown:
-            raise ValueError(
-                f"Unknown option --{next(iter(unknown))}, expected out, from_csv, from_dir, url, records, paced or "
-                "keep_201."
-            )
-        if out == "":
-            raise ValueError("Option --out is missing, expected the folder to write to.")
-        if sum(source is not None for source in (from_csv, from_dir, url)) > 1:
-            raise ValueError("Got several sources, expected one of --from_csv, --from_dir and --url.")
+    with refusals():
+        check_options(unknown, "out, from_csv, from_dir, url, records, paced or keep_201", out)
+        check_one_source(from_csv=from_csv, from_dir=from_dir, url=url)
         if from_csv is not None and (records is not None or paced or keep_201):
             raise ValueError("Got --from_csv and a choice of records, expected that with recordings only.")
-        target = Path(str(out)).absolute()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"{target} exists already, expected an empty or missing folder.")
         split = choose(records, paced, keep_201)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".get_ecg-") as scratch:
-            ready = Path(scratch) / "ready"
+        with new_folder(out) as (target, ready):
             ready.mkdir()
             if from_csv is not None:
                 copy_beats(Path(str(from_csv)), ready)
@@ -98,12 +84,6 @@ def get(
                     fetch_recordings(url or PUBLIC_URL, names, recordings)
                 write_split(recordings, split, ready)
             table = summarize_beats(heartbeat_datalist(ready))
-            if target.exists():
-                target.rmdir()
-            ready.rename(target)
-    except (ValueError, OSError, ImportError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
     print(table)
     print("val is taken out of train; " + ("" if (target / RECORDS_FILE).exists() else "not ") + "by patient.")
     print(f"Ready: {target}")
@@ -126,15 +106,15 @@ def choose(records: Any, paced: bool, keep_201: bool) -> dict[str, list[str]]:
             split[part].append(str(number))
     if records is None:
         return split
-    asked = [str(name) for name in (records if isinstance(records, (list, tuple)) else str(records).split(","))]
+    chosen = [str(name) for name in (records if isinstance(records, (list, tuple)) else str(records).split(","))]
     known = {*split["train"], *split["test"]}
-    for name in asked:
+    for name in chosen:
         if name not in known:
             raise ValueError(f"Got record {name}, expected records of the split: {', '.join(sorted(known))}.")
-    split = {part: [name for name in names if name in asked] for part, names in split.items()}
+    split = {part: [name for name in names if name in chosen] for part, names in split.items()}
     for part, names in split.items():
         if not names:
-            raise ValueError(f"Got --records {','.join(asked)}, expected at least one of {part} among them.")
+            raise ValueError(f"Got --records {','.join(chosen)}, expected at least one of {part} among them.")
     return split
 
 
@@ -277,4 +257,4 @@ def _is_whole(file: Path, digest: str) -> bool:
 
 
 if __name__ == "__main__":
-    fire.Fire(get, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)
+    run(get)

@@ -6,18 +6,16 @@ Addresses and MD5 checksums of the archives are those of MONAI's DecathlonDatase
 from __future__ import annotations
 
 import shutil
-import sys
-import tempfile
 from pathlib import Path
 
-import fire
 from archives import check_digest, download, unpack
 from monai.apps import DecathlonDataset
+from scripting import check_one_source, check_options, new_folder, refusals, run
 from tqdm import tqdm
 
 from monai_ima.data import check_volumes, volume_scans
-from monai_ima.data.kermany import is_visible
-from monai_ima.data.msd import labelled_scans
+from monai_ima.data.folders import is_visible
+from monai_ima.data.volume_msd import labelled_scans
 from monai_ima.data.volume_phantom import TASKS
 
 ARCHIVES = {"hippocampus": "Task04_Hippocampus", "heart": "Task02_Heart", "prostate": "Task05_Prostate"}
@@ -43,41 +41,24 @@ def get(
         skip_checksum: take a from_file with another checksum than the published one.
         unknown: refused.
     """
-    try:
-        if unknown:
-            raise ValueError(
-                f"Unknown option --{next(iter(unknown))}, expected out, task, from_file, from_dir or skip_checksum."
-            )
-        if out == "":
-            raise ValueError("Option --out is missing, expected the folder to write to.")
+    with refusals():
+        check_options(unknown, "out, task, from_file, from_dir or skip_checksum", out)
         if task not in ARCHIVES:
             raise ValueError(f"Got --task {task}, expected {', '.join(ARCHIVES)}.")
-        if from_file is not None and from_dir is not None:
-            raise ValueError("Got several sources, expected one of --from_file and --from_dir.")
+        check_one_source(from_file=from_file, from_dir=from_dir)
         if skip_checksum and from_file is None:
             raise ValueError("Got --skip_checksum without --from_file, expected it with an archive of your own only.")
-        target = Path(str(out)).absolute()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"{target} exists already, expected an empty or missing folder.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".get_msd-") as scratch:
-            ready = Path(scratch) / "ready"
+        with new_folder(out) as (target, ready):
             if from_dir is not None:
                 copy_task(Path(str(from_dir)), task, ready, target)
             else:
                 url, md5 = DecathlonDataset.resource[ARCHIVES[task]], DecathlonDataset.md5[ARCHIVES[task]]
                 archive = Path(str(from_file)) if from_file is not None else download(url, target.parent)
                 check_digest(archive, None if skip_checksum else md5, "md5")
-                unpacked = Path(scratch) / "unpacked"
+                unpacked = ready.with_name("unpacked")
                 unpack(archive, unpacked)
                 find_task(unpacked, task).rename(ready)
             counts = report(ready, task)
-            if target.exists():
-                target.rmdir()
-            ready.rename(target)
-    except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
     print(counts)
     print(f"Ready: {target}")
 
@@ -126,4 +107,4 @@ def report(root: Path, task: str) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(get, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)
+    run(get)

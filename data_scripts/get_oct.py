@@ -7,16 +7,15 @@ version 2 OCT2017.tar.gz (5 GB). Where the server turns scripts away, download w
 from __future__ import annotations
 
 import shutil
-import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import fire
 from archives import check_digest, download, unpack
+from scripting import check_one_source, check_options, new_folder, refusals, run
 
 from monai_ima.data import CLASSES, kermany_datalist, scan_datalist, summarize
-from monai_ima.data.kermany import SPLITS, decode_all, is_visible
+from monai_ima.data.folders import SPLITS, is_visible
+from monai_ima.data.oct_kermany import decode_all
 
 PUBLIC_URL = (
     "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/810b2ce2-11c3-4424-996e-3bef36600907/"
@@ -44,38 +43,21 @@ def get(
         sha256: checksum of the archive; refused when it differs.
         unknown: refused.
     """
-    try:
-        if unknown:
-            raise ValueError(
-                f"Unknown option --{next(iter(unknown))}, expected out, from_file, from_dir, url or sha256."
-            )
-        if out == "":
-            raise ValueError("Option --out is missing, expected the folder to write to.")
-        if sum(source is not None for source in (from_file, from_dir, url)) > 1:
-            raise ValueError("Got several sources, expected one of --from_file, --from_dir and --url.")
+    with refusals():
+        check_options(unknown, "out, from_file, from_dir, url or sha256", out)
+        check_one_source(from_file=from_file, from_dir=from_dir, url=url)
         if from_dir is not None and sha256 is not None:
             raise ValueError("Got --sha256 and --from_dir, expected a checksum with an archive only.")
-        target = Path(str(out)).absolute()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"{target} exists already, expected an empty or missing folder.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".get_oct-") as scratch:
-            ready = Path(scratch) / "ready"
+        with new_folder(out) as (target, ready):
             if from_dir is not None:
                 copy_scans(Path(str(from_dir)), ready, target)
             else:
                 archive = Path(str(from_file)) if from_file is not None else download(url or PUBLIC_URL, target.parent)
                 check_digest(archive, None if sha256 is None else str(sha256), "sha256")
-                unpacked = Path(scratch) / "unpacked"
+                unpacked = ready.with_name("unpacked")
                 unpack(archive, unpacked)
                 move_scans(unpacked, ready)
             report(ready)
-            if target.exists():
-                target.rmdir()
-            ready.rename(target)
-    except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
     print(f"Ready: {target}")
 
 
@@ -150,4 +132,4 @@ def _looks_like_classes(folder: Path) -> bool:
 
 
 if __name__ == "__main__":
-    fire.Fire(get, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)
+    run(get)

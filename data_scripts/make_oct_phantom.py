@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-import fire
+from scripting import check_options, refusals, run
 
 from monai_ima.data import kermany_datalist, summarize, write_oct_phantom
 
@@ -19,19 +17,13 @@ def make(out: str = "", per_class: int = 100, size: int = 224, seed: int = 0, **
         seed: of everything random.
         unknown: refused.
     """
-    try:
-        if unknown:
-            raise ValueError(f"Unknown option --{next(iter(unknown))}, expected out, per_class, size or seed.")
-        if out == "":
-            raise ValueError("Option --out is missing, expected the folder to write to.")
+    with refusals():
+        check_options(unknown, "out, per_class, size or seed", out)
         root = write_oct_phantom(str(out), per_class, size, seed)
         datalist = kermany_datalist(root, check_images=False)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     print(f"SYNTHETIC OCT phantom in {root}:")
     print(summarize(datalist))
 
 
 if __name__ == "__main__":
-    fire.Fire(make, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)
+    run(make)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-import fire
+from scripting import check_options, refusals, run
 
 from monai_ima.data import write_volume_phantom
 
@@ -28,19 +27,13 @@ def make(
         seed: of everything random.
         unknown: refused.
     """
-    try:
-        if unknown:
-            raise ValueError(f"Unknown option --{next(iter(unknown))}, expected out, task, scans, size or seed.")
-        if out == "":
-            raise ValueError("Option --out is missing, expected the folder to write to.")
+    with refusals():
+        check_options(unknown, "out, task, scans, size or seed", out)
         if task == "":
             raise ValueError("Option --task is missing, expected hippocampus, heart or prostate.")
         root = write_volume_phantom(str(out), task, scans, size, seed)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     print(f"SYNTHETIC {task} phantom in {root}: {scans} scans.")
 
 
 if __name__ == "__main__":
-    fire.Fire(make, ["--", "--help"] if {"--help", "-h"} & set(sys.argv[1:]) else None)
+    run(make)

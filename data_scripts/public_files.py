@@ -1,9 +1,8 @@
-"""Fetch, compare and count the files of a public image data set; shared by the ``get_*.py`` scripts of such."""
+"""Fetch, compare and count the files of a public image data set: Fashion-MNIST, SVHN, CIFAR-10 or CIFAR-100."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from archives import check_digest, download, unpack
+from scripting import check_one_source, check_options, refusals
 
-from monai_ima.data import LabelledImages
-from monai_ima.data.kermany import is_visible
+from monai_ima.data import LabelledImages, read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
+from monai_ima.data.folders import is_visible
 
 Reader = Callable[[Path], tuple[LabelledImages, LabelledImages]]
 
@@ -37,58 +37,115 @@ class PublicFiles:
     archive_md5: str | None = None
 
 
-def get_public_files(
-    files: PublicFiles,
-    out: str,
-    from_dir: str | None,
-    url: str | None,
-    skip_checksum: bool,
-    unknown: Mapping[str, object],
-) -> None:
-    """Get what ``out`` lacks, check everything and count; a failure is said in one line, with exit status 2.
+FILES = {
+    "fashion_mnist": PublicFiles(
+        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        md5={
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+        read=read_fashion_mnist,
+    ),
+    "svhn": PublicFiles(
+        url="http://ufldl.stanford.edu/housenumbers/",
+        md5={
+            "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+            "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+        },
+        read=read_svhn,
+    ),
+    "cifar10": PublicFiles(
+        url="https://www.cs.toronto.edu/~kriz/",
+        md5={
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+        read=read_cifar10,
+        archive="cifar-10-python.tar.gz",
+        archive_md5="c58f30108f718f92721af3b95e74349a",
+    ),
+    "cifar100": PublicFiles(
+        url="https://www.cs.toronto.edu/~kriz/",
+        md5={
+            "train": "16019d7e3df5f24257cddd939b257f8d",
+            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+            "meta": "7973b15100ade9c7d40fb424638fde48",
+        },
+        read=read_cifar100,
+        archive="cifar-100-python.tar.gz",
+        archive_md5="eb9058c3a382ffc7106e4002c42a8d85",
+    ),
+}
+"""Addresses are those of the authors, checksums of files those of the authors or torchvision."""
 
-    A file that is there already is compared and left as it is. A broken download is taken up where it stopped. An
-    archive is kept beside ``out``.
+CIFAR = {10: "cifar10", 100: "cifar100"}
+"""By number of classes."""
 
-    Args:
-        files: the data set.
-        out: folder to write to.
-        from_dir: folder that holds the files, or the archive, at any depth; they are copied.
-        url: where to download from instead of the published address.
-        skip_checksum: take files with other checksums than the published ones.
-        unknown: options that do not exist; refused.
-    """
-    try:
-        _check_use(out, from_dir, url, skip_checksum, unknown)
-        target = Path(str(out)).absolute()
-        if target.exists() and not target.is_dir():
-            raise FileExistsError(f"{target} is a file, expected a folder.")
-        if skip_checksum:
-            files = replace(files, md5=dict.fromkeys(files.md5), archive_md5=None)
-        there = [name for name in files.md5 if (target / name).is_file()]
-        for name in there:
-            check_digest(target / name, files.md5[name], "md5")
-        lacking = {name: md5 for name, md5 in files.md5.items() if name not in there}
-        if lacking and from_dir is not None:
-            _copy_from(Path(str(from_dir)), files, lacking, target)
-        elif lacking:
-            _download(url or files.url, files, lacking, target)
-        counts = _read(files, target, lacking if skip_checksum else ())
-    except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+
+def command(data_set: str) -> Callable[..., None]:
+    """The command line, as a function, of the script that gets a data set: a key of :data:`FILES`."""
+
+    def get(
+        out: str = "",
+        from_dir: str | None = None,
+        url: str | None = None,
+        skip_checksum: bool = False,
+        classes: int | None = None,
+        **unknown: object,
+    ) -> None:
+        """Get what a folder lacks, check everything and count.
+
+        Args:
+            out: folder to write to; required. Files that are there already are compared and left as they are.
+            from_dir: folder that holds the files, or the published archive, at any depth; they are copied.
+            url: address of a folder to download from instead of the published one; a broken download is taken up where
+                it stopped, and an archive is kept beside ``out``.
+            skip_checksum: with from_dir or url: take files with other checksums than the published ones.
+            classes: of CIFAR only: 10 (the default) or 100.
+            unknown: refused.
+        """
+        name = data_set
+        with refusals():
+            if data_set not in CIFAR.values() and classes is not None:
+                unknown = {"classes": classes, **unknown}
+            elif classes is not None:
+                if not isinstance(classes, int) or classes not in CIFAR:
+                    raise ValueError(f"Got --classes {classes}, expected 10 (CIFAR-10) or 100 (CIFAR-100).")
+                name = CIFAR[classes]
+            _check_use(out, from_dir, url, skip_checksum, unknown)
+            _get(FILES[name], Path(str(out)).absolute(), from_dir, url, skip_checksum)
+
+    return get
+
+
+def _get(files: PublicFiles, target: Path, from_dir: str | None, url: str | None, skip_checksum: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} is a file, expected a folder.")
+    if skip_checksum:
+        files = replace(files, md5=dict.fromkeys(files.md5), archive_md5=None)
+    there = [name for name in files.md5 if (target / name).is_file()]
+    for name in there:
+        check_digest(target / name, files.md5[name], "md5")
+    lacking = {name: md5 for name, md5 in files.md5.items() if name not in there}
+    if lacking and from_dir is not None:
+        _copy_from(Path(str(from_dir)), files, lacking, target)
+    elif lacking:
+        _download(url or files.url, files, lacking, target)
+    counts = _read(files, target, lacking if skip_checksum else ())
     print(f"{len(there)} of {len(files.md5)} files were there already.\n{counts}\nReady: {target}")
 
 
 def _check_use(
     out: str, from_dir: str | None, url: str | None, skip_checksum: bool, unknown: Mapping[str, object]
 ) -> None:
-    if unknown:
-        raise ValueError(f"Unknown option --{next(iter(unknown))}, expected out, from_dir, url or skip_checksum.")
-    if out == "":
-        raise ValueError("Option --out is missing, expected the folder to write to.")
-    if from_dir is not None and url is not None:
-        raise ValueError("Got several sources, expected one of --from_dir and --url.")
+    check_options(unknown, "out, from_dir, url or skip_checksum", out)
+    check_one_source(from_dir=from_dir, url=url)
     if skip_checksum and from_dir is None and url is None:
         raise ValueError("Got --skip_checksum alone, expected it with --from_dir or --url, for files of your own only.")
 
@@ -120,7 +177,7 @@ def _download(url: str, files: PublicFiles, lacking: Mapping[str, str | None], t
 
 
 def _fetch(url: str, md5: str | None, folder: Path) -> Path:
-    """Download; a file with another checksum is not kept, so that the next try begins anew."""
+    """Download; a file with another checksum is not kept, so that the next run downloads it again."""
     fetched = download(url, folder)
     try:
         check_digest(fetched, md5, "md5")

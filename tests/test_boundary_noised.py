@@ -80,7 +80,7 @@ def test_a_segmentation_is_moved_to_its_threshold():
     score = DiceCriterion(0.7).score(network(out["image"][None]), label[None]).item()
     assert 0.7 <= score < 0.78
     wrong = {**item, "image": -item["image"]}
-    with pytest.raises(ValueError, match=r"'a' is wrong without noise .* has no boundary"):
+    with pytest.raises(ValueError, match=r"'a' is misclassified before the attack .* has no boundary"):
         noised(wrong)
     left = BoundaryNoised("image", network, 20.0, criterion=DiceCriterion(0.7), allow_wrong=True)(wrong)
     assert torch.equal(left["image"], wrong["image"])

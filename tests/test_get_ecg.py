@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import csv
-import functools
 import hashlib
-import http.server
 import importlib
 import runpy
 import subprocess
 import sys
-import threading
-from types import SimpleNamespace
 
-import fire
 import numpy as np
 import pytest
 from conftest import REPO
+from script_runs import run_script, serve
 
 from monai_ima.data import BEAT_CLASSES, ecg_phantom_datalist, heartbeat_datalist
 
@@ -28,16 +24,7 @@ def get_ecg(capsys, monkeypatch):
     """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
 
-    def run(*arguments):
-        status = 0
-        try:
-            fire.Fire(runpy.run_path(str(SCRIPT))["get"], [str(a) for a in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
-
-    return run
+    return lambda *arguments: run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments)
 
 
 @pytest.fixture
@@ -217,47 +204,26 @@ def test_the_published_split_shares_no_record_and_no_patient(get_ecg):
 
 @pytest.fixture
 def server(recordings):
-    """Serves ``recordings`` and notes the names ``asked`` for; breaks off in the middle of ``broken`` files, once."""
-    state = SimpleNamespace(asked=[], broken=set(), folder=recordings)
+    with serve(lambda name: (recordings / name).read_bytes()) as state:
+        yield state
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            name, asked = self.path.rpartition("/")[2], self.headers.get("Range")
-            state.asked.append(name)
-            data = (state.folder / name).read_bytes()
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(data) - start))
-            if asked:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.end_headers()
-            stop = len(data) // 2 if name in state.broken else len(data)
-            state.broken.discard(name)
-            self.wfile.write(data[start:stop])
 
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(recordings)))
-    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}/files/mitdb"
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
+def names_asked(server):
+    return [name for name, _ in server.asked]
 
 
 def test_a_broken_download_goes_on_and_only_what_lacks_is_fetched(tmp_path, recordings, get_ecg, server):
     folder = tmp_path / "data"
-    server.broken = {"106.dat"}
+    server.break_at["106.dat"] = (recordings / "106.dat").stat().st_size // 2
     broken = get_ecg("--out", folder / "ecg", "--url", server.url, *CHOICE)
     assert broken.status == 2
     assert "106.dat broke off at" in broken.error
-    assert server.asked[-1] == "106.dat"
+    assert names_asked(server)[-1] == "106.dat"
     before = len(server.asked)
     whole = get_ecg("--out", folder / "ecg", "--url", server.url, *CHOICE)
     assert whole.status == 0, whole.error
     later = [f"{name}.{suffix}" for name in (*TRAIN, *TEST) for suffix in ("hea", "dat", "atr")]
-    assert server.asked[before:] == ["RECORDS", "SHA256SUMS.txt", *later[later.index("106.dat") :]]
+    assert names_asked(server)[before:] == ["RECORDS", "SHA256SUMS.txt", *later[later.index("106.dat") :]]
     assert sorted(p.name for p in folder.iterdir()) == ["ecg", "ecg-recordings"]
     for name in later:
         assert (folder / "ecg-recordings" / name).read_bytes() == (recordings / name).read_bytes()
@@ -277,7 +243,7 @@ def test_a_file_with_another_checksum_is_refused_and_fetched_again_later(tmp_pat
     (recordings / "100.atr").write_bytes(good)
     run = get_ecg("--out", tmp_path / "ecg", "--url", server.url, *CHOICE)
     assert run.status == 0, run.error
-    assert server.asked[-3:] == ["RECORDS", "SHA256SUMS.txt", "100.atr"]
+    assert names_asked(server)[-3:] == ["RECORDS", "SHA256SUMS.txt", "100.atr"]
 
 
 def test_recordings_that_are_damaged_or_missing_are_refused_by_name(tmp_path, recordings, get_ecg):

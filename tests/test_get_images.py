@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import http.server
 import importlib
 import subprocess
 import sys
 import tarfile
-import threading
-from types import SimpleNamespace
 
-import fire
 import pytest
 from conftest import REPO
+from script_runs import run_script, serve
 from small_image_files import write_cifar10, write_cifar100, write_fashion_mnist, write_svhn
 
 WRITERS = {
@@ -26,19 +23,19 @@ WRITERS = {
 NAMES = list(WRITERS)
 
 
-def script_of(name):
-    """The script and its files of a data set; of the CIFARs, the classes too."""
-    classes = {"cifar10": 10, "cifar100": 100}.get(name)
-    script = importlib.import_module("get_cifar10" if classes else f"get_{name}")
-    return script, script.FILES[classes] if classes else script.FILES, classes
+@pytest.fixture
+def public_files(monkeypatch):
+    """The module that the scripts share."""
+    monkeypatch.syspath_prepend(REPO / "data_scripts")
+    return importlib.import_module("public_files")
 
 
 class Published:
-    """Small published files of a data set, whose checksums the script knows."""
+    """Small published files of a data set, whose checksums the scripts know."""
 
-    def __init__(self, name, folder, monkeypatch):
-        self.name, self.folder, self.monkeypatch = name, folder, monkeypatch
-        self.script, self.files, self.classes = script_of(name)
+    def __init__(self, name, folder, public_files, monkeypatch):
+        self.name, self.folder, self.public_files, self.monkeypatch = name, folder, public_files, monkeypatch
+        self.classes = 100 if name == "cifar100" else 10
         WRITERS[name](folder)
         files = {file.name: file for file in folder.rglob("*") if file.is_file()}
         self.served = list(files.values())
@@ -51,11 +48,13 @@ class Published:
             self.know(archive_md5=md5(self.served[0]))
         self.names = sorted(self.files.md5)
 
+    @property
+    def files(self):
+        return self.public_files.FILES[self.name]
+
     def know(self, **changes):
-        """Change what the script knows of the files."""
-        self.files = dataclasses.replace(self.files, **changes)
-        known = {**self.script.FILES, self.classes: self.files} if self.classes else self.files
-        self.monkeypatch.setattr(self.script, "FILES", known)
+        """Change what the scripts know of the files."""
+        self.monkeypatch.setitem(self.public_files.FILES, self.name, dataclasses.replace(self.files, **changes))
 
 
 def md5(file):
@@ -63,58 +62,24 @@ def md5(file):
 
 
 @pytest.fixture(params=NAMES)
-def published(request, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(REPO / "data_scripts")
-    return Published(request.param, tmp_path / "served", monkeypatch)
+def published(request, tmp_path, public_files, monkeypatch):
+    return Published(request.param, tmp_path / "served", public_files, monkeypatch)
 
 
 @pytest.fixture
 def run(published, capsys):
-    """Exit status, stdout, and the last line of stderr (after progress bars)."""
-
-    def run(*arguments):
-        status = 0
-        try:
-            chosen = ["--classes", 100] if published.classes == 100 else []
-            fire.Fire(published.script.get, [str(a) for a in [*arguments, *chosen]])
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
-
-    return run
+    name, chosen = ("cifar10", ["--classes", 100]) if published.classes == 100 else (published.name, [])
+    script = importlib.import_module(f"get_{name}")
+    return lambda *arguments: run_script(script.get, capsys, *arguments, *chosen)
 
 
 @pytest.fixture
 def server(published):
-    """Serves the files at the published address; ``asked`` are the requests; the first one breaks off where told to."""
-    state = SimpleNamespace(asked=[], break_at=None, spoil=False)
+    """Serves the files at the published address."""
     content = {file.name: file.read_bytes() for file in published.served}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            name, asked = self.path.rpartition("/")[2], self.headers.get("Range")
-            state.asked.append((name, asked))
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            data = content[name][::-1] if state.spoil else content[name]
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(data) - start))
-            if asked:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.end_headers()
-            self.wfile.write(data[start : state.break_at])
-            state.break_at = None
-
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}/files/"
-    published.know(url=state.url)
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
+    with serve(lambda name: content[name]) as state:
+        published.know(url=f"{state.url}/")
+        yield state
 
 
 def visible(folder):
@@ -127,7 +92,7 @@ def test_the_files_are_downloaded_checked_and_counted(published, run, server, tm
     assert visible(tmp_path / "data" / "o") == published.names
     lines = done.out.splitlines()
     assert lines[0] == f"0 of {len(published.names)} files were there already."
-    classes = published.classes or 10
+    classes = published.classes
     assert lines[1].split() == ["images", "all", *map(str, range(classes))]
     assert lines[2].split() == ["train", str(4 * classes), *["4"] * classes]
     assert lines[3].split() == ["test", str(2 * classes), *["2"] * classes]
@@ -151,7 +116,7 @@ def test_only_what_is_not_there_is_fetched(published, run, server, tmp_path):
 
 
 def test_a_broken_download_goes_on_where_it_stopped(published, run, server, tmp_path):
-    server.break_at = 100
+    server.break_at[published.files.archive or next(iter(published.files.md5))] = 100
     broken = run("--out", tmp_path / "a" / "o")
     assert broken.status == 2
     assert "broke off at 100 of" in broken.error
@@ -162,12 +127,12 @@ def test_a_broken_download_goes_on_where_it_stopped(published, run, server, tmp_
 
 
 def test_a_download_with_another_checksum_is_refused_and_not_kept(published, run, server, tmp_path):
-    server.spoil = True
+    whole, server.read = server.read, lambda name: whole(name)[::-1]
     spoilt = run("--out", tmp_path / "a" / "o")
     assert spoilt.status == 2
     assert "has md5" in spoilt.error
     assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    server.spoil = False
+    server.read = whole
     assert run("--out", tmp_path / "a" / "o").status == 0
 
 
@@ -243,25 +208,22 @@ def test_bad_use_is_refused_in_one_sentence(published, run, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_published_names_and_checksums_are_complete(name, monkeypatch):
-    monkeypatch.syspath_prepend(REPO / "data_scripts")
-    files = script_of(name)[1]
+def test_the_published_names_and_checksums_are_complete(name, public_files):
+    files = public_files.FILES[name]
     checksums = [*files.md5.values(), *([files.archive_md5] if files.archive else [])]
     assert all(len(value) == 32 and int(value, 16) for value in checksums)
     assert len(set(checksums)) == len(checksums)
     assert files.url.endswith("/")
 
 
-def test_other_numbers_of_classes_than_cifars_are_refused_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
-    monkeypatch.syspath_prepend(REPO / "data_scripts")
-    script = script_of("cifar100")[0]
+def test_other_numbers_of_classes_than_cifars_are_refused_before_anything_is_fetched(public_files, tmp_path, capsys):
     for classes in ("20", "0", "ten", "[100]", "100.0"):
-        with pytest.raises(SystemExit) as stop:
-            fire.Fire(script.get, ["--out", str(tmp_path / "o"), "--classes", classes])
-        assert stop.value.code == 2
-        error = capsys.readouterr().err
-        assert f"Got --classes {classes}, expected 10 (CIFAR-10) or 100 (CIFAR-100)." in error
-        assert error.count("\n") == 1
+        refused = run_script(public_files.command("cifar10"), capsys, "--out", tmp_path / "o", "--classes", classes)
+        assert refused.status == 2
+        assert refused.err == f"Got --classes {classes}, expected 10 (CIFAR-10) or 100 (CIFAR-100).\n"
+    other = run_script(public_files.command("svhn"), capsys, "--out", tmp_path / "o", "--classes", 10)
+    assert other.status == 2
+    assert other.err == "Unknown option --classes, expected out, from_dir, url or skip_checksum.\n"
     assert not (tmp_path / "o").exists()
 
 

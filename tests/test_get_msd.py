@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
-import io
 import runpy
 import subprocess
 import sys
 import tarfile
-import threading
-from types import SimpleNamespace
 
-import fire
 import pytest
 from conftest import REPO
 from monai.apps import DecathlonDataset
+from script_runs import make_tar, run_script, serve
 
 from monai_ima.data import msd_datalist, write_volume_phantom
 
@@ -36,44 +31,19 @@ def members(phantom, root=KEY):
     return content | {f"{root}/{file.relative_to(phantom)}": file.read_bytes() for file in files}
 
 
-def make_tar(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as pack:
-        for name, data in content.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            pack.addfile(info, io.BytesIO(data))
-    return path
-
-
 @pytest.fixture
 def archive(tmp_path, phantom, monkeypatch):
     """A small archive whose checksum is the published one."""
-    file = make_tar(tmp_path / "served" / f"{KEY}.tar", members(phantom))
+    file = make_tar(tmp_path / "served" / f"{KEY}.tar", members(phantom), "w")
     monkeypatch.setitem(DecathlonDataset.md5, KEY, hashlib.md5(file.read_bytes()).hexdigest())
     return file
 
 
 @pytest.fixture
 def server(archive, monkeypatch):
-    """Serves the archive at the published address; ``paths`` are those asked for."""
-    state = SimpleNamespace(paths=[])
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            state.paths.append(self.path)
-            super().do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=archive.parent))
-    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}/{KEY}.tar"
-    monkeypatch.setitem(DecathlonDataset.resource, KEY, state.url)
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
+    with serve(lambda name: (archive.parent / name).read_bytes()) as state:
+        monkeypatch.setitem(DecathlonDataset.resource, KEY, f"{state.url}/{KEY}.tar")
+        yield state
 
 
 @pytest.fixture
@@ -82,13 +52,7 @@ def get_msd(capsys, monkeypatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
 
     def run(*arguments, task="hippocampus"):
-        status = 0
-        try:
-            fire.Fire(runpy.run_path(str(SCRIPT))["get"], [str(a) for a in (*arguments, "--task", task)])
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
+        return run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments, "--task", task)
 
     return run
 
@@ -106,7 +70,7 @@ def test_without_a_source_the_published_archive_is_downloaded_once(tmp_path, get
         run = get_msd("--out", tmp_path / "data" / name)
         assert run.status == 0, run.error
         assert "4 labelled scans, all readable; 1 without a label." in run.out
-    assert server.paths == [f"/{KEY}.tar"]
+    assert server.asked == [(f"{KEY}.tar", None)]
     (kept,) = (tmp_path / "data").glob("*.tar")
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == sorted([kept.name, "one", "two"])
 

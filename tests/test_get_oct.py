@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import importlib
 import io
 import runpy
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
-import fire
 import pytest
 from conftest import REPO
 from PIL import Image
+from script_runs import make_tar, run_script, serve
 
 from monai_ima.data import CLASSES
 
@@ -43,15 +40,6 @@ def make_zip(path, content):
     return path
 
 
-def make_tar(path, content):
-    with tarfile.open(path, "w:gz") as pack:
-        for name, data in content:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            pack.addfile(info, io.BytesIO(data))
-    return path
-
-
 SCRIPT = REPO / "data_scripts" / "get_oct.py"
 
 
@@ -60,17 +48,7 @@ def get_oct(capsys, monkeypatch):
     """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
 
     monkeypatch.syspath_prepend(SCRIPT.parent)
-
-    def run(*arguments):
-        status = 0
-        try:
-            fire.Fire(runpy.run_path(str(SCRIPT))["get"], [str(a) for a in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return SimpleNamespace(status=status, out=out, error=err.replace("\r", "\n").strip().rpartition("\n")[2])
-
-    return run
+    return lambda *arguments: run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments)
 
 
 @pytest.fixture
@@ -206,35 +184,11 @@ def test_help_names_the_options():
 
 @pytest.fixture
 def server():
-    """Serves ``data``, and notes the ``ranges`` asked for; without a range it breaks off after 1000 bytes."""
-    state = SimpleNamespace(data=b"", ranges=[])
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked = self.headers.get("Range")
-            state.ranges.append(asked)
-            start, size = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0, len(state.data)
-            if start >= size:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{size}")
-                self.end_headers()
-                return
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(size - start))
-            if asked:
-                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            self.end_headers()
-            self.wfile.write(state.data[start:] if asked else state.data[:1000])
-
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}/files/OCT.zip"
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
+    """Serves ``data``; its first answer breaks off after 1000 bytes."""
+    with serve(lambda _: state.data) as state:
+        state.url += "/OCT.zip"
+        state.break_at["OCT.zip"] = 1000
+        yield state
 
 
 def test_a_broken_download_goes_on_where_it_stopped(tmp_path, get_oct, server):
@@ -246,7 +200,7 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, get_oct, server):
     digest = hashlib.sha256(server.data).hexdigest()
     whole = get_oct("--out", folder / "oct", "--url", server.url, "--sha256", digest)
     assert whole.status == 0, whole.error
-    assert server.ranges == [None, "bytes=1000-"]
+    assert [asked for _, asked in server.asked] == [None, "bytes=1000-"]
     (archive,) = folder.glob("*-OCT.zip")
     assert archive.read_bytes() == server.data
     assert sorted(p.name for p in folder.iterdir()) == [archive.name, "oct"]

@@ -38,8 +38,8 @@ from monai_ima.data import (
     split_images,
     svhn_datalist,
 )
-from monai_ima.data.shapes_phantom import SHAPES
-from monai_ima.data.splits import balanced_order
+from monai_ima.data.image_phantom import SHAPES
+from monai_ima.data.image_splits import balanced_order
 
 READERS = {
     "fashion_mnist": (write_fashion_mnist, read_fashion_mnist, fashion_mnist_datalist, (1, 28, 28)),

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from monai_ima.data import CLASSES, DamagedImageError, kermany_datalist, scan_datalist, summarize
-from monai_ima.data.kermany import SPLITS
+from monai_ima.data.folders import SPLITS
 
 
 def write(root, split, patients, first=0):

@@ -4,11 +4,11 @@ import json
 import runpy
 import sys
 
-import fire
 import nibabel as nib
 import numpy as np
 import pytest
 from conftest import REPO
+from script_runs import refusal, run_script
 
 from monai_ima.data import msd_datalist, volume_datalist, volume_phantom, write_volume_phantom
 from monai_ima.data.volume_phantom import TASKS
@@ -160,7 +160,7 @@ def test_a_folder_of_scans_is_read_with_its_split_and_no_phantom_written(tmp_pat
 
 def test_of_several_processes_one_writes_the_phantom_while_the_others_wait(tmp_path, monkeypatch):
     """The context that makes the others wait is open while the phantom is written, and only then."""
-    module, events = sys.modules["monai_ima.data.volumes"], []
+    module, events = sys.modules["monai_ima.data.volume_datalist"], []
 
     class OneRankFirst:
         def __enter__(self):
@@ -173,7 +173,7 @@ def test_of_several_processes_one_writes_the_phantom_while_the_others_wait(tmp_p
         events.append("write")
         return write_volume_phantom(*arguments)
 
-    monkeypatch.setattr(module.idist, "one_rank_first", OneRankFirst)
+    monkeypatch.setattr(module, "one_rank_first", OneRankFirst)
     monkeypatch.setattr(module, "write_volume_phantom", write)
     volume_datalist("heart", None, tmp_path, 3, 16)
     assert events == ["enter", "write", "exit"]
@@ -210,10 +210,13 @@ def test_bad_settings_are_refused(tmp_path):
 SCRIPT = REPO / "data_scripts" / "make_volume_phantom.py"
 
 
-def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
+def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     options = ["--out", str(tmp_path / "o"), "--task", "heart", "--scans", "3", "--size", "16,20,16"]
-    fire.Fire(runpy.run_path(str(SCRIPT))["make"], options)
-    assert capsys.readouterr().out == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
+    assert (
+        run_script(runpy.run_path(str(SCRIPT))["make"], capsys, *options).out
+        == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
+    )
     assert nib.load(tmp_path / "o" / "labelsTr" / "heart_000.nii.gz").shape == (16, 20, 16)
 
 
@@ -228,15 +231,7 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
         (["--out", "NEW", "--task", "heart", "--sedd", "5"], "Unknown option --sedd"),
     ],
 )
-def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
-    (tmp_path / "USED").mkdir()
-    (tmp_path / "USED" / "mine.txt").touch()
+def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, monkeypatch, options, words):
+    monkeypatch.syspath_prepend(REPO / "data_scripts")
     make = runpy.run_path(str(SCRIPT))["make"]
-    options = [str(tmp_path / o) if o.isupper() else o for o in options]
-    with pytest.raises(SystemExit) as stop:
-        fire.Fire(make, options)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert error.count("\n") == 1
-    assert [p.name for p in tmp_path.rglob("*")] == ["USED", "mine.txt"]
+    assert words in refusal(make, capsys, tmp_path, options)

@@ -8,31 +8,44 @@ __all__ = ["Criterion"]
 
 
 class Criterion(ABC):
-    """Says for every sample of a batch whether its prediction is right.
+    """Says for every sample of a batch whether its prediction is correct.
 
     The decision boundary that IMA looks for is the surface in input space where the criterion changes its mind. A
-    criterion also names the smooth loss whose ascent leads across that surface, which is what attacks climb when
-    they are given no loss of their own.
+    criterion also names the smooth loss whose ascent leads across that surface, which is what attacks maximise
+    when they are given no loss of their own.
+
+    Example:
+        >>> class Confident(Criterion):
+        ...     def score(self, logits, label):
+        ...         return logits.softmax(dim=1).gather(1, label.unsqueeze(1)).squeeze(1)
+        ...
+        ...     def decide(self, score):
+        ...         return score > 0.9
+        ...
+        ...     def loss(self, logits, label):
+        ...         return torch.nn.functional.cross_entropy(logits, label, reduction="none")
+        >>> Confident()(torch.tensor([[3.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0]))
+        tensor([ True, False])
     """
 
     @abstractmethod
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """How right each prediction is: float ``[B]``, larger is better; NaN where the label cannot tell."""
+        """Score of each prediction: float ``[B]``, larger is better; NaN where the label does not define one."""
 
     @abstractmethod
     def decide(self, score: torch.Tensor) -> torch.Tensor:
-        """Whether predictions of these scores, ``[B]``, are right: bool ``[B]``."""
+        """Whether predictions of these scores, ``[B]``, are correct: bool ``[B]``."""
 
     @abstractmethod
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The loss an attack climbs: float ``[B]``, differentiable, each sample's value free of the others'."""
+        """The loss that an attack maximises: float ``[B]``, differentiable, each value independent of other samples."""
 
     def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Whether each prediction is right: bool ``[B]``."""
+        """Whether each prediction is correct: bool ``[B]``."""
         return self.decide(self.score(logits, label))
 
     def relative_to(self, clean_score: torch.Tensor) -> Criterion:
-        """The criterion for samples whose predictions without noise have these scores, ``[B]``."""
+        """The criterion for samples whose clean predictions have these scores, ``[B]``."""
         return self
 
     def select(self, index: torch.Tensor) -> Criterion:

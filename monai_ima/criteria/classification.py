@@ -15,13 +15,19 @@ __all__ = ["BinaryCriterion", "ClassificationCriterion"]
 
 
 class ClassificationCriterion(Criterion):
-    """One class out of K: right when the logit of the label's class is strictly the largest.
+    """One class out of K: correct when the logit of the label's class is strictly the largest.
 
     Logits are ``[B, K]`` with K >= 2; labels are class indices, ``[B]`` or ``[B, 1]``, in ``0 .. K-1``.
+
+    Example:
+        >>> criterion = ClassificationCriterion()
+        >>> logits, label = torch.tensor([[2.0, 0.5, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
+        >>> criterion(logits, label), criterion.score(logits, label)
+        (tensor([ True, False]), tensor([ 1.5000, -2.0000]))
     """
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The logit margin ``z_y - max_{j != y} z_j``: float ``[B]``, positive when right.
+        """The logit margin ``z_y - max_{j != y} z_j``: float ``[B]``, positive when correct.
 
         Raises:
             ValueError: when the shapes do not fit or a label is outside the classes.
@@ -61,7 +67,7 @@ class ClassificationCriterion(Criterion):
 
 
 class BinaryCriterion(Criterion):
-    """Sigmoid outputs: a single logit, or K independent labels; right when every label is on its side.
+    """Sigmoid outputs: a single logit, or K independent labels; correct when every output is on its label's side.
 
     Logits are ``[B]``, ``[B, 1]`` or ``[B, K]``; labels hold as many values per sample, each 0 or 1.
 
@@ -70,6 +76,10 @@ class BinaryCriterion(Criterion):
 
     Raises:
         ValueError: when ``threshold`` is outside (0, 1).
+
+    Example:
+        >>> BinaryCriterion(threshold=0.5)(torch.tensor([2.0, 1.0]), torch.tensor([1, 0]))
+        tensor([ True, False])
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -77,7 +87,7 @@ class BinaryCriterion(Criterion):
         self._logit_threshold = math.log(threshold / (1 - threshold))
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The smallest signed distance of a sample's logits from the threshold's: float ``[B]``, positive when right.
+        """The smallest signed distance of a sample's logits from the threshold's: float ``[B]``, positive when correct.
 
         Raises:
             ValueError: when the shapes do not fit or a label is neither 0 nor 1.

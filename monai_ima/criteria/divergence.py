@@ -10,11 +10,17 @@ __all__ = ["DivergenceCriterion"]
 
 
 class DivergenceCriterion(Criterion):
-    """How far a prediction has moved from the one for the clean image; no prediction counts as wrong.
+    """How far a prediction has moved from the one for the clean image; every prediction counts as correct.
 
     Args:
         reference: logits of the clean batch, ``[B, K, ...]``; detached here.
         sigmoid: see :func:`divergence`.
+
+    Example:
+        >>> clean, noisy, label = torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+        >>> criterion = DivergenceCriterion(clean)
+        >>> criterion.loss(noisy, label), criterion(noisy, label)
+        (tensor([0.4338]), tensor([True]))
     """
 
     def __init__(self, reference: torch.Tensor, sigmoid: bool = False) -> None:

@@ -20,13 +20,13 @@ LEAST = 1e-30
 
 
 class SegmentationCriterion(Criterion):
-    """A segmentation is right when its score against the label is at least a threshold τ.
+    """A segmentation is correct when its score against the label is at least a threshold τ.
 
     Logits are ``[B, K, *spatial]``, 2-D or 3-D; of deep-supervision outputs stacked as ``[B, heads, K, *spatial]``
     (``DynUNet`` in training mode) the first head counts. Predictions are the largest of K >= 2 channels (softmax), or
     every channel by itself from logit 0 on (``sigmoid=True``). Labels are class indices ``[B, 1, *spatial]`` or
     one-hot ``[B, K, *spatial]``; with ``sigmoid=True`` one binary map a channel. Only classes that are present in a
-    sample's label count; a sample without any (a crop of background) has score NaN: it is never right, has no
+    sample's label count; a sample without any (a crop of background) has score NaN: it is never correct, has no
     boundary, and is left out when margins move.
 
     Args:
@@ -35,15 +35,22 @@ class SegmentationCriterion(Criterion):
             - a number in (0, 1];
             - ``"baseline"``: the mean clean validation score of the plain-trained network that training starts from,
               found by :class:`monai_ima.handlers.BaselineThreshold`;
-            - ``"relative:q"``, q in (0, 1]: q times the sample's own score without noise, so that hard cases have a
-              boundary too; a sample of score 0 is wrong;
-            - ``"lowest"``: wrong only where nothing overlaps, so that an attack goes on to the lowest score it finds;
-              this is what robustness is measured with.
+            - ``"relative:q"``, q in (0, 1]: q times the sample's own clean score, so that hard cases have a boundary
+              too; a sample of score 0 is misclassified;
+            - ``"lowest"``: misclassified only where nothing overlaps, so that an attack continues to the lowest score
+              it finds; this is what robustness is measured with.
         include_background: count channel 0; None means: only with ``sigmoid=True``.
         sigmoid: see above.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if ``threshold`` is none of these.
+
+    Example:
+        >>> from monai_ima.criteria import DiceCriterion
+        >>> isinstance(DiceCriterion("relative:0.9"), SegmentationCriterion)
+        True
+        >>> DiceCriterion("baseline").awaits_baseline
+        True
     """
 
     def __init__(
@@ -71,7 +78,7 @@ class SegmentationCriterion(Criterion):
 
         Raises:
             ValueError: when the shapes do not fit.
-            SampleError: when a label's values are not as above.
+            SampleError: if a label holds other values than these.
         """
         logits = first_head(logits, label)
         target = label_maps(label, logits.shape[1], self.sigmoid)
@@ -82,7 +89,7 @@ class SegmentationCriterion(Criterion):
 
         Raises:
             ValueError: when the shapes do not fit.
-            SampleError: when a label's values are not as above.
+            SampleError: if a label holds other values than these.
         """
         return self.scores_by_class(logits, label).nanmean(dim=1)
 

@@ -13,10 +13,10 @@ __all__ = ["SurfaceDiceCriterion"]
 
 
 class SurfaceDiceCriterion(SegmentationCriterion):
-    """Right when the mean surface Dice over the classes present in the label is at least τ.
+    """Correct when the mean surface Dice over the classes present in the label is at least τ.
 
     Surface Dice is the share of both surfaces' edge voxels that lie within ``tolerance`` of the other surface. The
-    score is MONAI's ``compute_surface_dice``; it costs a distance transform per class and look.
+    score is MONAI's ``compute_surface_dice``; it costs a distance transform per class and evaluation.
 
     Args:
         threshold: see :class:`SegmentationCriterion`.
@@ -26,7 +26,15 @@ class SurfaceDiceCriterion(SegmentationCriterion):
         sigmoid: see :class:`SegmentationCriterion`.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if ``threshold`` is none of these or ``tolerance`` is negative or not finite.
+
+    Example:
+        >>> label = torch.zeros(1, 1, 8, 8)
+        >>> label[..., 2:6, 2:6] = 1
+        >>> moved = label.roll(1, dims=-1)
+        >>> two = torch.cat([-moved, 2 * moved - 1], dim=1)
+        >>> SurfaceDiceCriterion(0.9, tolerance=1.0)(two, label), SurfaceDiceCriterion(0.9, tolerance=0.0)(two, label)
+        (tensor([True]), tensor([False]))
     """
 
     def __init__(

@@ -1,22 +1,26 @@
-"""Dataset readers and synthetic phantoms."""
+"""Dataset readers and synthetic phantoms: ``ecg_*`` beats, ``image_*`` small images, ``oct_*`` scans, ``volume_*``."""
 
-from .cifar10 import CIFAR10_CLASSES, CIFAR100_CLASSES, cifar10_datalist, cifar_classes, read_cifar10, read_cifar100
-from .ecg import ecg_datalist
+from .ecg_datalist import ecg_datalist
+from .ecg_heartbeat import BEAT_CLASSES, balanced, beat_datalist, heartbeat_datalist, summarize_beats
 from .ecg_phantom import ecg_phantom, ecg_phantom_datalist
-from .fashion_mnist import FASHION_MNIST_CLASSES, fashion_mnist_datalist, read_fashion_mnist
-from .heartbeat import BEAT_CLASSES, balanced, beat_datalist, heartbeat_datalist, summarize_beats
-from .identified import identified
-from .idx import read_idx
-from .kermany import CLASSES, DamagedImageError, kermany_datalist, scan_datalist, summarize
+from .folders import DamagedImageError
+from .image_cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, cifar_classes, read_cifar10, read_cifar100
+from .image_datalist import cifar10_datalist, fashion_mnist_datalist, svhn_datalist
+from .image_fashion_mnist import FASHION_MNIST_CLASSES, read_fashion_mnist
+from .image_idx import read_idx
+from .image_phantom import shapes_datalist, shapes_phantom
+from .image_splits import split_images
+from .image_svhn import SVHN_CLASSES, read_svhn
 from .labelled_images import LabelledImages
-from .msd import check_volumes, msd_datalist, volume_scans
-from .oct import oct_datalist
+from .oct_datalist import oct_datalist
+from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
 from .oct_phantom import oct_phantom, write_oct_phantom
-from .shapes_phantom import shapes_datalist, shapes_phantom
-from .splits import split_images
-from .svhn import SVHN_CLASSES, read_svhn, svhn_datalist
+from .sample_ids import add_sample_ids
+from .volume_datalist import volume_datalist
+from .volume_msd import check_volumes, msd_datalist, volume_scans
 from .volume_phantom import volume_phantom, write_volume_phantom
-from .volumes import volume_datalist
+
+identified = add_sample_ids  # for harden/ until its overlay names add_sample_ids
 
 __all__ = [
     "BEAT_CLASSES",
@@ -27,6 +31,7 @@ __all__ = [
     "SVHN_CLASSES",
     "DamagedImageError",
     "LabelledImages",
+    "add_sample_ids",
     "balanced",
     "beat_datalist",
     "check_volumes",
@@ -37,7 +42,6 @@ __all__ = [
     "ecg_phantom_datalist",
     "fashion_mnist_datalist",
     "heartbeat_datalist",
-    "identified",
     "kermany_datalist",
     "msd_datalist",
     "oct_datalist",

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .heartbeat import BEAT_CLASSES, SAMPLES, Item, beat_item
-from .kermany import SPLITS
-from .phantom_counts import phantom_counts
+from monai_ima.utils.checks import check_count
+
+from .ecg_heartbeat import BEAT_CLASSES, SAMPLES, Item, beat_item
+from .folders import SPLITS
+from .phantom import phantom_counts
 
 __all__ = ["ecg_phantom", "ecg_phantom_datalist"]
 
@@ -71,7 +73,7 @@ def ecg_phantom(label: int, rng: np.random.Generator) -> np.ndarray:
         float32 ``[187]``: the beat scaled to [0, 1] by its own extremes, then zeros.
 
     Raises:
-        ValueError: when label is not as above.
+        ValueError: if label is no index into ``BEAT_CLASSES``.
     """
     if label not in range(len(BEAT_CLASSES)):
         raise ValueError(f"Got label {label}, expected an index into {BEAT_CLASSES}.")
@@ -102,11 +104,10 @@ def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -
         what :func:`heartbeat_datalist` returns.
 
     Raises:
-        ValueError: when a number is not as above.
+        ValueError: if a number is below its least value, or a split is missing.
     """
     counts = phantom_counts("beats", beats, len(BEAT_CLASSES))
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
+    check_count("seed", seed, 0)
     datalist = {}
     for index, split in enumerate(SPLITS):
         rare = [max(1, int(share * counts[split])) for share in SHARES[1:]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CLASS_COUNT", "LabelledImages", "dataset_folder", "labelled_images", "require_files"]
+__all__ = ["CLASS_COUNT", "LabelledImages", "labelled_images", "require_files"]
 
 CLASS_COUNT = 10
 """Classes of a data set, unless its reader says otherwise."""
@@ -22,6 +22,10 @@ class LabelledImages:
     Attributes:
         image: uint8 ``[N, C, H, W]``, 0..255.
         label: int64 ``[N]``, from 0 on.
+
+    Example:
+        >>> len(LabelledImages(np.zeros((2, 1, 28, 28), np.uint8), np.array([3, 7])))
+        2
     """
 
     image: np.ndarray
@@ -52,7 +56,7 @@ def labelled_images(
         class_count: how many labels there are.
 
     Raises:
-        ValueError: when types, shapes, numbers or labels are not as above.
+        ValueError: if types, shapes or labels differ from these, or there are not as many labels as images, or none.
     """
     label_source = image_source if label_source is None else label_source
     if image.dtype != np.uint8:
@@ -77,20 +81,6 @@ def labelled_images(
             f"{first_label + class_count - 1}."
         )
     return LabelledImages(image, label.astype(np.int64))
-
-
-def dataset_folder(dataset_dir: str | os.PathLike) -> Path:
-    """The folder as a path.
-
-    Raises:
-        FileNotFoundError: when it does not exist or is a file.
-    """
-    root = Path(dataset_dir)
-    if not root.exists():
-        raise FileNotFoundError(f"Dataset folder {root} does not exist, expected the data set's files there.")
-    if not root.is_dir():
-        raise FileNotFoundError(f"Dataset folder {root} is a file, expected a folder.")
-    return root
 
 
 def require_files(root: Path, names: Sequence[str]) -> None:

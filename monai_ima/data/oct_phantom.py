@@ -16,9 +16,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from tqdm import tqdm
 
-from .kermany import CLASSES, SPLITS
-from .phantom_counts import phantom_counts
-from .phantom_folder import MIN_SIZE, begin, finish, is_written
+from monai_ima.utils.checks import check_count
+
+from .folders import SPLITS
+from .oct_kermany import CLASSES
+from .phantom import MIN_SIZE, begin, finish, is_written, phantom_counts
 
 __all__ = ["PhantomRetina", "oct_phantom", "write_oct_phantom"]
 
@@ -99,11 +101,11 @@ def oct_phantom(
         uint8 ``[size, size]``.
 
     Raises:
-        ValueError: when label or size are not as above.
+        ValueError: if label is no index into ``CLASSES`` or size < 16.
     """
     if label not in range(len(CLASSES)):
         raise ValueError(f"Got label {label}, expected an index into {CLASSES}.")
-    _check_size(size)
+    check_count("size", size, MIN_SIZE)
     retina = PhantomRetina.draw(rng) if retina is None else retina
     side = max(size, RENDER_SIZE)
     x = (np.arange(side) + 0.5) / side
@@ -163,11 +165,6 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
     return Surfaces(inner, outer, epithelium, base, material)
 
 
-def _check_size(size: int) -> None:
-    if not isinstance(size, int) or size < MIN_SIZE:
-        raise ValueError(f"Got size {size}, expected an integer of pixels, at least {MIN_SIZE}.")
-
-
 def _bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
     return np.exp(-(((x - centre) / width) ** 2))
 
@@ -225,7 +222,7 @@ def write_oct_phantom(
     """Write a SYNTHETIC data set in Kermany's layout: 1 to 3 scans a patient, no patient in two splits.
 
     ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
-    is left as it is; one whose writing broke off is written again, with the same settings only.
+    is left as it is; one whose writing was interrupted is written again, with the same settings only.
 
     Args:
         out_dir: the folder.
@@ -238,7 +235,7 @@ def write_oct_phantom(
         ``out_dir``.
 
     Raises:
-        ValueError: when a number is not as above.
+        ValueError: if a number is below its least value, or a split is missing.
         FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
     settings = _settings(per_class, size, seed)
@@ -264,9 +261,8 @@ def write_oct_phantom(
 def _settings(per_class: Mapping[str, int] | int, size: int, seed: int) -> dict[str, Any]:
     """What ``phantom.json`` holds."""
     counts = phantom_counts("per_class", per_class)
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
-    _check_size(size)
+    check_count("seed", seed, 0)
+    check_count("size", size, MIN_SIZE)
     return {"data": "synthetic OCT phantom", "per_class": counts, "size": size, "seed": seed}
 
 

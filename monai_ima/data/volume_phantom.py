@@ -20,7 +20,9 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from .phantom_folder import MIN_SIZE, begin, finish, is_written
+from monai_ima.utils.checks import check_count
+
+from .phantom import MIN_SIZE, begin, finish, is_written
 
 __all__ = ["TASKS", "VolumeTask", "volume_phantom", "write_volume_phantom"]
 
@@ -74,7 +76,7 @@ def volume_phantom(
         image, float32 ``[x, y, z]``, for prostate ``[x, y, z, 2]``; label, uint8 ``[x, y, z]``.
 
     Raises:
-        ValueError: when task or size are not as above.
+        ValueError: if the task is another one or a side < 16.
     """
     shape = _size(task, size)
     draw = {"hippocampus": _hippocampus, "heart": _heart, "prostate": _prostate}[task]
@@ -215,7 +217,7 @@ def write_volume_phantom(
     """Write a SYNTHETIC data set in MSD layout: dataset.json, imagesTr and labelsTr.
 
     ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
-    is left as it is; one whose writing broke off is written again, with the same settings only.
+    is left as it is; one whose writing was interrupted is written again, with the same settings only.
 
     Args:
         folder: the folder.
@@ -229,7 +231,7 @@ def write_volume_phantom(
         ``folder``.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if the task is another one, or a number is below its least value.
         FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
     settings = _settings(task, scans, size, seed)
@@ -261,10 +263,8 @@ def write_volume_phantom(
 def _settings(task: str, scans: int, size: int | Sequence[int] | None, seed: int) -> dict[str, Any]:
     """What ``phantom.json`` holds."""
     shape = _size(task, size)
-    if not isinstance(scans, int) or scans < 1:
-        raise ValueError(f"Got scans {scans}, expected an integer >= 1.")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
+    check_count("scans", scans, 1)
+    check_count("seed", seed, 0)
     return {"data": f"synthetic {task} phantom", "task": task, "scans": scans, "size": list(shape), "seed": seed}
 
 

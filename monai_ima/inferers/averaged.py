@@ -24,7 +24,13 @@ class AveragedInferer(Inferer):
         passes: >= 1.
 
     Raises:
-        ValueError: when ``passes`` is not as above.
+        ValueError: if ``passes`` < 1.
+
+    Example:
+        >>> from monai.inferers import SimpleInferer
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
+        >>> AveragedInferer(SimpleInferer(), passes=1000)(torch.ones(1, 1, 2), network).round(decimals=1)
+        tensor([[1., 1.]])
     """
 
     def __init__(self, inferer: Callable[..., Any], passes: int) -> None:

@@ -22,7 +22,13 @@ class PadInferer(Inferer):
         min_size: and to at least this, one number or one for each axis, >= 0.
 
     Raises:
-        ValueError: when ``k`` or ``min_size`` are not as above.
+        ValueError: if ``k`` holds a number < 1 or ``min_size`` one < 0, or one that is no integer.
+
+    Example:
+        >>> network = torch.nn.Conv2d(1, 2, 4, stride=4)  # works on multiples of 4 pixels only
+        >>> upsampled = torch.nn.Sequential(network, torch.nn.Upsample(scale_factor=4))
+        >>> PadInferer(k=4)(torch.rand(1, 1, 10, 7), upsampled).shape
+        torch.Size([1, 2, 10, 7])
     """
 
     def __init__(

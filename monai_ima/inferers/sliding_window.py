@@ -29,8 +29,15 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
     forward pass are not noticed.
 
     Raises:
-        ValueError: when the volume is smaller than the window (MONAI pads it without a word), or gradients are enabled
+        ValueError: when the volume is smaller than the window (MONAI pads it silently), or gradients are enabled
             and a layer with running statistics is in training mode.
+
+    Example:
+        >>> volume = torch.rand(1, 1, 12, 12, 12, requires_grad=True)
+        >>> inferer = GradientSlidingWindowInferer(roi_size=8, overlap=0.5)
+        >>> inferer(volume, torch.nn.Conv3d(1, 2, 3, padding=1)).sum().backward()
+        >>> volume.grad.shape
+        torch.Size([1, 1, 12, 12, 12])
     """
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -80,13 +87,13 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
 
 
 def gradient_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
-    """The same inferer, fit for gradients through large volumes when it slides a window.
+    """The same inferer; one that slides a window is converted for gradients through large volumes.
 
     Args:
         inferer: a ``SlidingWindowInferer`` becomes a :class:`GradientSlidingWindowInferer` of the same settings. An
             instance of a subclass (``SliceInferer``, ``SlidingWindowInfererAdapt``, a user's) is called as it is, with
             a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. A :class:`PadInferer`
-            has its own inferer made fit. Any other is returned unchanged.
+            gets its inner inferer converted. Any other is returned unchanged.
     """
     if isinstance(inferer, PadInferer):
         return PadInferer(gradient_inferer(inferer.inferer), inferer.k, inferer.min_size)

@@ -14,9 +14,9 @@ __all__ = ["IMALoss"]
 class IMALoss(nn.Module):
     """The loss of Algorithm 1 of Ma & Liang (arXiv 2005.09147): ``(1 - β) (L1 + L2) + β L3``.
 
-    ``L1 + L2`` is the loss on the clean batch, rightly (L1) and wrongly (L2) predicted samples together. ``L3`` is the
-    same loss on the noisy samples, summed over them and divided by the size of the clean batch, so that a batch with
-    few right samples does not weigh more than another. A loss with ``reduction="sum"``, also as a part of
+    ``L1 + L2`` is the loss on the clean batch, correctly classified (L1) and misclassified (L2) samples together.
+    ``L3`` is the same loss on the noisy samples, summed over them and divided by the size of the clean batch, so that a
+    batch with few correct samples does not weigh more than another. A loss with ``reduction="sum"``, also as a part of
     another (``DiceCELoss``), is summed in both parts.
 
     Args:
@@ -25,6 +25,12 @@ class IMALoss(nn.Module):
 
     Raises:
         ValueError: when ``beta`` is outside [0, 1].
+
+    Example:
+        >>> loss = IMALoss(torch.nn.CrossEntropyLoss(), beta=0.5)
+        >>> pred, label = torch.zeros(4, 2), torch.tensor([0, 1, 0, 1])
+        >>> loss(pred, label, noisy_pred=pred[:2], noisy_label=label[:2])  # (log 2 + log 2 * 2 / 4) / 2
+        tensor(0.5199)
     """
 
     def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 0.5) -> None:

@@ -11,7 +11,7 @@ __all__ = ["SegmentationLoss"]
 
 
 class SegmentationLoss:
-    """Soft Dice plus cross-entropy of each sample by itself: what attacks on segmentations climb.
+    """Soft Dice plus cross-entropy of each sample by itself: what attacks on segmentations maximise.
 
     Soft Dice is the mean over the classes that count, cross-entropy the mean over voxels (with ``sigmoid=True``: over
     voxels and channels, binary). Computed in float32 or better.
@@ -24,6 +24,11 @@ class SegmentationLoss:
 
     Raises:
         ValueError: when a weight is negative or both are 0.
+
+    Example:
+        >>> label = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
+        >>> SegmentationLoss(dice_weight=0)(torch.zeros(1, 2, 2, 2), label)  # cross-entropy of a coin
+        tensor([0.6931])
     """
 
     def __init__(

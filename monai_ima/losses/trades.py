@@ -26,7 +26,13 @@ class TRADESLoss(nn.Module):
         sigmoid: the outputs are independent of each other (multi-label); always so for a single output.
 
     Raises:
-        ValueError: when ``beta`` is not as above.
+        ValueError: if ``beta`` < 0.
+
+    Example:
+        >>> loss = TRADESLoss(torch.nn.CrossEntropyLoss(), beta=6.0)
+        >>> pred, label = torch.zeros(1, 2), torch.tensor([0])
+        >>> loss(pred, label, noisy_pred=pred), loss.robust(pred, label, torch.tensor([[2.0, 0.0]]))
+        (tensor(0.6931), tensor(0.4338))
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class ECGNet(PlainStack):
         num_classes: number of logits, >= 1.
 
     Raises:
-        ValueError: if an argument is not as above.
+        ValueError: if an argument < 1.
 
     Example:
         >>> ECGNet()(torch.rand(8, 1, 187)).shape

@@ -28,7 +28,7 @@ class FashionMNISTNet(PlainStack):
         num_classes: number of logits, >= 1.
 
     Raises:
-        ValueError: if ``num_classes`` is not as above.
+        ValueError: if ``num_classes`` < 1.
 
     Example:
         >>> FashionMNISTNet()(torch.rand(8, 1, 28, 28)).shape

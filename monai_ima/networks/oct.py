@@ -30,7 +30,7 @@ class OCTNet(nn.Module):
         blocks: of the four stages, each >= 1.
 
     Raises:
-        ValueError: if an argument is not as above.
+        ValueError: if a number < 1, or ``channels`` or ``blocks`` are not four.
 
     Example:
         >>> OCTNet()(torch.rand(2, 1, 224, 224)).shape

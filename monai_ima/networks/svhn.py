@@ -33,7 +33,7 @@ class SVHNNet(PlainStack):
         num_classes: number of logits, >= 1.
 
     Raises:
-        ValueError: if ``num_classes`` is not as above.
+        ValueError: if ``num_classes`` < 1.
 
     Example:
         >>> SVHNNet()(torch.rand(8, 3, 32, 32)).shape

@@ -16,14 +16,18 @@ class WideResNet(nn.Module):
     pixels, a fully connected layer. WRN-28-4 has 5.85 million parameters.
 
     Args:
-        depth: number of convolutions along the longest way plus one: 6 n + 4, such as 10, 16, 22, 28.
+        depth: number of convolutions along the longest path plus one: 6 n + 4, such as 10, 16, 22, 28.
         widen_factor: >= 1.
         num_classes: number of logits, >= 1.
         in_channels: of the image, >= 1.
         dropout: probability of dropping a value between a block's two convolutions, in [0, 1).
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> WideResNet(depth=10, widen_factor=1)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -75,9 +79,9 @@ class WideResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two times batch normalisation, ReLU and 3 x 3 convolution, added to the way around.
+    """Two times batch normalisation, ReLU and 3 x 3 convolution, added to the shortcut.
 
-    Where the shape changes, the way around is a 1 x 1 convolution that starts after the first ReLU.
+    Where the shape changes, the shortcut is a 1 x 1 convolution that starts after the first ReLU.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:

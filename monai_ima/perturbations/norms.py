@@ -27,7 +27,12 @@ def gaussian(like: torch.Tensor, generator: Generators) -> torch.Tensor:
 
 
 class Norm(ABC):
-    """What an attack needs to know of a norm."""
+    """What an attack needs to know of a norm.
+
+    Example:
+        >>> [get_norm(name).length(torch.tensor([[3.0, -4.0]])) for name in ("l2", "linf")]
+        [tensor([5.]), tensor([4.])]
+    """
 
     name: str
 
@@ -49,6 +54,13 @@ class Norm(ABC):
 
 
 class L2(Norm):
+    """The Euclidean norm.
+
+    Example:
+        >>> L2().project(torch.tensor([[3.0, -4.0]]), torch.tensor([1.0]))
+        tensor([[ 0.6000, -0.8000]])
+    """
+
     name = "l2"
 
     def length(self, perturbation: torch.Tensor) -> torch.Tensor:
@@ -73,6 +85,13 @@ class L2(Norm):
 
 
 class Linf(Norm):
+    """The largest absolute value.
+
+    Example:
+        >>> Linf().project(torch.tensor([[3.0, -4.0]]), torch.tensor([1.0]))
+        tensor([[ 1., -1.]])
+    """
+
     name = "linf"
 
     def length(self, perturbation: torch.Tensor) -> torch.Tensor:

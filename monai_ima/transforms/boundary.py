@@ -27,9 +27,9 @@ class BoundaryNoised(MapTransform):
     """Replaces a scan by its boundary sample under a network, for offline augmentation or to look at.
 
     The image becomes the point that B-PGD finds inside the ball of radius ε (:class:`monai_ima.attacks.BoundaryPGD`,
-    Algorithm 3 of arXiv 2005.09147): on the decision boundary, or the end of the attack's way where none was met. Its
-    metadata stay. The item also gets ``boundary_distance``, the noise's norm, and ``on_boundary``. Put it after every
-    transform that the network's input needs; with a network on a GPU use a data loader without workers.
+    Algorithm 3 of arXiv 2005.09147): on the decision boundary, or the attack's last iterate where none was met. Its
+    metadata stay. The item also gets ``boundary_distance``, the perturbation's norm, and ``on_boundary``. Put it after
+    every transform that the network's input needs; with a network on a GPU use a data loader without workers.
 
     Args:
         keys: key of the image.
@@ -38,17 +38,25 @@ class BoundaryNoised(MapTransform):
             scan its own.
         norm: ``"l2"`` or ``"linf"``.
         label_key: key of the label, class index or ``[1 or K, *spatial]``.
-        criterion: says when a prediction is right; None means :class:`monai_ima.criteria.ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`monai_ima.criteria.ClassificationCriterion`.
         steps: N_PGD, >= 1.
         binary_steps: N_binary, >= 0.
         alpha: α; a step is α ε / N_PGD long, > 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         inferer: how the network is run; None means ``SimpleInferer``.
         seed: of the random directions that are taken where a gradient is exactly zero.
-        allow_wrong: leave an image as it is when the network is wrong on it already; else that is an error.
+        allow_wrong: leave a misclassified image as it is; else that is an error.
 
     Raises:
-        ValueError: when an argument is not as above, or there is not exactly one key.
+        ValueError: if an argument is out of its range, or there is not exactly one key.
+
+    Example:
+        >>> network = torch.nn.Linear(2, 2, bias=False)
+        >>> network.weight.data = torch.eye(2)
+        >>> noised = BoundaryNoised("image", network, eps=2.0, binary_steps=20)
+        >>> item = noised({"image": torch.tensor([1.0, 0.0]), "label": 0})
+        >>> round(item["boundary_distance"], 3), item["on_boundary"]  # the decision boundary is x = y
+        (0.707, True)
     """
 
     def __init__(
@@ -84,7 +92,7 @@ class BoundaryNoised(MapTransform):
         """Replace the image of one item.
 
         Raises:
-            ValueError: when the item has no label, its scan has no margin, or the network is wrong on it without noise
+            ValueError: when the item has no label, its scan has no margin, or the network misclassifies the clean image
                 (no boundary can exist) and ``allow_wrong`` is False; the sentence names the scan.
         """
         item = dict(data)
@@ -94,7 +102,7 @@ class BoundaryNoised(MapTransform):
         if item.get(self.label_key) is None:
             raise ValueError(
                 f"Sample {sample_id!r} has no label under {self.label_key!r}, expected one: a boundary is where the "
-                "prediction turns from right to wrong."
+                "prediction ceases to be correct."
             )
         device = next(self.network.parameters()).device
         batch = convert_to_tensor(image, device=device, track_meta=False)[None]
@@ -108,8 +116,8 @@ class BoundaryNoised(MapTransform):
             raise error.named([sample_id]) from None
         if not found.clean_correct and not self.allow_wrong:
             raise ValueError(
-                f"Sample {sample_id!r} is wrong without noise (score {float(found.clean_score):.3g}), so it has no "
-                "boundary; expected a lower threshold, a better network, or allow_wrong=True to leave it as it is."
+                f"Sample {sample_id!r} is misclassified before the attack (score {float(found.clean_score):.3g}), so "
+                "it has no boundary; expected a lower threshold, a better network, or allow_wrong=True to leave it."
             )
         item[key] = convert_to_dst_type(found.image[0], image)[0]
         item["boundary_distance"] = float(found.distance)

@@ -15,6 +15,10 @@ class CenterSquareCrop(Transform):
 
     Scans of one data set may differ in width, and width may go with the class (in Kermany's OCT scans it does).
     Stretching them to one size or padding them would hand the network that cue; a square from the centre does not.
+
+    Example:
+        >>> CenterSquareCrop()(torch.zeros(1, 300, 200)).shape
+        torch.Size([1, 200, 200])
     """
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
@@ -28,6 +32,10 @@ class CenterSquareCropd(MapTransform):
     Args:
         keys: keys of the images.
         allow_missing_keys: see ``monai.transforms.MapTransform``.
+
+    Example:
+        >>> CenterSquareCropd("image")({"image": torch.zeros(1, 300, 200)})["image"].shape
+        torch.Size([1, 200, 200])
     """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:

@@ -18,7 +18,7 @@ __all__ = ["RandUniformNoise", "RandUniformNoised"]
 
 
 class RandUniformNoise(RandomizableTransform):
-    """Add white noise drawn uniformly from the ball ``‖noise‖ <= eps``, then clip to the bounds.
+    """Add noise drawn uniformly from the ball ``‖noise‖ <= eps``, then clip to the bounds.
 
     Args:
         eps: radius in the image's units, >= 0; a pair ``(lo, hi)`` draws the radius uniformly between the two.
@@ -27,7 +27,12 @@ class RandUniformNoise(RandomizableTransform):
         bounds: valid intensities ``(lo, hi)``; None for no limit.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> noisy = RandUniformNoise(eps=0.1, norm="linf", prob=1.0)(torch.zeros(1, 8, 8))
+        >>> 0.05 < noisy.abs().max() <= 0.1
+        tensor(True)
     """
 
     def __init__(
@@ -81,6 +86,11 @@ class RandUniformNoised(RandomizableTransform, MapTransform):
         prob: see :class:`RandUniformNoise`.
         bounds: see :class:`RandUniformNoise`.
         allow_missing_keys: see ``monai.transforms.MapTransform``.
+
+    Example:
+        >>> item = RandUniformNoised("image", eps=1.0, norm="l2", prob=1.0)({"image": torch.zeros(1, 8, 8)})
+        >>> item["image"].norm() <= 1.0
+        tensor(True)
     """
 
     def __init__(

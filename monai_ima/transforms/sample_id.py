@@ -31,6 +31,10 @@ class SampleIdd(MapTransform):
     Raises:
         ValueError: (when called) when the item names no file, the file lies outside ``root``, or the id that is there
             is neither a string nor an integer.
+
+    Example:
+        >>> SampleIdd("image", root="/data")({"image": "/data/train/scan_1.nii.gz"})["sample_id"]
+        'train/scan_1.nii.gz'
     """
 
     def __init__(

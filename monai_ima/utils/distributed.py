@@ -1,10 +1,14 @@
+"""Process groups of training with several processes."""
+
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
 
-__all__ = ["gather_all", "rank", "world_size"]
+__all__ = ["gather_all", "one_rank_first", "rank", "world_size"]
 
 
 def world_size() -> int:
@@ -23,3 +27,13 @@ def gather_all(value: Any) -> list[Any]:
     if len(values) > 1:
         dist.all_gather_object(values, value)
     return values
+
+
+@contextmanager
+def one_rank_first() -> Iterator[None]:
+    """Process 0 runs the block of code while the others wait; then these run it."""
+    if rank() > 0:
+        dist.barrier()
+    yield
+    if rank() == 0 and world_size() > 1:
+        dist.barrier()

@@ -19,11 +19,17 @@ class Example:
     Attributes:
         sample_id: of the sample.
         label: class index.
-        predicted: class predicted without noise.
-        noisy_predicted: class predicted with noise.
-        eps: radius of the noise.
+        predicted: class predicted for the clean image.
+        noisy_predicted: class predicted for the attacked image.
+        eps: ε, radius of the ball.
         clean: image ``[C, H, W]`` or signal ``[C, L]``.
         noisy: of the same shape.
+
+    Example:
+        >>> clean = torch.rand(1, 28, 28)
+        >>> example = Example("train-00017", 3, 3, 5, 0.1, clean, clean + 0.1 * torch.randn(1, 28, 28).sign())
+        >>> len(attack_examples([example], classes=list("0123456789")).axes)  # clean image, noise, noisy image
+        3
     """
 
     sample_id: str
@@ -48,7 +54,7 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
         ValueError: when there are no examples, or one is neither an image nor a signal.
     """
     if not examples:
-        raise ValueError("Got no examples, expected at least one sample that is right without noise.")
+        raise ValueError("Got no examples, expected at least one sample that is correct without an attack.")
     figure = Figure(figsize=(7.5, 2.6 * len(examples)), dpi=120, layout="constrained")
     grid = figure.subplots(len(examples), 3, squeeze=False)
     for axes, example in zip(grid, examples, strict=True):
@@ -68,11 +74,11 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             axes[0].imshow((clean - lo) / span, cmap="gray", vmin=0, vmax=1)
             axes[1].imshow(np.clip(NOISE_GAIN * (noisy - clean) / span + 0.5, 0, 1), cmap="gray", vmin=0, vmax=1)
             axes[2].imshow((noisy - lo) / span, cmap="gray", vmin=0, vmax=1)
-        turned = example.noisy_predicted != example.predicted
+        misclassified = example.noisy_predicted != example.predicted
         axes[0].set_title(f"clean: {classes[example.predicted]}", fontsize=9)
         axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}", fontsize=9)
         axes[2].set_title(
-            f"noisy: {classes[example.noisy_predicted]}", fontsize=9, color="firebrick" if turned else "black"
+            f"noisy: {classes[example.noisy_predicted]}", fontsize=9, color="firebrick" if misclassified else "black"
         )
         axes[0].set_ylabel(f"label: {classes[example.label]}", fontsize=9)
         for axis in axes:

@@ -17,7 +17,9 @@ from monai.data import load_decathlon_datalist
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from .kermany import SPLITS, DamagedImageError
+from monai_ima.utils.checks import check_count
+
+from .folders import SPLITS, DamagedImageError, check_fractions, dataset_folder
 
 __all__ = ["check_volumes", "labelled_scans", "msd_datalist", "volume_scans"]
 
@@ -30,6 +32,8 @@ CHUNK = 1 << 20
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference, in mm, between the affines of an image and its label."""
+
+MSD_LAYOUT = "the layout of an MSD task"
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +75,7 @@ def msd_datalist(
         ValueError: when dataset.json or the split is not as expected, or there are too few scans; and as
             :func:`check_volumes` does.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
+    check_fractions(fractions)
     items = labelled_scans(dataset_dir)
     by_id = {item["sample_id"]: item for item in items}
     if split is None:
@@ -98,10 +101,10 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
         FileNotFoundError: when the folder, its dataset.json or a listed file is missing.
         ValueError: when dataset.json is not as expected, lists no scan, or lists one twice.
     """
-    root = _folder(dataset_dir)
+    root = dataset_folder(dataset_dir, MSD_LAYOUT)
     file = root / "dataset.json"
     if not file.is_file():
-        raise FileNotFoundError(f"Folder {root} holds no dataset.json, expected the layout of an MSD task.")
+        raise FileNotFoundError(f"Folder {root} holds no dataset.json, expected {MSD_LAYOUT}.")
     try:
         entries = load_decathlon_datalist(file, base_dir=root.resolve())
     except (ValueError, TypeError) as error:
@@ -141,7 +144,7 @@ def volume_scans(dataset_dir: str | os.PathLike) -> list[Item]:
         FileNotFoundError: when the folder is missing or holds no volumes.
         ValueError: when two files are the same scan.
     """
-    root = _folder(dataset_dir)
+    root = dataset_folder(dataset_dir, MSD_LAYOUT)
     parts = ("imagesTs", "imagesTr", "") if (root / "dataset.json").is_file() else ("",)
     for folder in (root / part for part in parts):
         files = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()] if folder.is_dir() else []
@@ -171,10 +174,9 @@ def check_volumes(
 
     Raises:
         DamagedImageError: when a file cannot be read; a compressed file's checksum is looked at, too.
-        ValueError: when an argument or a file is not as above; the sentence names the file.
+        ValueError: if an argument is out of its range or a file is not like that; the sentence names the file.
     """
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"Got channels {channels}, expected an integer >= 1.")
+    check_count("channels", channels, 1)
     if not isinstance(classes, int) or classes < 2:
         raise ValueError(f"Got classes {classes}, expected an integer >= 2 that counts the background.")
     smallest = None if min_size is None else _three(min_size, "min_size")
@@ -183,13 +185,6 @@ def check_volumes(
     with ThreadPoolExecutor(WORKERS) as pool:
         for _ in tqdm(pool.map(check, items), total=len(items), desc="checking volumes", leave=False):
             pass
-
-
-def _folder(path: str | os.PathLike) -> Path:
-    root = Path(path)
-    if not root.is_dir():
-        raise FileNotFoundError(f"Dataset folder {root} does not exist, expected the layout of an MSD task there.")
-    return root
 
 
 def _is_volume(path: Path) -> bool:

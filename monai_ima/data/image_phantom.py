@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .kermany import SPLITS
+from monai_ima.utils.checks import check_count
+
+from .folders import SPLITS
+from .image_splits import Item, first_balanced, image_items
 from .labelled_images import LabelledImages
-from .phantom_counts import phantom_counts
-from .phantom_folder import MIN_SIZE
-from .splits import Item, first_balanced, image_items
+from .phantom import MIN_SIZE, phantom_counts
 
 __all__ = ["HUES", "SHAPES", "shapes_datalist", "shapes_phantom"]
 
@@ -55,11 +56,10 @@ def shapes_datalist(
         are not taken for those of real ones.
 
     Raises:
-        ValueError: when a number is not as above.
+        ValueError: if a number is out of its range.
     """
     counts = phantom_counts("per_class", per_class)
-    if not isinstance(phantom_seed, int) or phantom_seed < 0:
-        raise ValueError(f"Got phantom_seed {phantom_seed}, expected an integer >= 0.")
+    check_count("phantom_seed", phantom_seed, 0)
     _check_classes(classes)
     logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
     limits = {"train": ("subset", subset), "val": ("", None), "test": ("test_subset", test_subset)}
@@ -93,15 +93,14 @@ def shapes_phantom(
         uint8 ``[N, channels, size, size]``.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if an argument is out of its range.
     """
     label = np.asarray(label)
     coloured = _check_classes(classes)
     if label.ndim != 1 or not np.isin(label, np.arange(classes)).all():
         raise ValueError(f"Got labels {label}, expected integers from 0 to {classes - 1}.")
-    for name, value, least in (("size", size, MIN_SIZE), ("channels", channels, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"Got {name} {value}, expected an integer >= {least}.")
+    check_count("size", size, MIN_SIZE)
+    check_count("channels", channels, 1)
     if coloured and channels != 3:
         raise ValueError(f"Got channels {channels}, expected 3 for {classes} classes, which differ in hue.")
 
@@ -111,13 +110,13 @@ def shapes_phantom(
     axis = ((2 * np.arange(size) + 1) / size - 1).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     scale, stroke = draw(0.42, 0.68), draw(0.13, 0.26)
-    u, v = _turned((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
+    u, v = _rotated((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
     distance = np.empty_like(u)
     for k in range(len(SHAPES)):
         own = label % len(SHAPES) == k
         distance[own] = _distance(SHAPES[k], u[own], v[own], stroke[own])
     shape = _inside(distance * scale, draw(0.8, 2.0) * 2 / size)
-    across, along = _turned(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
+    across, along = _rotated(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
     stray = _inside(np.maximum(abs(across) - draw(0.02, 0.07), abs(along) - draw(0.3, 1.0)), 2 / size)
     grey = draw(0.25, 0.6) * shape + draw(-0.3, 0.3) * stray + draw(-0.12, 0.12) * x + draw(-0.12, 0.12) * y
     ground = draw(0.05, 0.4)[:, None] + draw(-0.05, 0.05, channels, 1, 1)
@@ -131,7 +130,7 @@ def shapes_phantom(
 
 
 def _check_classes(classes: int) -> bool:
-    """Are there hues, too?"""
+    """Whether the number of classes is that of shapes times hues, not of shapes alone."""
     if classes not in (len(SHAPES), len(SHAPES) * HUES):
         raise ValueError(f"Got classes {classes!r}, expected {len(SHAPES)} or {len(SHAPES) * HUES}.")
     return classes == len(SHAPES) * HUES
@@ -159,7 +158,7 @@ def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np
     if name == "plus":
         return np.maximum(np.minimum(abs(u), abs(v)) - stroke, side - 0.95)
     if name == "cross":
-        return _distance("plus", *_turned(u, v, np.pi / 4), stroke)
+        return _distance("plus", *_rotated(u, v, np.pi / 4), stroke)
     if name == "lying bars":
         return np.maximum(abs(abs(v) - 0.5) - 0.9 * stroke, abs(u) - 0.85)
     if name == "standing bars":
@@ -167,7 +166,7 @@ def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np
     return np.maximum(radius - 0.9, 0.75 - np.hypot(u - 0.45, v))
 
 
-def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def _rotated(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 

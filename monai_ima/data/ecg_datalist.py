@@ -6,8 +6,10 @@ import logging
 import os
 from collections.abc import Mapping
 
+from monai_ima.utils.checks import check_bool
+
+from .ecg_heartbeat import Item, balanced, heartbeat_datalist, summarize_beats
 from .ecg_phantom import ecg_phantom_datalist
-from .heartbeat import Item, balanced, heartbeat_datalist, summarize_beats
 
 __all__ = ["ecg_datalist"]
 
@@ -33,12 +35,10 @@ def ecg_datalist(
         phantom_seed: see :func:`ecg_phantom_datalist`.
 
     Raises:
-        ValueError: when ``balance`` is not as above, and as :func:`heartbeat_datalist` and
-            :func:`ecg_phantom_datalist` do.
+        ValueError: if ``balance`` is no bool, and as :func:`heartbeat_datalist` and :func:`ecg_phantom_datalist` do.
         FileNotFoundError: as :func:`heartbeat_datalist` does.
     """
-    if not isinstance(balance, bool):
-        raise ValueError(f"Got balance {balance!r}, expected True or False.")
+    check_bool("balance", balance)
     if dataset_dir not in (None, ""):
         datalist = heartbeat_datalist(dataset_dir, val_fraction, seed)
     else:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import ignite.distributed as idist
+from monai_ima.utils.distributed import one_rank_first
 
-from .msd import msd_datalist
+from .volume_msd import msd_datalist
 from .volume_phantom import TASKS, write_volume_phantom
 
 __all__ = ["volume_datalist"]
@@ -50,6 +50,6 @@ def volume_datalist(
     if dataset_dir not in (None, ""):
         return msd_datalist(dataset_dir, **arguments)
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (%s phantom, seed %d).", task, phantom_seed)
-    with idist.one_rank_first():
+    with one_rank_first():
         root = write_volume_phantom(phantom_dir, task, phantom_scans, phantom_size, phantom_seed)
     return msd_datalist(root, **{**arguments, "split": None})

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import ignite.distributed as idist
+from monai_ima.utils.distributed import one_rank_first
 
-from .kermany import kermany_datalist
+from .oct_kermany import kermany_datalist
 from .oct_phantom import write_oct_phantom
 
 __all__ = ["oct_datalist"]
@@ -44,6 +44,6 @@ def oct_datalist(
     if dataset_dir not in (None, ""):
         return kermany_datalist(dataset_dir, **kwargs)
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (OCT phantom, seed %d).", phantom_seed)
-    with idist.one_rank_first():
+    with one_rank_first():
         root = write_oct_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_seed)
     return kermany_datalist(root, **kwargs)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .folders import dataset_folder
+
 __all__ = [
     "BEAT_CLASSES",
     "RECORDS_FILE",
@@ -64,13 +66,11 @@ def heartbeat_datalist(
     Raises:
         FileNotFoundError: when the folder or one of the two files is missing.
         ValueError: when a row is not as expected (file and row are named), a file is empty, the training file lacks a
-            class or has too few records, or an argument is not as above.
+            class or has too few records, or ``val_fraction`` is not in (0, 1).
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"Got val_fraction {val_fraction}, expected a number between 0 and 1.")
-    root = Path(dataset_dir)
-    if not root.is_dir():
-        raise FileNotFoundError(f"Dataset folder {root} does not exist, expected {TRAIN_FILE} and {TEST_FILE} there.")
+    root = dataset_folder(dataset_dir, f"{TRAIN_FILE} and {TEST_FILE}")
     train, test = (_read_items(root / name, split) for name, split in ((TRAIN_FILE, "train"), (TEST_FILE, "test")))
     labels = np.array([item["label"] for item in train])
     for label, name in enumerate(BEAT_CLASSES):

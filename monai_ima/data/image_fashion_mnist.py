@@ -6,16 +6,14 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .idx import read_idx
-from .image_datalist import image_datalist
-from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
-from .splits import Item
+from .folders import dataset_folder
+from .image_idx import read_idx
+from .labelled_images import LabelledImages, labelled_images, require_files
 
-__all__ = ["FASHION_MNIST_CLASSES", "fashion_mnist_datalist", "read_fashion_mnist"]
+__all__ = ["FASHION_MNIST_CLASSES", "read_fashion_mnist"]
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -40,23 +38,6 @@ IDX_FILES = {
 
 NPZ_FILE = "fashion_mnist.npz"
 NPZ_ARRAYS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
-
-
-def fashion_mnist_datalist(
-    dataset_dir: str | os.PathLike | None, *arguments: Any, **options: Any
-) -> dict[str, list[Item]]:
-    """The images of a folder as for :func:`read_fashion_mnist`, or SYNTHETIC ones: :func:`image_datalist`.
-
-    Args:
-        dataset_dir: the folder; None or "" means the phantom.
-        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
-        options: the same by name, such as ``val_count``, ``subset`` and ``seed``.
-
-    Raises:
-        FileNotFoundError: when the folder or a file is missing.
-        ValueError: when a file or a number is not as expected.
-    """
-    return image_datalist(read_fashion_mnist, SHAPE, dataset_dir, *arguments, **options)
 
 
 def read_fashion_mnist(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:

@@ -15,19 +15,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-__all__ = [
-    "CLASSES",
-    "SPLITS",
-    "DamagedImageError",
-    "decode_all",
-    "is_visible",
-    "kermany_datalist",
-    "scan_datalist",
-    "summarize",
-]
+from .folders import SPLITS, DamagedImageError, check_fractions, dataset_folder, is_visible
+
+__all__ = ["CLASSES", "decode_all", "kermany_datalist", "scan_datalist", "summarize"]
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
-SPLITS = ("train", "val", "test")
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 DEALS = 20
@@ -36,10 +28,6 @@ DEALS = 20
 logger = logging.getLogger(__name__)
 
 Item = dict[str, str | int]
-
-
-class DamagedImageError(ValueError):
-    """An image cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +73,8 @@ def kermany_datalist(
     """
     if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
         raise ValueError(f"Got per_class {per_class}, expected an integer >= 1 or None.")
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
-    root = _folder(dataset_dir)
+    check_fractions(fractions)
+    root = dataset_folder(dataset_dir, "scans in Kermany's layout")
     found = {split: _read_split(root / name) for split, name in _split_folders(root).items()}
     rng = np.random.default_rng(seed)
     if {"train", "test"} <= set(found):
@@ -118,7 +105,7 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
     Raises:
         FileNotFoundError: when the folder is missing or holds no images.
     """
-    root = _folder(folder)
+    root = dataset_folder(folder, "scans")
     files = sorted(path for path in root.rglob("*") if _is_image(path) and is_visible(path.relative_to(root)))
     if not files:
         raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(SUFFIXES)}.")
@@ -133,20 +120,6 @@ def summarize(datalist: dict[str, list[Item]]) -> str:
         cells = [f"{len(part)}/{len({item['patient'] for item in part})}" for part in (*by_class, items)]
         lines.append(f"{split:14}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
-
-
-def _folder(path: str | os.PathLike) -> Path:
-    root = Path(path)
-    if not root.exists():
-        raise FileNotFoundError(f"Dataset folder {root} does not exist, expected scans in Kermany's layout there.")
-    if not root.is_dir():
-        raise FileNotFoundError(f"Dataset folder {root} is a file, expected a folder.")
-    return root
-
-
-def is_visible(path: Path) -> bool:
-    """Whether no part of a relative path is hidden or an archive's __MACOSX."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _visible_folders(root: Path) -> list[Path]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from monai_ima.utils.checks import check_count
+
 from .labelled_images import LabelledImages
 
 __all__ = ["Item", "balanced_order", "first_balanced", "image_items", "split_images"]
@@ -22,7 +24,7 @@ def split_images(
     test_subset: int | None = None,
     seed: int = 0,
 ) -> dict[str, list[Item]]:
-    """Split validation images off the training images, and limit both sets where asked for.
+    """Split validation images off the training images, and limit both sets where a number is given.
 
     Images are drawn in :func:`balanced_order`: the first ``val_count`` validate, the next ``subset`` train. A smaller
     subset is part of every larger one. Where the classes are not equally frequent, a subset is more balanced than the
@@ -41,7 +43,7 @@ def split_images(
         own file, such as ``train-00017``; validation images were training images and are called so.
 
     Raises:
-        ValueError: when a number is not as above.
+        ValueError: if a number is out of its range.
     """
     order = balanced_order(train.label, seed)
     if not isinstance(val_count, int) or not 1 <= val_count < len(train):
@@ -65,7 +67,7 @@ def first_balanced(images: LabelledImages, name: str, count: int | None, seed: i
         seed: of the order, >= 0.
 
     Raises:
-        ValueError: when a number is not as above.
+        ValueError: if a number is out of its range.
     """
     return _first(name, balanced_order(images.label, seed), count)
 
@@ -81,10 +83,9 @@ def balanced_order(label: np.ndarray, seed: int) -> np.ndarray:
         int ``[N]``, rows; among the first n each class is there equally often, give or take one, unless it is used up.
 
     Raises:
-        ValueError: when the seed is not as above.
+        ValueError: if the seed is negative.
     """
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"Got seed {seed}, expected an integer >= 0.")
+    check_count("seed", seed, 0)
     shuffled = np.random.default_rng(seed).permutation(len(label))
     turn = np.empty(len(label), dtype=np.int64)
     for name in np.unique(label):

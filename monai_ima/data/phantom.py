@@ -1,4 +1,7 @@
-"""Folders of synthetic data: a finished one is used again, a broken-off one written again, any other refused."""
+"""What all phantoms share: how many samples a split has, and folders of synthetic data.
+
+A finished folder is used again, an interrupted one is written again, any other is refused.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,39 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MIN_SIZE", "begin", "finish", "is_written"]
+from .folders import SPLITS
+
+__all__ = ["MIN_SIZE", "begin", "finish", "is_written", "phantom_counts"]
 
 MIN_SIZE = 16
 """Smallest side of an image in pixels or voxels."""
 
 FINISHED, UNFINISHED = "phantom.json", ".unfinished"
 """Files that hold the settings of a phantom that is written and of one that is being written."""
+
+
+def phantom_counts(name: str, count: Mapping[str, int] | int, least: int = 1) -> dict[str, int]:
+    """How many samples of a synthetic data set go into each split.
+
+    Args:
+        name: of the argument, for errors.
+        count: in the training split (a fifth of it validates, half of it tests), or one for each split.
+        least: smallest number allowed.
+
+    Raises:
+        ValueError: if a number is missing or < ``least``.
+
+    Example:
+        >>> phantom_counts("per_class", 10)
+        {'train': 10, 'val': 2, 'test': 5}
+    """
+    if isinstance(count, int):
+        counts = {"train": count, "val": max(least, count // 5), "test": max(least, count // 2)}
+    else:
+        counts = dict(count) if isinstance(count, Mapping) else {}
+    if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= least for n in counts.values()):
+        raise ValueError(f"Got {name} {count}, expected an integer >= {least}, or one for each of {', '.join(SPLITS)}.")
+    return counts
 
 
 def is_written(root: Path, settings: Mapping[str, Any], counts: Callable[[], Mapping[Path, tuple[int, int]]]) -> bool:

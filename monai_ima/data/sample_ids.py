@@ -7,10 +7,10 @@ from monai.data import Dataset
 
 from monai_ima.utils.sample_ids import SAMPLE_ID, folder_of, item_file, relative_id
 
-__all__ = ["identified"]
+__all__ = ["add_sample_ids"]
 
 
-def identified(data: Any, keys: str | Sequence[str] = "image") -> Any:
+def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
     """Data with a sample id in every item: the image file below the folder of all files, else the item's number.
 
     Ids of items rather than of transformed images survive whatever the transforms do, also where a cache on disk keeps
@@ -25,11 +25,15 @@ def identified(data: Any, keys: str | Sequence[str] = "image") -> Any:
         a list for a list, else a dataset that adds the ids.
 
     Raises:
-        ValueError: when an item is no dictionary.
+        ValueError: if an item is no dictionary.
+
+    Example:
+        >>> add_sample_ids([{"image": "scans/a.png"}, {"image": "scans/b.png"}])[0]
+        {'sample_id': 'a.png', 'image': 'scans/a.png'}
     """
     key = keys if isinstance(keys, str) else keys[0]
     if not isinstance(data, (list, tuple)):
-        return _Identified(data)
+        return _WithSampleIds(data)
     for k, item in enumerate(data):
         if not isinstance(item, Mapping):
             raise ValueError(f"Item {k} of the data is of type {type(item).__name__}, expected a dictionary.")
@@ -41,7 +45,7 @@ def identified(data: Any, keys: str | Sequence[str] = "image") -> Any:
     return [{SAMPLE_ID: sample_id, **item} for sample_id, item in zip(ids, data, strict=True)]
 
 
-class _Identified(Dataset):
+class _WithSampleIds(Dataset):
     def __init__(self, data: Any) -> None:
         super().__init__(data)
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .image_datalist import image_datalist
-from .labelled_images import LabelledImages, dataset_folder, labelled_images, require_files
-from .splits import Item
+from .folders import dataset_folder
+from .labelled_images import LabelledImages, labelled_images, require_files
 
-__all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "cifar10_datalist", "cifar_classes", "read_cifar10", "read_cifar100"]
+__all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "cifar_classes", "read_cifar10", "read_cifar100"]
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -106,30 +104,10 @@ def cifar_classes(classes: int = 10) -> list[str]:
     return list(_edition(classes).classes)
 
 
-def cifar10_datalist(
-    dataset_dir: str | os.PathLike | None, *arguments: Any, classes: int = 10, **options: Any
-) -> dict[str, list[Item]]:
-    """The images of a folder as for :func:`read_cifar10`, or SYNTHETIC ones: :func:`image_datalist`.
-
-    Args:
-        dataset_dir: the folder, as for :func:`read_cifar10` or :func:`read_cifar100`; None or "" means the phantom.
-        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
-        classes: 10 for CIFAR-10; 100 for CIFAR-100 (fine classes), whose phantom has the ten shapes in ten hues.
-        options: the same as ``arguments`` by name, such as ``val_count``, ``subset`` and ``seed``.
-
-    Raises:
-        FileNotFoundError: when the folder or a file is missing.
-        ValueError: when a file or a number is not as expected.
-    """
-    edition = _edition(classes)
-    read = partial(_read_edition, edition=edition)
-    return image_datalist(read, SHAPE, dataset_dir, *arguments, classes=classes, **options)
-
-
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images of a folder with ``data_batch_1`` to ``data_batch_5`` and ``test_batch``.
 
-    These files are pickles. Nothing but arrays, containers, texts and numbers is taken out of them: a file that names
+    These files are pickles. Nothing but arrays, containers, strings and numbers is taken out of them: a file that names
     anything else is refused before that is loaded or run.
 
     Args:
@@ -222,13 +200,13 @@ def _read(file: Path, edition: _Edition) -> LabelledImages:
 
 
 def _unpickled(file: Path) -> dict[object, Any]:
-    """The dictionary in a file, its keys as texts; empty when it holds something else."""
+    """The dictionary in a file, its keys as strings; empty when it holds something else."""
     try:
         with open(file, "rb") as stream:
             content = _ArraysOnly(stream, encoding="latin1").load()
     except Exception as error:
         raise ValueError(
-            f"File {file} cannot be read, expected a pickle of arrays, lists and texts only: {error}."
+            f"File {file} cannot be read, expected a pickle of arrays, lists and strings only: {error}."
         ) from error
     return {_text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 

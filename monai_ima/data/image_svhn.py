@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
 
-from .image_datalist import image_datalist
-from .labelled_images import CLASS_COUNT, LabelledImages, dataset_folder, labelled_images, require_files
-from .splits import Item
+from .folders import dataset_folder
+from .labelled_images import CLASS_COUNT, LabelledImages, labelled_images, require_files
 
-__all__ = ["SVHN_CLASSES", "read_svhn", "svhn_datalist"]
+__all__ = ["SVHN_CLASSES", "read_svhn"]
 
 SVHN_CLASSES = tuple(str(digit) for digit in range(10))
 
@@ -22,27 +20,10 @@ SHAPE = (3, 32, 32)
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
 
-def svhn_datalist(dataset_dir: str | os.PathLike | None, *arguments: Any, **options: Any) -> dict[str, list[Item]]:
-    """The images of a folder as for :func:`read_svhn`, or SYNTHETIC ones: :func:`image_datalist`.
-
-    Digits are not equally frequent in SVHN.
-
-    Args:
-        dataset_dir: the folder; None or "" means the phantom.
-        arguments: of :func:`image_datalist`, from ``phantom_per_class`` on.
-        options: the same by name, such as ``val_count``, ``subset`` and ``seed``.
-
-    Raises:
-        FileNotFoundError: when the folder or a file is missing.
-        ValueError: when a file or a number is not as expected.
-    """
-    return image_datalist(read_svhn, SHAPE, dataset_dir, *arguments, **options)
-
-
 def read_svhn(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images of a folder with ``train_32x32.mat`` and ``test_32x32.mat``.
 
-    The files' label 10, the digit 0, becomes 0.
+    The files' label 10, the digit 0, becomes 0. Digits are not equally frequent.
 
     Args:
         dataset_dir: the folder.
