@@ -21,11 +21,11 @@ class AdaptiveNormPGD(PathAttack):
 
     - PGD with a random start in the ball of the radius ``eps`` of the call gives a perturbation δ1;
     - the boundary is looked for along δ1: bisection of ``η`` in [0, ``eps_max``] for the point ``x + η δ1 / ‖δ1‖``
-      where the prediction turns wrong.
+      where the prediction becomes wrong.
 
-    ``image`` is the last right point before the boundary, ``distance`` the margin, ``success`` True. Where the point at
-    ``eps_max`` is still right, it is ``image`` and ``success`` is False. A sample that is wrong before any noise stays
-    as it is.
+    ``image`` is the last correct point before the boundary, ``distance`` the margin, ``success`` True. Where the point
+    at ``eps_max`` is still correct, it is ``image`` and ``success`` is False. A sample that is misclassified when clean
+    stays as it is.
 
     Args:
         eps_max: end of the search, > 0.
@@ -34,12 +34,19 @@ class AdaptiveNormPGD(PathAttack):
         binary_steps: number of bisections, >= 0.
         alpha: α; a PGD step is α eps / steps long.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: what PGD climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
+        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is unknown.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = AdaptiveNormPGD(eps_max=1.0)(network, image, label, eps=0.5)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(
@@ -78,12 +85,12 @@ class AdaptiveNormPGD(PathAttack):
         reach = replace(target, eps=torch.full_like(target.eps, self.eps_max))
         near = self.move(reach, unit * per_sample(target.eps.clamp(max=self.eps_max), unit))
         far = self.move(reach, unit * self.eps_max)
-        near_right, far_right = reach.predict(near).correct, reach.predict(far).correct
-        found = target.clean_correct & ~(near_right & far_right)
+        near_correct, far_correct = reach.predict(near).correct, reach.predict(far).correct
+        found = target.clean_correct & ~(near_correct & far_correct)
         image = torch.where(per_sample(target.clean_correct, far), far, target.image)
         rows = found.nonzero().squeeze(1)
         if len(rows) > 0:
-            beyond_near = per_sample(near_right, near)
+            beyond_near = per_sample(near_correct, near)
             inside = torch.where(beyond_near, near, target.image)
             outside = torch.where(beyond_near, far, near)
             image[rows], _ = bisect(target.select(rows), inside[rows], outside[rows], self.binary_steps)

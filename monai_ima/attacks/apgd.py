@@ -31,7 +31,7 @@ def dlr_loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         label: class indices, ``[B]`` or ``[B, 1]``.
 
     Returns:
-        float ``[B]``: in [-1, 0] for right predictions, >= 0 for wrong ones.
+        float ``[B]``: in [-1, 0] for correct predictions, >= 0 for wrong ones.
 
     Raises:
         ValueError: when the shapes do not fit; with K = 2 the ratio is -1 or 1 everywhere and has no slope.
@@ -80,11 +80,18 @@ class APGD(PGD):
         momentum: α, in (0, 1]; 1 means none.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: a loss of one's own, ``(logits, label) -> float [B]``, with ``objective=None``.
+        loss: attack objective, ``(logits, label) -> float [B]``, with ``objective=None``.
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
 
     Raises:
         ValueError: if a number is out of its range, or not exactly one of ``objective`` and ``loss`` is given.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = APGD("linf", steps=10, objective="dlr")(network, image, label, eps=0.1)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(

@@ -28,12 +28,18 @@ class AttackResult:
 
     Attributes:
         image: ``[B, C, *spatial]``, the worst point found; for ``BoundaryPGD`` the point of Algorithm 3.
-        success: bool ``[B]``, some point on the way was wrong; for ``BoundaryPGD``: ``image`` is on the boundary.
+        success: bool ``[B]``, some iterate is misclassified; for ``BoundaryPGD``: ``image`` is on the boundary.
         distance: float ``[B]``, norm of ``image`` minus the clean image.
-        clean_correct: bool ``[B]``, the prediction before any noise was right.
+        clean_correct: bool ``[B]``, the clean prediction is correct.
         clean_score: float ``[B]``, the criterion's score of that prediction; NaN where the label cannot tell.
         queries: int64 ``[B]``, how many images the network was shown for each sample, the clean one included; None
             from an attack that does not count them.
+
+    Example:
+        >>> clean, noisy = torch.zeros(2, 1, 3), torch.ones(2, 1, 3)
+        >>> correct, distance = torch.tensor([True, False]), (noisy - clean).flatten(1).norm(dim=1)
+        >>> AttackResult(noisy, ~correct, distance, correct, torch.tensor([2.0, -1.0])).success
+        tensor([False,  True])
     """
 
     image: torch.Tensor
@@ -54,12 +60,21 @@ class Attack(ABC):
     Args:
         norm: ``"l2"`` or ``"linf"``.
         bounds: valid intensities ``(lo, hi)`` to which noisy images are clipped; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
-        loss: what the attack climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
+        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random draws; None means a generator of the attack's own, seeded with 0.
 
     Raises:
-        ValueError: when norm or bounds are not as above.
+        ValueError: if ``norm`` is another name or ``bounds`` do not rise.
+
+    Example:
+        >>> class Darker(Attack):
+        ...     def run(self, target, generator):
+        ...         image = self.move(target, torch.full_like(target.image, -1.0))
+        ...         return self.result(target, image, ~target.predict(image).correct)
+        >>> network, label = torch.nn.Flatten(), torch.tensor([0])
+        >>> Darker("linf")(network, torch.tensor([[[0.9, 0.5]]]), label, eps=0.1).image
+        tensor([[[0.8000, 0.4000]]])
     """
 
     def __init__(

@@ -28,8 +28,8 @@ class BoundaryPGD(PathAttack):
     - Lines 2-3, case 0, never misclassified: ``image`` is the last iterate, ``success`` is False.
     - Lines 4-9, case 1, first misclassified at iterate k: ``binary_steps`` bisections between iterate k-1 (the clean
       image when k is the start) and iterate k; ``image`` is the last point on the *correct* side, ``success`` is True.
-      A further ``2^-binary_steps`` of that last step along, the prediction is wrong.
-    - Misclassified before any noise: there is no boundary to look for; ``image`` is the clean image, ``success`` and
+      A further ``2^-binary_steps`` of that last step along, it is misclassified.
+    - Misclassified when clean: there is no boundary to look for; ``image`` is the clean image, ``success`` and
       ``clean_correct`` are False.
 
     **Where the path starts decides whether** ``distance`` **is a margin.** In high dimensions a point drawn from a ball
@@ -59,10 +59,13 @@ class BoundaryPGD(PathAttack):
     Raises:
         ValueError: if a number is out of its range, or ``start`` is neither ``"clean"`` nor ``"ball"``.
 
-    Example::
-
-        result = BoundaryPGD("l2", steps=50)(network, image, label, eps=5.0)
-        result.distance[result.success]     # margins of the samples whose boundary lies within 5
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = BoundaryPGD("l2", steps=20)(network, image, label, eps=2.0)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
+        >>> margins = result.distance[result.success]  # of the samples whose boundary lies within 2
     """
 
     def __init__(
@@ -105,15 +108,15 @@ class BoundaryPGD(PathAttack):
         crossed = torch.zeros_like(target.clean_correct)
         rows = target.clean_correct.nonzero().squeeze(1)
         if len(rows) > 0:
-            left, generators = select_samples(target, generator, rows)
-            radius = self.start_radius(left.eps) if self.random_start else None
-            nearest, found = self.first_crossing(left, generators, radius)
+            active, generators = select_samples(target, generator, rows)
+            radius = self.start_radius(active.eps) if self.random_start else None
+            nearest, found = self.first_crossing(active, generators, radius)
             for _ in range(1, self.restarts):
-                distance = self.norm.length(nearest - left.image)
-                ball = replace(left, eps=torch.where(found, distance, left.eps))
-                radius = torch.where(found, SMALLEST_START * distance, self.start_radius(left.eps))
+                distance = self.norm.length(nearest - active.image)
+                ball = replace(active, eps=torch.where(found, distance, active.eps))
+                radius = torch.where(found, SMALLEST_START * distance, self.start_radius(active.eps))
                 point, crosses = self.first_crossing(ball, generators, radius)
-                nearer = crosses & (~found | (self.norm.length(point - left.image) < distance))
+                nearer = crosses & (~found | (self.norm.length(point - active.image) < distance))
                 nearest = torch.where(per_sample(nearer, point), point, nearest)
                 found = found | crosses
             image[rows], crossed[rows] = nearest, found
@@ -128,7 +131,7 @@ class BoundaryPGD(PathAttack):
         and x_n2 on both sides of its first crossing, which lines 8-9 (:func:`bisect`) search between.
 
         Args:
-            target: samples that are correct without noise.
+            target: samples that are correct when clean.
             generator: source of the random start.
             start_radius: see :meth:`PathAttack.path`.
         """
@@ -144,9 +147,9 @@ class BoundaryPGD(PathAttack):
         inside[last.index[uncrossed]] = last.image[uncrossed]
         rows = crossed.nonzero().squeeze(1)
         if len(rows) > 0:
-            left = target.select(rows)
-            point, beyond = bisect(left, inside[rows], outside[rows], self.binary_steps)
+            active = target.select(rows)
+            point, beyond = bisect(active, inside[rows], outside[rows], self.binary_steps)
             if self.restarts > 1:
-                point, _ = bisect(left, left.image, beyond, self.binary_steps)
+                point, _ = bisect(active, active.image, beyond, self.binary_steps)
             inside[rows] = point
         return inside, crossed

@@ -18,7 +18,7 @@ LAST_STEP = 0.01
 
 
 class DDN(Attack):
-    """Decoupled direction and norm (Rony et al. 2019, arXiv 1811.09600, Algorithm 1): the nearest wrong point in L2.
+    """Decoupled direction and norm (Rony et al. 2019, arXiv 1811.09600, Algorithm 1): L2 search.
 
     Step k of K, with δ_0 = 0 and ε_0 the smaller of ``init_eps`` and ε, for every sample by itself::
 
@@ -30,21 +30,28 @@ class DDN(Attack):
     other unit of intensity. Where a gradient is exactly zero a random direction takes its place.
     K steps end no nearer than (1 - γ)^K ε_0 to the clean image.
 
-    ``eps`` of the call is the largest radius allowed. ``result.image`` is the nearest wrong point found; where there
-    is none, the point of the lowest score, and ``success`` is False. A sample that is wrong before any noise is a
-    success at distance 0. All others go the whole way.
+    Looks for the nearest misclassified point. ``eps`` of the call is the largest radius allowed. ``result.image`` is
+    the nearest misclassified point found; where there is none, the iterate of the lowest score, and ``success`` is
+    False. A sample that is misclassified when clean is a success at distance 0. All others take all steps.
 
     Args:
         steps: K, >= 1.
         gamma: γ, by which the radius grows or shrinks in a step, in (0, 1).
         init_eps: the radius of the first step in the units of the image, > 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random directions; None means one of the attack's own, seeded with 0.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is unknown.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = DDN(steps=20)(network, image, label, eps=2.0)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(

@@ -22,26 +22,34 @@ LINE_STEPS = 10
 class MinimumNorm(Attack):
     """The smallest perturbation that can be found for each sample: an upper bound of its distance to the boundary.
 
-    In L2 :class:`DDN` looks first. Then PGD is run in the ball as large as the nearest wrong point known (the whole
-    ball where there is none), and ``rounds`` times more in the ball half way between that point and the largest radius
-    that PGD did not break, by turns from the clean image and from a random point; every wrong point found is drawn back
-    towards the clean image by bisection of the line between the two, as long as it is wrong.
+    In L2 :class:`DDN` searches first. Then PGD is run in the ball as large as the nearest misclassified point known
+    (the whole ball where there is none), and ``rounds`` times more in the ball half way between that point and the
+    largest radius that PGD did not break, by turns from the clean image and from a random point; every misclassified
+    point found is drawn back towards the clean image by bisection of the line between the two, as long as it is
+    misclassified.
 
-    ``eps`` of the call is the largest radius looked at. ``result.image`` is the nearest wrong point found and
+    ``eps`` of the call is the largest radius searched. ``result.image`` is the nearest misclassified point found and
     ``result.distance`` its distance; where there is none, ``success`` is False and the image is the one of the lowest
-    score. A sample that is wrong before any noise is a success at distance 0.
+    score. A sample that is misclassified when clean is a success at distance 0.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: of PGD, and of DDN, >= 1.
         rounds: of halving, >= 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is unknown.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = MinimumNorm("linf", steps=10)(network, image, label, eps=0.5)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(

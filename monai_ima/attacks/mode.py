@@ -17,7 +17,7 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
     """Run a network under attack without leaving a trace in it.
 
     Inside the context the network is in evaluation mode (``"eval"``: running statistics, no dropout) or in training
-    mode (``"train"``: batch statistics, dropout). On leaving, whatever happened, every module has its own mode back;
+    mode (``"train"``: batch statistics, dropout). On leaving, whatever happened, every module's mode is restored;
     in training mode the buffers (running statistics) and the global random state are put back as well.
 
     Args:
@@ -85,14 +85,14 @@ def allow_single_value_batchnorm(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def _kept_state(network: nn.Module) -> Iterator[None]:
     # Copies are used up in their place: the graph of the clean pass still needs the tensors as they are.
-    own = [(module, *named) for module in network.modules() for named in module.named_buffers("", False, False)]
-    copies = {buffer: buffer.detach().clone() for _, _, buffer in own}
+    buffers = [(module, *named) for module in network.modules() for named in module.named_buffers("", False, False)]
+    copies = {buffer: buffer.detach().clone() for _, _, buffer in buffers}
     devices = {p.device.index for p in network.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
         try:
-            for module, name, buffer in own:
+            for module, name, buffer in buffers:
                 setattr(module, name, copies[buffer])
             yield
         finally:
-            for module, name, buffer in own:
+            for module, name, buffer in buffers:
                 setattr(module, name, buffer)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from typing import TypedDict
 
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import SegmentationLoss
+from monai_ima.utils.attack_names import AttackName
 
 from .apgd import APGD
 from .base import Attack
@@ -30,60 +31,59 @@ def attack_from_name(
               difference of logits ratio);
             - ``"ddn100"`` (100 steps, L2 only);
             - ``"spsa100x128"`` (100 steps, 128 random directions each);
-            - ``"noise100"`` (100 draws of white noise).
+            - ``"noise100"`` (100 draws of uniform random noise).
 
-            For segmentations ``"pgd100x2-dice"`` and ``"pgd100x2-ce"`` climb soft Dice or cross-entropy alone, and so
-            do ``"apgd100x2-dice"`` and ``"apgd100x2-ce"``. Several names joined by ``+`` make a :class:`WorstOf`.
+            For segmentations ``"pgd100x2-dice"`` and ``"pgd100x2-ce"`` maximise soft Dice or cross-entropy alone, as do
+            ``"apgd100x2-dice"`` and ``"apgd100x2-ce"``. Several names joined by ``+`` make a :class:`WorstOf`.
         norm: ``"l2"`` or ``"linf"``.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: see :class:`Attack`.
 
     Raises:
-        ValueError: when the name is none of these, or does not go with the norm or the criterion.
+        ValueError: if the name is none of these, or does not go with the norm or the criterion.
+
+    Example:
+        >>> attack = attack_from_name("apgd100x2-dlr", "linf", bounds=(0, 1))
+        >>> attack.steps, attack.restarts, attack.objective
+        (100, 2, 'dlr')
     """
     names = name.split("+")
     if len(names) > 1:
         return WorstOf([attack_from_name(one, norm, bounds, criterion) for one in names])
-    if name == "fgsm":
-        return FGSM(norm, bounds, criterion)
-    if match := re.fullmatch(r"(ifgsm|noise|ddn)(\d+)", name):
-        return _counted(match[1], int(match[2]), norm, bounds, criterion)
-    if match := re.fullmatch(r"spsa(\d+)x(\d+)", name):
-        return SPSA(norm, int(match[1]), int(match[2]), bounds=bounds, criterion=criterion)
-    if match := re.fullmatch(r"pgd(\d+)(?:x(\d+))?(?:-(dice|ce))?", name):
-        loss = _part(match[3], criterion) if match[3] else None
-        return PGD(norm, int(match[1]), int(match[2] or 1), bounds=bounds, criterion=criterion, loss=loss)
-    if match := re.fullmatch(r"apgd(\d+)(?:x(\d+))?(?:-(dice|ce|dlr))?", name):
-        return _auto(int(match[1]), int(match[2] or 1), match[3], norm, bounds, criterion)
-    raise ValueError(
-        f"Unknown attack {name!r}, expected a name such as pgd100x2, apgd100x2-dlr, fgsm, ifgsm10, ddn100, spsa100x128 "
-        "or noise100."
-    )
+    parsed = AttackName.parse(name)
+    steps, times = parsed.steps or 1, parsed.times or 1
+    shared = Shared(bounds=bounds, criterion=criterion)
+    match parsed.family:
+        case "fgsm":
+            return FGSM(norm, **shared)
+        case "ifgsm":
+            return IFGSM(norm, steps, **shared)
+        case "noise":
+            return UniformNoise(norm, steps, **shared)
+        case "spsa":
+            return SPSA(norm, steps, times, **shared)
+        case "ddn" if norm == "l2":
+            return DDN(steps, **shared)
+        case "ddn":
+            raise ValueError(f"Got norm {norm!r} for the attack {name}, expected 'l2', the only one it knows.")
+        case "pgd":
+            return PGD(norm, steps, times, loss=_objective(parsed.objective, criterion), **shared)
+    if parsed.objective == "dice" or (parsed.objective == "ce" and isinstance(criterion, SegmentationCriterion)):
+        return APGD(norm, steps, times, None, loss=_objective(parsed.objective, criterion), **shared)
+    return APGD(norm, steps, times, parsed.objective or "ce", **shared)
 
 
-def _counted(
-    kind: str, count: int, norm: str, bounds: Sequence[float] | None, criterion: Criterion | None
-) -> IFGSM | UniformNoise | DDN:
-    if kind == "ifgsm":
-        return IFGSM(norm, count, bounds, criterion)
-    if kind == "noise":
-        return UniformNoise(norm, count, bounds, criterion)
-    if norm != "l2":
-        raise ValueError(f"Got norm {norm!r} for the attack {kind}{count}, expected 'l2', the only one it knows.")
-    return DDN(count, bounds=bounds, criterion=criterion)
+class Shared(TypedDict):
+    """What every attack takes."""
+
+    bounds: Sequence[float] | None
+    criterion: Criterion | None
 
 
-def _auto(
-    steps: int, restarts: int, part: str | None, norm: str, bounds: Sequence[float] | None, criterion: Criterion | None
-) -> APGD:
-    if part == "dice" or (part == "ce" and isinstance(criterion, SegmentationCriterion)):
-        loss = _part(part, criterion)
-        return APGD(norm, steps, restarts, None, bounds=bounds, criterion=criterion, loss=loss)
-    return APGD(norm, steps, restarts, part or "ce", bounds=bounds, criterion=criterion)
-
-
-def _part(part: str, criterion: Criterion | None) -> SegmentationLoss:
+def _objective(name: str | None, criterion: Criterion | None) -> SegmentationLoss | None:
+    if name is None:
+        return None
     if not isinstance(criterion, SegmentationCriterion):
-        raise ValueError(f"Got an attack on {part} alone, expected it for segmentations only (DiceCriterion).")
-    dice = part == "dice"
+        raise ValueError(f"Got an attack on {name} alone, expected it for segmentations only (DiceCriterion).")
+    dice = name == "dice"
     return SegmentationLoss(float(dice), float(not dice), criterion.include_background, criterion.sigmoid)

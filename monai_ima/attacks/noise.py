@@ -15,20 +15,27 @@ __all__ = ["UniformNoise"]
 
 
 class UniformNoise(Attack):
-    """White noise: points drawn uniformly from the ball, the paper's "white-noise-induced adversarial samples".
+    """Uniform random noise: points drawn from the ball, the paper's "white-noise-induced adversarial samples".
 
     Not an attack to measure robustness with, but the noise a scanner may add. ``result.image`` is the first draw
-    that made the prediction wrong; else the draw of the lowest score.
+    that is misclassified; else the draw of the lowest score.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
-        draws: number of points tried for each sample, >= 1; a sample leaves with its first wrong one.
+        draws: number of points tried for each sample, >= 1; a sample leaves with its first misclassified one.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         generator: source of the draws; None means one of the attack's own, seeded with 0.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is unknown.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = UniformNoise("linf", draws=5)(network, image, label, eps=0.1)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(

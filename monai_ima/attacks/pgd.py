@@ -17,11 +17,11 @@ __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
 
 @dataclass(frozen=True)
 class Iterate:
-    """The k-th point on the way of the samples that have not crossed before it.
+    """The k-th point on the path of the samples that have not crossed before it.
 
     Attributes:
         index: int ``[A]``, the samples' positions in the batch.
-        previous: ``[A, C, *spatial]``, iterate k-1, which was right; the clean image when k is the start.
+        previous: ``[A, C, *spatial]``, iterate k-1, which was correct; the clean image when k is the start.
         image: ``[A, C, *spatial]``, iterate k.
         prediction: score and decision at iterate k, ``[A]`` each.
     """
@@ -52,7 +52,7 @@ class PathAttack(Attack):
         generator: see :class:`Attack`.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is unknown.
     """
 
     def __init__(
@@ -191,6 +191,13 @@ class FGSM(PGD):
     """Fast gradient sign method (Goodfellow et al. 2015): one step of length ε from the clean image.
 
     With ``norm="l2"`` the step goes along the gradient. Arguments as for :class:`PGD`.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = FGSM()(network, image, label, eps=0.1)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(
@@ -209,6 +216,13 @@ class IFGSM(PGD):
     """Iterative FGSM (Kurakin et al. 2017): ``steps`` steps of length ε / steps from the clean image.
 
     Arguments as for :class:`PGD`.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = IFGSM(steps=5)(network, image, label, eps=0.1)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class SPSA(Attack):
     around x_k, ball and bounds notwithstanding. A score that moves in jumps, such as a Dice of label maps, needs a
     ``delta`` that makes it move.
 
-    ``result.image`` is the first wrong iterate; for a sample that stands firm, the iterate of the lowest score. A
+    ``result.image`` is the first misclassified iterate; of a robust sample, the iterate of the lowest score. A
     sample leaves as soon as it is broken. ``result.queries`` is 1 for the clean image and 2 ``samples`` + 1 for each
     step.
 
@@ -44,13 +44,20 @@ class SPSA(Attack):
         delta: length of a probe along each voxel, in the units of the image, > 0.
         learning_rate: Adam's, in the units of the image, > 0.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is right; None means :class:`ClassificationCriterion`.
+        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: J, ``(logits, label) -> float [B]``; None means minus the criterion's score.
         generator: source of the directions; None means one of the attack's own, seeded with 0.
         batch_size: the most probes shown to the network at once, >= 1.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if a number is out of its range or a name is unknown.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = SPSA("linf", steps=2, samples=4)(network, image, label, eps=0.1)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(

@@ -29,7 +29,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network makes of images.
+    """Scores of the network's predictions.
 
     Attributes:
         score: float ``[B]``, the criterion's.
@@ -42,7 +42,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class GradientPrediction:
-    """What the network makes of images, and the way up from there.
+    """A prediction with the attack objective and its gradient with respect to the images.
 
     Attributes:
         prediction: score and decision, ``[B]`` each.
@@ -61,9 +61,9 @@ class Target:
 
     Attributes:
         rows: int ``[B]``, the samples' positions in the batch that the attack was called with, for errors to name.
-        attack_loss: what the attack climbs, ``(logits, label) -> float [B]``; None means the criterion's own.
-        clean_score: float ``[B]``, the criterion's score of the prediction before any noise.
-        clean_correct: bool ``[B]``, that prediction was right.
+        attack_loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
+        clean_score: float ``[B]``, the criterion's score of the clean prediction.
+        clean_correct: bool ``[B]``, the clean prediction is correct.
     """
 
     network: Callable[[torch.Tensor], Any]

@@ -21,6 +21,14 @@ class WorstOf(Attack):
 
     Raises:
         ValueError: when there is none, or they differ in one of these.
+
+    Example:
+        >>> from monai_ima.attacks import PGD
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> image, label = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+        >>> result = WorstOf([PGD("l2", 5), PGD("l2", 5, alpha=1.0)])(network, image, label, eps=1.0)
+        >>> result.image.shape, result.success.dtype
+        (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
     def __init__(self, attacks: Sequence[Attack]) -> None:

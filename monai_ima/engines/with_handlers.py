@@ -15,18 +15,19 @@ def with_handlers(
     train_handlers: Any = None,
     **arguments: Any,
 ) -> Engine:
-    """Build a trainer with more handlers, whatever its own are made from: a list, a reference, an expression.
+    """Build a trainer with more handlers, whatever its handlers are made from: a list, a reference, an expression.
 
     In a bundle's overlay it takes the place of the trainer's ``_target_``; all other arguments stay as they are and can
     still be overridden, by ``multi_gpu_train.json`` say.
 
     Args:
         engine_class: the trainer's class.
-        handlers_before: attached before the trainer's own; None among them (a disabled component) is left out.
+        handlers_before: attached before those of the trainer; None among them (a disabled component) is left out.
         handlers_after: attached after them; likewise.
-        train_handlers: the trainer's own: several, one or None.
+        train_handlers: those of the trainer: several, one or None.
         arguments: the trainer's other arguments.
     """
-    own = [] if train_handlers is None else [train_handlers] if hasattr(train_handlers, "attach") else train_handlers
+    single = hasattr(train_handlers, "attach")
+    given = [] if train_handlers is None else [train_handlers] if single else train_handlers
     before, after = ([handler for handler in more if handler is not None] for more in (handlers_before, handlers_after))
-    return engine_class(train_handlers=[*before, *own, *after], **arguments)
+    return engine_class(train_handlers=[*before, *given, *after], **arguments)

@@ -38,7 +38,7 @@ class AdversarialTrainingHandler:
     network. The method's scalars go into ``engine.state.metrics`` as ``{method.name}/...``, where ``StatsHandler``,
     ``TensorBoardStatsHandler`` and ``MLFlowHandler`` find them.
 
-    For a method of one's own: ``class MyHandler(AdversarialTrainingHandler, method=MyMethod)``.
+    For a method of one's own ``class MyHandler(AdversarialTrainingHandler, method=MyMethod)`` is enough.
 
     Args:
         arguments: of the method.

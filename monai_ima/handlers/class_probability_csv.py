@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.sample_ids import SAMPLE_ID
 
 __all__ = ["ClassProbabilityCSV"]
@@ -29,6 +28,10 @@ class ClassProbabilityCSV:
     Raises:
         FileExistsError: (when the run starts) when the file exists.
         ValueError: (when the run ends) when predictions do not have as many values as there are classes.
+
+    Example:
+        >>> ClassProbabilityCSV("eval/predictions.csv", ["healthy", "ill"]).classes
+        ['healthy', 'ill']
     """
 
     def __init__(self, path: str | Path, classes: Sequence[str]) -> None:
@@ -67,7 +70,7 @@ class ClassProbabilityCSV:
     def save(self, engine: Engine) -> None:
         """Write the file."""
         rows = sorted({sample_id: values for part in gather_all(self._rows) for sample_id, values in part}.items())
-        if idist.get_rank() > 0:
+        if rank() > 0:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "x", newline="", encoding="utf-8") as file:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.distributed import rank
 
 __all__ = ["EpochSeed"]
 
@@ -27,7 +27,16 @@ class EpochSeed:
         dataset: the training dataset, for its random transforms where the loader has no workers of its own.
 
     Raises:
-        ValueError: when ``seed`` is negative.
+        ValueError: if ``seed`` < 0.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> draws = []
+        >>> for epoch in (1, 2, 1):
+        ...     EpochSeed(0)(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))
+        ...     draws.append(float(torch.rand(1)))
+        >>> draws[0] == draws[2], draws[0] == draws[1]
+        (True, False)
     """
 
     def __init__(self, seed: int = 0, dataset: Any = None) -> None:
@@ -44,7 +53,7 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         """Seed the epoch that starts."""
-        seed = (self.seed + 1_000_003 * engine.state.epoch + 7_919 * idist.get_rank()) % 2**32
+        seed = (self.seed + 1_000_003 * engine.state.epoch + 7_919 * rank()) % 2**32
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - transforms of others may draw from NumPy's global state
         torch.manual_seed(seed)

@@ -14,7 +14,7 @@ KEPT = 2
 
 
 class Resumable:
-    """Saves everything that a run needs to go on after a break, and goes on from there.
+    """Saves everything that an interrupted run needs, and resumes it.
 
     MONAI's ``CheckpointSaver`` and ``CheckpointLoader`` with the same dictionary, to which the trainer itself is added
     (in a bundle's config the trainer cannot be an argument of its own handler). Writes
@@ -24,7 +24,11 @@ class Resumable:
         folder: where checkpoints are written.
         prefix: of their names.
         objects: what is saved, by name; what is None is left out.
-        resume: a checkpoint to go on from; None starts afresh.
+        resume: a checkpoint to resume from; None starts afresh.
+
+    Example:
+        >>> sorted(Resumable("models", "model", {"model": object(), "margins": None}).objects)
+        ['model']
     """
 
     def __init__(

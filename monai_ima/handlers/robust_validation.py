@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
@@ -13,6 +12,7 @@ from monai.networks import save_state
 from torch import nn
 
 from monai_ima.margins import MarginTable
+from monai_ima.utils.distributed import rank
 
 __all__ = ["RobustValidation"]
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class RobustValidation:
-    """Validates under attack after every clean validation, and keeps the weights that stand attacks best.
+    """Validates under attack after every clean validation, and keeps the most robust weights.
 
     Weights are kept when the robust evaluator's key metric is the best so far **and** the clean evaluator's key metric
     is not worse than ``min_clean``: the paper's rule that robustness must not be paid for by too much accuracy. Better
@@ -28,8 +28,8 @@ class RobustValidation:
     ``{name}_margins.pt``.
 
     The robust key metric appears in the trainer's ``state.metrics`` as ``robust_...``, where its TensorBoard and MLflow
-    handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run goes on comparing with the
-    best so far.
+    handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run compares with the best so
+    far.
 
     Args:
         evaluator: validates without noise; whoever runs it, the robust evaluator follows.
@@ -90,7 +90,7 @@ class RobustValidation:
         kept = self._clean_enough(clean) and (self.best is None or better(robust, self.best))
         if kept:
             self.best, self.best_epoch = robust, epoch
-        if idist.get_rank() > 0:
+        if rank() > 0:
             return
         if kept:
             save_state(self.network, self.file)
@@ -103,7 +103,7 @@ class RobustValidation:
 
     def report(self, engine: Engine) -> None:
         """Say at the end of training which weights were kept, or that none were."""
-        if idist.get_rank() > 0:
+        if rank() > 0:
             return
         if self.best is not None:
             logger.info(f"Best under attack: {self.best:.4f} in epoch {self.best_epoch}, weights in {self.file}.")

@@ -12,7 +12,7 @@ __all__ = ["StartWeights"]
 
 
 class StartWeights:
-    """Loads a plain-trained network's weights when training starts; a resumed run keeps its own.
+    """Loads a plain-trained network's weights when training starts; a resumed run keeps what it had.
 
     The weights may be flat in the file or under ``model``, ``network``, ``net`` or ``state_dict``, and the network may
     be inside ``DistributedDataParallel``. Attach it after handlers that load weights of their own.
@@ -21,6 +21,10 @@ class StartWeights:
         network: the network that is trained.
         file: the checkpoint.
         averages: moving averages of the network's weights (``EMAHandler.ema_model``), which start from the same ones.
+
+    Example:
+        >>> StartWeights(nn.Linear(1, 1), "models/model_ce.pt").file
+        'models/model_ce.pt'
     """
 
     def __init__(self, network: nn.Module, file: str | os.PathLike, averages: Sequence[nn.Module] = ()) -> None:

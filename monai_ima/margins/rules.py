@@ -20,7 +20,11 @@ class AttackOutcome:
 
     Attributes:
         distances: the distances ‖x - x_n‖ at which it crossed (case 1).
-        survived: it stayed right inside its ball at least once (case 0).
+        survived: it stayed correct inside its ball at least once (case 0).
+
+    Example:
+        >>> epoch_rule(1.0, AttackOutcome(distances=[0.4, 0.3]), delta=0.1)
+        0.3
     """
 
     distances: list[float] = field(default_factory=list)
@@ -39,14 +43,21 @@ def epoch_rule(eps: float, seen: AttackOutcome, delta: float) -> float:
 
 
 def online_rule(eps: float, seen: AttackOutcome, delta: float) -> float:
-    """From the epoch's own training attacks: case 1 (ε + ‖x - x_n‖) / 2 (the mean), case 0 ε + δ, wrong unchanged."""
+    """From training attacks: case 1 (ε + ‖x - x_n‖) / 2 (the mean), case 0 ε + δ, misclassified unchanged."""
     if seen.distances:
         return (eps + math.fsum(seen.distances) / len(seen.distances)) / 2
     return eps + delta if seen.survived else eps
 
 
 class OutcomeLog:
-    """Collects :class:`AttackOutcome` by sample id during an epoch."""
+    """Collects :class:`AttackOutcome` by sample id during an epoch.
+
+    Example:
+        >>> log = OutcomeLog()
+        >>> log.record(["a"])  # misclassified
+        >>> log.merged()
+        {'a': AttackOutcome(distances=[], survived=False)}
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, AttackOutcome] = {}
@@ -93,7 +104,15 @@ class OutcomeLog:
 
 
 class RadiusAccumulator:
-    """Collects the radii that an epoch's batches found for their samples, by sample id."""
+    """Collects the radii that an epoch's batches found for their samples, by sample id.
+
+    Example:
+        >>> radii = RadiusAccumulator()
+        >>> radii.record(["a", "b"], torch.tensor([0.25, 1.0]))
+        >>> radii.record(["a"], torch.tensor([0.75]))
+        >>> radii.merged()
+        {'a': 0.5, 'b': 1.0}
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, list[float]] = {}

@@ -23,9 +23,15 @@ class MarginSummary:
         count: number of samples.
         mean: of the margins.
         quantiles: by probability.
-        at_delta: share of the margins at δ: samples that are wrong or next to the boundary.
+        at_delta: share of the margins at δ: samples that are misclassified or next to the boundary.
         at_eps_max: share of the margins at ε_max: samples whose ball could grow further.
         suggested_eps: a fixed ε for ordinary adversarial training, the median margin.
+
+    Example:
+        >>> table = MarginTable(eps_max=2.0, delta=0.5)
+        >>> table.register(["a", "b"])
+        >>> summarize_margins(table).at_delta
+        1.0
     """
 
     count: int

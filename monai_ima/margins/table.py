@@ -29,7 +29,13 @@ class MarginTable:
         delta: δ, lower limit and first value of every margin, in (0, eps_max]; None: to be set before use.
 
     Raises:
-        ValueError: when the limits are not as above.
+        ValueError: if ``eps_max`` <= 0, or δ is not in (0, eps_max].
+
+    Example:
+        >>> table = MarginTable(eps_max=2.0, delta=0.25)
+        >>> table["scan_1"] = 3.0
+        >>> table["scan_1"], "scan_2" in table, table.lookup(["scan_1", "scan_2"]).tolist()
+        (2.0, False, [2.0, 0.25])
     """
 
     def __init__(self, eps_max: float, delta: float | None = None) -> None:

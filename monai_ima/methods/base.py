@@ -191,9 +191,9 @@ class TrainingMethod(ABC):
 
 def method_parameters(method: type[TrainingMethod]) -> list[inspect.Parameter]:
     """All arguments of a method, the shared settings among them by name."""
-    own = inspect.signature(method).parameters.values()
+    declared = inspect.signature(method).parameters.values()
     shared = inspect.signature(TrainingMethod).parameters
     return [
-        *(parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD),
+        *(parameter for parameter in declared if parameter.kind is not inspect.Parameter.VAR_KEYWORD),
         *(shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in MethodSettings.__annotations__),
     ]

@@ -61,7 +61,7 @@ class Batch:
         if len(rows) == len(self.image):
             return self
         index = torch.as_tensor(rows, device=self.image.device)
-        values = {own.name: getattr(self, own.name) for own in fields(self)}
+        values = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
         lists = {
             name: [value[row] for row in index.tolist()] for name, value in values.items() if isinstance(value, list)
         }

@@ -51,16 +51,16 @@ def warn_of_other_norm(eps_max: float, norm: str, paper: Mapping[str, float]) ->
         paper: the paper's ε_n by norm, each > 0.
 
     Raises:
-        ValueError: if ``norm`` or ``eps_max`` is not as above.
+        ValueError: if ``norm`` is not in ``paper`` or ``eps_max`` <= 0.
 
     Example:
         >>> warn_of_other_norm(5.0, "linf", {"linf": 0.3, "l2": 1.5})  # logs a warning
     """
-    own = by_norm(paper, norm)
+    budget = by_norm(paper, norm)
     ratio = {name: abs(math.log(check_positive("eps_max", eps_max) / value)) for name, value in paper.items()}
     nearest = min(paper, key=lambda name: ratio[name])
     if ratio[nearest] < ratio[norm]:
         logger.warning(
             "Got eps_max %g for norm %s, expected about %g, the paper's: it is nearer to the paper's %g for norm %s.",
-            *(eps_max, norm, own, paper[nearest], nearest),
+            *(eps_max, norm, budget, paper[nearest], nearest),
         )
