@@ -28,7 +28,7 @@ lint: types
 
 types: $(STAMP)
 	$(BIN)/mypy
-	$(BIN)/mypy tests --allow-untyped-defs $(TESTS_MAY)
+	$(BIN)/mypy tests --allow-untyped-defs --no-warn-unused-ignores $(TESTS_MAY)
 
 clean:
 	rm -rf $(VENV) $(LOWEST) demo_output .pytest_cache .mypy_cache .ruff_cache build *.egg-info

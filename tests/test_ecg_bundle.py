@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
@@ -11,50 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_runs import bundle_of, open_config, read_metrics, read_rows, run_config
 from conftest import REPO, run_program
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ckpt_export, verify_net_in_out
 
 from monai_ima.__main__ import main
 from monai_ima.data import BEAT_CLASSES, ecg_phantom_datalist
 from monai_ima.networks import ECGNet
 from monai_ima.utils.errors import root_cause
 
-BUNDLE = REPO / "bundles" / "ecg_classification_ima"
+BUNDLE = bundle_of("ecg_classification")
 CONFIGS = BUNDLE / "configs"
 SMALL = {"phantom_beats": {"train": 60, "val": 15, "test": 40}}
 METHODS = ["ima", "mma", "iaat"]
 QUICK = {"epochs": 2, "batch_size": 32, "steps": 3, "margin_steps": 3, "val_steps": 2, **SMALL}
-
-
-def workflow(root, files=("train.json",), kind="train", **settings):
-    """A config of the bundle that writes to ``root`` only."""
-    output = {"output_dir": str(root), **({"ckpt_dir": str(root / "models")} if kind == "train" else {})}
-    return ConfigWorkflow(
-        config_file=[str(CONFIGS / file) for file in files],
-        workflow_type=kind,
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        **output,
-        **settings,
-    )
-
-
-def run(*args, **settings):
-    built = workflow(*args, **settings)
-    built.initialize()
-    built.run()
-    return built.parser
-
-
-def metrics(file):
-    with open(file, newline="") as content:
-        return {name: float(value) for name, value in csv.reader(content)}
-
-
-def predictions(folder):
-    with open(folder / "predictions.csv", newline="") as content:
-        return list(csv.DictReader(content))
 
 
 def test_the_overlay_of_the_howto_averages_the_weights_also_in_a_resumed_run(tmp_path):
@@ -95,6 +65,14 @@ def test_the_overlay_of_the_howto_averages_the_weights_also_in_a_resumed_run(tmp
         assert all(torch.equal(again[part][key], value) for key, value in last[part].items())
 
 
+def workflow(root, files=("train.json",), **settings):
+    return open_config(BUNDLE, files, root, **settings)
+
+
+def run(*args, **settings):
+    return run_config(workflow(*args, **settings)).parser
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """What two epochs on a few synthetic beats leave: a folder with the checkpoints in ``models``."""
@@ -104,16 +82,10 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("files", "kind"),
-    [
-        (["train.json"], "train"),
-        (["train.json", "train_ce.json"], "train"),
-        (["evaluate.json"], "infer"),
-        (["inference.json"], "infer"),
-    ],
+    "files", [["train.json"], ["train.json", "train_ce.json"], ["evaluate.json"], ["inference.json"]]
 )
-def test_every_config_has_the_ids_of_the_bundle_specification(files, kind, tmp_path):
-    built = workflow(tmp_path, files, kind, **SMALL)
+def test_every_config_has_the_ids_of_the_bundle_specification(files, tmp_path):
+    built = workflow(tmp_path, files, **SMALL)
     built.initialize()
     assert built.check_properties() == []
 
@@ -148,9 +120,9 @@ def test_an_eps_max_of_the_other_norm_is_warned_of_and_an_unknown_norm_refused(t
     ima = built.parser.get_parsed_content("train#handlers#0")
     assert (ima.margins.eps_max, ima.bounds) == (0.3, None)
     assert "Got eps_max 0.3 for norm l2, expected about 1.5, the paper's" in caplog.text
-    for file, kind in (("train.json", "train"), ("evaluate.json", "infer")):
+    for file in ("train.json", "evaluate.json"):
         with pytest.raises(RuntimeError) as refused:
-            workflow(tmp_path, [file], kind, norm="l1", **SMALL).initialize()
+            workflow(tmp_path, [file], norm="l1", **SMALL).initialize()
         assert str(root_cause(refused.value)) == "Unknown norm 'l1', expected 'l2' or 'linf'."
 
 
@@ -189,11 +161,11 @@ def test_training_leaves_best_and_last_checkpoint_margins_and_tensorboard(traine
 
 def test_evaluation_and_inference_run_on_the_checkpoint_and_agree(trained, tmp_path):
     checkpoint = {"ckpt_path": str(trained / "models" / "model.pt")}
-    run(tmp_path, ["evaluate.json"], "infer", eval_steps=3, **checkpoint, **SMALL)
-    clean, robust = (metrics(tmp_path / kind / "metrics.csv") for kind in ("clean", "robust"))
+    run(tmp_path, ["evaluate.json"], eval_steps=3, **checkpoint, **SMALL)
+    clean, robust = (read_metrics(tmp_path / kind / "metrics.csv") for kind in ("clean", "robust"))
     assert clean["accuracy"] >= robust["robust_accuracy"]
-    run(tmp_path, ["inference.json"], "infer", **checkpoint, **SMALL)
-    rows = predictions(tmp_path)
+    run(tmp_path, ["inference.json"], **checkpoint, **SMALL)
+    rows = read_rows(tmp_path / "predictions.csv")
     items = ecg_phantom_datalist(SMALL["phantom_beats"])["test"]
     labels = {item["sample_id"]: BEAT_CLASSES[item["label"]] for item in items}
     assert [row["sample_id"] for row in rows] == sorted(labels)
@@ -221,7 +193,7 @@ def test_inference_reads_beats_with_and_without_a_class(trained, tmp_path):
             dataset_dir=str(tmp_path / f"{name}.csv"),
             ckpt_path=str(trained / "models" / "model.pt"),
         )
-        rows = predictions(tmp_path / name)
+        rows = read_rows(tmp_path / name / "predictions.csv")
         assert [row.pop("sample_id") for row in rows] == [f"{name}-{number:05d}" for number in range(1, 41)]
         found[name] = rows
     assert found["plain"] == found["labelled"]
@@ -344,7 +316,7 @@ def test_the_real_beats_train_evaluate_and_infer(real_data, tmp_path):
     margins = torch.load(tmp_path / "models" / "model_last.pt", weights_only=True)["margins"]
     assert len(margins["ids"]) == 400, "80 % of 500"
     data["ckpt_path"] = str(tmp_path / "models" / "model.pt")
-    run(tmp_path, ["evaluate.json"], "infer", eval_steps=2, eval_restarts=1, **data)
-    assert metrics(tmp_path / "clean" / "metrics.csv").keys() == {"accuracy", "balanced_accuracy"}
-    run(tmp_path, ["inference.json"], "infer", **data)
-    assert len(predictions(tmp_path)) == 500
+    run(tmp_path, ["evaluate.json"], eval_steps=2, eval_restarts=1, **data)
+    assert read_metrics(tmp_path / "clean" / "metrics.csv").keys() == {"accuracy", "balanced_accuracy"}
+    run(tmp_path, ["inference.json"], **data)
+    assert len(read_rows(tmp_path / "predictions.csv")) == 500

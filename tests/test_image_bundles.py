@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_runs import bundle_of, open_config, read_metrics, read_rows, run_config
 from conftest import REPO
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 from PIL import Image
@@ -32,29 +32,15 @@ PLAIN = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"plain_epochs": 1}}
 QUICK = {"epochs": 1, "batch_size": 16, "steps": 2, "margin_steps": 2, "val_steps": 2}
 
 
-def bundle_of(name: str) -> Path:
-    return REPO / "bundles" / f"{name}_classification_ima"
-
-
 def workflow(name, files, out, root=None, **settings) -> ConfigWorkflow:
-    root = bundle_of(name) if root is None else root
     if files[0] == "train.json":
-        settings = {"ckpt_dir": str(out / "models"), **QUICK, **PLAIN[name], **settings}
-    return ConfigWorkflow(
-        config_file=[str(root / "configs" / file) for file in files],
-        workflow_type="train" if files[0] == "train.json" else "infer",
-        logging_file=False,
-        bundle_root=str(root),
-        output_dir=str(out),
-        **{**PHANTOM, **NETWORK[name], **settings},
-    )
+        settings = {**QUICK, **PLAIN[name], **settings}
+    root = bundle_of(f"{name}_classification") if root is None else root
+    return open_config(root, files, out, **{**PHANTOM, **NETWORK[name], **settings})
 
 
 def run(*args, **settings) -> ConfigWorkflow:
-    built = workflow(*args, **settings)
-    built.initialize()
-    built.run()
-    return built
+    return run_config(workflow(*args, **settings))
 
 
 def load(file: Path) -> dict:
@@ -84,7 +70,7 @@ def test_every_config_has_the_ids_of_the_bundle_specification(name, files, tmp_p
 
 @pytest.mark.parametrize("name", NAMES)
 def test_metadata_describe_the_version_the_classes_and_the_images(name):
-    metadata = json.loads((bundle_of(name) / "configs" / "metadata.json").read_text())
+    metadata = json.loads((bundle_of(f"{name}_classification") / "configs" / "metadata.json").read_text())
     assert metadata["version"] in metadata["changelog"]
     output = metadata["network_data_format"]["outputs"]["pred"]
     assert tuple(output["channel_def"].values()) == CLASSES[name]
@@ -96,7 +82,7 @@ def test_metadata_describe_the_version_the_classes_and_the_images(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bundle_is_complete_and_its_settings_are_those_that_were_agreed_on(name):
-    root, oct_bundle = bundle_of(name), REPO / "bundles" / "oct_classification_ima"
+    root, oct_bundle = bundle_of(f"{name}_classification"), REPO / "bundles" / "oct_classification_ima"
 
     def files(folder):
         found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt")
@@ -120,7 +106,7 @@ def test_the_bundle_is_complete_and_its_settings_are_those_that_were_agreed_on(n
 def test_the_settings_are_those_of_the_paper(name, tmp_path):
     """Sections 3.2 and 3.3, which refer to 3.1; the paper gives no batch size."""
     parser = workflow(name, ["train.json"], tmp_path).parser
-    config = json.loads((bundle_of(name) / "configs" / "train.json").read_text())
+    config = json.loads((bundle_of(f"{name}_classification") / "configs" / "train.json").read_text())
     expected = {"epochs": 60, "learning_rate": 0.001, "beta": 0.5, "steps": 20, "margin_steps": 50, "binary_steps": 10}
     assert {key: config[key] for key in (*expected, "delta")} == {**expected, "delta": None}
     assert isinstance(parser.get_parsed_content("optimizer"), torch.optim.Adam)
@@ -178,23 +164,17 @@ def test_training_leaves_best_and_last_checkpoint_and_margins(trained):
     assert list(out.glob("events.out.tfevents*"))
 
 
-def rows_of(file: Path) -> list[dict[str, str]]:
-    with open(file, newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_evaluation_and_inference_agree_on_synthetic_data_and_on_picture_files(trained, tmp_path):
     name, out = trained
     weights = {"ckpt_path": str(out / "models" / "model_last.pt")}
     run(name, ["evaluate.json"], tmp_path, eval_steps=2, **weights)
     values = {}
     for kind in ("clean", "robust"):
-        with open(tmp_path / kind / "metrics.csv", newline="") as file:
-            values[kind] = {key: float(value) for key, value in csv.reader(file)}
+        values[kind] = read_metrics(tmp_path / kind / "metrics.csv")
     assert values["clean"]["accuracy"] >= values["robust"]["robust_accuracy"]
     assert set(values["robust"]) == {"robust_accuracy", "robust_balanced_accuracy"}
     run(name, ["inference.json"], tmp_path, **weights)
-    synthetic = rows_of(tmp_path / "predictions.csv")
+    synthetic = read_rows(tmp_path / "predictions.csv")
     built = workflow(name, ["evaluate.json"], tmp_path, **weights)
     items = built.parser.get_parsed_content("datalist")["test"]
     label = {item["sample_id"]: CLASSES[name][item["label"]] for item in items}
@@ -206,7 +186,7 @@ def test_evaluation_and_inference_agree_on_synthetic_data_and_on_picture_files(t
     for item in items:
         Image.fromarray(item["image"].transpose(1, 2, 0).squeeze()).save(folder / f"{item['sample_id']}.png")
     run(name, ["inference.json"], tmp_path / "p", dataset_dir=str(folder.parent), **weights)
-    pictures = rows_of(tmp_path / "p" / "predictions.csv")
+    pictures = read_rows(tmp_path / "p" / "predictions.csv")
     for picture, row in zip(pictures, synthetic, strict=True):
         assert picture["sample_id"] == f"deep/{row['sample_id']}.png"
         probabilities = [float(picture[key]) for key in CLASSES[name]]
@@ -223,12 +203,12 @@ def test_pictures_of_another_size_and_kind_are_cropped_and_scaled(trained, tmp_p
         Image.effect_noise((90, 60), 80).convert(mode).save(folder / file)
     settings = {"ckpt_path": str(out / "models" / "model_last.pt"), "dataset_dir": str(folder)}
     run(name, ["inference.json"], tmp_path, **settings)
-    assert [row["sample_id"] for row in rows_of(tmp_path / "predictions.csv")] == ["a.png", "b.jpg", "c.png"]
+    assert [row["sample_id"] for row in read_rows(tmp_path / "predictions.csv")] == ["a.png", "b.jpg", "c.png"]
 
 
 def test_monai_verifies_and_exports_the_network(trained, tmp_path):
     name, out = trained
-    files = {key: str(bundle_of(name) / "configs" / f"{key}.json") for key in ("metadata", "train")}
+    files = {key: str(bundle_of(f"{name}_classification") / "configs" / f"{key}.json") for key in ("metadata", "train")}
     common = {"meta_file": files["metadata"], "config_file": files["train"], **NETWORK[name]}
     verify_net_in_out("network_def", device="cpu", **common)
     export = tmp_path / "model.ts"
@@ -274,7 +254,7 @@ def test_the_plain_overlay_trains_without_ima_from_the_same_start(name, tmp_path
 def test_cifar10_goes_on_from_plain_trained_weights_without_plain_epochs(tmp_path):
     run("cifar10", ["train.json", "train_ce.json"], tmp_path / "plain", plain_epochs=0)
     start = tmp_path / "plain" / "models" / "model_ce.pt"
-    config = str(bundle_of("cifar10") / "configs" / "train.json")
+    config = str(bundle_of("cifar10_classification") / "configs" / "train.json")
     for given, plain_epochs, learning_rate in ((None, 60, 0.1), (str(start), 0, 0.01)):
         parser = ConfigWorkflow(config_file=config, logging_file=False, start=given).parser
         assert parser.get_parsed_content("plain_epochs") == plain_epochs
@@ -310,17 +290,16 @@ def test_cifar100_is_evaluated_and_its_probabilities_bear_its_class_names(traine
     weights = {"ckpt_path": str(trained_cifar100), **CIFAR100}
     run("cifar10", ["evaluate.json"], tmp_path, eval_steps=2, **weights)
     run("cifar10", ["inference.json"], tmp_path, **weights)
-    rows = rows_of(tmp_path / "predictions.csv")
+    rows = read_rows(tmp_path / "predictions.csv")
     assert tuple(rows[0]) == ("sample_id", *CIFAR100_CLASSES, "predicted")
     correct = [row["predicted"] == CIFAR100_CLASSES[k] for k, row in enumerate(rows)]
-    with open(tmp_path / "clean" / "metrics.csv", newline="") as file:
-        values = {key: float(value) for key, value in csv.reader(file)}
+    values = read_metrics(tmp_path / "clean" / "metrics.csv")
     assert sum(correct) / 100 == pytest.approx(values["accuracy"])
 
 
 def test_robustness_of_cifar100_is_measured_from_the_command_line(trained_cifar100, tmp_path, capsys):
     settings = [f"--{key}={json.dumps(value)}" for key, value in {**NETWORK["cifar10"], **CIFAR100}.items()]
-    common = ["evaluate", "--bundle", str(bundle_of("cifar10")), "--checkpoint", str(trained_cifar100)]
+    common = ["evaluate", "--bundle", str(bundle_of("cifar10_classification")), "--checkpoint", str(trained_cifar100)]
     common += ["--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2", *settings]
     assert main([*common, "--out", str(tmp_path / "r")]) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
@@ -338,7 +317,7 @@ def test_robustness_of_cifar100_is_measured_from_the_command_line(trained_cifar1
 
 
 def test_cifar100s_network_is_exported_to_torchscript(trained_cifar100, tmp_path):
-    files = {key: str(bundle_of("cifar10") / "configs" / f"{key}.json") for key in ("metadata", "train")}
+    files = {key: str(bundle_of("cifar10_classification") / "configs" / f"{key}.json") for key in ("metadata", "train")}
     common = {"meta_file": files["metadata"], "config_file": files["train"], **NETWORK["cifar10"], "classes": 100}
     ckpt_export(
         "network_def", filepath=str(tmp_path / "a.ts"), ckpt_file=str(trained_cifar100), key_in_ckpt="model", **common
@@ -373,7 +352,7 @@ def test_cifar_files_are_read_by_classes_and_the_other_set_is_named(tmp_path):
 
 
 def test_the_cifar_metadata_name_the_classes_of_both_sets():
-    metadata = json.loads((bundle_of("cifar10") / "configs" / "metadata.json").read_text())
+    metadata = json.loads((bundle_of("cifar10_classification") / "configs" / "metadata.json").read_text())
     ten, hundred = metadata["label_classes"].split("; with --classes 100: ")
     for classes, words in ((CIFAR10_CLASSES, ten), (CIFAR100_CLASSES, hundred)):
         assert words == ", ".join(f"{k} {name}" for k, name in enumerate(classes))
@@ -423,7 +402,7 @@ def test_a_folder_of_files_is_read_and_a_wrong_one_named(name, tmp_path, caplog)
 def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys):
     name, out = trained
     root = tmp_path / "bundle"
-    shutil.copytree(bundle_of(name), root, ignore=shutil.ignore_patterns("eval", "*.pt"))
+    shutil.copytree(bundle_of(f"{name}_classification"), root, ignore=shutil.ignore_patterns("eval", "*.pt"))
     settings = [part for key, value in {**PHANTOM, **NETWORK[name]}.items() for part in (f"--{key}", json.dumps(value))]
     command = ["evaluate", "--bundle", str(root), "--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2"]
     command += ["--checkpoint", str(out / "models" / "model.pt"), "--out", str(tmp_path / "r"), *settings]

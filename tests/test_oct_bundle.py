@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPO
-from monai.bundle import ConfigWorkflow
+from bundle_runs import (
+    bundle_of,
+    copy_bundle,
+    monai_bundle,
+    open_config,
+    options,
+    read_metrics,
+    read_rows,
+    run_config,
+)
+from conftest import REPO, run_module, run_program
 from PIL import Image
 
 from monai_ima.__main__ import main
 
-BUNDLE = REPO / "bundles" / "oct_classification_ima"
+BUNDLE = bundle_of("oct_classification")
 CONFIGS = BUNDLE / "configs"
 NETWORK = {"network_def#channels": [4, 8, 8, 8], "network_def#blocks": [1, 1, 1, 1]}
 SMALL = {"image_size": 48, "phantom_per_class": {"train": 6, "val": 3, "test": 4}, **NETWORK}
 QUICK = {"epochs": 2, "batch_size": 8, "steps": 3, "margin_steps": 3, "update_interval": 1, "val_steps": 2, **SMALL}
 
 
-def run(*command, **kwargs):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, **kwargs)
-
-
-def options(settings):
-    return [part for key, value in settings.items() for part in (f"--{key}", json.dumps(value))]
-
-
-def monai_bundle(verb, *arguments, **settings):
-    return run(sys.executable, "-m", "monai.bundle", verb, *arguments, *options(settings))
-
-
 def monai_ima(*arguments):
-    return run(sys.executable, "-m", "monai_ima", *arguments)
+    return run_module("monai_ima", *arguments)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A copy of the bundle, trained for two epochs on a small synthetic phantom from the command line."""
-    root = tmp_path_factory.mktemp("bundle") / "oct"
-    shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("*.pt", "eval"))
+    root = copy_bundle("oct_classification", tmp_path_factory.mktemp("bundle") / "oct")
     done = monai_bundle("run", "--config_file", root / "configs" / "train.json", bundle_root=str(root), **QUICK)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "SYNTHETIC" in done.stdout + done.stderr
@@ -56,25 +47,12 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("files", "kind"),
-    [
-        (["train.json"], "train"),
-        (["train.json", "train_ce.json"], "train"),
-        (["evaluate.json"], "infer"),
-        (["inference.json"], "infer"),
-    ],
+    "files", [["train.json"], ["train.json", "train_ce.json"], ["evaluate.json"], ["inference.json"]]
 )
-def test_every_config_has_the_ids_of_the_bundle_specification(files, kind, tmp_path):
-    workflow = ConfigWorkflow(
-        config_file=[str(CONFIGS / file) for file in files],
-        workflow_type=kind,
-        bundle_root=str(BUNDLE),
-        output_dir=str(tmp_path / "eval"),
-        ckpt_dir=str(tmp_path / "models"),
-        **SMALL,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
+def test_every_config_has_the_ids_of_the_bundle_specification(files, tmp_path):
+    built = open_config(BUNDLE, files, tmp_path, **SMALL)
+    built.initialize()
+    assert built.check_properties() == []
 
 
 def test_the_settings_are_those_of_the_paper(tmp_path):
@@ -143,8 +121,7 @@ def test_evaluation_and_inference_run_on_the_checkpoint(trained, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     values = {}
     for kind in ("clean", "robust"):
-        with open(tmp_path / kind / "metrics.csv", newline="") as file:
-            values[kind] = {name: float(value) for name, value in csv.reader(file)}
+        values[kind] = read_metrics(tmp_path / kind / "metrics.csv")
     assert values["clean"]["accuracy"] >= values["robust"]["robust_accuracy"]
     scans = trained / "eval" / "synthetic_oct" / "test"
     common.pop("phantom_per_class")
@@ -152,8 +129,7 @@ def test_evaluation_and_inference_run_on_the_checkpoint(trained, tmp_path):
         "run", "--config_file", trained / "configs" / "inference.json", dataset_dir=str(scans), **common
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    with open(tmp_path / "predictions.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(tmp_path / "predictions.csv")
     assert len(rows) == 16
     for row in rows:
         probabilities = {name: float(row[name]) for name in ("CNV", "DME", "DRUSEN", "NORMAL")}
@@ -172,25 +148,6 @@ def test_monai_verifies_and_exports_the_network(trained, tmp_path):
     done = monai_bundle("ckpt_export", "--net_id", "network_def", *checkpoint, *files, **NETWORK)
     assert done.returncode == 0, done.stderr[-2000:]
     assert torch.jit.load(export)(torch.rand(2, 1, 48, 48)).shape == (2, 4)
-
-
-def workflow(tmp_path, name, files=("train.json",), **settings):
-    return ConfigWorkflow(
-        config_file=[str(CONFIGS / file) for file in files],
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        output_dir=str(tmp_path / name),
-        ckpt_dir=str(tmp_path / name / "models"),
-        phantom_dir=str(tmp_path / "phantom"),
-        **{**QUICK, **settings},
-    )
-
-
-def train(*args, **settings):
-    built = workflow(*args, **settings)
-    built.initialize()
-    built.run()
-    return built
 
 
 def test_a_run_resumed_from_its_checkpoint_equals_an_uninterrupted_one(tmp_path):
@@ -233,13 +190,12 @@ def test_two_processes_share_one_margin_table(tmp_path):
         "batch_size": 4,
     }
     files = [str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")]
-    done = run(
+    done = run_program(
         Path(sys.executable).parent / "torchrun",
         "--nproc_per_node=2",
         "--master_port=29611",
         REPO / "tests" / "ddp_margins.py",
         json.dumps([files, settings, str(tmp_path)]),
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{k}.json").read_text()) for k in range(2)]
@@ -293,8 +249,16 @@ def test_the_real_scans_train_evaluate_and_infer(real_data, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     done = monai_bundle("run", "--config_file", CONFIGS / "inference.json", **common)
     assert done.returncode == 0, done.stderr[-3000:]
-    with open(tmp_path / "predictions.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 32
+    assert len(read_rows(tmp_path / "predictions.csv")) == 32
+
+
+def workflow(tmp_path, name, files=("train.json",), **settings):
+    settings = {"phantom_dir": str(tmp_path / "phantom"), **QUICK, **settings}
+    return open_config(BUNDLE, files, tmp_path / name, **settings)
+
+
+def train(*args, **settings):
+    return run_config(workflow(*args, **settings))
 
 
 def phantom(trained):
@@ -325,8 +289,7 @@ def test_evaluate_writes_consistent_numbers_and_pictures(trained, tmp_path):
         broken = [s["broken_at"]["pgd5x2"] for s in found["samples"]]
         stands = [b is None or b > level for b in broken]
         assert found["accuracy"][k] == pytest.approx(sum(stands) / 16)
-    with open(tmp_path / "r" / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(tmp_path / "r" / "results.csv")
     assert [float(row["accuracy"]) for row in rows] == found["accuracy"]
     assert [float(row["DME"]) for row in rows] == found["accuracy_by_class"]["DME"]
     assert (tmp_path / "r" / "curve.png").stat().st_size > 5000
@@ -340,11 +303,9 @@ def test_margins_writes_a_table_that_agrees_with_the_checkpoint(trained, tmp_pat
     done = monai_ima("margins", "--checkpoint", trained / "models" / "model_last.pt", "--out", tmp_path / "m")
     assert done.returncode == 0, done.stderr
     state = torch.load(trained / "models" / "model_last.pt", weights_only=True)["margins"]
-    with open(tmp_path / "m" / "margins.csv", newline="") as file:
-        rows = {row["sample_id"]: float(row["margin"]) for row in csv.DictReader(file)}
+    rows = {row["sample_id"]: float(row["margin"]) for row in read_rows(tmp_path / "m" / "margins.csv")}
     assert rows == dict(zip(state["ids"], state["margins"].tolist(), strict=True))
-    with open(tmp_path / "m" / "summary.csv", newline="") as file:
-        summary = {row["quantity"]: float(row["value"]) for row in csv.DictReader(file)}
+    summary = {row["quantity"]: float(row["value"]) for row in read_rows(tmp_path / "m" / "summary.csv")}
     ordered = sorted(rows.values())
     assert summary["suggested fixed eps (median)"] == pytest.approx((ordered[11] + ordered[12]) / 2)
     assert summary["share at eps_max"] == sum(v >= 0.3 - 1e-6 for v in ordered) / 24

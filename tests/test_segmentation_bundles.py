@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, run_module, run_program
+from bundle_runs import bundle_of, copy_bundle, monai_bundle, open_config, options, read_metrics, read_rows
+from conftest import REPO, run_program
 from monai.bundle import ConfigWorkflow
 from monai.metrics import compute_dice
 from monai.networks import one_hot
@@ -30,10 +29,6 @@ TASKS = {
 CLASSES = {"hippocampus": 3, "heart": 2, "prostate": 3}
 
 
-def bundle_of(task: str) -> Path:
-    return REPO / "bundles" / f"{task}_segmentation_ima"
-
-
 def small(task: str, patch: bool = True) -> dict:
     settings = {"network": "small", "phantom_scans": 6, **TASKS[task]}
     if not patch:
@@ -41,20 +36,11 @@ def small(task: str, patch: bool = True) -> dict:
     return settings
 
 
-def options(settings: dict) -> list[str]:
-    return [part for key, value in settings.items() for part in (f"--{key}", json.dumps(value))]
-
-
-def monai_bundle(verb, *arguments, **settings):
-    return run_module("monai.bundle", verb, *arguments, *options(settings))
-
-
 @pytest.fixture(scope="module", params=list(TASKS))
 def trained(request, tmp_path_factory) -> tuple[str, Path]:
     """A copy of a bundle, trained for one plain and one IMA epoch on its small phantom from the command line."""
     task = request.param
-    root = tmp_path_factory.mktemp("bundle") / task
-    shutil.copytree(bundle_of(task), root, ignore=shutil.ignore_patterns("*.pt", "eval"))
+    root = copy_bundle(f"{task}_segmentation", tmp_path_factory.mktemp("bundle") / task)
     done = monai_bundle(
         "run",
         "--config_file",
@@ -76,34 +62,28 @@ def trained(request, tmp_path_factory) -> tuple[str, Path]:
 
 @pytest.mark.parametrize("task", list(TASKS))
 @pytest.mark.parametrize(
-    ("files", "kind"),
+    "files",
     [
-        (["train.json"], "train"),
-        (["train.json", "train_ce.json"], "train"),
-        (["train.json", "train_pgd.json"], "train"),
-        (["evaluate.json"], "infer"),
-        (["inference.json"], "infer"),
+        ["train.json"],
+        ["train.json", "train_ce.json"],
+        ["train.json", "train_pgd.json"],
+        ["evaluate.json"],
+        ["inference.json"],
     ],
 )
-def test_every_config_has_the_ids_of_the_bundle_specification(task, files, kind, tmp_path):
-    workflow = ConfigWorkflow(
-        config_file=[str(bundle_of(task) / "configs" / file) for file in files],
-        workflow_type=kind,
-        bundle_root=str(bundle_of(task)),
-        output_dir=str(tmp_path / "eval"),
-        **({"ckpt_dir": str(tmp_path / "models")} if kind == "train" else {}),
-        **small(task, kind == "train"),
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
+def test_every_config_has_the_ids_of_the_bundle_specification(task, files, tmp_path):
+    settings = small(task, files[0] == "train.json")
+    built = open_config(bundle_of(f"{task}_segmentation"), files, tmp_path, **settings)
+    built.initialize()
+    assert built.check_properties() == []
 
 
 @pytest.mark.parametrize("task", list(TASKS))
 def test_metadata_describe_the_version_and_the_classes(task):
-    metadata = json.loads((bundle_of(task) / "configs" / "metadata.json").read_text())
+    metadata = json.loads((bundle_of(f"{task}_segmentation") / "configs" / "metadata.json").read_text())
     assert metadata["version"] in metadata["changelog"]
     output = metadata["network_data_format"]["outputs"]["pred"]
-    train = json.loads((bundle_of(task) / "configs" / "train.json").read_text())
+    train = json.loads((bundle_of(f"{task}_segmentation") / "configs" / "train.json").read_text())
     assert list(output["channel_def"].values()) == train["labels"]
     assert output["num_channels"] == len(train["labels"]) == CLASSES[task]
 
@@ -152,8 +132,7 @@ def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels
     assert done.returncode == 0, done.stderr[-3000:]
     values = {}
     for kind in ("clean", "robust"):
-        with open(tmp_path / kind / "metrics.csv", newline="") as file:
-            values[kind] = {row[0]: float(row[1]) for row in csv.reader(file) if len(row) == 2}
+        values[kind] = read_metrics(tmp_path / kind / "metrics.csv")
     assert values["clean"]["mean_dice"] >= values["robust"]["robust_mean_dice"]
 
     common["dataset_dir"] = common.pop("phantom_dir")
@@ -237,8 +216,7 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     assert all(a >= b for a, b in zip(*(attack["values"] for attack in whole["attacks"]), strict=True))
     assert all((out / case["picture"]).stat().st_size > 5000 for case in whole["cases"])
     assert {"curve.png", "scan.png", "results.csv"} <= {path.name for path in out.iterdir()}
-    with open(out / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(out / "results.csv")
     assert [float(row["dice mean"]) for row in rows] == pytest.approx(whole["dice"])
 
     again = command_line(capsys, *command, "--out", out, *settings)
@@ -284,7 +262,7 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
 
 @pytest.mark.slow
 def test_two_processes_share_one_table_and_one_baseline(tmp_path):
-    root = bundle_of("hippocampus")
+    root = bundle_of("hippocampus_segmentation")
     settings = {
         "bundle_root": str(root),
         "ckpt_dir": str(tmp_path / "models"),
@@ -318,9 +296,9 @@ def test_a_damaged_scan_stops_training_before_it_starts_unless_the_check_is_skip
     root = write_volume_phantom(tmp_path / "data", "hippocampus", 4, 16)
     file = sorted((root / "labelsTr").glob("*.nii.gz"))[2]
     file.write_bytes(file.read_bytes()[:-40])
-    common = {"bundle_root": str(bundle_of("hippocampus")), "dataset_dir": str(root), "split": None}
+    common = {"bundle_root": str(bundle_of("hippocampus_segmentation")), "dataset_dir": str(root), "split": None}
     common |= {"output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path / "models"), "network": "small"}
-    train = str(bundle_of("hippocampus") / "configs" / "train.json")
+    train = str(bundle_of("hippocampus_segmentation") / "configs" / "train.json")
     workflow = ConfigWorkflow(train, **common)
     with pytest.raises(RuntimeError) as error:
         workflow.initialize()
@@ -334,11 +312,11 @@ def test_a_damaged_scan_stops_training_before_it_starts_unless_the_check_is_skip
 def test_the_shipped_weights_outline_the_real_test_scans(name, real_data, tmp_path):
     out = tmp_path / "out"
     arguments = {
-        "bundle": bundle_of("hippocampus"),
+        "bundle": bundle_of("hippocampus_segmentation"),
         "levels": 0,
         "norm": "l2",
         "out": out,
-        "checkpoint": bundle_of("hippocampus") / "models" / name,
+        "checkpoint": bundle_of("hippocampus_segmentation") / "models" / name,
         "output_dir": tmp_path,
         "dataset_dir": real_data / "Task04_Hippocampus",
     }
@@ -347,4 +325,4 @@ def test_the_shipped_weights_outline_the_real_test_scans(name, real_data, tmp_pa
     results = json.loads((out / "results.json").read_text())
     assert len(results["samples"]) == 40
     assert results["dice"][0] > 0.82
-    assert (bundle_of("hippocampus") / "models" / name).stat().st_size < 2e6
+    assert (bundle_of("hippocampus_segmentation") / "models" / name).stat().st_size < 2e6
