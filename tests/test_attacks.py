@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from attack_problems import labelled_batch, length, smooth_network
 from torch import nn
 
 from monai_ima.attacks import FGSM, IFGSM, PGD, BoundaryPGD, UniformNoise
@@ -16,23 +17,6 @@ from monai_ima.utils.errors import SampleError
 
 SHAPES = {1: (2, 17), 2: (1, 6, 7), 3: (2, 4, 3, 5)}
 NORMS = ("l2", "linf")
-
-
-def length(v: torch.Tensor, norm: str) -> torch.Tensor:
-    flat = v.flatten(1)
-    return flat.pow(2).sum(1).sqrt() if norm == "l2" else flat.abs().max(1).values
-
-
-def smooth_network(shape: tuple[int, ...], classes: int = 3) -> nn.Module:
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 24), nn.Tanh(), nn.Linear(24, classes)).double()
-
-
-def labelled_batch(network: nn.Module, shape: tuple[int, ...], batch: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images in [0.2, 0.8] with the network's own predictions as labels."""
-    torch.manual_seed(2)
-    image = 0.2 + 0.6 * torch.rand(batch, *shape, dtype=torch.float64)
-    return image, network(image).argmax(1)
 
 
 def linear_problem() -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from attack_problems import labelled_batch, length, smooth_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -37,25 +38,8 @@ SHAPES = {1: (2, 17), 2: (1, 6, 7), 3: (2, 4, 3, 5)}
 NORMS = ("l2", "linf")
 
 
-def length(v: torch.Tensor, norm: str) -> torch.Tensor:
-    flat = v.flatten(1)
-    return flat.pow(2).sum(1).sqrt() if norm == "l2" else flat.abs().max(1).values
-
-
 def streams(rows) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(100 + row) for row in rows]
-
-
-def smooth_network(shape: tuple[int, ...], classes: int = 3, seed: int = 1) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 24), nn.Tanh(), nn.Linear(24, classes)).double()
-
-
-def labelled_batch(network: nn.Module, shape: tuple[int, ...], batch: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images in [0.2, 0.8] with the network's own predictions as labels."""
-    torch.manual_seed(2)
-    image = 0.2 + 0.6 * torch.rand(batch, *shape, dtype=torch.float64)
-    return image, network(image).argmax(1)
 
 
 def linear_problem(shape: tuple[int, ...], classes: int, scale: float, batch: int = 16):

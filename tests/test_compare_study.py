@@ -20,11 +20,6 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 LEVELS = [0.5, 1.0, 2.0, 3.0]
 
 
-@pytest.fixture(autouse=True)
-def _benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
 def module(name):
     return importlib.import_module(name)
 
@@ -172,7 +167,6 @@ class Program:
 def trained(tmp_path_factory, beats):
     """Plain training and IMA, trained and attacked by the program."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
         patch.setenv("OMP_NUM_THREADS", "1")
         program = Program(tmp_path_factory.mktemp("study"), beats)
         program("--methods", "ce,ima", "--workers", "2")

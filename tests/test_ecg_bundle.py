@@ -107,7 +107,7 @@ def test_the_settings_are_those_of_the_paper(tmp_path):
 def test_the_norm_brings_the_papers_eps_max(norm, eps_max, tmp_path, caplog):
     parser = run(tmp_path, norm=norm, **{**QUICK, "epochs": 1})
     ima = parser.get_parsed_content("train#handlers#0")
-    assert (ima.margins.eps_max, ima.training_attack.norm.name) == (eps_max, norm)
+    assert (ima.margins.eps_max, ima.method.training_attack.norm.name) == (eps_max, norm)
     assert torch.load(tmp_path / "models" / "model_last.pt", weights_only=True)["margins"]["eps_max"] == eps_max
     assert parser.get_parsed_content("validate#attack").norm.name == norm
     assert parser.get_parsed_content("val_eps") == pytest.approx(eps_max / 6)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib
 import runpy
 import subprocess
 import sys
 
+import ecg_beats
 import numpy as np
 import pytest
 from conftest import REPO
@@ -20,18 +20,8 @@ SECONDS, RR = 21, 288
 
 
 @pytest.fixture
-def get_ecg(capsys, monkeypatch):
-    """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-
+def get_ecg(capsys):
     return lambda *arguments: run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments)
-
-
-@pytest.fixture
-def ecg_beats(monkeypatch):
-    """The module that cuts beats."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    return importlib.import_module("ecg_beats")
 
 
 def wave(time):
@@ -90,7 +80,7 @@ def scaled(part):
     return (part - part.min()) / (part.max() - part.min())
 
 
-def test_beats_start_at_their_peaks_last_one_fifth_more_than_a_period_and_fill_0_to_1(ecg_beats):
+def test_beats_start_at_their_peaks_last_one_fifth_more_than_a_period_and_fill_0_to_1():
     signal = wave(np.arange(1300) / ecg_beats.RATE)
     peaks = np.array([7, 67, 127, 187, 1240, 1260])
     beats, chosen = ecg_beats.cut_beats(signal, peaks)
@@ -101,7 +91,7 @@ def test_beats_start_at_their_peaks_last_one_fifth_more_than_a_period_and_fill_0
         assert (beat[72:] == 0).all()
 
 
-def test_the_period_is_that_of_the_ten_seconds_around(ecg_beats):
+def test_the_period_is_that_of_the_ten_seconds_around():
     signal = np.linspace(0, 1, 2500)
     peaks = np.array([0, 50, 100, 200, 1250, 1330, 1410])
     beats, chosen = ecg_beats.cut_beats(signal, peaks)
@@ -110,14 +100,14 @@ def test_the_period_is_that_of_the_ten_seconds_around(ecg_beats):
     assert lengths == [60, 60, 60, 60, 96, 96, 96]
 
 
-def test_a_long_beat_is_scaled_before_it_is_cut(ecg_beats):
+def test_a_long_beat_is_scaled_before_it_is_cut():
     signal = np.linspace(0, 1, 1000)
     beats, _ = ecg_beats.cut_beats(signal, np.array([100, 300]))
     assert int(1.2 * 200) == 240
     np.testing.assert_allclose(beats[0], np.arange(187) / 239, atol=1e-6)
 
 
-def test_flat_unknown_and_single_beats_are_left_out(ecg_beats):
+def test_flat_unknown_and_single_beats_are_left_out():
     signal = np.sin(np.arange(3000.0))
     signal[400:700] = 3.0
     signal[950] = np.nan
@@ -128,14 +118,14 @@ def test_flat_unknown_and_single_beats_are_left_out(ecg_beats):
     assert chosen.shape == (0,)
 
 
-def test_the_recording_s_rate_is_changed_without_moving_anything(ecg_beats):
+def test_the_recording_s_rate_is_changed_without_moving_anything():
     resampled = ecg_beats.resample(wave(np.arange(3600) / 360), 360)
     assert len(resampled) == 1250
     expected = wave(np.arange(1250) / 125)
     np.testing.assert_allclose(resampled[20:-20], expected[20:-20], atol=0.01)
 
 
-def test_every_annotation_of_a_beat_has_the_class_of_the_aami(ecg_beats):
+def test_every_annotation_of_a_beat_has_the_class_of_the_aami():
     classes = {symbol: BEAT_CLASSES[label] for symbol, label in ecg_beats.LABELS.items()}
     assert classes == {
         **dict.fromkeys("NLRej", "N"),

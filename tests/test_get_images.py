@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 
+import public_files
 import pytest
 from conftest import REPO
 from script_runs import run_script, serve
@@ -23,18 +24,11 @@ WRITERS = {
 NAMES = list(WRITERS)
 
 
-@pytest.fixture
-def public_files(monkeypatch):
-    """The module that the scripts share."""
-    monkeypatch.syspath_prepend(REPO / "data_scripts")
-    return importlib.import_module("public_files")
-
-
 class Published:
     """Small published files of a data set, whose checksums the scripts know."""
 
-    def __init__(self, name, folder, public_files, monkeypatch):
-        self.name, self.folder, self.public_files, self.monkeypatch = name, folder, public_files, monkeypatch
+    def __init__(self, name, folder, monkeypatch):
+        self.name, self.folder, self.monkeypatch = name, folder, monkeypatch
         self.classes = 100 if name == "cifar100" else 10
         WRITERS[name](folder)
         files = {file.name: file for file in folder.rglob("*") if file.is_file()}
@@ -50,11 +44,11 @@ class Published:
 
     @property
     def files(self):
-        return self.public_files.FILES[self.name]
+        return public_files.FILES[self.name]
 
     def know(self, **changes):
         """Change what the scripts know of the files."""
-        self.monkeypatch.setitem(self.public_files.FILES, self.name, dataclasses.replace(self.files, **changes))
+        self.monkeypatch.setitem(public_files.FILES, self.name, dataclasses.replace(self.files, **changes))
 
 
 def md5(file):
@@ -62,8 +56,8 @@ def md5(file):
 
 
 @pytest.fixture(params=NAMES)
-def published(request, tmp_path, public_files, monkeypatch):
-    return Published(request.param, tmp_path / "served", public_files, monkeypatch)
+def published(request, tmp_path, monkeypatch):
+    return Published(request.param, tmp_path / "served", monkeypatch)
 
 
 @pytest.fixture
@@ -208,7 +202,7 @@ def test_bad_use_is_refused_in_one_sentence(published, run, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_published_names_and_checksums_are_complete(name, public_files):
+def test_the_published_names_and_checksums_are_complete(name):
     files = public_files.FILES[name]
     checksums = [*files.md5.values(), *([files.archive_md5] if files.archive else [])]
     assert all(len(value) == 32 and int(value, 16) for value in checksums)
@@ -216,7 +210,7 @@ def test_the_published_names_and_checksums_are_complete(name, public_files):
     assert files.url.endswith("/")
 
 
-def test_other_numbers_of_classes_than_cifars_are_refused_before_anything_is_fetched(public_files, tmp_path, capsys):
+def test_other_numbers_of_classes_than_cifars_are_refused_before_anything_is_fetched(tmp_path, capsys):
     for classes in ("20", "0", "ten", "[100]", "100.0"):
         refused = run_script(public_files.command("cifar10"), capsys, "--out", tmp_path / "o", "--classes", classes)
         assert refused.status == 2

@@ -47,10 +47,7 @@ def server(archive, monkeypatch):
 
 
 @pytest.fixture
-def get_msd(capsys, monkeypatch):
-    """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-
+def get_msd(capsys):
     def run(*arguments, task="hippocampus"):
         return run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments, "--task", task)
 

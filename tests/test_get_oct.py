@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import runpy
 import subprocess
@@ -11,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from archives import download
 from conftest import REPO
 from PIL import Image
 from script_runs import make_tar, run_script, serve
@@ -44,18 +44,8 @@ SCRIPT = REPO / "data_scripts" / "get_oct.py"
 
 
 @pytest.fixture
-def get_oct(capsys, monkeypatch):
-    """The script run in this process: exit status, stdout, and the last line of stderr (after progress bars)."""
-
-    monkeypatch.syspath_prepend(SCRIPT.parent)
+def get_oct(capsys):
     return lambda *arguments: run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments)
-
-
-@pytest.fixture
-def download(monkeypatch):
-    """The function that the scripts share."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    return importlib.import_module("archives").download
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
@@ -206,7 +196,7 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, get_oct, server):
     assert sorted(p.name for p in folder.iterdir()) == [archive.name, "oct"]
 
 
-def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, download, server):
+def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, server):
     server.data = make_zip(tmp_path / "served.zip", members()).read_bytes()
     with pytest.raises(OSError, match="broke off"):
         download(server.url, tmp_path)
@@ -216,7 +206,7 @@ def test_a_download_that_was_complete_but_not_renamed_is_taken(tmp_path, downloa
     assert not part.exists()
 
 
-def test_another_address_with_the_same_file_name_is_not_mixed_up(tmp_path, download, server):
+def test_another_address_with_the_same_file_name_is_not_mixed_up(tmp_path, server):
     server.data = bytes(900)
     one = download(server.url, tmp_path)
     server.data = bytes(800)

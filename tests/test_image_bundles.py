@@ -126,7 +126,7 @@ def test_the_norm_brings_the_papers_eps_max(name, norm, eps_max, val_eps, tmp_pa
     """L∞: section 3.1. L2: the paper's later supplement."""
     parser = run(name, ["train.json"], tmp_path, norm=norm).parser
     assert load(tmp_path / "models" / "model_last.pt")["margins"]["eps_max"] == eps_max
-    assert parser.get_parsed_content("train#handlers#0").training_attack.norm.name == norm
+    assert parser.get_parsed_content("train#handlers#0").method.training_attack.norm.name == norm
     assert parser.get_parsed_content("validate#attack").norm.name == norm
     assert parser.get_parsed_content("val_eps") == pytest.approx(val_eps)
     assert "eps_max" not in caplog.text

@@ -75,7 +75,7 @@ def test_the_norm_brings_the_papers_eps_max_and_delta(norm, eps_max, val_eps, tm
     margins = torch.load(tmp_path / norm / "models" / "model_last.pt", weights_only=True)["margins"]
     assert (margins["eps_max"], margins["delta"]) == (eps_max, pytest.approx(3 * eps_max / 4))
     assert built.parser.get_parsed_content("validate#attack").norm.name == norm
-    assert built.parser.get_parsed_content("train#handlers#0").training_attack.norm.name == norm
+    assert built.parser.get_parsed_content("train#handlers#0").method.training_attack.norm.name == norm
     assert built.parser.get_parsed_content("val_eps") == pytest.approx(val_eps)
     assert "eps_max" not in caplog.text
 

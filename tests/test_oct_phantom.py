@@ -161,7 +161,6 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path):
         (["--out", "NEW", "--sedd", "5"], "Unknown option --sedd"),
     ],
 )
-def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, monkeypatch, options, words):
-    monkeypatch.syspath_prepend(REPO / "data_scripts")
+def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
     make = runpy.run_path(str(REPO / "data_scripts" / "make_oct_phantom.py"))["make"]
     assert words in refusal(make, capsys, tmp_path, options)

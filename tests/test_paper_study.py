@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,6 @@ from ignite.engine import Events
 from small_beat_files import write_beats
 
 from monai_ima.networks import ECGNet
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 class Program:
@@ -47,9 +39,7 @@ def program(tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(program):
     """The record of a call without time: one epoch, because none is known yet."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        return program("--minutes", "0")
+    return program("--minutes", "0")
 
 
 def test_without_time_the_first_epoch_is_the_last(program, first):

@@ -211,8 +211,7 @@ def test_bad_settings_are_refused(tmp_path):
 SCRIPT = REPO / "data_scripts" / "make_volume_phantom.py"
 
 
-def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
+def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
     options = ["--out", str(tmp_path / "o"), "--task", "heart", "--scans", "3", "--size", "16,20,16"]
     assert (
         run_script(runpy.run_path(str(SCRIPT))["make"], capsys, *options).out
@@ -232,7 +231,6 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys, monke
         (["--out", "NEW", "--task", "heart", "--sedd", "5"], "Unknown option --sedd"),
     ],
 )
-def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, monkeypatch, options, words):
-    monkeypatch.syspath_prepend(REPO / "data_scripts")
+def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
     make = runpy.run_path(str(SCRIPT))["make"]
     assert words in refusal(make, capsys, tmp_path, options)

@@ -25,8 +25,7 @@ EPS = 0.05
 
 
 @pytest.fixture
-def study(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def study():
     yield importlib.import_module("white_noise")
     logging.disable(logging.NOTSET)
 
