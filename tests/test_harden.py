@@ -27,8 +27,8 @@ from wild_bundles import CPU, STYLES, write, write_pictures
 from monai_ima.__main__ import main
 from monai_ima.data import identified
 from monai_ima.handlers import RobustValidation
+from monai_ima.harden.network import build_network
 from monai_ima.harden.parts import find_parts
-from monai_ima.harden.plan import build_network
 from monai_ima.harden.reading import read_training_config
 from monai_ima.harden.trial import _inside
 from monai_ima.transforms import with_sample_id
@@ -612,7 +612,7 @@ def test_a_damaged_config_is_named_in_one_sentence(ids, words, zoo, capsys):
         (["--min_clean", "high"], "Got min_clean 'high', expected a value of the clean key metric."),
         (["--bounds", "3"], "Got bounds 3, expected two numbers (lo, hi) with lo < hi, or None."),
         (["--bounds", "low,high"], "Got bounds ('low', 'high'), expected two numbers"),
-        (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True, False"),
+        (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True or False."),
         (["--threshold", "high", "--task", "segmentation"], "Got threshold 'high', expected a number in (0, 1]"),
         (["--steps", "many"], "Got steps 'many', expected an integer >= 1."),
         (["--beta", "2"], "Got beta 2, expected a number in [0, 1]."),
