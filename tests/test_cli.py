@@ -167,6 +167,8 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
         (["--verison"], "Unknown option --verison, expected --version."),
         (["evaluate", *REQUIRED["evaluate"], "--checks", "maybe"], "Got checks 'maybe', expected True or False."),
         (["harden", BUNDLE, "--check=1"], "Got check '1', expected True or False."),
+        (["attack", *REQUIRED["attack"], "--limit", "few"], "Got limit 'few', expected an integer >= 0."),
+        (["evaluate", *REQUIRED["evaluate"], "--seed", "1.5"], "Got seed 1.5, expected an integer."),
         (
             ["margins", "--checkpoint", "none.pt"],
             "Checkpoint none.pt does not exist, expected a file written by torch.save.",
@@ -202,15 +204,15 @@ def test_bad_use_is_refused_in_one_line(words, error, capsys):
     assert refusal(capsys, *words) == error
 
 
-def test_a_word_that_is_no_number_is_refused(capsys):
-    assert "--limit" in refusal(capsys, "attack", *REQUIRED["attack"], "--limit", "few")
-
-
 @pytest.fixture
 def calls(monkeypatch) -> list[dict]:
     """The arguments with which the work of `attack` and `evaluate` would start."""
     received: list[dict] = []
-    monkeypatch.setattr(attacked_images, "save_attacked_images", lambda **options: received.append(options) or "done")
+
+    def attack(options, overrides):
+        received.append({**vars(options), "overrides": overrides})
+
+    monkeypatch.setattr(attacked_images, "save_attacked_images", attack)
     monkeypatch.setattr(evaluation, "evaluate", lambda **options: received.append(options))
     return received
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from monai_ima import __version__
 
-from .arguments import OVERRIDES, normalise, one_of
-from .attack import attack
-from .evaluate_verb import evaluate
-from .harden import harden
+from .arguments import normalise, one_of
+from .attack import AttackOptions, attack
+from .evaluate_options import EvaluateOptions, evaluate
+from .harden import HardenOptions, harden
 from .margins import margins
+from .options import verb_command
 from .report import report
 
 __all__ = ["app", "main"]
@@ -28,15 +29,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VERBS: dict[Callable[..., None], dict[str, Any]] = {
-    attack: OVERRIDES,
-    evaluate: OVERRIDES,
-    harden: OVERRIDES,
-    margins: {},
-    report: {},
+VERBS: dict[Callable[..., None], type | None] = {
+    attack: AttackOptions,
+    evaluate: EvaluateOptions,
+    harden: HardenOptions,
+    margins: None,
+    report: None,
 }
+"""The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
 for verb, settings in VERBS.items():
-    app.command(context_settings=settings)(verb)
+    further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=further)(verb_command(verb, settings))
 
 
 @app.callback(invoke_without_command=True)
@@ -60,13 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
-    except (typer.BadParameter, ValueError, OSError, KeyError, RuntimeError) as error:
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
         cause = _cause(error)
         if isinstance(cause, RuntimeError):
             raise
         message = cause.args[0] if isinstance(cause, KeyError) and cause.args else cause
-        if isinstance(cause, typer.BadParameter):
-            message = cause.format_message()
         print(" ".join(str(message).split()), file=sys.stderr)
         return 2
     return 0

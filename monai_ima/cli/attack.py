@@ -1,28 +1,26 @@
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import typer
+from .arguments import config_overrides
+from .options import BundleOptions
 
-from .arguments import Bundle, Checkpoint, Config, Norm, Seed, config_overrides, value
-
-__all__ = ["attack"]
+__all__ = ["AttackOptions", "attack"]
 
 
-def attack(
-    context: typer.Context,
-    bundle: Bundle,
-    eps: Annotated[float, value("Perturbation budget ε, > 0, in the units that the network sees.")],
-    norm: Norm = "linf",
-    attack: Annotated[
-        str, typer.Option(help="As for evaluate: pgd100x2, apgd100-dlr, ddn100, pgd100x2+pgd100x2-dice, ...")
-    ] = "pgd100x2",
-    out: Annotated[str | None, typer.Option(help="Folder to write to; default: BUNDLE/eval/attack.")] = None,
-    checkpoint: Checkpoint = None,
-    config: Config = "evaluate.json",
-    seed: Seed = 0,
-    limit: Annotated[int | None, typer.Option(help="Attack that many images only; default: all.")] = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AttackOptions(BundleOptions):
+    """The options of ``monai-ima attack``."""
+
+    eps: Annotated[float, "Perturbation budget ε, > 0, in the units that the network sees."]
+    attack: Annotated[str, "As for evaluate: pgd100x2, apgd100-dlr, ddn100, pgd100x2+pgd100x2-dice, ..."] = "pgd100x2"
+    out: Annotated[str | None, "Folder to write to; default: BUNDLE/eval/attack."] = None
+    limit: Annotated[int | None, "Attack that many images only; default: all."] = None
+
+
+def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     """Attack a trained bundle's images at one perturbation budget and save the adversarial images.
 
     Runs the bundle's evaluation config, and so its expressions; any id of it can be set, such as --dataset_dir DIR. A
@@ -34,7 +32,7 @@ def attack(
     \b
     Example: monai-ima attack --bundle DIR --eps 10 --norm l2 --limit 3
     """
-    overrides = config_overrides(context)
+    overrides = config_overrides("attack", options, further)
     from .attacked_images import save_attacked_images
 
-    print(save_attacked_images(**context.params, overrides=overrides))
+    print(save_attacked_images(options, overrides))

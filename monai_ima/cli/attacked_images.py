@@ -15,43 +15,37 @@ from monai_ima.attacks.base import check_eps
 from monai_ima.criteria import DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
 from monai_ima.inferers import gradient_inferer
+from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids
 
 from .arguments import new_folder
+from .attack import AttackOptions
 
 __all__ = ["save_attacked_images"]
 
 
-def save_attacked_images(
-    bundle: str,
-    eps: float,
-    norm: str,
-    attack: str,
-    out: str | None,
-    checkpoint: str | None,
-    config: str,
-    seed: int,
-    limit: int | None,
-    overrides: Mapping[str, Any],
-) -> str:
-    """Attack a bundle's images and save them; the arguments are the options of ``monai-ima attack``.
+def save_attacked_images(options: AttackOptions, overrides: Mapping[str, Any]) -> str:
+    """Attack a bundle's images and save them.
 
     Returns:
         How many images were attacked and where they are.
 
     Raises:
         FileExistsError: if the folder to write to is not empty.
-        ValueError: if a setting is not valid.
+        ValueError: if an option is not valid.
     """
+    eps, limit = options.eps, options.limit
     if not check_eps(eps, torch.zeros(1, 1)).item() > 0:
         raise ValueError(f"Got eps {eps}, expected a number > 0.")
-    attack_from_name(attack, norm, criterion=DiceCriterion())
-    folder = new_folder(out if out is not None else Path(bundle) / "eval" / "attack")
-    loaded = load_bundle(bundle, config, checkpoint, **overrides)
-    attacker = attack_from_name(attack, norm, loaded.bounds, loaded.attack_criterion)
+    if limit is not None:
+        check_count("limit", limit, 0)
+    attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
+    folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
+    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides)
+    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion)
     inferer = gradient_inferer(loaded.inferer)
     saved = misclassified = 0
     with attack_mode(loaded.network):
@@ -61,7 +55,7 @@ def save_attacked_images(
             image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
-            generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
+            generators = per_sample_generators(f"{options.seed}/{eps}", sample_ids, loaded.device)
             try:
                 result = attacker(predictor, image, label, eps, generators)
             except SampleError as error:

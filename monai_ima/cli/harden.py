@@ -1,82 +1,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from monai_ima.harden.settings import HardenSettings
 
-from .arguments import Bundle, further_options, unknown_option, value
+from .arguments import unknown_option
 
-__all__ = ["harden"]
+__all__ = ["HardenOptions", "harden"]
+
+CHECK = "Trial run: two iterations, one validation batch under attack. Runs the bundle's code; writes nothing into it."
+CONFIG = "File name(s) in BUNDLE/configs, several separated by commas; default: train.json or train.yaml."
 
 
-def harden(
-    context: typer.Context,
-    bundle: Bundle,
-    method: Annotated[str, typer.Option(help="ima, pgd, trades, iaat, mma or ddn.")] = "ima",
-    eps_max: Annotated[
-        float | None,
-        value(
-            "Largest ε (the only one, for pgd and trades), > 0, in the units that the network sees; default: from the "
-            "normalisation in the transforms.",
-            "--eps_max",
-        ),
-    ] = None,
-    norm: Annotated[str | None, typer.Option(help="l2 or linf; default: linf, l2 for ddn.")] = None,
-    pretrained: Annotated[
-        str | None, typer.Option(help="Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one.")
-    ] = None,
-    min_clean: Annotated[
-        float | None,
-        value("Keep only weights whose clean validation metric is at least that.", "--min_clean"),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry_run", help="Show the overlay and write nothing.")] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Trial run: two iterations and one validation batch under attack. Runs the bundle's own code; writes "
-            "nothing into the bundle.",
-        ),
-    ] = False,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            help="File name(s) in BUNDLE/configs, several separated by commas; default: train.json or train.yaml."
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="classification, multi-label or segmentation; default: from loss, metrics and metadata."),
-    ] = None,
-    sigmoid: Annotated[
-        bool | None,
-        typer.Option(
-            "--sigmoid/--no_sigmoid",
-            help="The outputs are independent of each other; default: from the post-processing and the loss.",
-        ),
-    ] = None,
-    bounds: Annotated[
-        Any, value("Valid intensities, such as 0,1; default: from the transforms.", metavar="LO,HI")
-    ] = None,
-    threshold: Annotated[
-        Any,
-        value(
-            "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint.",
-            metavar="VALUE",
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        value("Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."),
-    ] = None,
-    val_eps: Annotated[
-        float | None, value("ε of the validation under attack; default: half of eps_max.", "--val_eps")
-    ] = None,
-    val_steps: Annotated[int, value("PGD steps of the validation under attack.", "--val_steps")] = 20,
-    trainer: Annotated[str | None, typer.Option(help="Id of the trainer, where the config has several.")] = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class HardenOptions(HardenSettings):
+    """The options of ``monai-ima harden``."""
+
+    bundle: Annotated[str, "Folder of the bundle."]
+    config: Annotated[str | None, CONFIG] = None
+    trainer: Annotated[str | None, "Id of the trainer, where the config has several."] = None
+    dry_run: Annotated[bool, "Show the overlay and write nothing."] = False
+    check: Annotated[bool, CHECK] = False
+
+
+def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     """Write an overlay config that turns a MONAI bundle's training into adversarial training.
 
     Reads the training config without evaluating it, infers task and settings, shows them, writes
@@ -94,44 +45,37 @@ def harden(
     from monai_ima.harden.summary import summarize_plan
     from monai_ima.harden.trial import run_trial
 
-    settings = _settings(context)
-    training = read_training_config(bundle, config)
-    plan = make_plan(find_parts(training, trainer), settings)
+    settings = replace(options, handler_options=_handler_options(options, further))
+    plan = make_plan(find_parts(read_training_config(options.bundle, options.config), options.trainer), settings)
     overlay = make_overlay(plan)
-    target = plan.overlay_file
-    if not dry_run:
-        _check_writable(target)
+    if not options.dry_run:
+        _check_writable(plan.overlay_file)
     print(summarize_plan(plan))
-    if check:
-        print(f"Checking: this runs the code of {bundle}.")
+    if options.check:
+        print(f"Checking: this runs the code of {options.bundle}.")
         print(run_trial(plan, overlay))
-    if dry_run:
+    if options.dry_run:
         print(overlay_text(overlay), end="")
         return
-    with open(target, "x", encoding="utf-8") as file:
+    with open(plan.overlay_file, "x", encoding="utf-8") as file:
         file.write(overlay_text(overlay))
-    print("\n".join([f"Written: {target}. To train:", *run_lines(plan)]))
+    print("\n".join([f"Written: {plan.overlay_file}. To train:", *run_lines(plan)]))
 
 
-def _settings(context: typer.Context) -> Any:
-    """The options of a command line as :class:`~monai_ima.harden.settings.HardenSettings`."""
-    from monai_ima.harden.settings import HardenSettings, handler_options
+def _handler_options(options: HardenOptions, further: Mapping[str, Any]) -> dict[str, Any]:
+    """The further options of the command line, if the method's handler has them."""
+    from monai_ima.harden.plan import handler_options
 
-    options, method = context.params, context.params["method"]
-    known, further = handler_options(method), {}
-    for name, content in further_options(context).items():
-        further[name.replace("-", "_")] = content
-        if name.replace("-", "_") not in known:
+    known = handler_options(options.method)
+    for name in further:
+        if name[2:].replace("-", "_") not in known:
             otherwise = f"one of {', '.join(known)}, or an option of harden (see --help)"
-            raise unknown_option(name, [*known, *options], otherwise, of=f" of method {method}")
-    given = {name: options[name] for name in HardenSettings.__dataclass_fields__ if name in options}
-    return HardenSettings(**given, handler_options=further)
+            raise unknown_option(name, [*known, *vars(options)], otherwise, of=f" of method {options.method}")
+    return {name[2:].replace("-", "_"): value for name, value in further.items()}
 
 
-def _check_writable(target: Path) -> None:
-    if target.exists():
-        raise FileExistsError(
-            f"File {target} exists, expected a bundle without it: move it away or give another method."
-        )
-    if not os.access(target.parent, os.W_OK):
-        raise PermissionError(f"Folder {target.parent} is read-only, expected one that can be written to.")
+def _check_writable(file: Path) -> None:
+    if file.exists():
+        raise FileExistsError(f"File {file} exists, expected a bundle without it: move it away or give another method.")
+    if not os.access(file.parent, os.W_OK):
+        raise PermissionError(f"Folder {file.parent} is read-only, expected one that can be written to.")

@@ -4,18 +4,14 @@ import csv
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from .arguments import new_folder
 
 __all__ = ["margins"]
 
 
 def margins(
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint with margins, such as BUNDLE/models/model_last.pt.")],
-    out: Annotated[
-        str | None, typer.Option(help="Folder to write to; default: beside the checkpoint, named after it.")
-    ] = None,
+    checkpoint: Annotated[str, "Checkpoint with margins, such as BUNDLE/models/model_last.pt."],
+    out: Annotated[str | None, "Folder to write to; default: beside the checkpoint, named after it."] = None,
 ) -> None:
     """Show the margins of IMA training: histogram, quantiles, a suggested fixed ε, and a CSV row for each sample.
 

@@ -5,44 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 __all__ = ["report"]
 
 FORMATS = ("html", "md", "json")
 
 
+RESULTS = "results.json of `evaluate`, or its folder; several (same norm and metric) separated by commas."
+NAMES = "A name for each model, one for each of the results, separated by commas; default: the bundles' names."
+
+
 def report(
-    results: Annotated[
-        Any,
-        typer.Option(
-            parser=str,
-            metavar="PATH,...",
-            help="results.json of `evaluate`, or its folder; several (same norm and metric) separated by commas.",
-        ),
-    ],
-    out: Annotated[
-        str | None,
-        typer.Option(help="File to write, or a folder for it; default: report.FORMAT beside the first results."),
-    ] = None,
-    format: Annotated[
-        str, typer.Option(help="html, md (Markdown, tables in place of charts) or json (the summary numbers).")
-    ] = "html",
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Add the IMA margins in this checkpoint, such as BUNDLE/models/model_last.pt.")
-    ] = None,
-    logs: Annotated[
-        str | None, typer.Option(help="Add training curves from the TensorBoard files in this folder and below.")
-    ] = None,
-    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
-    names: Annotated[
-        Any,
-        typer.Option(
-            parser=str,
-            metavar="NAME,...",
-            help="Name of each model, one for each of the results, separated by commas; default: the bundles' names.",
-        ),
-    ] = None,
+    results: Annotated[str | Sequence[str], RESULTS],
+    out: Annotated[str | None, "File to write, or a folder for it; default: beside the first results."] = None,
+    format: Annotated[str, "html, md (Markdown, tables in place of charts) or json (the summary numbers)."] = "html",
+    checkpoint: Annotated[str | None, "Add the IMA margins in it, such as BUNDLE/models/model_last.pt."] = None,
+    logs: Annotated[str | None, "Add training curves from the TensorBoard files in this folder and below."] = None,
+    title: Annotated[str | None, "Title of the report."] = None,
+    names: Annotated[str | Sequence[str] | None, NAMES] = None,
 ) -> None:
     """Write a report on the robustness of one model, or of several side by side.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from monai_ima.handlers import PerSampleHandler
 
-from .plan import Plan
+from .plan import Plan, handler_class
 from .reading import SEPARATOR, Component, readable, reference
 from .sample_ids import SampleIdSource
 from .settings import METHODS
@@ -132,7 +132,7 @@ def _section(plan: Plan) -> dict[str, Any]:
             "file": "@harden#pretrained",
             **({"averages": list(averages.values())} if averages else {}),
         }
-    margins = "$@harden#handler.margins" if issubclass(METHODS[method], PerSampleHandler) else None
+    margins = "$@harden#handler.margins" if issubclass(handler_class(method), PerSampleHandler) else None
     if plan.robust_validation:
         section |= _robust_validation(plan, margins)
     section["resumable"] = _resumable(plan, averages, margins)
@@ -142,7 +142,7 @@ def _section(plan: Plan) -> dict[str, Any]:
 def _handler(plan: Plan) -> dict[str, Any]:
     method = plan.settings.method
     return {
-        "_target_": f"monai_ima.handlers.{METHODS[method].__name__}",
+        "_target_": f"monai_ima.handlers.{METHODS[method]}",
         "eps" if method in ("pgd", "trades") else "eps_max": "@harden#eps_max",
         **({} if method == "ddn" else {"norm": "@harden#norm"}),
         **plan.settings.handler_options,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from monai_ima import handlers
 from monai_ima.criteria import DiceCriterion
 from monai_ima.utils.weights import fit_weights, load_weights
 
@@ -21,7 +24,10 @@ from .sample_ids import SampleIdSource, find_sample_ids
 from .settings import METHODS, HardenSettings
 from .task import Task, find_task, image_key
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "handler_class", "handler_options", "make_plan"]
+
+SET_BY_PLAN = {"eps", "eps_max", "norm", "criterion", "bounds", "sample_key", "first_pass", "start_epoch"}
+"""Arguments of the handlers that are not options of their own."""
 
 FINE_TUNING = 4
 """Fine-tuning takes one epoch for that many of training from scratch."""
@@ -80,6 +86,16 @@ class Plan:
         return self.parts.key_metric is not None
 
 
+def handler_class(method: str) -> Any:
+    """The handler of a method."""
+    return getattr(handlers, METHODS[method])
+
+
+def handler_options(method: str) -> list[str]:
+    """The arguments of a method's handler that are options of their own."""
+    return sorted(set(inspect.signature(handler_class(method)).parameters) - SET_BY_PLAN)
+
+
 def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
     """Infer what the settings leave open.
 
@@ -99,7 +115,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
     key = image_key(parts)
     normalisation = find_normalisation(parts.config, parts.transforms, key)
     eps_max = settings.eps_max or _suggest_eps(parts, task, normalisation, norm)
-    METHODS[method](eps_max, **({} if method == "ddn" else {"norm": norm}), **settings.handler_options)
+    handler_class(method)(eps_max, **({} if method == "ddn" else {"norm": norm}), **settings.handler_options)
     pretrained = _pretrained(parts, settings)
     network = build_network(parts)
     weights = None if pretrained is None else load_weights(pretrained)

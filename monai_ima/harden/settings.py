@@ -2,71 +2,55 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from monai_ima import handlers
 from monai_ima.utils.checks import check_bool, check_bounds, check_count, check_positive, is_number
 
-__all__ = ["METHODS", "TASKS", "HardenSettings", "handler_options"]
+__all__ = ["METHODS", "TASKS", "HardenSettings"]
 
 METHODS = {
-    "ima": handlers.IMAHandler,
-    "pgd": handlers.PGDTrainingHandler,
-    "trades": handlers.TRADESHandler,
-    "iaat": handlers.IAATHandler,
-    "mma": handlers.MMAHandler,
-    "ddn": handlers.DDNHandler,
+    "ima": "IMAHandler",
+    "pgd": "PGDTrainingHandler",
+    "trades": "TRADESHandler",
+    "iaat": "IAATHandler",
+    "mma": "MMAHandler",
+    "ddn": "DDNHandler",
 }
 TASKS = ("classification", "multi-label", "segmentation")
-SET_BY_PLAN = {"eps", "eps_max", "norm", "criterion", "bounds", "sample_key", "first_pass", "start_epoch"}
-"""Arguments of the handlers that are not options of their own."""
+
+EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network sees it; default: from the normalisation."
+PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
+THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
+EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HardenSettings:
     """Settings of a hardening; what is None is inferred from the bundle.
 
-    Attributes:
-        method: one of :data:`METHODS`.
-        eps_max: ε_max > 0 (ε, for pgd and trades), in the units that the network sees.
-        norm: ``"l2"`` or ``"linf"``; None: linf, l2 for ddn.
-        pretrained: checkpoint to fine-tune; None: ``models/model.pt`` of the bundle where there is one.
-        min_clean: lowest clean validation metric of weights that are kept.
-        task: one of :data:`TASKS`.
-        sigmoid: the outputs are independent of each other.
-        bounds: valid intensities (lo, hi), lo < hi.
-        threshold: of a segmentation's Dice: in (0, 1], ``"baseline"`` or ``"relative:q"``.
-        epochs: number of epochs, >= 1.
-        val_eps: ε > 0 of the validation under attack; None: half of ``eps_max``.
-        val_steps: PGD steps of the validation under attack, >= 1.
-        handler_options: further arguments of the method's handler.
-
     Raises:
-        ValueError: if a setting is outside of its range, or the method has no such option.
+        ValueError: if a setting is outside of its range.
     """
 
-    method: str = "ima"
-    eps_max: float | None = None
-    norm: str | None = None
-    pretrained: str | None = None
-    min_clean: float | None = None
-    task: str | None = None
-    sigmoid: bool | None = None
-    bounds: tuple[float, float] | None = None
-    threshold: float | str | None = None
-    epochs: int | None = None
-    val_eps: float | None = None
-    val_steps: int = 20
+    method: Annotated[str, f"One of {', '.join(METHODS)}."] = "ima"
+    eps_max: Annotated[float | None, EPS_MAX] = None
+    norm: Annotated[str | None, "l2 or linf; default: linf, l2 for ddn."] = None
+    pretrained: Annotated[str | None, PRETRAINED] = None
+    min_clean: Annotated[float | None, "Keep only weights whose clean validation metric is at least that."] = None
+    task: Annotated[str | None, f"One of {', '.join(TASKS)}; default: from loss, metrics and metadata."] = None
+    sigmoid: Annotated[bool | None, "Outputs are independent; default: from the post-processing and the loss."] = None
+    bounds: Annotated[tuple[float, float] | None, "Valid intensities lo,hi; default: from the transforms."] = None
+    threshold: Annotated[float | str | None, THRESHOLD] = None
+    epochs: Annotated[int | None, EPOCHS] = None
+    val_eps: Annotated[float | None, "ε > 0 of the validation under attack; default: half of eps_max."] = None
+    val_steps: Annotated[int, "PGD steps >= 1 of the validation under attack."] = 20
     handler_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = handler_options(self.method)
-        for name in self.handler_options:
-            if name not in known:
-                raise ValueError(f"Unknown option {name} of method {self.method}, expected one of {', '.join(known)}.")
+        if self.method not in METHODS:
+            raise ValueError(f"Unknown method {self.method!r}, expected one of {', '.join(METHODS)}.")
         if self.norm not in (None, "l2", "linf"):
             raise ValueError(f"Unknown norm {self.norm!r}, expected 'l2' or 'linf'.")
         if self.method == "ddn" and self.norm == "linf":
@@ -84,14 +68,3 @@ class HardenSettings:
             checked[name] = None if getattr(self, name) is None else check_positive(name, getattr(self, name))
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-
-
-def handler_options(method: str) -> list[str]:
-    """The arguments of a method's handler that are options of their own.
-
-    Raises:
-        ValueError: if there is no such method.
-    """
-    if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}, expected one of {', '.join(METHODS)}.")
-    return sorted(set(inspect.signature(METHODS[method]).parameters) - SET_BY_PLAN)

@@ -23,7 +23,7 @@ def summarize_plan(plan: Plan) -> str:
         "network": _name(parts.network),
         "loss": _name(parts.loss),
         "batch norm": BATCH_NORM[plan.batch_norm],
-        "method": f"{method} ({METHODS[method].__name__}), norm {plan.norm}",
+        "method": f"{method} ({METHODS[method]}), norm {plan.norm}",
         "intensities": plan.normalisation.description if plan.normalisation else "unknown normalisation",
         "eps_max": _with_unit(plan, plan.eps_max),
         **({"delta": _delta(plan, epochs)} if method == "ima" else {}),
