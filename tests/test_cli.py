@@ -64,7 +64,7 @@ def test_the_console_script_is_main():
     assert getattr(importlib.import_module(module), name) is main
 
 
-def test_the_module_exits_with_the_code(capfd):
+def test_the_module_exits_with_the_code():
     done = subprocess.run([sys.executable, "-m", "monai_ima", "evalute"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "Unknown verb 'evalute', expected evaluate.\n")
 
@@ -81,43 +81,16 @@ def test_the_shell_completes_verbs_and_options(monkeypatch, capsys):
 
 
 MISSPELT = {
-    "attack": ["--bundel", "--ep", "--nrom", "--atack", "--chekpoint", "--confg", "--limt", "--batch_siz"],
-    "evaluate": ["--levles", "--level", "--minimun", "--crosschek", "--tranfer_from", "--group-bye", "--dataset_dri"],
-    "harden": ["--metod", "--eps_maxx", "--min-claen", "--dryrun", "--step", "--margin_step", "--bta", "--updat"],
-    "margins": ["--chekpoint", "--outt"],
-    "report": ["--result", "--formt", "--chekpoint", "--log", "--titel", "--name"],
+    "attack": "bundel:bundle ep:eps nrom:norm atack:attack chekpoint:checkpoint confg:config limt:limit "
+    "batch_siz:batch_size",
+    "evaluate": "levles:levels level:levels minimun:minimum crosschek:crosscheck "
+    "tranfer_from:transfer_from group-bye:group_by dataset_dri:dataset_dir",
+    "harden": "metod:method eps_maxx:eps_max min-claen:min_clean dryrun:dry_run step:steps "
+    "margin_step:margin_steps bta:beta updat:update",
+    "margins": "chekpoint:checkpoint outt:out",
+    "report": "result:results formt:format chekpoint:checkpoint log:logs titel:title name:names",
 }
-NEAREST = {
-    "--bundel": "bundle",
-    "--ep": "eps",
-    "--nrom": "norm",
-    "--atack": "attack",
-    "--chekpoint": "checkpoint",
-    "--confg": "config",
-    "--limt": "limit",
-    "--batch_siz": "batch_size",
-    "--levles": "levels",
-    "--level": "levels",
-    "--minimun": "minimum",
-    "--crosschek": "crosscheck",
-    "--tranfer_from": "transfer_from",
-    "--group-bye": "group_by",
-    "--dataset_dri": "dataset_dir",
-    "--metod": "method",
-    "--eps_maxx": "eps_max",
-    "--min-claen": "min_clean",
-    "--dryrun": "dry_run",
-    "--step": "steps",
-    "--margin_step": "margin_steps",
-    "--bta": "beta",
-    "--updat": "update",
-    "--outt": "out",
-    "--result": "results",
-    "--formt": "format",
-    "--log": "logs",
-    "--titel": "title",
-    "--name": "names",
-}
+"""Misspelt options of each verb, with the nearest one."""
 
 
 def refusal(capsys, *words: str) -> str:
@@ -129,12 +102,13 @@ def refusal(capsys, *words: str) -> str:
     return shown.err.strip()
 
 
-@pytest.mark.parametrize(("verb", "option"), [(verb, option) for verb in MISSPELT for option in MISSPELT[verb]])
+@pytest.mark.parametrize(("verb", "pair"), [(verb, pair) for verb, pairs in MISSPELT.items() for pair in pairs.split()])
 @pytest.mark.parametrize("spelling", ["{} 1", "{}=1", "{}"])
-def test_a_misspelt_option_is_refused_with_the_nearest_name(verb, option, spelling, capsys):
+def test_a_misspelt_option_is_refused_with_the_nearest_name(verb, pair, spelling, capsys):
+    option, nearest = (f"--{name}" for name in pair.split(":"))
     error = refusal(capsys, verb, *REQUIRED[verb], *spelling.format(option).split())
     assert error.startswith(f"Unknown option {option}")
-    assert error.endswith(f", expected --{NEAREST[option]}.")
+    assert error.endswith(f", expected {nearest}.")
 
 
 @pytest.mark.parametrize("verb", REQUIRED)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from monai.bundle.scripts import init_bundle
 from monai.data import Dataset
 from monai.networks.nets import UNet
 from monai.transforms import Compose, Identityd, OneOf
+from shell_commands import documented_commands, shell
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wild_bundles import CPU, STYLES, write, write_pictures
 
@@ -213,13 +212,6 @@ def test_the_overlay_composes_with_several_processes_in_any_order(zoo, order, on
 
 def commands(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("cd ")]
-
-
-def shell(command: str, folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
 
 
 def test_the_commands_that_harden_prints_train(zoo, capsys, tmp_path):
@@ -668,10 +660,8 @@ def test_the_worked_examples_of_the_howto_run(tmp_path):
     not_shipped = shutil.ignore_patterns("*.pt", "eval")
     for name, bundle in {"oct": "oct_classification_ima", "hippocampus": "hippocampus_segmentation_ima"}.items():
         shutil.copytree(REPO / "bundles" / bundle, tmp_path / name, ignore=not_shipped)
-    text = (REPO / "docs" / "howto" / "harden.md").read_text()
-    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", text, re.DOTALL)
-    shown = [line for block in blocks for line in block.splitlines()]
-    assert len(blocks) == 3
+    shown = documented_commands(REPO / "docs" / "howto" / "harden.md")
+    assert len(shown) == 8
     for command in shown:
         shell(command.replace("torchrun", "torchrun --master_port=29639"), tmp_path)
     results = json.loads((tmp_path / "oct" / "eval" / "robustness" / "results.json").read_text())
