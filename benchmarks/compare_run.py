@@ -17,9 +17,9 @@ from monai.bundle import ConfigWorkflow
 from compare_records import check_note, encode, rounded_up, sample_fingerprint, write_record
 from compare_study import BLACK_BOX_SAMPLES, DDN_STEPS, NOISE, WHITE_BOX, Study
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
-from monai_ima.cli.margins import load_margins
 from monai_ima.evaluation import RobustnessEvaluator
 from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.margins import load_margins
 from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import root_cause
 from monai_ima.utils.generators import per_sample_generators

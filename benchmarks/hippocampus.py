@@ -35,10 +35,10 @@ from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.cli.margins import load_margins
 from monai_ima.criteria import DiceCriterion
 from monai_ima.evaluation import ScanRecord, SegmentationEvaluator, SegmentationResult
 from monai_ima.evaluation.loaded import load_bundle
+from monai_ima.margins import load_margins
 from monai_ima.results.run_folder import append_lines, read_lines
 from monai_ima.utils.weights import load_weights
 from monai_ima.visualize import margin_histogram, robustness_curves
