@@ -26,7 +26,9 @@ REQUIRED = {
     "margins": ["--checkpoint", "none.pt"],
     "report": ["--results", "none"],
 }
-COMMANDS = typer.main.get_command(app).commands
+GROUP = typer.main.get_command(app)
+assert isinstance(GROUP, typer.core.TyperGroup)
+COMMANDS = GROUP.commands
 
 
 def test_every_verb_is_in_the_tables():
