@@ -204,6 +204,15 @@ def test_values_are_python_literals_in_either_spelling_of_the_option(calls):
     assert type(options["tolerance"]) is int
 
 
+def test_text_may_be_quoted_and_lists_may_be_in_brackets(calls, capsys):
+    assert main(["evaluate", BUNDLE, "0", "--checkpoint", '"a#b.pt"', "--out", "a#b", "--attack", "pgd5+ddn5"]) == 0
+    assert [calls[0][name] for name in ("checkpoint", "out", "attack")] == ["a#b.pt", "a#b", "pgd5+ddn5"]
+    files = [str(REPO / "bundles" / "none" / name) for name in "ab"]
+    assert f"{files[0]} does not exist" in refusal(capsys, "report", "--results", json.dumps(files))
+    error = refusal(capsys, "harden", BUNDLE, "--config", "['train.json', 'none.json']")
+    assert error == f"Config {BUNDLE}/configs/none.json does not exist, expected it in the bundle."
+
+
 def test_the_defaults_are_those_of_the_function(calls):
     assert main(["evaluate", BUNDLE, "0,1"]) == 0
     assert main(["evaluate", "--levels", "0,1", BUNDLE]) == 0

@@ -8,7 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-__all__ = ["config_overrides", "further_options", "literal", "new_folder", "normalise", "one_of", "unknown_option"]
+__all__ = [
+    "config_overrides",
+    "further_options",
+    "literal",
+    "new_folder",
+    "normalise",
+    "one_of",
+    "text",
+    "unknown_option",
+]
 
 OPTION = re.compile(r"--|-[A-Za-z]")
 
@@ -21,6 +30,12 @@ def literal(text: Any) -> Any:
     from fire.parser import DefaultParseValue
 
     return DefaultParseValue(text) if isinstance(text, str) else text
+
+
+def text(word: str) -> Any:
+    """Text as it is; without its quotes where it has any, and a list where it is one in brackets."""
+    value = literal(word) if word[:1] in ("'", '"', "[", "(") else word
+    return value if isinstance(value, str | list | tuple) else word
 
 
 def new_folder(path: str | Path) -> Path:
@@ -72,8 +87,8 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
         if not OPTION.match(word):
             unnamed.append(word)
             continue
-        spelling, equals, text = word.partition("=")
-        value = text if equals else waiting.pop() if waiting and not OPTION.match(waiting[-1]) else None
+        spelling, equals, rest = word.partition("=")
+        value = rest if equals else waiting.pop() if waiting and not OPTION.match(waiting[-1]) else None
         name = spelling.removeprefix("--").replace("-", "_")
         if spelling.startswith("--") and name in options:
             given[name] = value
@@ -107,7 +122,7 @@ def _words(option: Any, name: str, value: str | None) -> list[str]:
 def further_options(words: Sequence[str]) -> dict[str, Any]:
     """The options that :func:`normalise` left as they were spelt, ``--name=value`` or ``--name``, with their values."""
     split = [word.partition("=") for word in words]
-    return {name: literal(text) if equals else True for name, equals, text in split}
+    return {name: literal(value) if equals else True for name, equals, value in split}
 
 
 def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dict[str, Any]:

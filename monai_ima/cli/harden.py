@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ class HardenOptions(HardenSettings):
     """The options of ``monai-ima harden``."""
 
     bundle: Annotated[str, "Folder of the bundle."]
-    config: Annotated[str | None, CONFIG] = None
+    config: Annotated[str | Sequence[str] | None, CONFIG] = None
     trainer: Annotated[str | None, "Id of the trainer, where the config has several."] = None
     dry_run: Annotated[bool, "Show the overlay and write nothing."] = False
     check: Annotated[bool, CHECK] = False

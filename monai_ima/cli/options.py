@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from .arguments import further_options, literal
+from .arguments import further_options, literal, text
 
 __all__ = ["BundleOptions", "verb_command"]
 
@@ -63,7 +63,6 @@ def _option(name: str, kind: Any, help: str) -> Any:
         return Annotated[bool, typer.Option(f"--{name}", help=help)]
     if kind == bool | None:
         return Annotated[bool | None, typer.Option(f"--{name}/--no_{name}", help=help)]
-    kinds = {kind, *get_args(kind)}
-    if str in kinds and float not in kinds:
-        return Annotated[str | None, typer.Option(f"--{name}", help=help, metavar="TEXT")]
-    return Annotated[Any, typer.Option(f"--{name}", help=help, metavar="VALUE", parser=literal)]
+    is_text = str in (kind, *get_args(kind)) and float not in get_args(kind)
+    parser, metavar = (text, "TEXT") if is_text else (literal, "VALUE")
+    return Annotated[Any, typer.Option(f"--{name}", help=help, metavar=metavar, parser=parser)]

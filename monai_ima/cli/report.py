@@ -62,7 +62,7 @@ def _named(models: list[Any], names: str | Sequence[str] | None) -> list[Any]:
     """The models' results, labelled with the given names."""
     if names is None:
         return models
-    labels = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
+    labels = [str(name).strip() for name in (names.split(",") if isinstance(names, str) else names)]
     if len(labels) != len(models) or len(set(labels)) != len(labels) or "" in labels:
         raise ValueError(f"Got names {', '.join(labels)} for {len(models)} results, expected a different one for each.")
     return [replace(model, label=label) for model, label in zip(models, labels, strict=True)]
@@ -74,4 +74,4 @@ def _paths(results: str | Sequence[str]) -> list[str]:
         results = [results] if Path(results).exists() else [path.strip() for path in results.split(",") if path.strip()]
     if not results:
         raise ValueError("Got no results, expected at least one results.json or its folder.")
-    return list(results)
+    return list(map(str, results))
