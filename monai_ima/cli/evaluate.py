@@ -1,32 +1,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from monai_ima.attacks import attack_from_name
-from monai_ima.criteria import DiceCriterion
-from monai_ima.evaluation.classification import check_levels
-from monai_ima.evaluation.classification_run import evaluate_classification, sample_table
+from monai_ima.evaluation.classification_task import MAX_CLASSES
 from monai_ima.evaluation.loaded import load_bundle
-from monai_ima.evaluation.segmentation_run import STRONGEST_ATTACK, evaluate_segmentation, scan_table
-from monai_ima.evaluation.verification import check_bundle, crosscheck_bundle
+from monai_ima.evaluation.pipeline import evaluate_loaded
+from monai_ima.evaluation.settings import EvaluationSettings
 from monai_ima.harden.units import bundle_units
-from monai_ima.inferers import AveragedInferer, gradient_inferer
-from monai_ima.results.provenance import command_line
-from monai_ima.results.run_folder import check_folder, start_folder, write_results
-from monai_ima.results.schema import Units
-from monai_ima.results.subgroups import read_column
-from monai_ima.utils.checks import check_bool, check_count
+from monai_ima.results.part import as_numbers
+from monai_ima.results.run_folder import check_folder
+from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults, Units
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "print_verdicts"]
 
 logger = logging.getLogger(__name__)
-
-CLASSIFICATION_ATTACK = "pgd100x2"
 
 
 def evaluate(
@@ -49,24 +37,24 @@ def evaluate(
     group_by: str | None = None,
     **overrides: Any,
 ) -> None:
-    """Measure how robust a trained bundle is: accuracy, or Dice, under attack at rising levels of noise.
+    """Measure how robust a trained bundle is: accuracy, or Dice, under attack at rising perturbation budgets ε.
 
     Runs the bundle's evaluation config (and so its expressions). Writes results.json (every number, with each
     sample's and 95 % bootstrap intervals over patients or samples), results.csv (one row a level), curve.png and
-    pictures: for a classifier accuracy by class and clean image, noise x 10 and noisy image; for a segmentation Dice
-    by class, surface Dice and HD95, and three planes of a scan with the contours of label and predictions; of the
-    worst ten cases each in cases/. Nothing is written over. A broken-off evaluation goes on when the same command is
-    given again. `python -m monai_ima report` makes a report of it.
+    pictures: for a classifier accuracy by class and clean image, perturbation x 10 and adversarial image; for a
+    segmentation Dice by class, surface Dice and HD95, and three planes of a scan with the contours of label and
+    predictions; of the worst ten cases each in cases/. Nothing is written over. An interrupted evaluation is resumed
+    when the same command is given again. `python -m monai_ima report` makes a report of it.
 
     Args:
         bundle: folder of the bundle.
-        levels: radii of the noise, such as 0,0.02,0.05, in the units that the network sees (see units).
+        levels: perturbation budgets ε, such as 0,0.02,0.05, in the units that the network sees (see units).
         norm: l2 or linf.
         attack: pgd100x2 (100 steps, 2 restarts), apgd100x2-ce, apgd100-dlr, ddn100, fgsm, ifgsm10, spsa100x128
-            (gradient-free: 100 steps of 128 directions) or noise100 (draws of white noise); for segmentations also
-            pgd100x2-dice and pgd100x2-ce (one loss alone); several joined by + (the worst counts; an image that one of
-            them has turned is not attacked again). Default is pgd100x2, for segmentations on both losses, Dice and
-            cross-entropy, together and each alone.
+            (gradient-free: 100 steps of 128 directions) or noise100 (draws of uniform random noise); for segmentations
+            also pgd100x2-dice and pgd100x2-ce (one loss alone); several joined by + (the worst counts; an image that
+            one of them has broken is not attacked again). Default is pgd100x2, for segmentations on both losses, Dice
+            and cross-entropy, together and each alone.
         out: folder to write to; default BUNDLE/eval/robustness.
         checkpoint: weights; default is the config's ckpt_path, else BUNDLE/models/model.pt.
         config: file name(s) in BUNDLE/configs, several separated by commas.
@@ -74,93 +62,89 @@ def evaluate(
         tolerance: of surface Dice, in mm.
         units: network, or raw: the levels are in the intensities of the image files (HU for CT), where the bundle
             scales all images alike.
-        minimum: look for the smallest noise that changes each prediction, up to the highest level (classifiers); adds
-            minimum.csv.
-        checks: look for signs of false robustness: masked gradients, attacks that are too weak, randomness.
-        transfer_from: weights of another model of the same network, for the checks: noise made for it must not be
-            stronger than noise made for this one.
-        crosscheck: attack 100 of the samples (4 scans) with independent code too: ART and foolbox for classifiers
+        minimum: search for the smallest perturbation that changes each prediction, up to the highest level
+            (classifiers); adds minimum.csv.
+        checks: look for signs of gradient masking: gradients that mislead, attacks that are too weak, randomness.
+        transfer_from: weights of another model of the same network, for the checks: perturbations made for it must
+            not be stronger than those made for this one.
+        crosscheck: verify on 100 of the samples (4 scans) with independent code: ART and foolbox for classifiers
             (needs `pip install 'monai-ima[crosscheck]'`), a brute-force search for segmentations.
         eot: expectation over transformation: passes through a network with random parts whose logits are averaged.
         groups: CSV file with a column sample_id and others.
         group_by: column of that file: results for each of its values (scanner, site, sex, age band).
         overrides: values of config ids, such as --dataset_dir DIR.
     """
-    radii = check_levels(levels if isinstance(levels, (tuple, list)) else (levels,))
-    attack_from_name(attack or CLASSIFICATION_ATTACK, norm, criterion=DiceCriterion())
-    names = (attack or "").split("+")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"Got the attack {twice[0]} twice in {attack!r}, expected each once.")
-    if units not in ("network", "raw"):
-        raise ValueError(f"Unknown units {units!r}, expected 'network' or 'raw'.")
-    if (groups is None) != (group_by is None):
-        raise ValueError("Options --groups and --group_by go together, expected both or neither.")
-    for name, value in {"minimum": minimum, "checks": checks, "crosscheck": crosscheck}.items():
-        check_bool(name, value)
-    if transfer_from is not None and not checks:
-        raise ValueError("Option --transfer_from is for --checks, expected both.")
-    if (checks or crosscheck or minimum) and len(radii) < 2:
-        raise ValueError("Only the level 0 was asked for, expected one above it for --minimum, --checks, --crosscheck.")
-    check_count("eot", eot, 1)
-    folder = Path(out) if out is not None else Path(bundle) / "eval" / "robustness"
-    column = None if groups is None or group_by is None else read_column(groups, group_by)
-    asked = {
-        "bundle": str(bundle),
-        "levels": radii,
-        "norm": norm,
-        "attack": attack,
-        "out": None if out is None else str(out),
-        "checkpoint": checkpoint,
-        "config": config,
-        "seed": seed,
-        "tolerance": tolerance,
-        "units": units,
-        "minimum": minimum,
-        "checks": checks,
-        "transfer_from": transfer_from,
-        "crosscheck": crosscheck,
-        "eot": eot,
-        "groups": groups,
-        "group_by": group_by,
-        **overrides,
-    }
-    check_folder(folder, asked)
-    worth = _units(bundle, config, overrides, units == "raw")
+    settings = EvaluationSettings(
+        bundle=bundle,
+        levels=levels,
+        norm=norm,
+        attack=attack,
+        out=out,
+        checkpoint=checkpoint,
+        config=config,
+        seed=seed,
+        tolerance=tolerance,
+        units=units,
+        minimum=minimum,
+        checks=checks,
+        transfer_from=transfer_from,
+        crosscheck=crosscheck,
+        eot=eot,
+        groups=groups,
+        group_by=group_by,
+        overrides=overrides,
+    )
+    check_folder(settings.folder, settings.arguments())
+    intensity_scale = _units(settings)
     loaded = load_bundle(bundle, config, checkpoint, **overrides)
-    if eot > 1:
-        loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), eot))
-    if loaded.segments and minimum:
-        raise ValueError(f"Bundle {bundle} segments, expected a classifier for --minimum.")
-    settings = {**asked, "attack": attack or (STRONGEST_ATTACK if loaded.segments else CLASSIFICATION_ATTACK)}
-    if units == "raw" and worth is not None:
-        settings["levels"] = [level / worth.per_unit for level in radii]
-    start_folder(folder, asked)
-    torch.manual_seed(seed)
-    if loaded.segments:
-        scans, content = evaluate_segmentation(folder, loaded, settings, column)
-        print(scan_table(scans, tolerance))
-    else:
-        samples, content = evaluate_classification(folder, loaded, settings, column)
-        print(sample_table(samples, content["classes"]))
-    content |= {"settings": asked, "command": command_line(asked), "units": None if worth is None else asdict(worth)}
-    content["checks"] = check_bundle(folder, loaded, settings, content, transfer_from) if checks else None
-    content["crosscheck"] = crosscheck_bundle(folder, loaded, settings, content) if crosscheck else None
-    write_results(folder, content)
-    print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    results = evaluate_loaded(settings, loaded, intensity_scale)
+    print(_scan_table(results, tolerance) if isinstance(results, SegmentationResults) else _sample_table(results))
+    print_verdicts(results)
+    names = sorted(path.name for path in settings.folder.iterdir())
+    print(f"Written to {settings.folder}: {', '.join(names)}")
 
 
-def _units(bundle: str, config: str, overrides: dict[str, Any], needed: bool) -> Units | None:
+def print_verdicts(results: Results) -> None:
+    """Print what the checks for gradient masking and independent verification found."""
+    for result in results.checks or ():
+        print(f"{result.status:>8}  {result.title}: {result.summary}")
+    for row in results.crosscheck.rows if results.crosscheck else ():
+        print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
+
+
+def _sample_table(results: ClassificationResults) -> str:
+    """The accuracy at every ε, of all samples and by class where there are few."""
+    classes = results.accuracy_by_class if len(results.classes) <= MAX_CLASSES else {}
+    columns = [results.accuracy, *map(as_numbers, classes.values())]
+    lines = [f"{'epsilon':>8}{'accuracy':>10}" + "".join(f"{name:>10}" for name in classes)]
+    for k, eps in enumerate(results.levels):
+        lines.append(f"{eps:>8g}" + "".join(f"{values[k]:>10.3f}" for values in columns))
+    return "\n".join(lines)
+
+
+def _scan_table(results: SegmentationResults, tolerance: float) -> str:
+    """The mean metrics at every ε."""
+    lines = [
+        f"{'epsilon':>8}{'Dice':>8}{f'surface Dice ({tolerance:g} mm)':>24}{'HD95 (mm)':>12}{'HD95 undefined':>17}"
+    ]
+    columns = map(as_numbers, (results.dice, results.surface_dice, results.hd95))
+    for k, (eps, dice, surface, distance) in enumerate(zip(results.levels, *columns, strict=True)):
+        lines.append(f"{eps:>8g}{dice:>8.3f}{surface:>24.3f}{distance:>12.2f}{results.hd95_undefined[k]:>17d}")
+    return "\n".join(lines)
+
+
+def _units(settings: EvaluationSettings) -> Units | None:
+    needed = settings.units == "raw"
     try:
-        found = bundle_units(bundle, config, overrides)
+        units = bundle_units(str(settings.bundle), settings.config, settings.overrides)
     except ValueError as error:
         if needed:
             raise
         logger.warning("Results are in the network's units only: %s", error)
         return None
-    if found is None and needed:
+    if units is None and needed:
         raise ValueError(
-            f"Bundle {bundle} does not say how it scales intensities, or scales each image on its own: levels in raw "
-            "intensities are not defined; expected --units network."
+            f"Bundle {settings.bundle} does not say how it scales intensities, or scales each image on its own: levels "
+            "in raw intensities are not defined; expected --units network."
         )
-    return found
+    return units

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs, read_results
+from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs
 from monai_ima.results.schema import Results
 
 from .margins import load_margins, summarize_margins
@@ -25,8 +24,8 @@ def report(
 ) -> None:
     """Write a report on how robust one model is, or several side by side.
 
-    The HTML page is one file with everything in it: curves with 95 % intervals, worst cases, checks against false
-    robustness, where each figure comes from. It has no script and loads nothing. Nothing is written over.
+    The HTML page is one file with everything in it: curves with 95 % intervals, worst cases, checks for gradient
+    masking, where each figure comes from. It has no script and loads nothing. Nothing is written over.
 
     Args:
         results: what `evaluate` wrote: results.json or its folder; several are separated by commas. Their norms and
@@ -40,7 +39,7 @@ def report(
     """
     if format not in FORMATS:
         raise ValueError(f"Got format {format!r}, expected one of {', '.join(FORMATS)}.")
-    models = _named([read_results(path) for path in _paths(results)], names)
+    models = _named([Results.read(path) for path in _paths(results)], names)
     file = Path(str(out)) if out is not None else models[0].file.parent
     if file.is_dir():
         file = file / f"report.{format}"
@@ -63,14 +62,14 @@ def report(
     print(f"Written to {file}")
 
 
-def _named(models: list[Results], names: str | Sequence[str] | None) -> list[Results]:
+def _named(models: Sequence[Results], names: str | Sequence[str] | None) -> Sequence[Results]:
     """The models, each with its own name of those that the option gives."""
     if names is None:
         return models
     given = [str(name).strip() for name in (names if isinstance(names, (list, tuple)) else str(names).split(","))]
     if len(given) != len(models) or len(set(given)) != len(given) or "" in given:
         raise ValueError(f"Got names {', '.join(given)} for {len(models)} results, expected a different one for each.")
-    return [replace(one, label=name) for one, name in zip(models, given, strict=True)]
+    return [one.named(name) for one, name in zip(models, given, strict=True)]
 
 
 def _paths(results: str | Sequence[str]) -> list[str]:
