@@ -8,7 +8,7 @@ from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
 from monai_ima.evaluation.settings import EvaluationSettings
 from monai_ima.harden.units import bundle_units
-from monai_ima.results.part import as_numbers
+from monai_ima.results.base import as_numbers
 from monai_ima.results.run_folder import check_folder
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults, Units
 
@@ -74,26 +74,7 @@ def evaluate(
         group_by: column of that file: results for each of its values (scanner, site, sex, age band).
         overrides: values of config ids, such as --dataset_dir DIR.
     """
-    settings = EvaluationSettings(
-        bundle=bundle,
-        levels=levels,
-        norm=norm,
-        attack=attack,
-        out=out,
-        checkpoint=checkpoint,
-        config=config,
-        seed=seed,
-        tolerance=tolerance,
-        units=units,
-        minimum=minimum,
-        checks=checks,
-        transfer_from=transfer_from,
-        crosscheck=crosscheck,
-        eot=eot,
-        groups=groups,
-        group_by=group_by,
-        overrides=overrides,
-    )
+    settings = EvaluationSettings(**locals())
     check_folder(settings.folder, settings.arguments())
     intensity_scale = _units(settings)
     loaded = load_bundle(bundle, config, checkpoint, **overrides)

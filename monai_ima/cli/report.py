@@ -40,7 +40,7 @@ def report(
     if format not in FORMATS:
         raise ValueError(f"Got format {format!r}, expected one of {', '.join(FORMATS)}.")
     models = _named([Results.read(path) for path in _paths(results)], names)
-    file = Path(str(out)) if out is not None else models[0].file.parent
+    file = Path(str(out)) if out is not None else models[0].source.file.parent
     if file.is_dir():
         file = file / f"report.{format}"
     if file.exists():

@@ -207,10 +207,10 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
                 counts[:, k] += noise(batch.predict, batch.image, batch.label, eps, generators).success
         return counts.tolist()
 
-    def _examples(self, batch: EvaluationBatch, eps: float) -> list[Example]:
+    def _examples(self, batch: EvaluationBatch, eps: float) -> dict[str, Example]:
         if batch.image.ndim > 4:
-            return []
-        return [self._example(batch.select([row]), eps) for row in range(len(batch.image))]
+            return {}
+        return {name: self._example(batch.select([row]), eps) for row, name in enumerate(batch.sample_ids)}
 
     def _example(self, sample: EvaluationBatch, eps: float) -> Example:
         noisy = self.noisy(sample, eps)

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from monai_ima.attacks import MinimumNorm
-from monai_ima.results.part import as_numbers
+from monai_ima.results.base import as_numbers
 from monai_ima.results.records import SampleRecord
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import ClassificationResults, Minimum, Noise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from monai.engines import default_prepare_batch
@@ -22,24 +22,12 @@ from monai_ima.utils.predictor import unwrap
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .settings import check_levels
 
-__all__ = ["AttackedSample", "Evaluator"]
-
-
-class AttackedSample(Protocol):
-    """A sample that was attacked once more at one ε, for its picture."""
-
-    @property
-    def sample_id(self) -> str:
-        """Of the sample."""
-
-    @property
-    def eps(self) -> float:
-        """Perturbation budget."""
+__all__ = ["Evaluator"]
 
 
 Record = TypeVar("Record", SampleRecord, ScanRecord)
 Outcome = TypeVar("Outcome")
-Example = TypeVar("Example", bound=AttackedSample)
+Example = TypeVar("Example")
 
 
 class Evaluator(ABC, Generic[Record, Outcome, Example]):
@@ -134,14 +122,14 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         Returns:
             by sample id, in the loader's order; samples that cannot be drawn are missing.
         """
-        found: list[Example] = []
+        found: dict[str, Example] = {}
         with attack_mode(self.network), torch.no_grad():
             for batchdata in tqdm(data_loader, desc="pictures", leave=False):
                 batch = self.prepare(batchdata)
                 for eps in dict.fromkeys(levels[name] for name in batch.sample_ids if name in levels):
                     rows = [row for row, name in enumerate(batch.sample_ids) if levels.get(name) == eps]
-                    found += self._examples(batch.select(rows), eps)
-        return {example.sample_id: example for example in found}
+                    found |= self._examples(batch.select(rows), eps)
+        return found
 
     def prepare(self, batchdata: Any) -> EvaluationBatch:
         """A batch as the attacks take it.
@@ -161,8 +149,8 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         """The outcome of all records."""
 
     @abstractmethod
-    def _examples(self, batch: Any, eps: float) -> list[Example]:
-        """The samples of a batch, attacked at one ε."""
+    def _examples(self, batch: Any, eps: float) -> dict[str, Example]:
+        """The samples of a batch, attacked at one ε, by id."""
 
     def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
         return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids, self.device)

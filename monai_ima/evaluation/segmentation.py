@@ -209,7 +209,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         worse = (score < worst.score).nonzero().squeeze(1)
         worst.image[worse], worst.score[worse], worst.logits[worse] = found[worse], score[worse], logits[worse]
 
-    def _examples(self, batch: ScanBatch, eps: float) -> list[ScanExample]:
+    def _examples(self, batch: ScanBatch, eps: float) -> dict[str, ScanExample]:
         start = self._clean(batch)
         worst = start.copy()
         generators = self._generators(batch, eps)
@@ -217,8 +217,8 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
             self._attack(attack, batch, eps, generators, worst)
         dice = [self._mean_dice(logits, batch) for logits in (start.logits, worst.logits)]
         maps = (self._label_maps(start.logits, batch.label), self._maps(start.logits), self._maps(worst.logits))
-        return [
-            ScanExample(
+        return {
+            sample_id: ScanExample(
                 sample_id=sample_id,
                 eps=eps,
                 clean_dice=dice[0][row],
@@ -230,7 +230,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
                 noisy_prediction=self._index(maps[2][row]),
             )
             for row, sample_id in enumerate(batch.sample_ids)
-        ]
+        }
 
     def _mean_dice(self, logits: torch.Tensor, batch: ScanBatch) -> list[float]:
         return [mean_of_known(dice) for dice in self._dice.scores_by_class(logits, batch.label).tolist()]

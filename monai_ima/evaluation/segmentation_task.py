@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from monai_ima.results.part import as_numbers
+from monai_ima.results.base import as_numbers
 from monai_ima.results.records import ScanRecord
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import SegmentationResults
@@ -23,7 +23,7 @@ from .task import Task
 
 __all__ = ["SegmentationTask"]
 
-METRICS = ("dice", "surface_dice", "hd95")
+METRICS = SegmentationResults.curves
 CASE_DPI = 90
 
 

@@ -16,9 +16,9 @@ __all__ = ["check_comparable", "comparison", "labels"]
 
 def labels(models: Sequence[Results]) -> list[str]:
     """One name a model: what the user calls it, else its own, with its weights' or folder's where several share it."""
-    names = [one.label or one.model.name for one in models]
+    names = [one.label for one in models]
     weights = [f"{name}, {PurePath(one.model.checkpoint or '').name}" for name, one in zip(names, models, strict=True)]
-    folders = [f"{name}, {one.file.parent.name}" for name, one in zip(names, models, strict=True)]
+    folders = [f"{name}, {one.source.file.parent.name}" for name, one in zip(names, models, strict=True)]
     numbered = [f"{name}, {k}" for k, name in enumerate(names, 1)]
     return next(some for some in (names, weights, folders, numbered) if len(set(some)) == len(some))
 
@@ -33,9 +33,8 @@ def check_comparable(models: Sequence[Results]) -> None:
     for other in models[1:]:
         for what, one, two in (("norm", first.norm, other.norm), ("metric", first.metric, other.metric)):
             if one != two:
-                raise ValueError(
-                    f"{first.file} has {what} {one} and {other.file} {two}, expected the same in one report."
-                )
+                files = first.source.file, other.source.file
+                raise ValueError(f"{files[0]} has {what} {one} and {files[1]} {two}, expected the same in one report.")
 
 
 def comparison(models: Sequence[Results], names: Sequence[str]) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from monai_ima.results.part import Curve, Distances
+from monai_ima.results.base import Curve, Distances
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 
 from .blocks import Block, Figures, Section, Table, Text
@@ -69,8 +69,8 @@ def _curves(results: Results) -> Iterator[Block]:
     known = [f"{name}: {text}" for name, text in words.items() if text != name]
     if known:
         yield Text("; ".join(known) + ".")
-    if results.surface:
-        yield _surface_table(results, "all classes", results.surface)
+    if isinstance(results, SegmentationResults):
+        yield _surface_table(results, "all classes", {"surface_dice": results.surface_dice, "hd95": results.hd95})
 
 
 def _surface_table(results: Results, whose: str, curves: Mapping[str, Curve | Distances]) -> Table:

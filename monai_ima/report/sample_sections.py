@@ -99,6 +99,6 @@ def worst_cases(results: Results) -> Iterator[Block]:
     yield Pictures(
         [
             Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.units)}", case.summary, picture)
-            for case, picture in zip(results.cases, results.pictures, strict=True)
+            for case, picture in zip(results.cases, results.source.pictures, strict=True)
         ]
     )

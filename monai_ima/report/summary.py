@@ -38,31 +38,18 @@ def json_summary(
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-COPIED = (
-    "task",
-    "metric",
-    "model",
-    "data",
-    "command",
-    "norm",
-    "levels",
-    "units",
-    "attacks",
-    "noise",
-    "minimum",
-    "groups",
-)
-"""Fields that a summary takes over as they are; ``crosscheck`` too."""
+FIELDS = {"task", "metric", "model", "data", "command", "norm", "levels", "units", "attacks", "surface_dice", "hd95"}
+FIELDS |= {"noise", "minimum", "groups", "crosscheck"}
+"""What a summary takes over as it is."""
 
 
 def _model(results: Results, name: str) -> dict[str, Any]:
     checks = None if results.checks is None else {check.title: check.status for check in results.checks}
     return {
         "name": name,
-        "file": str(results.file),
-        "sha256": results.digest,
-        **results.model_dump(mode="json", include={*COPIED, "crosscheck"}),
-        **results.surface,
+        "file": str(results.source.file),
+        "sha256": results.source.digest,
+        **results.model_dump(mode="json", include=FIELDS),
         "by_class": results.by_class,
         "checks": checks,
     }

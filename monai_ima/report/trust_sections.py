@@ -90,8 +90,8 @@ def provenance(results: Results) -> Iterator[Block]:
         ["seed", settings.get("seed", "not stated")],
         ["machine", results.machine],
         ["versions", ", ".join(f"{name} {value}" for name, value in results.versions.items())],
-        ["results file", str(results.file)],
-        ["its SHA-256", results.digest],
+        ["results file", str(results.source.file)],
+        ["its SHA-256", results.source.digest],
     ]
     yield Table("What was measured, on what, by what", ["item", "value"], rows, words=True)
     yield Text("The command that measured this:")

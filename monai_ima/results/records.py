@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .part import Count, Fraction, NonNegative, Number, Part
+from .base import Count, Fraction, NonNegative, Number, Part
 
 __all__ = ["CheckResult", "SampleRecord", "ScanRecord", "Scores", "VerificationRow", "mean_of_known"]
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from .part import Part
+from .base import Part
+from .schema import RESULTS
 
 __all__ = ["MAX_CASES", "RecordFile", "check_folder", "remove_pictures", "start_folder"]
 
-SETTINGS, RESULTS = "settings.json", "results.json"
+SETTINGS = "settings.json"
 MAX_CASES = 10
 """How many of the cases that are broken most easily are shown."""
 

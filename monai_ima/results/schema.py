@@ -8,32 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError
-from pydantic import model_validator as check
+from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
 
-from .part import (
-    Count,
-    Curve,
-    Distances,
-    Fraction,
-    Interval,
-    NonNegative,
-    Part,
-    Positive,
-    mismatch,
-    one_sentence,
-    shown,
-)
-from .records import CheckResult, SampleRecord, ScanRecord, VerificationRow
+from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch, one_sentence, shown
+from .parts import AttackCurve, Case, Data, Gap, Groups, Minimum, Model, Noise, Units, Verification
+from .records import CheckResult, SampleRecord, ScanRecord
 
 __all__ = [
     "FORMAT",
+    "RESULTS",
     "AttackCurve",
     "Case",
     "ClassificationResults",
@@ -45,6 +33,7 @@ __all__ = [
     "Noise",
     "Results",
     "SegmentationResults",
+    "Source",
     "Units",
     "Verification",
     "json_schema",
@@ -55,116 +44,19 @@ RESULTS = "results.json"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+class Source(NamedTuple):
+    """The file that results were read from: its SHA-256, and the PNG picture of each case."""
+
+    file: Path
+    digest: str
+    pictures: list[bytes]
+
+
 def _rising(levels: Any) -> Any:
-    numbers = isinstance(levels, (list, tuple)) and all(type(level) in (int, float) for level in levels)
+    numbers = isinstance(levels, list) and all(type(level) in (int, float) for level in levels)
     if numbers and (not levels or any(b <= a for a, b in pairwise(levels))):
         raise ValueError("at least one perturbation budget, rising")
     return levels
-
-
-class Model(Part):
-    """The network that was attacked; ``checkpoint`` is the file its weights came from, None where none was named."""
-
-    name: str
-    version: str | None
-    network: str
-    parameters: Count
-    checkpoint: str | None
-
-
-class Data(Part):
-    """What it was attacked on; ``patients`` is None where the data do not say whom the samples are of."""
-
-    name: str
-    licence: str | None
-    synthetic: bool
-    samples: Count
-    patients: Count | None
-
-
-class AttackCurve(Part):
-    """The mean score at every ε under an attack and all before it, with 95 % intervals."""
-
-    name: str
-    values: list[Fraction]
-    intervals: Sequence[Interval]
-
-
-@dataclass(frozen=True)
-class Units:
-    """``ε * per_unit`` is ε in the data's own intensity, such as HU."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = Part.model_config
-    name: str
-    per_unit: Positive
-
-
-class Noise(Part):
-    """Share of the draws of uniform random noise, at every ε, that break a correct prediction."""
-
-    draws: Count
-    failure_rate: Curve
-
-
-class Minimum(Part):
-    """Smallest perturbations that break a sample, searched up to ε = ``up_to``; ``of`` counts the correct samples."""
-
-    up_to: Positive
-    found: Count
-    of: Count
-    median: NonNegative | None
-
-    @check(mode="after")
-    def _found_at_most_all(self) -> Self:
-        if self.found > self.of:
-            raise mismatch(["found"], self.found, f"at most {self.of}, the correctly classified samples")
-        return self
-
-
-class Gap(Part):
-    """The largest difference of score between two subgroups."""
-
-    level: NonNegative
-    between: tuple[str, str]
-    gap: Fraction
-
-
-class Groups(Part):
-    """Scores by subgroup of the samples."""
-
-    column: str
-    samples: dict[str, Count] = Field(min_length=1)
-    values: Mapping[str, Curve]
-    intervals: Mapping[str, Sequence[Interval]]
-    largest_gap: Gap | None
-
-    @check(mode="after")
-    def _groups_are_known(self) -> Self:
-        for name in self.samples:
-            for key, table in (("values", self.values), ("intervals", self.intervals)):
-                if name not in table:
-                    raise mismatch([key], list(table), f"an entry for the group {name}")
-        for k, name in enumerate(self.largest_gap.between if self.largest_gap else ()):
-            if name not in self.samples:
-                raise mismatch(["largest_gap", "between", k], name, f"one of {', '.join(self.samples)}")
-        return self
-
-
-class Verification(Part):
-    """Scores at one ε by independent code."""
-
-    epsilon: NonNegative
-    samples: Count
-    rows: list[VerificationRow]
-
-
-class Case(Part):
-    """One of the cases that are broken most easily; ``picture`` is a PNG file in the folder of the results."""
-
-    sample_id: str
-    epsilon: NonNegative
-    summary: str
-    picture: str
 
 
 class Results(Part):
@@ -180,6 +72,9 @@ class Results(Part):
         minimum, groups, checks, crosscheck: None where they were not asked for.
         cases: those that are broken most easily come first.
     """
+
+    curves: ClassVar[tuple[str, ...]] = ()
+    """Fields with a value for every ε; of each there is one by class too."""
 
     format: Literal[3]
     task: str
@@ -202,9 +97,7 @@ class Results(Part):
     crosscheck: Verification | None
     cases: list[Case]
 
-    _file: Path | None = PrivateAttr(None)
-    _digest: str = PrivateAttr("")
-    _pictures: list[bytes] = PrivateAttr(default_factory=list)
+    _source: Source | None = PrivateAttr(None)
     _label: str | None = PrivateAttr(None)
 
     @property
@@ -223,47 +116,32 @@ class Results(Part):
         return getattr(self, f"{self.metric}_by_class")
 
     @property
-    def surface(self) -> dict[str, Curve | Distances]:
-        """``surface_dice`` and ``hd95`` (mm) at every ε; empty for classifications."""
-        return {}
-
-    def command_with(self, option: str) -> str:
-        """The command, or the call from Python, with one more option switched on."""
-        if self.command.endswith(")"):
-            return f"{self.command[:-1]}, {option}=True)"
-        return f"{self.command} --{option}"
-
-    @property
-    def file(self) -> Path:
-        """What it was read from or written to.
+    def source(self) -> Source:
+        """What they were read from.
 
         Raises:
-            ValueError: if it was neither.
+            ValueError: if they were not read from a file.
         """
-        if self._file is None:
-            raise ValueError("These results belong to no file, expected them to be read or written first.")
-        return self._file
+        if self._source is None:
+            raise ValueError("These results were not read from a file, expected those of Results.read.")
+        return self._source
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of the file."""
-        return self._digest
-
-    @property
-    def pictures(self) -> list[bytes]:
-        """The PNG picture of each of ``cases``, where the results were read from a file."""
-        return self._pictures
-
-    @property
-    def label(self) -> str | None:
-        """What the reader calls the model; None means its own name."""
-        return self._label
+    def label(self) -> str:
+        """What the reader calls the model, else its own name."""
+        return self._label or self.model.name
 
     def named(self, label: str) -> Self:
         """The same results of a model that the reader calls ``label``."""
         copy = self.model_copy()
         copy._label = label
         return copy
+
+    def command_with(self, option: str) -> str:
+        """The command, or the call from Python, with one more option switched on."""
+        if self.command.endswith(")"):
+            return f"{self.command[:-1]}, {option}=True)"
+        return f"{self.command} --{option}"
 
     @staticmethod
     def read(path: str | Path) -> ClassificationResults | SegmentationResults:
@@ -286,51 +164,51 @@ class Results(Part):
             results = kind.model_validate_json(text)
         except ValidationError as error:
             raise ValueError(one_sentence(error, file)) from None
-        results._file, results._digest = file, hashlib.sha256(text).hexdigest()
-        results._pictures = [_picture(file, k, case) for k, case in enumerate(results.cases)]
+        pictures = [_picture(file, k, case) for k, case in enumerate(results.cases)]
+        results._source = Source(file, hashlib.sha256(text).hexdigest(), pictures)
         return results
 
-    def write(self, path: str | Path) -> Path:
-        """Write ``results.json``, under another name first: it is there whole or not at all.
-
-        Args:
-            path: the folder to write to.
-        """
-        file = Path(path) / RESULTS
+    def write(self, folder: Path) -> Path:
+        """Write ``results.json`` into a folder, under another name first: it is there whole or not at all."""
+        file = folder / RESULTS
         unfinished = file.with_suffix(".part")
         unfinished.write_text(json.dumps(self.model_dump(), indent=1, allow_nan=False), encoding="utf-8")
-        unfinished.replace(file)
-        self._file, self._digest = file, hashlib.sha256(file.read_bytes()).hexdigest()
-        return file
+        return unfinished.replace(file)
 
-    @check(mode="after")
+    @model_validator(mode="after")
     def _one_value_for_every_level(self) -> Self:
         if not self.attacks:
             raise mismatch(["attacks"], self.attacks, "at least one attack")
-        for key, value in self._curves():
-            if len(value) != len(self.levels):
-                raise mismatch(key, value, f"{len(self.levels)} entries, one for each of levels")
+        found: dict[tuple[str | int, ...], Sequence[Any]] = {(name,): getattr(self, name) for name in self.curves}
+        for k, attack in enumerate(self.attacks):
+            found |= {("attacks", k, name): getattr(attack, name) for name in ("values", "intervals")}
+        if self.noise is not None:
+            found["noise", "failure_rate"] = self.noise.failure_rate
+        tables: dict[tuple[str, ...], Any] = {
+            (f"{name}_by_class",): getattr(self, f"{name}_by_class") for name in self.curves
+        }
+        if self.groups is not None:
+            tables |= {("groups", name): getattr(self.groups, name) for name in ("values", "intervals")}
+        found |= {(*key, name): curve for key, table in tables.items() for name, curve in table.items()}
+        for place, curve in found.items():
+            if len(curve) != len(self.levels):
+                raise mismatch(place, curve, f"{len(self.levels)} entries, one for each of levels")
         return self
 
-    def _curves(self) -> list[tuple[Sequence[str | int], Sequence[Any]]]:
-        """Key and value of everything that has one value for every ε."""
-        curves: list[tuple[Sequence[str | int], Sequence[Any]]] = []
-        for k, attack in enumerate(self.attacks):
-            curves += [(["attacks", k, "values"], attack.values), (["attacks", k, "intervals"], attack.intervals)]
-        if self.noise is not None:
-            curves.append((["noise", "failure_rate"], self.noise.failure_rate))
-        if self.groups is not None:
-            for key, table in (("values", self.groups.values), ("intervals", self.groups.intervals)):
-                curves += [(["groups", key, name], curve) for name, curve in table.items()]
-        return curves
-
-    def _check_count(self, count: int) -> None:
-        if count != self.data.samples:
-            raise mismatch(["data", "samples"], self.data.samples, f"{count}, the number of entries of samples")
+    @model_validator(mode="after")
+    def _classes_agree(self) -> Self:
+        for name in self.curves:
+            key = f"{name}_by_class"
+            missing = set(self.by_class) - set(getattr(self, key))
+            if missing:
+                raise mismatch([key], list(getattr(self, key)), f"an entry for the class {min(missing)}")
+        return self
 
 
 class ClassificationResults(Results):
     """``results.json`` of a classification; accuracy is under all attacks."""
+
+    curves = ("accuracy",)
 
     task: Literal["classification"]
     metric: Literal["accuracy"]
@@ -338,17 +216,13 @@ class ClassificationResults(Results):
     accuracy_by_class: Mapping[str, Curve]
     samples: list[SampleRecord]
 
-    def _curves(self) -> list[tuple[Sequence[str | int], Sequence[Any]]]:
-        by_class = [(["accuracy_by_class", name], curve) for name, curve in self.accuracy_by_class.items()]
-        return [*super()._curves(), (["accuracy"], self.accuracy), *by_class]
-
-    @check(mode="after")
+    @model_validator(mode="after")
     def _samples_agree(self) -> Self:
-        self._check_count(len(self.samples))
+        _check_count(self.data, self.samples)
         for k, sample in enumerate(self.samples):
-            for name, level in sample.broken_at.items():
-                if level is not None and level not in self.levels:
-                    raise mismatch(["samples", k, "broken_at", name], level, "one of the levels")
+            for name, eps in sample.broken_at.items():
+                if eps is not None and eps not in self.levels:
+                    raise mismatch(["samples", k, "broken_at", name], eps, "one of the levels")
         found = sum(sample.correct and sample.distance is not None for sample in self.samples)
         if self.minimum is not None and self.minimum.found != found:
             expected = f"{found}, the correctly classified samples that have a distance"
@@ -358,6 +232,8 @@ class ClassificationResults(Results):
 
 class SegmentationResults(Results):
     """``results.json`` of a segmentation; means over scans, under all attacks, distances in mm."""
+
+    curves = ("dice", "surface_dice", "hd95")
 
     task: Literal["segmentation"]
     metric: Literal["dice"]
@@ -370,27 +246,19 @@ class SegmentationResults(Results):
     hd95_undefined: list[Count]
     samples: list[ScanRecord]
 
-    @property
-    def surface(self) -> dict[str, Curve | Distances]:
-        """``surface_dice`` and ``hd95`` (mm) at every ε."""
-        return {"surface_dice": self.surface_dice, "hd95": self.hd95}
-
-    def _curves(self) -> list[tuple[Sequence[str | int], Sequence[Any]]]:
-        curves = [*super()._curves(), (["hd95_undefined"], self.hd95_undefined)]
-        for metric in ("dice", "surface_dice", "hd95"):
-            by_class = getattr(self, f"{metric}_by_class")
-            curves.append(([metric], getattr(self, metric)))
-            curves += [([f"{metric}_by_class", name], curve) for name, curve in by_class.items()]
-        return curves
-
-    @check(mode="after")
-    def _classes_and_samples_agree(self) -> Self:
-        self._check_count(len(self.samples))
-        for key in ("surface_dice_by_class", "hd95_by_class"):
-            for name in self.dice_by_class:
-                if name not in getattr(self, key):
-                    raise mismatch([key], list(getattr(self, key)), f"an entry for the class {name}")
+    @model_validator(mode="after")
+    def _samples_agree(self) -> Self:
+        _check_count(self.data, self.samples)
+        if len(self.hd95_undefined) != len(self.levels):
+            raise mismatch(
+                ["hd95_undefined"], self.hd95_undefined, f"{len(self.levels)} entries, one for each of levels"
+            )
         return self
+
+
+def _check_count(data: Data, samples: Sequence[Any]) -> None:
+    if len(samples) != data.samples:
+        raise mismatch(["data", "samples"], data.samples, f"{len(samples)}, the number of entries of samples")
 
 
 TASKS: Mapping[str, type[ClassificationResults | SegmentationResults]] = {
