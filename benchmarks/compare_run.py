@@ -216,9 +216,7 @@ def _found(study: Study, loaded: LoadedBundle, attack: str) -> str | list[float 
     if attack not in (*WHITE_BOX, NOISE):
         levels, batches = levels[1:3], islice(_small_batches(loaded), BLACK_BOX_SAMPLES // SMALL_BATCH)
     attacker = attack_from_name(attack, study.norm, loaded.bounds, loaded.criterion)
-    evaluator = ClassificationEvaluator(
-        loaded.network, attacker, loaded.prepare_batch, loaded.inferer, loaded.device, study.seed
-    )
+    evaluator = ClassificationEvaluator.of_bundle(loaded, attacker, study.seed)
     result = evaluator.run(batches, levels, progress=False)
     return encode([record.broken for record in result.records], study.levels)
 

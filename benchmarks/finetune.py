@@ -103,9 +103,7 @@ def measure(name: str, folder: Path, data: str | None, seed: int) -> list[float]
         seed=seed,
     )
     attack = attack_from_name(ATTACK, "l2", loaded.bounds)
-    evaluator = ClassificationEvaluator(
-        loaded.network, attack, loaded.prepare_batch, loaded.inferer, loaded.device, seed
-    )
+    evaluator = ClassificationEvaluator.of_bundle(loaded, attack, seed)
     return evaluator.run(loaded.data_loader, LEVELS).accuracy()
 
 

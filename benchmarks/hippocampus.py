@@ -133,9 +133,7 @@ def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path
     records = RecordFile(folder / f"{attack}.jsonl", ScanRecord)
     loaded = load_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network=network, check_files=False)
     attacker = attack_from_name(attack, "l2", criterion=DiceCriterion("lowest"))
-    evaluator = SegmentationEvaluator(
-        loaded.network, attacker, loaded.prepare_batch, loaded.inferer, loaded.device, seed
-    )
+    evaluator = SegmentationEvaluator.of_bundle(loaded, attacker, seed)
     begin = time.perf_counter()
     result = evaluator.run(loaded.data_loader, LEVELS, done=records.read(), on_records=records.append)
     add_time(folder, time.perf_counter() - begin)

@@ -232,9 +232,7 @@ def _attack(study: Study, progress: Progress, checkpoint: Path, command: str) ->
     begin = time.monotonic()
     loaded = open_study(study, checkpoint)
     attacks = {name: attack_from_name(name, study.norm, loaded.bounds, loaded.criterion) for name in WHITE_BOX}
-    evaluator = ClassificationEvaluator(
-        loaded.network, attacks, loaded.prepare_batch, loaded.inferer, loaded.device, study.seed
-    )
+    evaluator = ClassificationEvaluator.of_bundle(loaded, attacks, study.seed)
     result = evaluator.run(loaded.data_loader, study.levels)
     accuracy = {
         " + ".join(WHITE_BOX[: place + 1]): [

@@ -166,15 +166,8 @@ def misclassified_draws(loaded: LoadedBundle, eps: float, draws: int, seed: int,
     Returns:
         for each image the number of draws that are misclassified; None where it is misclassified without noise.
     """
-    evaluator = ClassificationEvaluator(
-        loaded.network,
-        UniformNoise(NORM, 1, loaded.bounds, loaded.criterion),
-        loaded.prepare_batch,
-        loaded.inferer,
-        loaded.device,
-        seed,
-        draws,
-    )
+    noise = UniformNoise(NORM, 1, loaded.bounds, loaded.criterion)
+    evaluator = ClassificationEvaluator.of_bundle(loaded, noise, seed, noise_draws=draws)
     records = RecordFile(file, SampleRecord)
     result = evaluator.run(loaded.data_loader, [eps], done=records.read(), on_records=records.append)
     return [None if record.noise_failures is None else record.noise_failures[1] for record in result.records]

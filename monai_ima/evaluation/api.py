@@ -39,14 +39,14 @@ def evaluate(
     synthetic: bool = False,
     **settings: Any,
 ) -> ClassificationResults | SegmentationResults:
-    """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's.
+    """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's, and write the same files.
 
-    Writes results.json, tables, curve and pictures. If the evaluation is interrupted, the same call resumes it.
+    If the evaluation is interrupted, the same call resumes it.
 
     Args:
         network: from images ``[B, C, *spatial]`` to logits; a module is attacked in evaluation mode.
-        loader: gives batches: dictionaries with ``image``, ``label`` and ``sample_id`` (or images that name their
-            file), and ``patient`` where it is known. It is gone through several times.
+        loader: gives batches, several times: dictionaries with ``image``, ``label``, ``sample_id`` (or images that name
+            their file), and ``patient`` where it is known.
         levels: perturbation budgets ε >= 0, in the units of ``image``; 0 is added if it is missing.
         norm: ``"l2"`` or ``"linf"``.
         attack: names joined by ``+``; None means the task's default.
@@ -56,7 +56,7 @@ def evaluate(
         prepare_batch: from a batch and a device to image and label, as MONAI's engines take it.
         inferer: None means ``SimpleInferer``.
         device: where the network is; None means its parameters' device, else the CPU.
-        classes: their names, by index (of segmentations background first); numbers are shown where there are none.
+        classes: their names, by index (of segmentations background first); by default numbers.
         metadata: ``name`` and ``version`` of the model, ``data_source`` and ``data_license``.
         synthetic: the samples are made by a program, and the results say so.
         settings: further fields of :class:`~monai_ima.evaluation.EvaluationSettings`, such as ``seed``, ``minimum``,
@@ -79,21 +79,19 @@ def evaluate(
         raise ValueError("Got an iterator of batches, expected a list or a DataLoader: it is gone through again.")
     asked = EvaluationSettings(levels=levels, norm=norm, attack=attack, out=out, **settings)
     module = network if isinstance(network, nn.Module) else _Callable(network)
-    first = next(module.parameters(), None)
-    described = dict(metadata or {})
     loaded = LoadedBundle(
-        name=str(described.get("name") or type(network).__name__),
+        name=str((metadata or {}).get("name") or type(network).__name__),
         network=module,
         data_loader=loader,
         prepare_batch=prepare_batch,
         inferer=SimpleInferer() if inferer is None else inferer,
-        device=torch.device(device or ("cpu" if first is None else first.device)),
+        device=torch.device(device or next((weight.device for weight in module.parameters()), "cpu")),
         bounds=bounds,
         criterion=criterion,
         classes=list(map(str, classes)),
         checkpoint=None if asked.checkpoint is None else Path(asked.checkpoint),
         synthetic=synthetic,
-        metadata=described,
+        metadata=dict(metadata or {}),
     )
     return evaluate_loaded(asked, loaded)
 

@@ -47,6 +47,10 @@ class ClassificationOutcome:
         broken = [record.broken_at[name] for record in self.records]
         return [[level is None or level > eps for eps in self.levels] for level in broken]
 
+    def scores(self) -> dict[str, list[list[float]]]:
+        """``{attack: [N, L]}``: 1 or 0 for every sample under an attack and all before it."""
+        return {name: [list(map(float, row)) for row in self.correct(name)] for name in self.attacks}
+
     def correct_at(self, eps: float, label: int | None = None) -> tuple[int, int]:
         """How many samples (of a class) are correct at an ε, and how many there are."""
         of_class = [record for record in self.records if label is None or record.label == label]

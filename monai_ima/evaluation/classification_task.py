@@ -37,24 +37,10 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
     def __init__(self, loaded: LoadedBundle, settings: EvaluationSettings) -> None:
         super().__init__(loaded, settings)
         search = MinimumNorm(settings.norm, bounds=loaded.bounds, criterion=loaded.criterion)
-        self.evaluator = ClassificationEvaluator(
-            loaded.network,
-            self.attacks,
-            loaded.prepare_batch,
-            loaded.inferer,
-            loaded.device,
-            settings.seed,
-            noise_draws=NOISE_DRAWS,
-            minimum=search if settings.minimum else None,
+        minimum = search if settings.minimum else None
+        self.evaluator = ClassificationEvaluator.of_bundle(
+            loaded, self.attacks, settings.seed, noise_draws=NOISE_DRAWS, minimum=minimum
         )
-
-    def records(self, outcome: ClassificationOutcome) -> list[SampleRecord]:
-        """In the order of the data."""
-        return outcome.records
-
-    def scores(self, outcome: ClassificationOutcome) -> dict[str, list[list[float]]]:
-        """1 or 0."""
-        return {name: [list(map(float, row)) for row in outcome.correct(name)] for name in outcome.attacks}
 
     def results(self, outcome: ClassificationOutcome, common: Mapping[str, Any]) -> ClassificationResults:
         """Accuracy of all and by class, uniform random noise, smallest perturbations."""

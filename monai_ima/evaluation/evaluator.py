@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from monai.engines import default_prepare_batch
@@ -20,6 +20,7 @@ from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import unwrap
 
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
+from .loaded import LoadedBundle
 from .settings import check_levels
 
 __all__ = ["Evaluator"]
@@ -62,6 +63,20 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
         self.seed = int(seed)
+
+    @classmethod
+    def of_bundle(
+        cls, loaded: LoadedBundle, attack: Attack | Mapping[str, Attack], seed: int = 0, **options: Any
+    ) -> Self:
+        """The evaluator of a bundle's network, with its data preparation and inferer.
+
+        Args:
+            loaded: the bundle.
+            attack: what it is attacked with.
+            seed: of the random starts.
+            options: further arguments of the evaluator.
+        """
+        return cls(loaded.network, attack, loaded.prepare_batch, loaded.inferer, loaded.device, seed, **options)
 
     @property
     def criterion(self) -> Criterion:

@@ -95,10 +95,10 @@ def measure(
 
 def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dict[str, Any]:
     """The fields of the results that every task has."""
-    settings, records = task.settings, task.records(outcome)
+    settings, records = task.settings, outcome.records
     given = [record.patient for record in records]
     patients = None if None in given else given
-    scores = task.scores(outcome)
+    scores = outcome.scores()
     groups = None
     if settings.groups is not None and settings.group_by is not None:
         column = read_column(settings.groups, settings.group_by)

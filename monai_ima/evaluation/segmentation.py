@@ -64,7 +64,7 @@ class SegmentationOutcome:
 
     Attributes:
         levels: ε, rising, the first is 0 (clean).
-        records: one for each scan.
+        records: one for each scan, by id.
         attacks: names, in the order in which they were run.
     """
 
@@ -84,6 +84,10 @@ class SegmentationOutcome:
             scores = [record.scores[k] for record in self.records]
             means.append(mean_of_known(s.mean(metric) if label is None else getattr(s, metric)[label] for s in scores))
         return means
+
+    def scores(self) -> dict[str, list[list[float]]]:
+        """``{attack: [N, L]}``: mean foreground Dice of every scan under an attack and all before it."""
+        return {name: [record.after[name] for record in self.records] for name in self.attacks}
 
     def undefined(self, metric: str = "hd95") -> list[int]:
         """At every ε: in how many scans the metric is not defined for a class that the label holds."""
@@ -169,7 +173,8 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
     def _outcome(self, levels: list[float], records: list[ScanRecord]) -> SegmentationOutcome:
-        return SegmentationOutcome(levels, records, list(self.attacks))
+        by_id = sorted(records, key=lambda record: record.sample_id)
+        return SegmentationOutcome(levels, by_id, list(self.attacks))
 
     def _attacked(self, batch: ScanBatch, levels: list[float]) -> list[ScanRecord]:
         start = self._clean(batch)

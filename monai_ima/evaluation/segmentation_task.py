@@ -35,23 +35,9 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
 
     def __init__(self, loaded: LoadedBundle, settings: EvaluationSettings) -> None:
         super().__init__(loaded, settings)
-        self.evaluator: SegmentationEvaluator = SegmentationEvaluator(
-            loaded.network,
-            self.attacks,
-            loaded.prepare_batch,
-            loaded.inferer,
-            loaded.device,
-            settings.seed,
-            settings.tolerance,
+        self.evaluator: SegmentationEvaluator = SegmentationEvaluator.of_bundle(
+            loaded, self.attacks, settings.seed, tolerance=settings.tolerance
         )
-
-    def records(self, outcome: SegmentationOutcome) -> list[ScanRecord]:
-        """By id."""
-        return sorted(outcome.records, key=lambda record: record.sample_id)
-
-    def scores(self, outcome: SegmentationOutcome) -> dict[str, list[list[float]]]:
-        """Mean foreground Dice."""
-        return {name: [record.after[name] for record in self.records(outcome)] for name in outcome.attacks}
 
     def results(self, outcome: SegmentationOutcome, common: Mapping[str, Any]) -> SegmentationResults:
         """All metrics, of all and by class."""
@@ -90,7 +76,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
 
     def drawn(self, outcome: SegmentationOutcome) -> tuple[list[str], dict[str, float]]:
         """The scans of the lowest Dice over all ε."""
-        worst = sorted(self.records(outcome), key=lambda r: math.fsum(scores.mean("dice") for scores in r.scores))
+        worst = sorted(outcome.records, key=lambda r: math.fsum(scores.mean("dice") for scores in r.scores))
         ids = [record.sample_id for record in worst[:MAX_CASES]]
         return ids, dict.fromkeys(ids, outcome.levels[-1])
 

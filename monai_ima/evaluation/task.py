@@ -41,14 +41,6 @@ class Task(ABC, Generic[Record, Outcome, Example]):
         self.attacks = loaded.attacks(self.attack_names, settings.norm)
 
     @abstractmethod
-    def records(self, outcome: Outcome) -> list[Record]:
-        """The records, in the order in which the results list them."""
-
-    @abstractmethod
-    def scores(self, outcome: Outcome) -> dict[str, list[list[float]]]:
-        """``{attack: [N, L]}``, the score of every sample under an attack and all before it."""
-
-    @abstractmethod
     def results(self, outcome: Outcome, common: Mapping[str, Any]) -> ClassificationResults | SegmentationResults:
         """The results.
 

@@ -66,21 +66,14 @@ def verify_classifier(
         bounds: valid intensities ``(lo, hi)``. The other tools cannot do without: for None they are given the images'
             own range widened by ε on both sides, which no noise of this size can leave.
         num_classes: K, >= 2.
-        attacks: names in :data:`CLASSIFIER_ATTACKS`:
-
-            - ``"art-autoattack"``: APGD on cross-entropy and (K >= 3) on the difference of logits ratio, 100 steps and
-              5 starts each, DeepFool, and for 2-D images of equal sides, from 16 pixels on, Square with 5000 queries
-              (1 start, as in the AutoAttack paper; ART's own default of 5 would take most of the time);
-            - ``"art-autopgd"``: APGD on cross-entropy, 100 steps, 5 starts;
-            - ``"foolbox-pgd"``: projected gradient, 100 steps of 0.04 ε, 2 starts.
+        attacks: names in :data:`CLASSIFIER_ATTACKS`.
         seed: of all random starts.
         batch_size: images at a time, >= 1.
         ours: robust accuracy under our attack, in [0, 1], where an earlier row for the same arguments has it; measured
             for None.
 
     Returns:
-        one row for each of ``attacks``. Ours above theirs by more than one point means that our attack is too weak
-        here: the row does not agree. Theirs above ours means that ours is stronger: it agrees.
+        one row for each of ``attacks``; for ``agrees`` see :class:`~monai_ima.results.records.VerificationRow`.
 
     Raises:
         ImportError: if ART or foolbox is not installed.
@@ -245,7 +238,14 @@ CLASSIFIER_ATTACKS: dict[str, Callable[[AttackProblem], tuple[str, torch.Tensor]
     "art-autopgd": _art_autopgd,
     "foolbox-pgd": _foolbox_pgd,
 }
-"""The other tools' attacks by name."""
+"""Third-party attacks by name:
+
+- ``art-autoattack``: APGD on cross-entropy and (K >= 3) on the difference of logits ratio, 100 steps and 5 starts each,
+  DeepFool, and for 2-D images of equal sides, from 16 pixels on, Square with 5000 queries (1 start, as in AutoAttack's
+  paper; ART's own default of 5 would take most of the time);
+- ``art-autopgd``: APGD on cross-entropy, 100 steps, 5 starts;
+- ``foolbox-pgd``: projected gradient, 100 steps of 0.04 ε, 2 starts.
+"""
 
 
 class _Classifier(nn.Module):
