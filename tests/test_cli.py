@@ -14,8 +14,7 @@ from conftest import REPO
 
 from monai_ima import __version__
 from monai_ima.__main__ import main
-from monai_ima.cli import attacked_images
-from monai_ima.cli import evaluate as evaluation
+from monai_ima.cli import attacked_images, evaluation_run
 from monai_ima.cli.app import app
 
 BUNDLE = str(REPO / "bundles" / "oct_classification_ima")
@@ -189,7 +188,9 @@ def calls(monkeypatch) -> list[dict]:
         received.append({**vars(options), "overrides": overrides})
 
     monkeypatch.setattr(attacked_images, "save_attacked_images", attack)
-    monkeypatch.setattr(evaluation, "evaluate", lambda **options: received.append(options))
+    evaluate = lambda overrides, **options: received.append({**options, **overrides})  # noqa: E731
+    monkeypatch.setattr("monai_ima.evaluation.settings.EvaluationSettings", evaluate)
+    monkeypatch.setattr(evaluation_run, "run", lambda settings: None)
     return received
 
 

@@ -12,7 +12,7 @@ from monai_ima import __version__
 
 from .arguments import normalise, one_of
 from .attack import AttackOptions, attack
-from .evaluate_options import EvaluateOptions, evaluate
+from .evaluate import EvaluateOptions, evaluate
 from .harden import HardenOptions, harden
 from .margins import margins
 from .options import verb_command

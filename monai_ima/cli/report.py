@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,12 +31,13 @@ def report(
     Example: monai-ima report --results BUNDLE/eval/robustness --checkpoint BUNDLE/models/model_last.pt
     """
     from monai_ima.margins import load_margins, summarize_margins
-    from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs, read_results
+    from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs
+    from monai_ima.results.schema import Results
 
     if format not in FORMATS:
         raise ValueError(f"Got format {format!r}, expected one of {', '.join(FORMATS)}.")
-    models = _named([read_results(path) for path in _paths(results)], names)
-    file = Path(out) if out is not None else models[0].file.parent
+    models = _named([Results.read(path) for path in _paths(results)], names)
+    file = Path(out) if out is not None else models[0].source.file.parent
     if file.is_dir():
         file = file / f"report.{format}"
     if file.exists():
@@ -59,13 +59,13 @@ def report(
 
 
 def _named(models: list[Any], names: str | Sequence[str] | None) -> list[Any]:
-    """The models' results, labelled with the given names."""
+    """The models' results, labelled with the labels names."""
     if names is None:
         return models
     labels = [str(name).strip() for name in (names.split(",") if isinstance(names, str) else names)]
     if len(labels) != len(models) or len(set(labels)) != len(labels) or "" in labels:
         raise ValueError(f"Got names {', '.join(labels)} for {len(models)} results, expected a different one for each.")
-    return [replace(model, label=label) for model, label in zip(models, labels, strict=True)]
+    return [model.named(label) for model, label in zip(models, labels, strict=True)]
 
 
 def _paths(results: str | Sequence[str]) -> list[str]:
