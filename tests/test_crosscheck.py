@@ -271,7 +271,7 @@ def test_the_search_finds_the_lowest_dice_in_l2(eps):
 
 
 def test_a_weak_attack_on_segmentations_shows(monkeypatch):
-    monkeypatch.setattr(brute_force, "SEGMENTATION_ATTACK", "noise1")
+    monkeypatch.setattr(brute_force, "STRONGEST_SEGMENTATION", "noise1")
     image = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(6))
     (row,) = verify_segmentation(
         Pixels(), image, (image > 0.45).long(), "linf", 0.1, (0, 1), DiceCriterion(0.5), restarts=3

@@ -16,8 +16,11 @@ import monai_ima
 MODULES = sorted(
     name for _, name, _ in pkgutil.walk_packages(monai_ima.__path__, "monai_ima.") if not name.endswith("__main__")
 )
-COVERED = ["criteria", "data", "inferers", "losses", "networks", "perturbations", "transforms", "visualize"]
-"""Packages whose public classes all have an example."""
+COVERED = [
+    *("attacks", "criteria", "data", "engines", "evaluation", "handlers", "inferers", "losses", "margins", "methods"),
+    *("networks", "perturbations", "report", "transforms", "visualize"),
+]
+"""Packages that have public classes, which all have an example."""
 
 
 def examples_of(name: str) -> list[doctest.DocTest]:

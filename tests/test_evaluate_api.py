@@ -49,7 +49,7 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     loaded = load_bundle(BUNDLE, checkpoint=tmp_path / "model.pt", phantom_per_class=5, batch_size=10)
     plain = [{key: batch[key] for key in ("image", "label", "sample_id")} for batch in loaded.data_loader]
     found = evaluate(
-        trained.to(memory_format=torch.channels_last),
+        trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         plain,
         (0, 0.3, 1),
         "l2",

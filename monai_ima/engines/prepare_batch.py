@@ -32,7 +32,16 @@ class AdversarialPrepareBatch(PrepareBatch):
         inferer: the evaluator's inferer; None means ``SimpleInferer``.
 
     Raises:
-        ValueError: when ``eps`` is negative.
+        ValueError: if ``eps`` < 0.
+
+    Example:
+        >>> from monai_ima.attacks import PGD
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> prepare_batch = AdversarialPrepareBatch(network, PGD("linf", steps=5, bounds=(0, 1)), eps=0.1)
+        >>> batch = {"image": torch.full((1, 1, 2, 2), 0.5), "label": torch.tensor([0])}
+        >>> noisy, label = prepare_batch(batch)
+        >>> bool((noisy - batch["image"]).abs().max() <= 0.1 + 1e-6)
+        True
     """
 
     def __init__(

@@ -23,6 +23,13 @@ class EvaluationBatch(Batch):
 
     Attributes:
         patients: whom the samples are of, None where the data do not say.
+
+    Example:
+        >>> batch = {"image": torch.rand(2, 1, 4), "label": torch.tensor([0, 1]), "sample_id": ["a", "b"]}
+        >>> network = torch.nn.Flatten()
+        >>> prepared = evaluation_batch(batch, (batch["image"], batch["label"]), lambda x, f: f(x), network)
+        >>> prepared.select([1]).sample_ids, prepared.patients
+        (['b'], [None, None])
     """
 
     patients: list[str | None]

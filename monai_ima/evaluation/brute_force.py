@@ -14,6 +14,7 @@ from torch import nn
 from monai_ima.attacks import attack_from_name, attack_mode
 from monai_ima.criteria import DiceCriterion, SegmentationCriterion
 from monai_ima.results.records import VerificationRow
+from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
@@ -21,7 +22,6 @@ from monai_ima.utils.label_maps import first_head, label_maps
 from monai_ima.utils.tensors import first_output
 
 from .attack_problem import AttackProblem, Network, check_images
-from .settings import SEGMENTATION_ATTACK
 
 __all__ = ["verify_segmentation"]
 
@@ -72,7 +72,7 @@ def verify_segmentation(
     if label.ndim == 0 or len(label) != len(image):
         raise ValueError(f"Got labels of shape {tuple(label.shape)} for {len(image)} images, expected one for each.")
     lowest = DiceCriterion("lowest", criterion.include_background, criterion.sigmoid)
-    attack = attack_from_name(SEGMENTATION_ATTACK, norm, limits, lowest)
+    attack = attack_from_name(STRONGEST_SEGMENTATION, norm, limits, lowest)
     ours, theirs = [], []
     with attack_mode(network) if isinstance(network, nn.Module) else nullcontext():
         for row in range(len(image)):

@@ -34,6 +34,11 @@ class ClassificationOutcome:
         attacks: names, in the order in which they were run.
         records: one for each sample.
         noise_draws: of uniform random noise, at every ε.
+
+    Example:
+        >>> record = SampleRecord(sample_id="a", label=0, predicted=0, broken_at={"pgd10": 0.5}, noisy_predicted=1)
+        >>> ClassificationOutcome([0.0, 0.1, 0.5], ["pgd10"], [record]).accuracy()
+        [1.0, 1.0, 0.0]
     """
 
     levels: list[float]
@@ -92,7 +97,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     Example:
         >>> from monai_ima.attacks import FGSM
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-        >>> batch = {"image": torch.rand(3, 1, 2, 2), "label": torch.zeros(3), "sample_id": ["a", "b", "c"]}
+        >>> batch = {"image": torch.rand(3, 1, 2, 2), "label": torch.tensor([0, 1, 0]), "sample_id": ["a", "b", "c"]}
         >>> len(ClassificationEvaluator(network, FGSM("l2")).run([batch], [0.1], progress=False).accuracy())
         2
     """

@@ -59,6 +59,13 @@ class GradientMaskingChecks:
 
     Raises:
         ValueError: if there are no samples or attacks, or ``eps`` <= 0.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> image, label = torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1])
+        >>> batch = EvaluationBatch(Predictor.of(network, 4), image, label, list("abcd"), [None] * 4)
+        >>> GradientMaskingChecks(network, [batch], [PGD("linf", 5)], eps=0.1).randomness().status
+        'passed'
     """
 
     def __init__(

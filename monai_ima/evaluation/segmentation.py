@@ -66,6 +66,12 @@ class SegmentationOutcome:
         levels: ε, rising, the first is 0 (clean).
         records: one for each scan, by id.
         attacks: names, in the order in which they were run.
+
+    Example:
+        >>> scores = [Scores(dice=[dice], surface_dice=[dice], hd95=[1.0]) for dice in (0.9, 0.4)]
+        >>> record = ScanRecord(sample_id="a", scores=scores, after={"pgd10": [0.9, 0.4]})
+        >>> SegmentationOutcome([0.0, 1.0], [record], ["pgd10"]).mean("dice")
+        [0.9, 0.4]
     """
 
     levels: list[float]

@@ -10,13 +10,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from monai_ima.attacks import attack_from_name
+from monai_ima.criteria import DiceCriterion
+from monai_ima.results.subgroups import read_column
+from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
 from monai_ima.utils.checks import check_bool, check_count
 
-__all__ = ["CLASSIFICATION_ATTACK", "SEGMENTATION_ATTACK", "EvaluationSettings", "check_levels"]
+__all__ = ["EvaluationSettings", "check_levels"]
 
 CLASSIFICATION_ATTACK = "pgd100x2"
-SEGMENTATION_ATTACK = "pgd100x2+pgd100x2-dice+pgd100x2-ce"
-"""On both losses, soft Dice and cross-entropy, together and each alone."""
 
 
 def check_levels(levels: Sequence[float] | float) -> list[float]:
@@ -115,13 +117,10 @@ class EvaluationSettings(BaseModel):
         Args:
             segments: the network segments.
         """
-        return self.attack or (SEGMENTATION_ATTACK if segments else CLASSIFICATION_ATTACK)
+        return self.attack or (STRONGEST_SEGMENTATION if segments else CLASSIFICATION_ATTACK)
 
     @model_validator(mode="after")
     def _known_attack(self) -> Self:
-        from monai_ima.attacks import attack_from_name  # here: this module is imported without torch
-        from monai_ima.criteria import DiceCriterion
-
         attack_from_name(self.attack or CLASSIFICATION_ATTACK, self.norm, criterion=DiceCriterion())
         names = (self.attack or "").split("+")
         twice = [name for name in names if names.count(name) > 1]
@@ -131,8 +130,6 @@ class EvaluationSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_groups(self) -> Self:
-        from monai_ima.results.subgroups import read_column  # here: this module is imported without torch
-
         if (self.groups is None) != (self.group_by is None):
             raise ValueError("Options --groups and --group_by go together, expected both or neither.")
         if self.groups is not None and self.group_by is not None:

@@ -38,7 +38,9 @@ class AdversarialTrainingHandler:
     network. The method's scalars go into ``engine.state.metrics`` as ``{method.name}/...``, where ``StatsHandler``,
     ``TensorBoardStatsHandler`` and ``MLFlowHandler`` find them.
 
-    For a method of one's own ``class MyHandler(AdversarialTrainingHandler, method=MyMethod)`` is enough.
+    For a method of one's own this is enough:
+
+        >>> class MyHandler(AdversarialTrainingHandler, method=TrainingMethod): ...
 
     Args:
         arguments: of the method.

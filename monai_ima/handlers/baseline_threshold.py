@@ -33,7 +33,15 @@ class BaselineThreshold:
         start_epoch: epochs of plain training before τ is found, as the training handler's ``start_epoch``, >= 0.
 
     Raises:
-        ValueError: when ``start_epoch`` is negative.
+        ValueError: if ``start_epoch`` < 0.
+
+    Example:
+        >>> from monai.networks.nets import UNet
+        >>> from monai_ima.criteria import DiceCriterion
+        >>> batch = {"image": torch.rand(1, 1, 8, 8), "label": torch.ones(1, 1, 8, 8)}
+        >>> evaluator = SupervisedEvaluator("cpu", [batch], UNet(2, 1, 2, (4, 8), (2,)))
+        >>> 0 <= BaselineThreshold(DiceCriterion("baseline"), evaluator).mean_score() <= 1
+        True
     """
 
     def __init__(self, criterion: SegmentationCriterion, evaluator: SupervisedEvaluator, start_epoch: int = 0) -> None:

@@ -39,6 +39,11 @@ class RobustValidation:
         name: of the files, without ``.pt``.
         min_clean: what the clean key metric must reach; None for no limit.
         margins: kept beside the weights.
+
+    Example:
+        >>> evaluators = [Evaluator("cpu", [], epoch_length=1) for _ in range(2)]
+        >>> RobustValidation(*evaluators, nn.Linear(1, 1), "models", "model", min_clean=0.85).file.name
+        'model.pt'
     """
 
     def __init__(

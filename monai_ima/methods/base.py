@@ -26,7 +26,13 @@ LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 class MethodSettings(TypedDict, total=False):
-    """The settings that all methods share, explained at :class:`TrainingMethod`."""
+    """The settings that all methods share, explained at :class:`TrainingMethod`.
+
+    Example:
+        >>> settings: MethodSettings = {"bounds": (0, 1), "seed": 3}
+        >>> sorted(settings)
+        ['bounds', 'seed']
+    """
 
     criterion: Criterion | None
     bounds: Sequence[float] | None
@@ -61,6 +67,17 @@ class TrainingMethod(ABC):
 
     Raises:
         ValueError: if a number is out of its range, ``bounds`` do not rise, or ``attack_mode`` is another name.
+
+    Example:
+        >>> class Halved(TrainingMethod):
+        ...     name = "halved"
+        ...     def adversarial_loss(self, batch, prediction, loss_function, clean_loss):
+        ...         return clean_loss / 2
+        >>> method = Halved(start_epoch=1)
+        >>> method.begin_epoch(2, 10)
+        >>> batch = Batch.of(nn.Identity(), torch.rand(1, 2), torch.tensor([1]), ["a"])
+        >>> method.loss(batch, batch.image, lambda prediction, label: torch.tensor(1.0))
+        tensor(0.5000)
     """
 
     name: str
@@ -191,9 +208,10 @@ class TrainingMethod(ABC):
 
 def method_parameters(method: type[TrainingMethod]) -> list[inspect.Parameter]:
     """All arguments of a method, the shared settings among them by name."""
-    declared = inspect.signature(method).parameters.values()
+    declared = inspect.signature(method).parameters
     shared = inspect.signature(TrainingMethod).parameters
+    by_name = [name for name in MethodSettings.__annotations__ if name not in declared]
     return [
-        *(parameter for parameter in declared if parameter.kind is not inspect.Parameter.VAR_KEYWORD),
-        *(shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in MethodSettings.__annotations__),
+        *(parameter for parameter in declared.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD),
+        *(shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in by_name),
     ]

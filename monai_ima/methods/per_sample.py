@@ -31,6 +31,19 @@ class PerSampleMethod(TrainingMethod):
     Args:
         margins: the margin table.
         settings: see :class:`TrainingMethod`.
+
+    Example:
+        >>> class Fixed(PerSampleMethod):
+        ...     name = "fixed"
+        ...     def adversarial_loss(self, batch, prediction, loss_function, clean_loss):
+        ...         self.radii.record(batch.sample_ids, torch.full((len(batch.image),), 0.5))
+        ...         return clean_loss
+        >>> method = Fixed(MarginTable(eps_max=1.0, delta=0.1))
+        >>> method.begin_epoch(1, 1)
+        >>> batch = Batch.of(nn.Identity(), torch.rand(1, 2), torch.tensor([1]), ["a"])
+        >>> _ = method.loss(batch, batch.image, nn.CrossEntropyLoss())
+        >>> method.end_epoch()["margin_mean"]
+        0.5
     """
 
     def __init__(self, margins: MarginTable, **settings: Unpack[MethodSettings]) -> None:

@@ -33,7 +33,15 @@ __all__ = ["Margins", "build_report", "checks_word", "headline"]
 
 @dataclass(frozen=True)
 class Margins:
-    """A margin table with its summary and the checkpoint it comes from."""
+    """A margin table with its summary and the checkpoint it comes from.
+
+    Example:
+        >>> from monai_ima.margins import summarize_margins
+        >>> table = MarginTable(eps_max=1.0, delta=0.25)
+        >>> table.register(["a", "b"])
+        >>> Margins(Path("model_last.pt"), table, summarize_margins(table)).summary.mean
+        0.25
+    """
 
     checkpoint: Path
     table: MarginTable

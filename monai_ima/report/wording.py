@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from monai_ima.results.schema import AttackCurve, Results, Units
+from monai_ima.utils.attack_names import AttackName
 
 __all__ = [
     "INTERVALS",
@@ -32,22 +32,7 @@ NOTHING = "–"
 INTERVALS = "95 % bootstrap intervals"
 NORMS = {"l2": "L2", "linf": "L∞"}
 METRICS = {"accuracy": "accuracy", "dice": "Dice"}
-FAMILIES = {
-    "pgd": "projected gradient descent",
-    "apgd": "Auto-PGD",
-    "ifgsm": "iterative fast gradient sign method",
-    "fgsm": "fast gradient sign method",
-    "ddn": "decoupled direction and norm",
-    "spsa": "SPSA, without gradients",
-    "noise": "uniform random noise",
-}
 MINIMUM = "minimum"
-OBJECTIVES = {
-    "accuracy": {"dlr": "difference of logits ratio", "ce": "the soft logit margin"},
-    "dice": {"ce": "cross-entropy", "dice": "soft Dice"},
-}
-"""Attack objectives by metric; of classifiers ``ce`` has cross-entropy's direction only."""
-ATTACK = re.compile(r"(a?pgd|i?fgsm|ddn|spsa|noise)(\d+)?(?:x(\d+))?(?:-(dlr|ce|dice))?")
 
 
 def norm_word(norm: str) -> str:
@@ -131,15 +116,7 @@ def attack_words(name: str, metric: str) -> str:
     """The short name of an attack on what this metric measures, in words; the name itself where it is not known."""
     if name == MINIMUM:
         return "the search for each sample’s smallest perturbation"
-    found = ATTACK.fullmatch(name)
-    if found is None:
+    try:
+        return AttackName.parse(name).describe(segmentation=metric == "dice")
+    except ValueError:
         return name
-    family, steps, times, loss = found.groups()
-    if loss and loss not in OBJECTIVES[metric]:
-        return name
-    words = FAMILIES[family]
-    if steps:
-        words += f", {steps} {'draws' if family == 'noise' else 'steps'}"
-    if times:
-        words += f", {times} {'directions a step' if family == 'spsa' else 'restarts'}"
-    return words + (f", on {OBJECTIVES[metric][loss]}" if loss else "")

@@ -71,6 +71,11 @@ class Results(Part):
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
         cases: those that are broken most easily come first.
+
+    Example:
+        >>> Results.read("eval/robustness")
+        Traceback (most recent call last):
+        FileNotFoundError: File eval/robustness does not exist, expected results of 'python -m monai_ima evaluate'.
     """
 
     curves: ClassVar[tuple[str, ...]] = ()

@@ -23,6 +23,11 @@ class Batch:
         image: ``[B, C, *spatial]``.
         label: one row per sample.
         sample_ids: one per sample.
+
+    Example:
+        >>> batch = Batch.of(torch.nn.Flatten(), torch.rand(3, 1, 2), torch.tensor([0, 1, 0]), ["a", "b", "c"])
+        >>> batch.select([0, 2]).sample_ids, batch.predict(batch.image).shape
+        (['a', 'c'], torch.Size([3, 2]))
     """
 
     predict: Predictor
