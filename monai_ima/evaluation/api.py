@@ -69,7 +69,7 @@ def evaluate(
     Example:
         >>> import tempfile
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-        >>> batch = {"image": torch.rand(3, 1, 4, 4), "label": torch.zeros(3), "sample_id": ["a", "b", "c"]}
+        >>> batch = {"image": torch.rand(3, 1, 4, 4), "label": torch.tensor([0, 1, 0]), "sample_id": list("abc")}
         >>> with tempfile.TemporaryDirectory() as out:
         ...     results = evaluate(network, [batch], [0.5], "l2", "pgd10", out=out)
         >>> results.levels, len(results.accuracy), len(results.samples)
