@@ -163,7 +163,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return found
 
     def prepare(self, batchdata: Any) -> ScanBatch:
-        """A batch as the attacks take it.
+        """A loader's batch, ready to be attacked.
 
         Raises:
             ValueError: if it has no labels or ids.
@@ -281,7 +281,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
 @dataclass(frozen=True)
 class ScanBatch(EvaluationBatch):
-    """A batch of scans as the attacks take it.
+    """A batch of scans, ready to be attacked.
 
     Attributes:
         spacings: size of a voxel along each axis, of every scan.
