@@ -74,13 +74,14 @@ def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], ot
     """
     phantom: dict[str, Any] = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
     loaded = replace(load_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
-    asked = EvaluationSettings(
+    evaluation = EvaluationSettings(
         levels=LEVELS, norm=NORM, attack=ATTACK, minimum=True, checks=other is not None, transfer_from=other
     )
     folder = out / name / "robustness"
-    results = measure_robustness(asked, loaded, folder)
+    results = measure_robustness(evaluation, loaded, folder)
     print_verdicts(results)
-    about = {key: asked.arguments()[key] for key in ("norm", "levels", "attack", "seed", "minimum", "eot", "group_by")}
+    shown = ("norm", "levels", "attack", "seed", "minimum", "eot", "group_by")
+    about = {key: evaluation.arguments()[key] for key in shown}
     results.model_copy(update={"settings": {**about, "training": settings}, "command": "make demo"}).write(folder)
     return results.strongest.values
 

@@ -7,9 +7,12 @@ import json
 
 import pytest
 from conftest import REPO
+from pydantic.version import version_short
 from report_results import classification, segmentation, write
 
 from monai_ima.results.schema import Results, json_schema
+
+PYDANTIC = tuple(map(int, version_short().split(".")))
 
 
 @pytest.mark.parametrize("content", [classification(), segmentation()])
@@ -21,6 +24,7 @@ def test_what_is_read_is_written_again(tmp_path, content):
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["results.json"]
 
 
+@pytest.mark.skipif(PYDANTIC < (2, 10), reason="pydantic before 2.10 writes the same schema in other words")
 def test_the_schema_in_the_documentation_is_that_of_the_models():
     shown = (REPO / "docs" / "results_schema.json").read_text(encoding="utf-8")
     assert json.loads(shown) == json.loads(json_schema()), (

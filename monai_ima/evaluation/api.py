@@ -37,7 +37,7 @@ def evaluate(
     classes: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
     synthetic: bool = False,
-    **settings: Any,
+    **options: Any,
 ) -> ClassificationResults | SegmentationResults:
     """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's, and write the same files.
 
@@ -59,7 +59,7 @@ def evaluate(
         classes: their names, by index (of segmentations background first); by default numbers.
         metadata: ``name`` and ``version`` of the model, ``data_source`` and ``data_license``.
         synthetic: the samples are made by a program, and the results say so.
-        settings: further fields of :class:`~monai_ima.evaluation.EvaluationSettings`, such as ``seed``, ``minimum``,
+        options: further fields of :class:`~monai_ima.evaluation.EvaluationSettings`, such as ``seed``, ``minimum``,
             ``checks`` or ``crosscheck``.
 
     Raises:
@@ -69,7 +69,7 @@ def evaluate(
     Example:
         >>> import tempfile
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-        >>> batch = {"image": torch.rand(3, 1, 4, 4), "label": torch.tensor([0, 1, 0]), "sample_id": ["a", "b", "c"]}
+        >>> batch = {"image": torch.rand(3, 1, 4, 4), "label": torch.tensor([0, 1, 0]), "sample_id": list("abc")}
         >>> with tempfile.TemporaryDirectory() as out:
         ...     results = evaluate(network, [batch], [0.5], "l2", "pgd10", out=out)
         >>> results.levels, len(results.accuracy), len(results.samples)
@@ -77,7 +77,7 @@ def evaluate(
     """
     if isinstance(loader, Iterator):
         raise ValueError("Got an iterator of batches, expected a list or a DataLoader: it is gone through again.")
-    asked = EvaluationSettings(levels=levels, norm=norm, attack=attack, out=out, **settings)
+    settings = EvaluationSettings(levels=levels, norm=norm, attack=attack, out=out, **options)
     module = network if isinstance(network, nn.Module) else _Callable(network)
     loaded = LoadedBundle(
         name=str((metadata or {}).get("name") or type(network).__name__),
@@ -89,11 +89,11 @@ def evaluate(
         bounds=bounds,
         criterion=criterion,
         classes=list(map(str, classes)),
-        checkpoint=None if asked.checkpoint is None else Path(asked.checkpoint),
+        checkpoint=None if settings.checkpoint is None else Path(settings.checkpoint),
         synthetic=synthetic,
         metadata=dict(metadata or {}),
     )
-    return evaluate_loaded(asked, loaded)
+    return evaluate_loaded(settings, loaded)
 
 
 class _Callable(nn.Module):

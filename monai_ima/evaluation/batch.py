@@ -1,4 +1,4 @@
-"""What the evaluators and the checks take a batch for, and what they all check of it."""
+"""A batch under evaluation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EvaluationBatch(Batch):
 
 
 def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any], network: nn.Module) -> EvaluationBatch:
-    """A loader's batch as the attacks take it.
+    """A loader's batch, ready to be attacked.
 
     Args:
         batchdata: as the loader gives it.
@@ -45,7 +45,7 @@ def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any],
         network: the evaluator's.
 
     Raises:
-        ValueError: when it has no labels or ids.
+        ValueError: if it has no labels or ids.
     """
     image, label, *extra = prepared
     if label is None:
@@ -64,7 +64,7 @@ def note_ids(sample_ids: Sequence[str], seen: set[str]) -> None:
     """Add a batch's ids to those seen before.
 
     Raises:
-        ValueError: when one is among them already.
+        ValueError: if one is among them already.
     """
     for sample_id in sample_ids:
         if sample_id in seen:
@@ -76,7 +76,7 @@ def named_attacks(attack: Attack | Mapping[str, Attack]) -> dict[str, Attack]:
     """Attacks by name; a single one is called ``"attack"``.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: if there is none.
     """
     attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
     if not attacks:

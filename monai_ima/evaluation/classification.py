@@ -97,7 +97,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     Example:
         >>> from monai_ima.attacks import FGSM
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-        >>> batch = {"image": torch.rand(3, 1, 2, 2), "label": torch.tensor([0, 1, 0]), "sample_id": ["a", "b", "c"]}
+        >>> batch = {"image": torch.rand(3, 1, 2, 2), "label": torch.tensor([0, 1, 0]), "sample_id": list("abc")}
         >>> len(ClassificationEvaluator(network, FGSM("l2")).run([batch], [0.1], progress=False).accuracy())
         2
     """

@@ -147,7 +147,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         return found
 
     def prepare(self, batchdata: Any) -> EvaluationBatch:
-        """A batch as the attacks take it.
+        """A loader's batch, ready to be attacked.
 
         Raises:
             ValueError: if it has no labels or ids.

@@ -169,7 +169,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return found
 
     def prepare(self, batchdata: Any) -> ScanBatch:
-        """A batch as the attacks take it.
+        """A loader's batch, ready to be attacked.
 
         Raises:
             ValueError: if it has no labels or ids.
@@ -287,7 +287,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
 @dataclass(frozen=True)
 class ScanBatch(EvaluationBatch):
-    """A batch of scans as the attacks take it.
+    """A batch of scans, ready to be attacked.
 
     Attributes:
         spacings: size of a voxel along each axis, of every scan.

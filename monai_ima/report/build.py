@@ -63,7 +63,7 @@ def build_report(
         title: of the report.
 
     Raises:
-        ValueError: when the models' norms or metrics differ.
+        ValueError: if the models' norms or metrics differ.
     """
     check_comparable(models)
     names = labels(models)

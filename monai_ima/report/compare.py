@@ -27,7 +27,7 @@ def check_comparable(models: Sequence[Results]) -> None:
     """Refuse models whose figures are of different kinds.
 
     Raises:
-        ValueError: when norms or metrics differ.
+        ValueError: if norms or metrics differ.
     """
     first = models[0]
     for other in models[1:]:

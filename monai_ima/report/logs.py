@@ -26,8 +26,8 @@ def read_logs(folder: str | Path) -> dict[str, Scalars]:
         By the run's path below ``folder``, ``"."`` for the folder itself.
 
     Raises:
-        FileNotFoundError: when there is no such folder.
-        ValueError: when it holds no event file, or none with scalars.
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no event file, or none with scalars.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -26,7 +26,7 @@ def json_summary(
     """The summary numbers of all models as JSON; arguments as for :func:`monai_ima.report.build_report`.
 
     Raises:
-        ValueError: when the models' norms or metrics differ.
+        ValueError: if the models' norms or metrics differ.
     """
     check_comparable(models)
     content = {

@@ -25,7 +25,7 @@ def inline_svg(figure: Figure, name: str, title: str, words: str) -> str:
         words: its content, for those who do not see it.
 
     Raises:
-        ValueError: when the figure has a colour that is none of this module's.
+        ValueError: if the figure has a colour that is none of this module's.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -33,7 +33,7 @@ def _margins(checkpoint: str | Path, table: MarginTable, summary: MarginSummary)
     yield Text(
         f"IMA training gave each of {summary.count} training samples its own ε, its margin, between δ = "
         f"{level(table.delta)} and ε_max = {level(table.eps_max)}. {share(summary.at_delta)} of the margins lie at δ "
-        f"(wrong, or next to the boundary), {share(summary.at_eps_max)} at ε_max. Read from {checkpoint}."
+        f"(misclassified, or next to the boundary), {share(summary.at_eps_max)} at ε_max. Read from {checkpoint}."
     )
     histogram = Histogram(
         "Margins of the training samples",

@@ -22,8 +22,8 @@ def read_column(file: str | Path, column: str) -> dict[str, str]:
     """A column of a CSV file that has the samples' ids in its column ``sample_id``.
 
     Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it has no such columns, an id twice, or an empty value; it names the file and the line.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it has no such columns, an id twice, or an empty value; it names the file and the line.
     """
     if not Path(file).is_file():
         raise FileNotFoundError(
