@@ -16,7 +16,18 @@ import monai_ima
 MODULES = sorted(
     name for _, name, _ in pkgutil.walk_packages(monai_ima.__path__, "monai_ima.") if not name.endswith("__main__")
 )
-COVERED = ["criteria", "data", "inferers", "losses", "networks", "perturbations", "transforms", "visualize"]
+COVERED = [
+    "attacks",
+    "criteria",
+    "data",
+    "inferers",
+    "losses",
+    "margins",
+    "networks",
+    "perturbations",
+    "transforms",
+    "visualize",
+]
 """Packages whose public classes all have an example."""
 
 
