@@ -17,9 +17,9 @@ from monai.bundle import ConfigWorkflow
 from compare_records import check_note, encode, rounded_up, sample_fingerprint, write_record
 from compare_study import BLACK_BOX_SAMPLES, DDN_STEPS, NOISE, WHITE_BOX, Study
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
-from monai_ima.cli.margins import load_margins
-from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.margins import load_margins
 from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import root_cause
 from monai_ima.utils.generators import per_sample_generators
@@ -216,9 +216,7 @@ def _found(study: Study, loaded: LoadedBundle, attack: str) -> str | list[float 
     if attack not in (*WHITE_BOX, NOISE):
         levels, batches = levels[1:3], islice(_small_batches(loaded), BLACK_BOX_SAMPLES // SMALL_BATCH)
     attacker = attack_from_name(attack, study.norm, loaded.bounds, loaded.criterion)
-    evaluator = RobustnessEvaluator(
-        loaded.network, attacker, loaded.prepare_batch, loaded.inferer, loaded.device, study.seed
-    )
+    evaluator = ClassificationEvaluator.of_bundle(loaded, attacker, study.seed)
     result = evaluator.run(batches, levels, progress=False)
     return encode([record.broken for record in result.records], study.levels)
 

@@ -10,7 +10,7 @@ thread, the four in turn.
     python benchmarks/crosscheck.py --data DIR
 
 Writes docs/results/crosscheck.md; weights, robust accuracies and times stay in ``runs/crosscheck``, and what is there
-is not computed again; a broken-off training goes on there.
+is not computed again; an interrupted training is resumed there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from torch import nn
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.evaluation.loaded import load_bundle
-from monai_ima.evaluation.third_party import CrosscheckRow, crosscheck_classifier, strongest
+from monai_ima.evaluation.third_party import strongest, verify_classifier
+from monai_ima.results.records import VerificationRow
 from studies import REPO, RESULTS, add_time, cells, last_epoch, setting, table, total_time, write_page
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
@@ -103,18 +104,16 @@ def load(checkpoint: Path, data: str | None, images: int, seed: int) -> tuple[nn
     return loaded.network.eval(), image.float(), label
 
 
-def second_opinion(
+def verification(
     folder: Path, network: nn.Module, image: torch.Tensor, label: torch.Tensor, norm: str, seed: int
-) -> list[CrosscheckRow]:
+) -> list[VerificationRow]:
     """The rows of one norm, from the disk where they have been found before."""
     file = folder / f"{norm}_{LEVELS[norm]:g}_{len(image)}_{seed}.json"
     if not file.is_file():
-        print(f"second opinion, {norm} ...", flush=True)
-        rows = crosscheck_classifier(
-            network, image, label, norm, LEVELS[norm], (0.0, 1.0), 10, seed=seed, batch_size=BATCH
-        )
-        file.write_text(json.dumps([row.as_dict() for row in rows]), encoding="utf-8")
-    return [CrosscheckRow(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        print(f"verification, {norm} ...", flush=True)
+        rows = verify_classifier(network, image, label, norm, LEVELS[norm], (0.0, 1.0), 10, seed=seed, batch_size=BATCH)
+        file.write_text(json.dumps([row.model_dump() for row in rows]), encoding="utf-8")
+    return [VerificationRow(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def attacks(network: nn.Module, eps: float, seed: int) -> dict[str, Run]:
@@ -163,7 +162,7 @@ def measure(
     file = folder / f"times_{len(image)}_{rounds}_{seed}.json"
     if not file.is_file():
         runs = attacks(network, LEVELS["l2"], seed)
-        firm = standing(network, runs["ours"](image, label), label)
+        firm = correct(network, runs["ours"](image, label), label)
         found: dict[str, Any] = {"images": len(image), "firm_images": int(firm.sum())}
         found["all"] = compare(runs, network, image, label, rounds)
         network.requires_grad_(False)
@@ -187,14 +186,14 @@ def compare(
             begin = time.process_time()
             noisy = runs[name](image, label)
             seconds = time.process_time() - begin
-            found[name].append((seconds, float(standing(network, noisy, label).double().mean())))
+            found[name].append((seconds, float(correct(network, noisy, label).double().mean())))
             print(f"round {k}: {name} {seconds:.1f} s, {found[name][-1][1]:.3f}", flush=True)
     return found
 
 
 @torch.no_grad()
-def standing(network: nn.Module, noisy: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Which images are right: bool ``[N]``."""
+def correct(network: nn.Module, noisy: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Which images are correct: bool ``[N]``."""
     return _by_batches(lambda x, y: network(x).argmax(dim=1) == y, noisy, label)
 
 
@@ -218,7 +217,7 @@ def rows_of(found: dict[str, list[tuple[float, float]]], targets: bool = True) -
 def main(
     data: str | None = None, out: str = "runs/crosscheck", seed: int = 0, images: int = 500, rounds: int = 5
 ) -> None:
-    """Train, ask for a second opinion, measure times, write the page.
+    """Train, verify with independent code, measure times, write the page.
 
     Args:
         data: folder with Fashion-MNIST; without one the bundle's SYNTHETIC shapes are used.
@@ -233,7 +232,7 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = train(folder, data, seed)
     network, image, label = load(checkpoint, data, images, seed)
-    opinions = {norm: second_opinion(folder, network, image, label, norm, seed) for norm in LEVELS}
+    opinions = {norm: verification(folder, network, image, label, norm, seed) for norm in LEVELS}
     times = measure(folder, network, image[:TIMED], label[:TIMED], rounds, seed)
     report(folder, data, seed, images, rounds, opinions, times)
 
@@ -244,13 +243,13 @@ def report(
     seed: int,
     images: int,
     rounds: int,
-    opinions: dict[str, list[CrosscheckRow]],
+    opinions: dict[str, list[VerificationRow]],
     times: dict[str, Any],
 ) -> None:
     """docs/results/crosscheck.md."""
     head = ["", "CPU seconds, median", "ours / its time, median (range)", "target", "robust accuracy"]
     lines = [
-        "# A second opinion: our attacks beside other libraries'",
+        "# Independent verification: our attacks beside other libraries'",
         "",
         f"{'Fashion-MNIST' if data else 'SYNTHETIC shapes'}: the bundle's network trained with IMA on "
         f"{SUBSET if data else 'all'} images for {EPOCHS} epochs ({total_time(folder) / 60:.1f} minutes), {images} "
@@ -264,7 +263,7 @@ def report(
         "## Robust accuracy",
         "",
         "Another tool's word for its success does not count: each of its images was checked to be in the ball and the "
-        "bounds and classified anew. Images that are wrong without noise count as broken. AutoAttack: APGD on "
+        "bounds and classified anew. Images misclassified without an attack count as broken. AutoAttack: APGD on "
         "cross-entropy and on the difference of logits ratio (100 steps, 5 starts each), DeepFool, Square (5000 "
         "queries). AutoPGD: cross-entropy, 100 steps, 5 starts. foolbox: 100 steps of 0.04 ε, 2 starts. "
         "*agrees*: ours is not above theirs by more than 0.01.",
@@ -302,7 +301,7 @@ def report(
         "",
         *table(head, rows_of(times["frozen"])),
         "",
-        f"### The {times['firm_images']} images that stand against ours, weights' gradients switched off",
+        f"### The {times['firm_images']} images that are robust to ours, weights' gradients switched off",
         "",
         "Nobody stops early here (but for images that another start breaks): each computes as many gradients, and what "
         "is left is what a library does around them.",

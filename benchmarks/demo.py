@@ -1,8 +1,8 @@
 """What ``make demo`` runs: IMA beside plain training on the SYNTHETIC OCT phantom, from the same start.
 
 Both networks are evaluated under 100-step PGD with 2 restarts at five levels, and the smallest noise that changes each
-answer is looked for; IMA's robustness is checked for masked gradients. All of it goes into one report. Small images and
-a small network, so that it ends within minutes on two cores.
+answer is searched for; IMA's robustness is checked for gradient masking. All of it goes into one report. Small images
+and a small network, so that it ends within minutes on two cores.
 
     python benchmarks/demo.py --out demo_output
 """
@@ -20,13 +20,13 @@ from typing import Any
 import fire
 from monai.bundle import ConfigWorkflow
 
+from monai_ima.cli.evaluation_run import print_verdicts
 from monai_ima.cli.margins import margins
 from monai_ima.cli.report import report
-from monai_ima.evaluation.classification_run import evaluate_classification
 from monai_ima.evaluation.loaded import load_bundle
-from monai_ima.evaluation.verification import check_bundle
+from monai_ima.evaluation.pipeline import measure as measure_robustness
+from monai_ima.evaluation.settings import EvaluationSettings
 from monai_ima.results.provenance import machine
-from monai_ima.results.run_folder import write_results
 from monai_ima.visualize import robustness_curves, save_figure
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "oct_classification_ima"
@@ -70,17 +70,19 @@ def train(out: Path, name: str, files: list[str], settings: dict[str, Any]) -> f
 def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], other: Path | None) -> list[float]:
     """Attack the test scans at every level, into OUT/NAME/robustness; returns the accuracy under all attacks together.
 
-    With another model's weights the checks against false robustness are made too.
+    With another model's weights the checks for gradient masking are made too.
     """
     phantom: dict[str, Any] = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
     loaded = replace(load_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
-    asked = {"norm": NORM, "levels": LEVELS, "attack": ATTACK, "seed": 0, "minimum": True, "eot": 1, "group_by": None}
+    asked = EvaluationSettings(
+        levels=LEVELS, norm=NORM, attack=ATTACK, minimum=True, checks=other is not None, transfer_from=other
+    )
     folder = out / name / "robustness"
-    _, content = evaluate_classification(folder, loaded, asked)
-    found = None if other is None else check_bundle(folder, loaded, asked, content, str(other))
-    about = {**asked, "training": settings}
-    write_results(folder, {**content, "settings": about, "command": "make demo", "checks": found})
-    return content["accuracy"]
+    results = measure_robustness(asked, loaded, folder)
+    print_verdicts(results)
+    about = {key: asked.arguments()[key] for key in ("norm", "levels", "attack", "seed", "minimum", "eot", "group_by")}
+    results.model_copy(update={"settings": {**about, "training": settings}, "command": "make demo"}).write(folder)
+    return results.strongest.values
 
 
 def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") -> None:

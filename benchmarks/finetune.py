@@ -28,7 +28,7 @@ from monai.handlers import LrScheduleHandler
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.utils.weights import load_network
 from studies import REPO, RESULTS, cells, setting, table, write_page
@@ -103,7 +103,7 @@ def measure(name: str, folder: Path, data: str | None, seed: int) -> list[float]
         seed=seed,
     )
     attack = attack_from_name(ATTACK, "l2", loaded.bounds)
-    evaluator = RobustnessEvaluator(loaded.network, attack, loaded.prepare_batch, loaded.inferer, loaded.device, seed)
+    evaluator = ClassificationEvaluator.of_bundle(loaded, attack, seed)
     return evaluator.run(loaded.data_loader, LEVELS).accuracy()
 
 

@@ -6,7 +6,7 @@ to be in ``runs/compare``; the first 200 test images. Hippocampus: the weights t
 
     python benchmarks/gallery.py --data DIR      (with fashion_mnist.npz or IDX files, and Task04_Hippocampus)
 
-Writes docs/gallery.md with docs/gallery/; a broken-off run goes on in ``runs/gallery``.
+Writes docs/gallery.md with docs/gallery/; an interrupted run is resumed in ``runs/gallery``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 
 import fire
 
-from monai_ima.cli.evaluate import evaluate
+from monai_ima.cli.evaluation_run import run
 from monai_ima.cli.report import report
+from monai_ima.evaluation.settings import EvaluationSettings
 from studies import REPO, setting, table, write_page
 
 PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"
@@ -31,24 +32,23 @@ FASHION = {
     "norm": "l2",
     "attack": "pgd100x2+apgd100-ce+apgd100-dlr+ddn100",
     "minimum": True,
-    "test_subset": 200,
-    "batch_size": 50,
+    "overrides": {"test_subset": 200, "batch_size": 50},
 }
 HIPPOCAMPUS: dict[str, Any] = {
     "bundle": "bundles/hippocampus_segmentation_ima",
     "levels": (0.0, 5.0, 15.0),
     "norm": "l2",
     "attack": "pgd100x2+pgd100x2-dice+pgd100x2-ce",
-    "check_files": False,
+    "overrides": {"check_files": False},
 }
 SHOWN = 3
 
 
 def measure(out: Path, name: str, settings: dict[str, Any], checkpoint: Path, other: Path) -> Path:
-    """Evaluate a model, or go on with it; returns the folder of its results."""
+    """Evaluate a model, or resume it; returns the folder of its results."""
     folder = out / name
     if not (folder / "results.json").is_file():
-        evaluate(**settings, out=str(folder), checkpoint=str(checkpoint), checks=True, transfer_from=str(other))
+        run(EvaluationSettings(**settings, out=folder, checkpoint=checkpoint, checks=True, transfer_from=other))
     return folder
 
 
@@ -70,14 +70,14 @@ def section(title: str, about: str, page: str, folders: dict[str, Path]) -> list
     }
     lines = [f"## {title}", "", about, "", f"The whole report: [{page}](gallery/{page}).", "", *table(head, rows), ""]
     for name, failed in checks.items():
-        said = f"fails: {'; '.join(failed)}" if failed else "no check against false robustness fails"
+        said = f"fails: {'; '.join(failed)}" if failed else "no check for gradient masking fails"
         lines.append(f"- {name}: {said}.")
     lines += ["", f"The {SHOWN} cases that are changed most easily, by training:", ""]
     for name, content in found.items():
         for k, case in enumerate(content["cases"][:SHOWN]):
             picture = f"{Path(page).stem}_{name.split()[0].lower()}_{k}.png"
             shutil.copyfile(folders[name] / case["picture"], PICTURES / picture)
-            words = f"{name}, {case['sample_id']}, ε = {case['epsilon']:g}: {case['says']}"
+            words = f"{name}, {case['sample_id']}, ε = {case['epsilon']:g}: {case['summary']}"
             lines += [f"![{words}](gallery/{picture})", "", f"*{words}*", ""]
     return lines
 
@@ -87,7 +87,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
 
     Args:
         data: folder with the data of both.
-        out: folder for the evaluations, below the repository's; a broken-off run in it goes on.
+        out: folder for the evaluations, below the repository's; an interrupted run in it is resumed.
         compare: what benchmarks/compare.py left of Fashion-MNIST, likewise.
     """
     data = str(Path(data).resolve())
@@ -130,15 +130,15 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
             "",
             *section(
                 "Fashion-MNIST",
-                "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) under L2 noise, strongest of 100-PGD x 2, "
-                "APGD-CE, APGD-DLR, DDN and a search for the smallest noise. Weights of `benchmarks/compare.py "
-                "--bundle fashion_mnist --norm l2`. Pictures: clean image, noise x 10, noisy image.",
+                "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "
+                "APGD-CE, APGD-DLR, DDN and a search for the smallest perturbation. Weights of `benchmarks/compare.py "
+                "--bundle fashion_mnist --norm l2`. Pictures: clean image, perturbation x 10, adversarial image.",
                 "fashion_mnist.html",
                 pages["fashion_mnist.html"],
             ),
             *section(
                 "Hippocampus",
-                "Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) under L2 noise, strongest of 100-PGD "
+                "Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) in L2, strongest of 100-PGD "
                 "x 2 on three losses. The bundle's small network with the weights that it ships. Pictures: made from "
                 "these scans, under the same licence. More levels and training at fixed ε: "
                 "[results/hippocampus.md](results/hippocampus.md).",

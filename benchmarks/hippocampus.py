@@ -2,7 +2,7 @@
 
 The small network of the bundle ``hippocampus_segmentation_ima``, its fixed list of scans (140 to train, 20 to validate,
 40 to test), robustness as mean foreground Dice under 100-step PGD with 2 restarts on each of three losses (soft Dice,
-cross-entropy, both; the worst image of a scan counts). A broken-off run goes on where it stopped.
+cross-entropy, both; the worst image of a scan counts). An interrupted run is resumed.
 
     python benchmarks/hippocampus.py --data DIR      (folder in MSD layout: Task04_Hippocampus)
     python benchmarks/hippocampus.py --data DIR --network dynunet      (for a GPU: the rows of the bundle's DynUNet)
@@ -35,11 +35,12 @@ from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.cli.margins import load_margins
 from monai_ima.criteria import DiceCriterion
-from monai_ima.evaluation import ScanRecord, SegmentationEvaluator, SegmentationResult
 from monai_ima.evaluation.loaded import load_bundle
-from monai_ima.results.run_folder import append_lines, read_lines
+from monai_ima.evaluation.segmentation import SegmentationEvaluator, SegmentationOutcome
+from monai_ima.margins import load_margins
+from monai_ima.results.records import ScanRecord
+from monai_ima.results.run_folder import RecordFile
 from monai_ima.utils.weights import load_weights
 from monai_ima.visualize import margin_histogram, robustness_curves
 from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
@@ -127,18 +128,14 @@ def train(model: Model, network: str, data: str, folder: Path, start: Path | Non
     return done
 
 
-def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path, seed: int) -> SegmentationResult:
+def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path, seed: int) -> SegmentationOutcome:
     """Attack the test scans at every level; records are kept as they come."""
-    file = folder / f"{attack}.jsonl"
-    done = [ScanRecord.from_dict(line) for line in read_lines(file)]
-    append = append_lines(file)
+    records = RecordFile(folder / f"{attack}.jsonl", ScanRecord)
     loaded = load_bundle(BUNDLE, checkpoint=checkpoint, dataset_dir=data, network=network, check_files=False)
     attacker = attack_from_name(attack, "l2", criterion=DiceCriterion("lowest"))
-    evaluator = SegmentationEvaluator(
-        loaded.network, attacker, loaded.prepare_batch, loaded.inferer, loaded.device, seed
-    )
+    evaluator = SegmentationEvaluator.of_bundle(loaded, attacker, seed)
     begin = time.perf_counter()
-    result = evaluator.run(loaded.data_loader, LEVELS, done, lambda record: append([record.as_dict()]))
+    result = evaluator.run(loaded.data_loader, LEVELS, done=records.read(), on_records=records.append)
     add_time(folder, time.perf_counter() - begin)
     return result
 
@@ -171,7 +168,7 @@ def main(
     Args:
         data: folder of the scans in MSD layout.
         network: small, or dynunet: the rows that are attacked strongly, on a GPU.
-        out: folder for weights, records and logs; a broken-off run in it goes on.
+        out: folder for weights, records and logs; an interrupted run in it is resumed.
         seed: of data order, start and attacks.
         workers: models at a time, each on its share of the cores.
         ship: put the weights of the start and of IMA into the bundle, as model_ce.pt and model.pt.
@@ -272,12 +269,12 @@ def _levels() -> list[str]:
     return [f"ε = {level:g}" if level else "clean" for level in LEVELS]
 
 
-def _dice(results: dict[str, SegmentationResult]) -> list[str]:
+def _dice(results: dict[str, SegmentationOutcome]) -> list[str]:
     rows = [[MODELS[name].title, *cells(result.mean())] for name, result in results.items()]
     return table(["training", *_levels()], rows)
 
 
-def _differences(results: dict[str, SegmentationResult]) -> list[str]:
+def _differences(results: dict[str, SegmentationOutcome]) -> list[str]:
     rows = []
     ours = _by_scan(results["ima"])
     for name, result in results.items():
@@ -290,11 +287,11 @@ def _differences(results: dict[str, SegmentationResult]) -> list[str]:
     return table(["IMA minus", *_levels()], rows)
 
 
-def _by_scan(result: SegmentationResult) -> dict[str, list[float]]:
+def _by_scan(result: SegmentationOutcome) -> dict[str, list[float]]:
     return {record.sample_id: [scores.mean("dice") for scores in record.scores] for record in result.records}
 
 
-def _write_scans(file_name: Path, results: dict[str, SegmentationResult]) -> None:
+def _write_scans(file_name: Path, results: dict[str, SegmentationOutcome]) -> None:
     with open(file_name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["training", "scan", *(f"dice at {level:g}" for level in LEVELS)])
@@ -303,8 +300,8 @@ def _write_scans(file_name: Path, results: dict[str, SegmentationResult]) -> Non
                 writer.writerow([MODELS[name].title, scan, *(f"{value:.4f}" for value in dice)])
 
 
-def _result(folder: Path, attack: str) -> SegmentationResult:
-    return SegmentationResult(LEVELS, [ScanRecord.from_dict(line) for line in read_lines(folder / f"{attack}.jsonl")])
+def _result(folder: Path, attack: str) -> SegmentationOutcome:
+    return SegmentationOutcome(LEVELS, RecordFile(folder / f"{attack}.jsonl", ScanRecord).read())
 
 
 def _keep_metrics(engine: Engine, file: Path) -> None:

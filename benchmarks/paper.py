@@ -30,7 +30,7 @@ from compare_records import RecordError, check_note, write_record
 from compare_run import fingerprints, margin_summary, open_run_folder, open_study, test_items, training_workflow, where
 from compare_study import WHITE_BOX, Study
 from monai_ima.attacks import PGD, attack_from_name, attack_mode
-from monai_ima.evaluation import RobustnessEvaluator
+from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import one_line
 from monai_ima.utils.tensors import first_output
@@ -232,13 +232,11 @@ def _attack(study: Study, progress: Progress, checkpoint: Path, command: str) ->
     begin = time.monotonic()
     loaded = open_study(study, checkpoint)
     attacks = {name: attack_from_name(name, study.norm, loaded.bounds, loaded.criterion) for name in WHITE_BOX}
-    evaluator = RobustnessEvaluator(
-        loaded.network, attacks, loaded.prepare_batch, loaded.inferer, loaded.device, study.seed
-    )
+    evaluator = ClassificationEvaluator.of_bundle(loaded, attacks, study.seed)
     result = evaluator.run(loaded.data_loader, study.levels)
     accuracy = {
         " + ".join(WHITE_BOX[: place + 1]): [
-            sum(column) / len(column) for column in zip(*result.right(name), strict=True)
+            sum(column) / len(column) for column in zip(*result.correct(name), strict=True)
         ]
         for place, name in enumerate(WHITE_BOX)
     }

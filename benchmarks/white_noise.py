@@ -32,10 +32,10 @@ from monai.bundle import ConfigWorkflow
 from compare_run import fingerprints
 from demo import DATA, NETWORK
 from monai_ima.attacks import UniformNoise
-from monai_ima.evaluation import RobustnessEvaluator, SampleRecord
+from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
-from monai_ima.results.provenance import data_name
-from monai_ima.results.run_folder import append_lines, read_lines
+from monai_ima.results.records import SampleRecord
+from monai_ima.results.run_folder import RecordFile
 from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.utils.errors import one_line, root_cause
 from monai_ima.utils.weights import load_network
@@ -166,23 +166,10 @@ def misclassified_draws(loaded: LoadedBundle, eps: float, draws: int, seed: int,
     Returns:
         for each image the number of draws that are misclassified; None where it is misclassified without noise.
     """
-    evaluator = RobustnessEvaluator(
-        loaded.network,
-        UniformNoise(NORM, 1, loaded.bounds, loaded.criterion),
-        loaded.prepare_batch,
-        loaded.inferer,
-        loaded.device,
-        seed,
-        draws,
-    )
-    done = [SampleRecord.from_dict(line) for line in read_lines(file)]
-    append = append_lines(file)
-    result = evaluator.run(
-        loaded.data_loader,
-        [eps],
-        done=done,
-        on_records=lambda records: append([record.as_dict() for record in records]),
-    )
+    noise = UniformNoise(NORM, 1, loaded.bounds, loaded.criterion)
+    evaluator = ClassificationEvaluator.of_bundle(loaded, noise, seed, noise_draws=draws)
+    records = RecordFile(file, SampleRecord)
+    result = evaluator.run(loaded.data_loader, [eps], done=records.read(), on_records=records.append)
     return [None if record.noise_failures is None else record.noise_failures[1] for record in result.records]
 
 
@@ -284,7 +271,7 @@ def _origin(study: NoiseStudy, found: dict[str, Measured]) -> str:
     """Images and networks."""
     loaded = found["plain"].loaded
     images: Any = loaded.data_loader
-    kind = "SYNTHETIC images (OCT phantom, nothing measured on a patient)" if loaded.synthetic else data_name(loaded)
+    kind = "SYNTHETIC images (OCT phantom, nothing measured on a patient)" if loaded.synthetic else loaded.data_name
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     training = f"each trained for {study.epochs} epochs, IMA in L∞ up to {IMA['eps_max']:g}; last weights"
     if study.weights:

@@ -13,7 +13,7 @@ LEVELS = [0.0, 0.5, 1.0, 2.0]
 
 
 def samples() -> list[dict[str, Any]]:
-    """Ten samples: one wrong without noise, then turned at 0.5, 0.5, 1, 1, 1, 2 and two never by the last attack."""
+    """Ten samples: one misclassified, then broken at 0.5, 0.5, 1, 1, 1, 2, 2 and two never by the last attack."""
     last = [0.0, 0.5, 0.5, 1.0, 1.0, 1.0, 2.0, 2.0, None, None]
     first = [0.0, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, None, None, None]
     distances = [None, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, None, None]
@@ -25,7 +25,7 @@ def samples() -> list[dict[str, Any]]:
             "broken_at": {"pgd100x2": first[k], "apgd100-dlr": last[k]},
             "noisy_predicted": (k + 1) % 3,
             "distance": distances[k],
-            "noise_failures": [0, 0, 0, 1],
+            "noise_failures": [0, 0, 0, 1] if k else None,
             "patient": f"p{k // 2}",
             "group": "A" if k < 4 else "B",
         }
@@ -36,7 +36,7 @@ def samples() -> list[dict[str, Any]]:
 def classification(**changes: Any) -> dict[str, Any]:
     """Results of a classifier with everything measured; ``changes`` replace entries."""
     content = {
-        "format": 2,
+        "format": 3,
         "task": "classification",
         "metric": "accuracy",
         "model": {
@@ -91,24 +91,24 @@ def classification(**changes: Any) -> dict[str, Any]:
                 "title": "More steps never help the defence",
                 "status": "passed",
                 "numbers": {"20 steps": 0.412, "50 steps": 0.401},
-                "says": "More steps of the attack change accuracy by -0.011.",
-                "means": "The attack had not converged.",
+                "summary": "More steps of the attack change accuracy by -0.011.",
+                "interpretation": "The attack had not converged.",
             },
             {
                 "name": "large_noise",
-                "title": "Unbounded noise breaks everything",
+                "title": "Unbounded perturbations break everything",
                 "status": "passed",
                 "numbers": {"accuracy": 0.0},
-                "says": "Noise without limit leaves nothing right.",
-                "means": "Gradients are masked.",
+                "summary": "Perturbations without limit leave nothing correct.",
+                "interpretation": "Gradients are masked.",
             },
             {
                 "name": "transfer",
-                "title": "Noise from another network is weaker",
+                "title": "Perturbations of another network are weaker",
                 "status": "not run",
                 "numbers": {},
-                "says": "No other network was given.",
-                "means": "Gradients are masked.",
+                "summary": "No other network was given.",
+                "interpretation": "Gradients are masked.",
             },
         ],
         "crosscheck": {
@@ -123,7 +123,7 @@ def classification(**changes: Any) -> dict[str, Any]:
             {
                 "sample_id": f"case{k}",
                 "epsilon": 0.5,
-                "says": f"NORMAL, predicted NORMAL, with noise DME ({k})",
+                "summary": f"NORMAL, predicted NORMAL, under attack DME ({k})",
                 "picture": f"cases/0{k}.png",
             }
             for k in range(3)
@@ -165,6 +165,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         "dice_by_class": {"anterior": [0.85, 0.74, 0.54], "posterior": [0.834, 0.726, 0.53]},
         "surface_dice_by_class": {"anterior": [0.961, 0.822, None], "posterior": [0.941, 0.802, None]},
         "hd95_by_class": {"anterior": [1.2, 3.4, None], "posterior": [1.3, 3.512, None]},
+        "hd95_undefined": [0, 0, 2],
         "noise": None,
         "minimum": None,
         "groups": None,
@@ -175,6 +176,9 @@ def segmentation(**changes: Any) -> dict[str, Any]:
             {
                 "sample_id": f"scan{k}",
                 "scores": [{"dice": [0.8, None], "surface_dice": [0.9, None], "hd95": [1.0, None]}] * 3,
+                "after": {"pgd100x2": [0.8, 0.8, 0.8]},
+                "patient": None,
+                "group": None,
             }
             for k in range(2)
         ],

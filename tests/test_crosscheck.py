@@ -1,4 +1,4 @@
-"""A second opinion: other libraries' attacks and a brute-force search against closed forms."""
+"""Independent verification: third-party attacks and a brute-force search against closed forms."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
-from monai_ima.evaluation import third_party
-from monai_ima.evaluation.third_party import CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
+from monai_ima.evaluation import brute_force, third_party
+from monai_ima.evaluation.brute_force import verify_segmentation
+from monai_ima.evaluation.third_party import verify_classifier
+from monai_ima.results.records import VerificationRow
 
 WIDE = (-10.0, 10.0)
 
@@ -76,7 +78,7 @@ def test_all_find_the_closed_form_of_a_linear_classifier(norm, classes):
     network = Linear(6, classes)
     image, label, eps = samples(network, 40, (1, 6), norm)
     expected = float((distances(network, image, label, norm) > eps).double().mean())
-    rows = crosscheck_classifier(network, image, label, norm, eps, WIDE, classes)
+    rows = verify_classifier(network, image, label, norm, eps, WIDE, classes)
     assert [row.by.split()[0] for row in rows] == ["ART", "ART", "foolbox"]
     assert "AutoAttack without " + ("APGD-DLR and Square" if classes == 2 else "Square") in rows[0].by
     assert 0.3 < expected < 0.7
@@ -94,7 +96,7 @@ def test_gradients_that_mislead_show_as_a_disagreement():
     far = distances(network, image, label, "linf")
     rows = far.argsort()[-10:]
     image, label, eps = image[rows], label[rows], 2 * float(far.max())
-    (row,) = crosscheck_classifier(network, image, label, "linf", eps, (0.0, 1.0), 3, ["art-autoattack"])
+    (row,) = verify_classifier(network, image, label, "linf", eps, (0.0, 1.0), 3, ["art-autoattack"])
     assert row.theirs <= 0.2
     assert row.ours >= row.theirs + 0.3
     assert not row.agrees
@@ -106,7 +108,7 @@ def test_ours_being_stronger_agrees():
     network = Linear(6, 3, scale=1e4)
     image, label, eps = samples(network, 40, (1, 6), "linf")
     expected = float((distances(network, image, label, "linf") > eps).double().mean())
-    (row,) = crosscheck_classifier(network, image, label, "linf", eps, WIDE, 3, ["foolbox-pgd"])
+    (row,) = verify_classifier(network, image, label, "linf", eps, WIDE, 3, ["foolbox-pgd"])
     assert row.ours == pytest.approx(expected)
     assert row.theirs > expected + 0.1
     assert row.agrees
@@ -117,7 +119,7 @@ def test_bounds_none_limits_nobody():
     network = Linear(6, 3)
     image, label, eps = samples(network, 40, (1, 6), "linf")
     expected = float((distances(network, image, label, "linf") > eps).double().mean())
-    for row in crosscheck_classifier(network, image, label, "linf", eps, None, 3, ["art-autopgd", "foolbox-pgd"]):
+    for row in verify_classifier(network, image, label, "linf", eps, None, 3, ["art-autopgd", "foolbox-pgd"]):
         assert (row.theirs, row.ours) == (pytest.approx(expected), pytest.approx(expected))
 
 
@@ -140,7 +142,7 @@ def test_images_outside_the_ball_do_not_count(monkeypatch, far):
         return "cheat", task.image + (1.0 if far == 0 else far) * task.eps * best
 
     monkeypatch.setitem(third_party.CLASSIFIER_ATTACKS, "cheat", cheat)
-    (row,) = crosscheck_classifier(network, image, label, "linf", eps, limits, 3, ["cheat"])
+    (row,) = verify_classifier(network, image, label, "linf", eps, limits, 3, ["cheat"])
     found = distances(network, image, label, "linf")
     expected = (found > eps) if far == 0 else (found > 0)
     assert row.theirs == pytest.approx(float(expected.double().mean()))
@@ -153,7 +155,7 @@ def test_the_networks_state_and_the_random_states_stay():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     image = torch.rand(4, 1, 6)
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    crosscheck_classifier(network, image, torch.tensor([0, 1, 2, 0]), "l2", 0.1, (0, 1), 3)
+    verify_classifier(network, image, torch.tensor([0, 1, 2, 0]), "l2", 0.1, (0, 1), 3)
     assert all(module.training for module in network.modules())
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(network[3].weight.grad, torch.ones(3, 6))
@@ -170,23 +172,23 @@ def test_the_same_seed_gives_the_same_rows():
     image = torch.rand(30, 1, 6)
     label = network(image).argmax(dim=1)
     arguments = (image, label[:, None], "l2", 0.1, (0, 1), 3, ["art-autopgd", "foolbox-pgd"])
-    one = crosscheck_classifier(network, *arguments)
-    two = crosscheck_classifier(lambda x: (network(x), None), *arguments)
+    one = verify_classifier(network, *arguments)
+    two = verify_classifier(lambda x: (network(x), None), *arguments)
     assert one == two
 
 
 def test_a_missing_extra_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "foolbox", None)
     with pytest.raises(ImportError, match=r"pip install 'monai-ima\[crosscheck\]'"):
-        crosscheck_classifier(Linear(6, 3), torch.zeros(1, 1, 6), torch.tensor([0]), "l2", 0.1, None, 3)
+        verify_classifier(Linear(6, 3), torch.zeros(1, 1, 6), torch.tensor([0]), "l2", 0.1, None, 3)
 
 
 def test_a_row_disagrees_only_when_ours_is_above_by_more_than_a_point():
-    assert CrosscheckRow.compare("x", 0.50, 0.51).agrees
-    assert not CrosscheckRow.compare("x", 0.50, 0.511).agrees
-    assert CrosscheckRow.compare("x", 0.90, 0.1).agrees
-    row = CrosscheckRow.compare("x", 0.5, 0.75)
-    assert row.as_dict() == {"by": "x", "theirs": 0.5, "ours": 0.75, "agrees": False}
+    assert VerificationRow.compare("x", 0.50, 0.51).agrees
+    assert not VerificationRow.compare("x", 0.50, 0.511).agrees
+    assert VerificationRow.compare("x", 0.90, 0.1).agrees
+    row = VerificationRow.compare("x", 0.5, 0.75)
+    assert row.model_dump() == {"by": "x", "theirs": 0.5, "ours": 0.75, "agrees": False}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_wrong_arguments_are_named(changes, message):
     image[1] = 1
     arguments = {"images": image, "labels": torch.tensor([0, 1]), "norm": "l2", "eps": 0.1, "bounds": (0, 1)}
     with pytest.raises(ValueError, match=message):
-        crosscheck_classifier(Linear(6, 3), **{**arguments, "num_classes": 3, **changes})
+        verify_classifier(Linear(6, 3), **{**arguments, "num_classes": 3, **changes})
 
 
 class Pixels(nn.Module):
@@ -241,7 +243,7 @@ def test_the_search_finds_the_lowest_dice_in_linf():
     worst = torch.where(truth, image - eps > 0.5, image + eps > 0.5)
     expected = np.mean([dice(worst[row], truth[row]) for row in range(2)])
     assert expected < np.mean([dice(image[row] > 0.5, truth[row]) for row in range(2)]) - 0.1
-    (row,) = crosscheck_segmentation(
+    (row,) = verify_segmentation(
         Pixels(), image, truth.long(), "linf", eps, (0, 1), DiceCriterion("lowest"), restarts=6
     )
     assert row.by == "brute force, 6 restarts x 3 losses"
@@ -263,15 +265,15 @@ def test_the_search_finds_the_lowest_dice_in_l2(eps):
                 predicted = truth.clone().flatten()
                 predicted[list(turned)] ^= True
                 lowest = min(lowest, dice(predicted, truth.flatten()))
-    (row,) = crosscheck_segmentation(Pixels(), image, truth.long(), "l2", eps, None, DiceCriterion("lowest"))
+    (row,) = verify_segmentation(Pixels(), image, truth.long(), "l2", eps, None, DiceCriterion("lowest"))
     assert row.theirs == pytest.approx(lowest)
     assert lowest - 1e-6 <= row.ours < 1
 
 
 def test_a_weak_attack_on_segmentations_shows(monkeypatch):
-    monkeypatch.setattr(third_party, "STRONGEST_SEGMENTATION", "noise1")
+    monkeypatch.setattr(brute_force, "SEGMENTATION_ATTACK", "noise1")
     image = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(6))
-    (row,) = crosscheck_segmentation(
+    (row,) = verify_segmentation(
         Pixels(), image, (image > 0.45).long(), "linf", 0.1, (0, 1), DiceCriterion(0.5), restarts=3
     )
     assert row.ours > row.theirs + 0.1
@@ -284,7 +286,7 @@ def test_overlapping_channels_count_each_by_itself():
     truth = torch.cat([image > 0.45, image > 0.6], dim=1)
     moved = torch.cat([torch.where(channel, image[0] - 0.1, image[0] + 0.1) for channel in truth.split(1, 1)], dim=1)
     least = np.mean([dice(moved[0, k] >= 0.5, truth[0, k]) for k in range(2)])
-    (row,) = crosscheck_segmentation(
+    (row,) = verify_segmentation(
         lambda x: 8 * (x - 0.5).repeat(1, 2, 1, 1),
         image,
         truth.float(),
@@ -314,4 +316,4 @@ def test_wrong_arguments_for_segmentations_are_named(changes, message):
     arguments = {"images": torch.rand(2, 1, 4, 4), "labels": torch.ones(2, 1, 4, 4), "norm": "l2", "eps": 0.1}
     arguments |= {"bounds": (0, 1), "criterion": DiceCriterion("lowest"), "restarts": 1, **changes}
     with pytest.raises(ValueError, match=message):
-        crosscheck_segmentation(Pixels(), **arguments)
+        verify_segmentation(Pixels(), **arguments)

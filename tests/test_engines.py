@@ -14,8 +14,8 @@ from torch import nn
 
 from monai_ima.attacks import PGD, attack_from_name
 from monai_ima.engines import AdversarialPrepareBatch
-from monai_ima.evaluation import RobustnessEvaluator
-from monai_ima.evaluation.classification import check_levels
+from monai_ima.evaluation.classification import ClassificationEvaluator
+from monai_ima.evaluation.settings import check_levels
 
 LEVELS = [0.0, 0.2, 0.5, 1.0]
 
@@ -55,7 +55,7 @@ def test_an_evaluator_with_adversarial_batches_reports_the_closed_form_robust_ac
 @pytest.mark.parametrize("batch_size", [1, 13, 60])
 def test_accuracy_by_level_and_class_is_the_closed_form(problem, batch_size):
     network, data, margin, label = problem
-    evaluator = RobustnessEvaluator(network, PGD("l2", 60))
+    evaluator = ClassificationEvaluator(network, PGD("l2", 60))
     result = evaluator.run(DataLoader(Dataset(data), batch_size=batch_size), LEVELS[::-1], progress=False)
     assert result.levels == LEVELS
     assert result.accuracy() == pytest.approx([float((margin > level).float().mean()) for level in LEVELS])
@@ -79,14 +79,14 @@ def test_a_broken_sample_is_not_attacked_again(problem):
             attacked.append((eps, len(image)))
             return super().__call__(network, image, label, eps, generator, criterion)
 
-    RobustnessEvaluator(network, Counting("l2", 60)).run(DataLoader(Dataset(data), batch_size=60), LEVELS, False)
+    ClassificationEvaluator(network, Counting("l2", 60)).run(DataLoader(Dataset(data), batch_size=60), LEVELS, False)
     before = [0.0, *LEVELS[1:-1]]
     assert attacked == [(level, int((margin > last).sum())) for level, last in zip(LEVELS[1:], before, strict=True)]
 
 
 def test_bad_evaluations_are_refused(problem):
     network, data, *_ = problem
-    evaluator = RobustnessEvaluator(network, PGD("l2", 2))
+    evaluator = ClassificationEvaluator(network, PGD("l2", 2))
     for bad in (-0.1, float("nan"), "0.1", True):
         with pytest.raises(ValueError, match="expected finite numbers >= 0"):
             check_levels([bad])

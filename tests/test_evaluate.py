@@ -1,4 +1,4 @@
-"""``python -m monai_ima evaluate`` as its users meet it: broken off and gone on with, options, bad input."""
+"""``monai-ima evaluate`` and ``monai_ima.evaluation.evaluate``: interrupted and resumed, options, bad input."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from monai_ima.__main__ import main
 from monai_ima.attacks import PGD
 from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
-from monai_ima.evaluation import EvaluationBatch, RobustnessChecks, classification_run, third_party, verification
+from monai_ima.evaluation import EvaluationBatch, GradientMaskingChecks, pipeline, third_party, verification
+from monai_ima.evaluation.classification_task import ClassificationTask
 from monai_ima.evaluation.loaded import load_bundle
-from monai_ima.evaluation.third_party import CLASSIFIER_ATTACKS, CrosscheckRow
-from monai_ima.evaluation.verification import crosscheck_bundle
+from monai_ima.evaluation.third_party import CLASSIFIER_ATTACKS
 from monai_ima.harden.units import bundle_units
 from monai_ima.networks import FashionMNISTNet
+from monai_ima.results.records import VerificationRow
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
 SETTINGS = ["--phantom_per_class", "20", "--batch_size", "10"]
@@ -39,7 +40,7 @@ NINE = [
     "large_eps",
     "black_box",
     "transfer",
-    "white_noise",
+    "uniform_noise",
     "gradients",
     "loss_surface",
     "randomness",
@@ -74,7 +75,7 @@ def results(out: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_goes_on_to_the_same_results(checkpoint, tmp_path):
+def test_a_killed_evaluation_is_resumed_to_the_same_results(checkpoint, tmp_path):
     options = ["--levels", "0,0.3,1", "--attack", "pgd20x2+apgd20-dlr", "--minimum"]
     broken = command(checkpoint, tmp_path / "r", *options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -157,7 +158,7 @@ def test_attacks_follow_one_another_and_the_numbers_agree(checkpoint, tmp_path):
     assert "--attack noise5+pgd20+ddn50" in found["command"]
 
 
-def test_later_attacks_only_see_what_stands(checkpoint, tmp_path, monkeypatch):
+def test_later_attacks_only_see_what_is_unbroken(checkpoint, tmp_path, monkeypatch):
     seen = []
     run = PGD.__call__
 
@@ -166,7 +167,7 @@ def test_later_attacks_only_see_what_stands(checkpoint, tmp_path, monkeypatch):
         return run(self, network, image, label, eps, generator)
 
     monkeypatch.setattr(PGD, "__call__", counted)
-    monkeypatch.setattr(classification_run, "_cases", lambda *_: [])
+    monkeypatch.setattr(pipeline, "_draw_cases", lambda *_: [])
     assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.5,1", "--attack", "pgd20+pgd21")) == 0
     first, second = (
         {e: sum(n for s, eps, n in seen if (s, eps) == (steps, e)) for e in (0.5, 1)} for steps in (20, 21)
@@ -223,28 +224,28 @@ def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
     assert "A large epsilon leaves nothing" in capsys.readouterr().out
 
 
-def test_checks_go_on_where_they_were_broken_off(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
+def test_interrupted_checks_are_resumed(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassificationTask, "max_verified", 8)
     options = ["--levels", "0,0.5", "--attack", "pgd20", "--checks"]
     assert main(command(checkpoint, tmp_path / "whole", *options)) == 0
     made = []
     for name in NINE:
-        check = getattr(RobustnessChecks, name)
+        check = getattr(GradientMaskingChecks, name)
 
         def counted(self, *args, name=name, check=check):
             made.append(name)
-            if name == "white_noise" and made.count(name) == 1:
+            if name == "uniform_noise" and made.count(name) == 1:
                 raise KeyboardInterrupt
             return check(self, *args)
 
-        monkeypatch.setattr(RobustnessChecks, name, counted)
+        monkeypatch.setattr(GradientMaskingChecks, name, counted)
     with pytest.raises(KeyboardInterrupt):
         main(command(checkpoint, tmp_path / "r", *options))
-    assert made == NINE[: NINE.index("white_noise") + 1]
+    assert made == NINE[: NINE.index("uniform_noise") + 1]
     kept = tmp_path / "r" / "checks.jsonl"
     kept.write_text(kept.read_text()[:-20])
     made.clear()
-    made.append("white_noise")
+    made.append("uniform_noise")
     assert main(command(checkpoint, tmp_path / "r", *options)) == 0
     assert made[1:] == NINE[NINE.index("transfer") :]
     assert results(tmp_path / "r")["checks"] == results(tmp_path / "whole")["checks"]
@@ -252,7 +253,7 @@ def test_checks_go_on_where_they_were_broken_off(checkpoint, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypatch):
+def test_independent_verification_is_part_of_the_results(checkpoint, tmp_path, monkeypatch):
     pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
     pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
     quick = {name: CLASSIFIER_ATTACKS[name] for name in ("art-autopgd", "foolbox-pgd")}
@@ -268,10 +269,10 @@ def test_a_second_opinion_is_part_of_the_results(checkpoint, tmp_path, monkeypat
         assert row["ours"] <= content["accuracy"][1]
 
 
-def test_a_second_opinion_goes_on_where_it_was_broken_off(checkpoint, tmp_path, monkeypatch):
+def test_an_interrupted_verification_is_resumed(checkpoint, tmp_path, monkeypatch):
     pytest.importorskip("art", reason="the extra 'crosscheck' is not installed")
     pytest.importorskip("foolbox", reason="the extra 'crosscheck' is not installed")
-    monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
+    monkeypatch.setattr(ClassificationTask, "max_verified", 8)
     attacked, ours_measured = [], []
 
     def counted(name):
@@ -309,14 +310,14 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
         calls.append((tuple(images.shape), float(network(images).sum()), norm, eps, seed))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return [CrosscheckRow.compare("brute force", 0.5 if len(images) == 1 else 0.8, 0.6)]
+        return [VerificationRow.compare("brute force", 0.5 if len(images) == 1 else 0.8, 0.6)]
 
-    monkeypatch.setattr(verification, "crosscheck_segmentation", search)
+    monkeypatch.setattr(verification, "verify_segmentation", search)
     scans = [
         EvaluationBatch(None, torch.ones(n, 1, side, side), torch.zeros(n), list("ab")[:n], [None] * n)
         for n, side in ((1, 4), (2, 6))
     ]
-    monkeypatch.setattr(verification, "_samples", lambda *_: scans)
+    monkeypatch.setattr(verification, "spread_samples", lambda *_: scans)
     loaded = SimpleNamespace(
         inferer=lambda x, network: 2 * x,
         network=torch.nn.Identity(),
@@ -324,28 +325,32 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
         segments=True,
         bounds=None,
     )
-    content = {"levels": [0.0, 3.0, 5.0], "attacks": [{"values": [0.9, 0.5, 0.1]}], "data": {"samples": 3}}
+    task = SimpleNamespace(loaded=loaded, settings=SimpleNamespace(seed=7), max_verified=4)
+    measured = SimpleNamespace(
+        levels=[0.0, 3.0, 5.0],
+        strongest=SimpleNamespace(values=[0.9, 0.5, 0.1]),
+        data=SimpleNamespace(samples=3),
+        norm="l2",
+    )
     with pytest.raises(KeyboardInterrupt):
-        crosscheck_bundle(tmp_path, loaded, {"norm": "l2", "seed": 7}, content)
-    found = crosscheck_bundle(tmp_path, loaded, {"norm": "l2", "seed": 7}, content)
+        verification.verify(tmp_path, task, measured)
+    found = verification.verify(tmp_path, task, measured)
     assert calls == [((1, 1, 4, 4), 32, "l2", 3.0, 7), *[((2, 1, 6, 6), 144, "l2", 3.0, 7)] * 2]
-    assert (found["epsilon"], found["samples"]) == (3.0, 3)
-    (row,) = found["rows"]
-    assert row["theirs"] == pytest.approx((0.5 + 2 * 0.8) / 3)
-    assert row["ours"] == pytest.approx(0.6)
-    assert row["agrees"]
+    assert (found.epsilon, found.samples) == (3.0, 3)
+    (row,) = found.rows
+    assert row.theirs == pytest.approx((0.5 + 2 * 0.8) / 3)
+    assert row.ours == pytest.approx(0.6)
+    assert row.agrees
 
 
-def test_the_checks_look_at_samples_from_all_over_the_data(checkpoint, monkeypatch):
-    monkeypatch.setattr(verification, "MOST_SAMPLES", 8)
+def test_the_checked_samples_are_spread_over_the_data(checkpoint):
     loaded = load_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
     ids = [sample_id for batch in loaded.data_loader for sample_id in batch["sample_id"]]
-    found = verification._samples(loaded, COUNT)
+    found = verification.spread_samples(loaded, COUNT, 8)
     assert [name for batch in found for name in batch.sample_ids] == [ids[k] for k in (0, 12, 25, 37, 50, 62, 75, 87)]
     for batch in found:
         assert len(batch.image) == len(batch.label) == len(batch.sample_ids)
-    monkeypatch.setattr(verification, "MOST_SAMPLES", 300)
-    found = verification._samples(loaded, COUNT)
+    found = verification.spread_samples(loaded, COUNT, 300)
     assert [name for batch in found for name in batch.sample_ids] == ids
 
 

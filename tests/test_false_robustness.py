@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_ima.attacks import PGD
 from monai_ima.criteria import DiceCriterion
-from monai_ima.evaluation import EvaluationBatch, RobustnessChecks
+from monai_ima.evaluation import EvaluationBatch, GradientMaskingChecks
 from monai_ima.inferers import AveragedInferer
 from monai_ima.utils.predictor import Predictor
 
@@ -48,7 +48,7 @@ def problem():
 
 def checks(network, image, label, norm="l2", eps=0.8, inferer=lambda x, net: net(x), passes=1, attack=None):
     attack = attack or PGD(norm, 50, 2, bounds=(0, 1))
-    return RobustnessChecks(network, [batch(network, image, label, inferer)], [attack], eps, passes)
+    return GradientMaskingChecks(network, [batch(network, image, label, inferer)], [attack], eps, passes)
 
 
 def failed(found) -> set[str]:
@@ -120,7 +120,7 @@ def test_an_honest_network_passes_all(problem, norm, eps):
     assert by_name["large_eps"].numbers["epsilon"] == pytest.approx(0.5 * (SIDE if norm == "l2" else 1))
     assert by_name["large_eps"].numbers["score"] == 0
     assert 0.2 < by_name["more_steps"].numbers["as reported"] < 0.9
-    assert by_name["white_noise"].numbers["100 draws of white noise"] > by_name["more_steps"].numbers["as reported"]
+    assert by_name["uniform_noise"].numbers["100 draws of uniform noise"] > by_name["more_steps"].numbers["as reported"]
     assert by_name["randomness"].numbers["largest difference of two passes"] == 0
     assert all(math.isfinite(value) for check in found for value in check.numbers.values())
 
@@ -170,7 +170,7 @@ def test_averaged_passes_are_what_handles_randomness(problem):
         found = checks(Resized(network), image, label, inferer=averaged, passes=16).randomness()
     assert found.status == "passed"
     assert found.numbers["largest difference of two passes"] > 0
-    assert "mean of 16 passes" in found.says
+    assert "mean of 16 passes" in found.summary
 
 
 def test_averaged_logits_are_the_mean_of_the_passes():
@@ -207,18 +207,18 @@ def test_a_segmentation_is_looked_at_through_its_dice():
 
     criterion = DiceCriterion("lowest")
     network = Threshold()
-    honest = RobustnessChecks(network, [batch(network, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
+    honest = GradientMaskingChecks(network, [batch(network, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
     found = honest.run(progress=False)
     assert not failed(found)
     assert 0.1 < found[0].numbers["as reported"] < 0.9
     rounded = Rounded(network, 4)
-    masked = RobustnessChecks(rounded, [batch(rounded, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
+    masked = GradientMaskingChecks(rounded, [batch(rounded, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
     assert {"gradients", "loss_surface"} <= failed(masked.run(progress=False))
 
 
 def test_bad_settings_are_refused(problem):
     network, image, label = problem
     with pytest.raises(ValueError, match="0 batches and 1 attacks"):
-        RobustnessChecks(network, [], [PGD()], 1.0)
+        GradientMaskingChecks(network, [], [PGD()], 1.0)
     with pytest.raises(ValueError, match="Got eps 0"):
         checks(network, image, label, eps=0)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,14 +19,15 @@ from monai.bundle.scripts import init_bundle
 from monai.data import Dataset
 from monai.networks.nets import UNet
 from monai.transforms import Compose, Identityd, OneOf
+from shell_commands import documented_commands, shell
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wild_bundles import CPU, STYLES, write, write_pictures
 
 from monai_ima.__main__ import main
 from monai_ima.data import identified
 from monai_ima.handlers import RobustValidation
+from monai_ima.harden.network import build_network
 from monai_ima.harden.parts import find_parts
-from monai_ima.harden.plan import build_network
 from monai_ima.harden.reading import read_training_config
 from monai_ima.harden.trial import _inside
 from monai_ima.transforms import with_sample_id
@@ -213,13 +212,6 @@ def test_the_overlay_composes_with_several_processes_in_any_order(zoo, order, on
 
 def commands(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("cd ")]
-
-
-def shell(command: str, folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
 
 
 @pytest.mark.slow
@@ -614,7 +606,7 @@ def test_a_damaged_config_is_named_in_one_sentence(ids, words, zoo, capsys):
         (["--min_clean", "high"], "Got min_clean 'high', expected a value of the clean key metric."),
         (["--bounds", "3"], "Got bounds 3, expected two numbers (lo, hi) with lo < hi, or None."),
         (["--bounds", "low,high"], "Got bounds ('low', 'high'), expected two numbers"),
-        (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True, False"),
+        (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True or False."),
         (["--threshold", "high", "--task", "segmentation"], "Got threshold 'high', expected a number in (0, 1]"),
         (["--steps", "many"], "Got steps 'many', expected an integer >= 1."),
         (["--beta", "2"], "Got beta 2, expected a number in [0, 1]."),
@@ -671,10 +663,8 @@ def test_the_worked_examples_of_the_howto_run(tmp_path):
     not_shipped = shutil.ignore_patterns("*.pt", "eval")
     for name, bundle in {"oct": "oct_classification_ima", "hippocampus": "hippocampus_segmentation_ima"}.items():
         shutil.copytree(REPO / "bundles" / bundle, tmp_path / name, ignore=not_shipped)
-    text = (REPO / "docs" / "howto" / "harden.md").read_text()
-    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", text, re.DOTALL)
-    shown = [line for block in blocks for line in block.splitlines()]
-    assert len(blocks) == 3
+    shown = documented_commands(REPO / "docs" / "howto" / "harden.md")
+    assert len(shown) == 8
     for command in shown:
         shell(command.replace("torchrun", "torchrun --master_port=29639"), tmp_path)
     results = json.loads((tmp_path / "oct" / "eval" / "robustness" / "results.json").read_text())

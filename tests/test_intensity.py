@@ -1,4 +1,4 @@
-"""What a unit of a network's intensities is worth, against what MONAI's transforms do."""
+"""The inferred scale of a network's intensities, against what MONAI's transforms do."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ def normalisation(steps, tmp_path, metadata=None):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_unit_is_worth_what_the_transforms_make_of_it(name, tmp_path):
+def test_scale_and_bounds_are_those_of_the_transforms(name, tmp_path):
     """Bounds, and the physical difference of two images in one pixel against the network's."""
     steps = [{**step, "keys": "image"} for step in PIPELINES[name]]
-    found = normalisation(steps, tmp_path)
+    result = normalisation(steps, tmp_path)
     pipeline = Compose([ConfigComponent(step).instantiate() for step in steps])  # type: ignore[misc]
     image = torch.rand(2, 40, 40, generator=torch.Generator().manual_seed(0)) * 2000 - 1000
     image[0, 0, :2] = torch.tensor([90.0, 100.0])
     seen = pipeline({"image": image})["image"]
     step = float(seen[0, 0, 1] - seen[0, 0, 0])
     if name in PHYSICAL | {OF_IMAGE}:
-        assert found.slope * step == pytest.approx(10, rel=1e-4)
-        assert found.physical(step) == "10 intensity units"
+        assert result.slope * step == pytest.approx(10, rel=1e-4)
+        assert result.physical(step) == "10 intensity units"
     else:
-        assert found.slope is None
-        assert found.physical(step) == ""
+        assert result.slope is None
+        assert result.physical(step) == ""
     if name in BOUNDED:
-        assert (float(seen.min()), float(seen.max())) == pytest.approx(found.bounds, abs=1e-5)
+        assert (float(seen.min()), float(seen.max())) == pytest.approx(result.bounds, abs=1e-5)
     else:
-        assert found.bounds is None
+        assert result.bounds is None
 
 
 @pytest.mark.parametrize(("name", "width"), [("window, then by numbers", 5), ("of each image, then by channel", 4)])
 def test_the_scale_follows_a_division(name, width, tmp_path):
-    found = normalisation([{**step, "keys": "image"} for step in PIPELINES[name]], tmp_path)
-    assert found.scale == pytest.approx(width), "1 / 0.2, and 1 / 0.25, the narrower channel"
+    result = normalisation([{**step, "keys": "image"} for step in PIPELINES[name]], tmp_path)
+    assert result.scale == pytest.approx(width), "1 / 0.2, and 1 / 0.25, the narrower channel"
 
 
 def test_arguments_that_need_an_expression_make_it_unknown(tmp_path):

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from conftest import REPO
-
-
-def commands_shown() -> list[str]:
-    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
-    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+from shell_commands import documented_commands, shell
 
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path):
     not_shipped = shutil.ignore_patterns("*_*.pt", "eval", "*_margins")
     shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=not_shipped)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    commands = commands_shown()
+    commands = documented_commands(REPO / "README.md")
     assert len(commands) == 8
     for command in commands:
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PATH": path}
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+        shell(command, tmp_path)
     root = tmp_path / "bundles" / "oct_classification_ima"
     assert sorted(p.name for p in (root / "eval" / "robustness").glob("results.*")) == ["results.csv", "results.json"]
     assert (root / "models" / "model_last_margins" / "margins.png").is_file()

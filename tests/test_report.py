@@ -142,7 +142,7 @@ class TestCurves:
 
     def test_attacks_are_said_to_be_cumulative_and_explained(self, full):
         words = full.words
-        assert "Attacks are cumulative: a sample counts as right only when it stands against the named attack" in words
+        assert "Attacks are cumulative: a sample counts as correct only if it is robust to the named attack" in words
         assert "pgd100x2: projected gradient descent, 100 steps, 2 restarts" in words
 
     def test_a_chart_says_its_numbers_in_words(self, full):
@@ -187,9 +187,9 @@ class TestHeader:
     def test_two_sentences_name_the_data_the_attack_and_the_headline(self, full):
         words = full.words
         assert (
-            "oct_classification_ima was attacked on 10 SYNTHETIC samples of OCT phantom from 5 patients with L2 noise "
-            "of up to ε = 2 (40 HU) (pgd100x2 and apgd100-dlr). Its accuracy is 0.900 (95 % interval 0.700 to 1.000) "
-            "without noise and 0.400 (95 % interval 0.120 to 0.710) under attack at ε = 1 (20 HU)."
+            "oct_classification_ima was attacked on 10 SYNTHETIC samples of OCT phantom from 5 patients in the L2 norm "
+            "up to ε = 2 (40 HU) (pgd100x2 and apgd100-dlr). Its accuracy is 0.900 (95 % interval 0.700 to 1.000) "
+            "without attack and 0.400 (95 % interval 0.120 to 0.710) under attack at ε = 1 (20 HU)."
         ) in words
 
     def test_synthetic_data_is_called_so_and_real_data_is_not(self, tmp_path):
@@ -210,13 +210,13 @@ class TestHeader:
         assert facts["seed"] == "7"
         assert facts["machine"] == "x86_64 CPU, 2 cores"
         assert facts["versions"] == "monai-ima 0.1.0, torch 2.13.0"
-        assert facts["levels in HU"] == "0, 10, 20, 40"
+        assert facts["ε in HU"] == "0, 10, 20, 40"
         assert "python -m monai_ima evaluate --bundle bundles/oct --levels 0,0.5,1,2 --norm l2" in full.words
 
 
 class TestSamples:
     def test_distances_are_binned_and_the_median_marked(self, full):
-        chart = full.chart("Smallest noise found, by sample")
+        chart = full.chart("Smallest perturbation found, by sample")
         bars = filled(chart, "fill: var(--series-1)")
         heights = [max(y for _, y in bar) - min(y for _, y in bar) for bar in bars]
         left = [min(x for x, _ in bar) for bar in bars]
@@ -226,12 +226,14 @@ class TestSamples:
         assert filled_bins == {2, 4, 6, 8, 10, 12, 16}  # 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6 in bins of 0.1
         (mark,) = [path for path in chart.iter(f"{SVG}path") if "stroke: var(--series-2)" in path.get("style", "")]
         assert float(mark.get("d").split()[1]) == pytest.approx(left[0] + 10 * width, abs=0.1)
-        assert "Of 9 rightly predicted samples, 7 were turned by noise of at most ε = 2 (40 HU)." in full.words
+        assert (
+            "Of 9 correctly classified samples, 7 were broken by a perturbation of at most ε = 2 (40 HU)." in full.words
+        )
         assert "The median is ε = 1 (20 HU)" in full.words
         assert "none found: 2" in chart.get("aria-label")
 
     def test_quantiles_count_what_was_not_found_as_further(self, full):
-        table = full.tables["Noise that turns a given share of the rightly predicted samples"]
+        table = full.tables["Perturbation that breaks a given share of the correctly classified samples"]
         # Nine samples: 0.2 0.4 0.6 0.8 1 1.2 1.6 and two beyond 2; the 1st, 3rd, 5th, 7th and 9th.
         assert table[1:] == [
             ["5%", "0.2", "4"],
@@ -243,26 +245,26 @@ class TestSamples:
 
     def test_without_distances_the_first_level_is_shown_and_how_to_get_them(self, tmp_path):
         page = html(tmp_path, classification(minimum=None))
-        rows = page.tables["Samples by the first level that turns them"]
+        rows = page.tables["Samples by the first ε that breaks them"]
         assert [row[-1] for row in rows[1:]] == ["1", "2", "3", "2", "2"]
         assert "--norm l2 --minimum" in page.words
         heights = [
             max(y for _, y in bar) - min(y for _, y in bar)
-            for bar in filled(page.chart("First level that turns a sample"), "fill: var(--series-1)")
+            for bar in filled(page.chart("First ε that breaks a sample"), "fill: var(--series-1)")
         ]
         assert [height / heights[0] for height in heights] == pytest.approx([1, 2, 3, 2, 2], abs=0.01)
 
     def test_cases_are_embedded_with_what_they_say(self, full):
         assert [one["alt"] for one in full.pictures] == [
-            f"NORMAL, predicted NORMAL, with noise DME ({k})" for k in range(3)
+            f"NORMAL, predicted NORMAL, under attack DME ({k})" for k in range(3)
         ]
         assert all(one["src"].startswith("data:image/png;base64,iVBORw0KGgo") for one in full.pictures)
         assert "case1, ε = 0.5 (10 HU)" in full.words
 
-    def test_white_noise_stands_beside_the_attack(self, full):
-        rows = full.tables["Share of right predictions turned: the numbers"]
+    def test_uniform_noise_is_shown_beside_the_attack(self, full):
+        rows = full.tables["Share of correct predictions broken: the numbers"]
         assert rows == [
-            ["ε", "ε in HU", "white noise, 20 draws", "all attacks"],
+            ["ε", "ε in HU", "uniform noise, 20 draws", "all attacks"],
             ["0", "0", "0.000", "0.000"],
             ["0.5", "10", "0.000", "0.222"],  # 2 of 9
             ["1", "20", "0.013", "0.556"],
@@ -275,7 +277,7 @@ class TestTrust:
         assert "2 of 3 passed" in full.words
         assert "✓ passed More steps never help the defence" in full.words
         assert "(20 steps: 0.412; 50 steps: 0.401)" in full.words
-        assert "– not run Noise from another network is weaker" in full.words
+        assert "– not run Perturbations of another network are weaker" in full.words
         assert 'class="note failed"' not in full.text
 
     def test_a_failed_check_raises_a_banner_at_the_top(self, tmp_path):
@@ -283,14 +285,14 @@ class TestTrust:
         content["checks"][1]["status"] = "failed"
         page = html(tmp_path, content)
         head = page.text[: page.text.index("<nav")]
-        assert "1 of 3 checks against false robustness failed" in head
-        assert "Unbounded noise breaks everything" in head
+        assert "1 of 3 checks for gradient masking failed" in head
+        assert "Unbounded perturbations break everything" in head
         assert "This means: Gradients are masked." in page.words
 
     def test_without_checks_the_command_that_runs_them_is_given(self, tmp_path):
         assert "--norm l2 --checks" in html(tmp_path, classification(checks=None)).words
 
-    def test_a_second_opinion_that_differs_is_pointed_out(self, full):
+    def test_independent_code_that_differs_is_pointed_out(self, full):
         assert full.tables["Accuracy under attack, theirs and ours"][1:] == [
             ["ART 1.20 AutoAttack", "0.415", "0.400", "+0.015", "yes"],
             ["torchattacks 3.5 PGD", "0.625", "0.400", "+0.225", "no"],
@@ -315,6 +317,7 @@ class TestComparison:
         return {
             **content,
             "attacks": [attack],
+            "accuracy": attack["values"],
             "accuracy_by_class": {},
             "noise": None,
             "minimum": None,
@@ -351,7 +354,7 @@ class TestComparison:
         page = html(tmp_path, classification(), classification(units={"name": "HU", "per_unit": 5.0}))
         rows = page.tables["Accuracy under all attacks of each model, with 95 % bootstrap intervals"]
         assert rows[0][:2] == ["ε", "oct_classification_ima, model0"]
-        assert "equal ε are not equal noise" in page.words
+        assert "equal ε are not equal perturbations" in page.words
 
     def test_different_data_are_pointed_out(self, tmp_path):
         other = self.other()
@@ -424,8 +427,8 @@ class TestSafety:
         content = classification()
         content["model"]["name"] = content["data"]["name"] = content["settings"]["note"] = self.NASTY
         content["accuracy_by_class"] = {self.NASTY: [0.5] * 4, "_hidden": [0.25] * 4}
-        content["cases"][0]["sample_id"] = content["cases"][0]["says"] = self.NASTY
-        content["checks"][0]["says"] = content["attacks"][0]["name"] = self.NASTY
+        content["cases"][0]["sample_id"] = content["cases"][0]["summary"] = self.NASTY
+        content["checks"][0]["summary"] = content["attacks"][0]["name"] = self.NASTY
         content["groups"]["column"] = self.NASTY
         for sample in content["samples"]:
             sample["broken_at"] = {self.NASTY: None}
@@ -513,7 +516,7 @@ class TestFiles:
         assert model["attacks"][-1]["values"] == [0.9, 0.7, 0.4, 0.2]
         assert model["attacks"][-1]["intervals"][2] == [0.12, 0.71]
         assert model["units"] == {"name": "HU", "per_unit": 20.0}
-        assert model["checks"]["Noise from another network is weaker"] == "not run"
+        assert model["checks"]["Perturbations of another network are weaker"] == "not run"
         assert model["groups"]["largest_gap"] == {"level": 0.5, "between": ["A", "B"], "gap": 0.75}
         assert model["crosscheck"]["rows"][1]["agrees"] is False
         assert content["margins"]["suggested_eps"] == 2.5
@@ -530,7 +533,7 @@ class TestFiles:
     def test_the_command_line_says_in_one_line_what_is_wrong(self, tmp_path, capsys):
         write(tmp_path, classification(norm="l1"))
         assert main(["report", "--results", str(tmp_path)]) == 2
-        assert capsys.readouterr().err == f"norm in {tmp_path}/results.json is 'l1', expected one of l2, linf.\n"
+        assert capsys.readouterr().err == f"norm in {tmp_path}/results.json is 'l1', expected 'l2' or 'linf'.\n"
 
     def test_the_command_line_writes_the_page(self, tmp_path):
         for name in "ab":
@@ -547,37 +550,53 @@ class TestReading:
     @pytest.mark.parametrize(
         ("path", "value", "message"),
         [
-            ("format", 1, r"results.json has format 1, expected 2: evaluate again"),
-            ("format", None, r"has format None, expected 2: evaluate again"),
+            ("format", 2, r"results.json has format 2, expected 3: evaluate again"),
+            ("format", None, r"has format None, expected 3: evaluate again"),
             (
                 "task",
                 "detection",
                 r"task in .*results.json is 'detection', expected one of classification, segmentation",
             ),
-            ("metric", "dice", r"metric in .* is 'dice', expected one of accuracy"),
-            ("norm", "l1", r"norm in .* expected one of l2, linf"),
-            ("levels", [0.0, 1.0, 1.0, 2.0], r"levels in .* expected at least one level of noise, rising"),
-            ("levels", [], r"levels in .* expected at least one level"),
-            ("levels.1", "0.5", r"levels\[1\] in .* is '0.5', expected a finite number"),
+            ("metric", "dice", r"metric in .* is 'dice', expected 'accuracy'"),
+            ("norm", "l1", r"norm in .* expected 'l2' or 'linf'"),
+            ("levels", [0.0, 1.0, 1.0, 2.0], r"levels in .* expected at least one perturbation budget, rising"),
+            ("levels", [], r"levels in .* expected at least one perturbation budget"),
+            ("levels.1", "0.5", r"levels\[1\] in .* is '0.5', expected a valid number"),
             ("attacks", [], r"attacks in .* expected at least one attack"),
-            ("attacks.1.values.2", 1.5, r"attacks\[1\].values\[2\] in .* is 1.5, expected a number in 0..1"),
+            ("attacks.1.values.2", 1.5, r"attacks\[1\].values\[2\] in .* is 1.5, expected less than or equal to 1"),
             ("attacks.0.values.2", float("nan"), r"attacks\[0\].values\[2\] in .* is nan, expected a finite number"),
-            ("attacks.0.values", [0.9, 0.8, 0.6], r"attacks\[0\].values in .* has 3 entries, expected 4, one a level"),
+            (
+                "attacks.0.values",
+                [0.9, 0.8, 0.6],
+                r"attacks\[0\].values in .* is \[0.9, 0.8, 0.6\], expected 4 entries, one for each of levels",
+            ),
             ("attacks.0.intervals.1", [0.9, 0.1], r"attacks\[0\].intervals\[1\] in .* expected the lower end first"),
             ("attacks.0.intervals.1", [0.9], r"intervals\[1\] in .* expected two numbers"),
-            ("accuracy_by_class.CNV", [0.1] * 5, r"accuracy_by_class.CNV in .* has 5 entries, expected 4"),
-            ("units.per_unit", 0, r"units.per_unit in .* is 0, expected a number above 0"),
-            ("noise.failure_rate.0", -0.1, r"noise.failure_rate\[0\] in .* is -0.1, expected a number in 0..1"),
-            ("minimum.found", 6, r"minimum.found in .* is 6, expected 7, the rightly predicted samples that have a"),
+            ("accuracy_by_class.CNV", [0.1] * 5, r"accuracy_by_class.CNV in .* is \[0.1, .*\], expected 4 entries"),
+            ("units.per_unit", 0, r"units.per_unit in .* is 0, expected greater than 0"),
+            (
+                "noise.failure_rate.0",
+                -0.1,
+                r"failure_rate\[0\] in .* is -0.1, expected greater than or equal to 0",
+            ),
+            ("minimum.found", 6, r"minimum.found in .* is 6, expected 7, the correctly classified samples that have a"),
             ("minimum.found", 10, r"minimum.found in .* is 10, expected at most 9"),
-            ("groups.values.A", None, r"groups.values.A in .* is None, expected a list"),
+            ("groups.values.A", None, r"groups.values.A in .* is None, expected a valid array"),
             ("groups.largest_gap.between.0", "C", r"largest_gap.between\[0\] in .* is 'C', expected one of A, B"),
-            ("checks.0.status", "maybe", r"checks\[0\].status in .* expected one of passed, failed, not run"),
-            ("crosscheck.rows.0.agrees", "yes", r"crosscheck.rows\[0\].agrees in .* expected true or false"),
-            ("samples.3.label", -1, r"samples\[3\].label in .* is -1, expected an integer of at least 0"),
+            (
+                "checks.0.status",
+                "maybe",
+                r"checks\[0\].status in .* is 'maybe', expected 'passed', 'failed' or ",
+            ),
+            (
+                "crosscheck.rows.0.agrees",
+                "yes",
+                r"rows\[0\].agrees in .* is 'yes', expected a valid boolean",
+            ),
+            ("samples.3.label", -1, r"samples\[3\].label in .* is -1, expected greater than or equal to 0"),
             ("samples.3.broken_at.pgd100x2", 0.7, r"samples\[3\].broken_at.pgd100x2 in .* expected one of the levels"),
             ("data.samples", 11, r"data.samples in .* is 11, expected 10, the number of entries of samples"),
-            ("data.synthetic", 1, r"data.synthetic in .* is 1, expected true or false"),
+            ("data.synthetic", 1, r"data.synthetic in .* is 1, expected a valid boolean"),
             ("model", "a", r"model in .* is 'a', expected an object"),
             (
                 "cases.1.picture",
@@ -602,7 +621,7 @@ class TestReading:
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "report.html").exists()
 
-    @pytest.mark.parametrize("key", sorted(set(classification()) - {"format", "accuracy", "classes"}))
+    @pytest.mark.parametrize("key", sorted(set(classification()) - {"format"}))
     def test_a_missing_key_is_named(self, tmp_path, key):
         content = classification()
         del content[key]
@@ -615,7 +634,7 @@ class TestReading:
         content = segmentation()
         del content["hd95_by_class"]["posterior"]
         write(tmp_path, content)
-        with pytest.raises(ValueError, match=r"results.json has no hd95_by_class.posterior, expected it as"):
+        with pytest.raises(ValueError, match=r"hd95_by_class in .* is .*, expected an entry for the class posterior"):
             report(str(tmp_path))
 
     @pytest.mark.parametrize("content", ["", "{", "[" * 100000, "\ufeff", "not json"])
@@ -635,9 +654,9 @@ class TestReading:
             report(str(tmp_path))
 
     def test_the_hand_made_samples_agree_with_the_hand_made_curve(self):
-        turned = [one["broken_at"]["apgd100-dlr"] for one in samples()]
-        standing = [sum(level is None or level > at for level in turned) / 10 for at in LEVELS]
-        assert standing == classification()["accuracy"]
+        broken = [one["broken_at"]["apgd100-dlr"] for one in samples()]
+        robust = [sum(level is None or level > at for level in broken) / 10 for at in LEVELS]
+        assert robust == classification()["accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -15,7 +14,8 @@ from torch import nn
 
 from monai_ima.attacks import PGD, UniformNoise
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
-from monai_ima.evaluation import ScanRecord, SegmentationEvaluator
+from monai_ima.evaluation import SegmentationEvaluator
+from monai_ima.results.records import ScanRecord
 from monai_ima.utils.generators import per_sample_generators
 
 LEVELS = [0.0, 2.0, 6.0]
@@ -57,9 +57,9 @@ def test_every_metric_is_that_of_the_worst_image(problem):
     evaluator = SegmentationEvaluator(network, attack(), seed=3, tolerance=1.0)
     loader = DataLoader(Dataset(data), batch_size=2)
     result = evaluator.run(loader, [6.0], progress=False)
-    examples = evaluator.examples(loader, {"s0", "s1", "s2", "s3"}, 6.0)
+    examples = evaluator.examples(loader, dict.fromkeys(["s0", "s1", "s2", "s3"], 6.0))
     assert [record.sample_id for record in result.records] == ["s0", "s1", "s2", "s3"]
-    for example, record, item in zip(examples, result.records, data, strict=True):
+    for example, record, item in zip(examples.values(), result.records, data, strict=True):
         assert example.sample_id == record.sample_id
         assert example.clean_dice == pytest.approx(record.scores[0].mean("dice"))
         assert example.noisy_dice == pytest.approx(record.scores[-1].mean("dice"))
@@ -87,25 +87,26 @@ def test_every_metric_is_that_of_the_worst_image(problem):
     assert result.mean()[1] < result.mean()[0] - 0.05
 
 
-def test_results_do_not_depend_on_the_batch_and_go_on_after_a_break(problem):
+def test_results_do_not_depend_on_the_batch_and_an_interrupted_run_is_resumed(problem):
     network, data = problem
     evaluator = SegmentationEvaluator(network, attack())
     loader = DataLoader(Dataset(data), batch_size=3)
     kept: list[ScanRecord] = []
-    whole = evaluator.run(loader, LEVELS, on_record=kept.append, progress=False)
+    whole = evaluator.run(loader, LEVELS, on_records=kept.extend, progress=False)
     assert kept == whole.records
-    saved = [ScanRecord.from_dict(json.loads(json.dumps(record.as_dict()))) for record in kept[1:3]]
+    saved = [ScanRecord.model_validate_json(record.model_dump_json()) for record in kept[1:3]]
     resumed = evaluator.run(DataLoader(Dataset(data), batch_size=1), LEVELS, done=saved, progress=False)
     by_id = {record.sample_id: record for record in resumed.records}
     assert len(resumed.records) == 4
     for record in whole.records:
         for a, b in zip(record.scores, by_id[record.sample_id].scores, strict=True):
             assert a.dice == pytest.approx(b.dice, abs=1e-4)
-    assert [record.sample_id for record in resumed.records] == ["s1", "s2", "s0", "s3"]
+    assert [record.sample_id for record in resumed.records] == ["s0", "s1", "s2", "s3"]
+    assert resumed.records[1:3] == kept[1:3]
 
 
 def test_a_weaker_image_at_a_larger_level_does_not_count(problem):
-    """White noise drawn at a larger radius may be weaker: then the lower level's image stays the worst."""
+    """Uniform noise drawn at a larger radius may be weaker: then the lower level's image stays the worst."""
     network, data = problem
     noise = UniformNoise("l2", 1, criterion=DiceCriterion("lowest"))
     levels = [0, 3.0, 3.01, 3.02, 3.03]

@@ -75,16 +75,16 @@ def test_subgroups_by_hand():
     groups = {"a": "Siemens", "b": "GE", "c": "Siemens", "d": "GE", "e": "GE"}
     values = [[1, 0], [1, 1], [0, 0], [1, 1], [1, 0]]
     found = subgroups("scanner", groups, list("abcde"), values, [0.0, 1.5])
-    assert found["samples"] == {"GE": 3, "Siemens": 2}
-    assert found["values"]["GE"] == pytest.approx([1.0, 2 / 3])
-    assert found["values"]["Siemens"] == [0.5, 0.0]
-    assert found["intervals"]["Siemens"] == [[0.0, 1.0], [0.0, 0.0]]
-    gap = found["largest_gap"]
-    assert (gap["level"], gap["between"]) == (1.5, ["GE", "Siemens"])
-    assert gap["gap"] == pytest.approx(2 / 3)
-    assert found["column"] == "scanner"
+    assert found.samples == {"GE": 3, "Siemens": 2}
+    assert found.values["GE"] == pytest.approx([1.0, 2 / 3])
+    assert found.values["Siemens"] == [0.5, 0.0]
+    assert found.intervals["Siemens"] == [(0.0, 1.0), (0.0, 0.0)]
+    gap = found.largest_gap
+    assert (gap.level, gap.between) == (1.5, ("GE", "Siemens"))
+    assert gap.gap == pytest.approx(2 / 3)
+    assert found.column == "scanner"
     alone = subgroups("site", dict.fromkeys("abcde", "1"), list("abcde"), values, [0.0, 1.5])
-    assert alone["largest_gap"] is None
+    assert alone.largest_gap is None
 
 
 def test_a_table_of_groups_is_read_and_checked(tmp_path):

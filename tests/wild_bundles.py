@@ -281,10 +281,7 @@ def zoo_segmentation(root: Path) -> None:
                     {"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 2},
                 ],
             },
-            "handlers": [
-                {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": 1},
-                STATS,
-            ],
+            "handlers": [{"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": 1}, STATS],
             "trainer": {
                 "_target_": "SupervisedTrainer",
                 "max_epochs": 1,
@@ -352,11 +349,7 @@ def template(root: Path) -> None:
         **DATA,
         "ckpt_path": "$@bundle_root + '/models/model.pt'",
         "output_dir": "$@bundle_root + '/results'",
-        "network_def": {
-            "_target_": "UNet",
-            **{**UNET, "spatial_dims": 2},
-            "out_channels": "@num_classes",
-        },
+        "network_def": {"_target_": "UNet", **{**UNET, "spatial_dims": 2}, "out_channels": "@num_classes"},
         "network": "$@network_def.to(@device)",
         "base_transforms": [{"_target_": "LoadImaged", "keys": "@both_keys", "image_only": True}],
         "train_transforms": [
@@ -410,7 +403,7 @@ def template(root: Path) -> None:
                     "_target_": "MeanDice",
                     "include_background": False,
                     "output_transform": "$monai.handlers.from_engine([@pred, @label])",
-                },
+                }
             },
             "val_handlers": "@val_handlers",
         },
@@ -624,7 +617,7 @@ def deep_supervision(root: Path) -> None:
                     "to_onehot": 2,
                 },
                 "key_val_metric": {"dice": {"_target_": "MeanDice", "output_transform": FROM_ENGINE}},
-            },
+            }
         },
         "run": ["$@train#trainer.run()"],
     }
@@ -707,11 +700,7 @@ def own_code(root: Path) -> None:
         "opt": {"_target_": "torch.optim.Adam", "params": "$@net.parameters()"},
         "prepare": {"_target_": "scripts.parts.WithAge"},
         "pipeline": {"_target_": "Compose", "transforms": transforms},
-        "training_set": {
-            "_target_": "scripts.parts.Folder",
-            "folder": "@dataset_dir",
-            "transform": "@pipeline",
-        },
+        "training_set": {"_target_": "scripts.parts.Folder", "folder": "@dataset_dir", "transform": "@pipeline"},
         "loader": {"_target_": "DataLoader", "dataset": "@training_set", "batch_size": 4},
         "checker": {
             "_target_": "SupervisedEvaluator",
@@ -769,9 +758,7 @@ def multi_label(root: Path) -> None:
                     "b_max": 1,
                 },
             },
-            "handlers": [
-                {"_target_": "StatsHandler", "_disabled_": "$True", "name": "x"},
-            ],
+            "handlers": [{"_target_": "StatsHandler", "_disabled_": "$True", "name": "x"}],
             "trainer": {
                 "_target_": "monai.engines.SupervisedTrainer",
                 "max_epochs": 1,
@@ -796,12 +783,7 @@ def multi_label(root: Path) -> None:
                         {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5},
                     ],
                 },
-                "key_val_metric": {
-                    "mae": {
-                        "_target_": "MeanAbsoluteError",
-                        "output_transform": FROM_ENGINE,
-                    }
-                },
+                "key_val_metric": {"mae": {"_target_": "MeanAbsoluteError", "output_transform": FROM_ENGINE}},
                 "metric_cmp_fn": "$lambda new, best: new < best",
             }
         },
@@ -849,7 +831,7 @@ def no_validation(root: Path) -> None:
                 "network": "@net",
                 "loss_function": "$first(@focal)",
                 "optimizer": "$torch.optim.SGD(@net.parameters(), lr=0.1)",
-            },
+            }
         },
         "run": ["$@train#trainer.run()"],
     }

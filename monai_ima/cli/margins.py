@@ -2,29 +2,31 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Annotated
 
-from monai_ima.margins import load_margins, summarize_margins
-from monai_ima.visualize import margin_histogram, save_figure
+from .arguments import new_folder
 
 __all__ = ["margins"]
 
 
-def margins(checkpoint: str, out: str | None = None) -> None:
-    """Look at the margins that IMA training found: histogram, quantiles, a suggested fixed ε, CSV per sample.
+def margins(
+    checkpoint: Annotated[str, "Checkpoint with margins, such as BUNDLE/models/model_last.pt."],
+    out: Annotated[str | None, "Folder to write to; default: beside the checkpoint, named after it."] = None,
+) -> None:
+    """Show the margins of IMA training: histogram, quantiles, a suggested fixed ε, and a CSV row for each sample.
 
-    Writes margins.png, margins.csv (one row a sample) and summary.csv. Nothing is written over.
+    Writes margins.png, margins.csv and summary.csv; nothing is overwritten.
 
-    Args:
-        checkpoint: a checkpoint with margins, such as BUNDLE/models/model_last.pt.
-        out: folder to write to; default is a folder beside the checkpoint, named after it.
+    \b
+    Example: monai-ima margins --checkpoint BUNDLE/models/model_last.pt
     """
+    from monai_ima.margins import load_margins, summarize_margins
+    from monai_ima.visualize import margin_histogram, save_figure
+
     table = load_margins(checkpoint)
     summary = summarize_margins(table)
-    folder = (
-        Path(out) if out is not None else Path(checkpoint).with_suffix("").with_name(f"{Path(checkpoint).stem}_margins")
-    )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
+    stem = Path(checkpoint).with_suffix("")
+    folder = new_folder(out if out is not None else stem.with_name(f"{stem.name}_margins"))
     folder.mkdir(parents=True, exist_ok=True)
     table.save_csv(folder / "margins.csv")
     rows = [

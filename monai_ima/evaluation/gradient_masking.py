@@ -1,11 +1,10 @@
-"""Checks against false robustness: what masked gradients, weak attacks and randomness give away (Athalye et al. 2018;
-Carlini et al. 2019, "On evaluating adversarial robustness")."""
+"""Checks for gradient masking: signs of masked gradients, weak attacks and randomness (Athalye et al. 2018; Carlini et
+al. 2019, "On evaluating adversarial robustness")."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -15,15 +14,15 @@ from tqdm import tqdm
 
 from monai_ima.attacks import PGD, SPSA, Attack, UniformNoise, WorstOf, attack_mode
 from monai_ima.criteria import Criterion, SegmentationCriterion
+from monai_ima.results.records import CheckResult
 from monai_ima.utils.checks import check_positive
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.tensors import first_output
 
 from .batch import EvaluationBatch
 
-__all__ = ["CheckResult", "RobustnessChecks"]
+__all__ = ["GradientMaskingChecks"]
 
-PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 TOLERANCE = 0.02
 STEPS = (20, 50, 100, 200)
 RESTARTS = (1, 2, 10)
@@ -44,47 +43,22 @@ RANDOM_LAYERS = (
 )
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """What a check found.
+class GradientMaskingChecks:
+    """Signs that a network only seems to be robust, each check passed or failed with its numbers.
 
-    Attributes:
-        name: short, stable.
-        title: what has to hold.
-        status: ``"passed"``, ``"failed"`` or ``"not run"``.
-        numbers: what it was decided by.
-        says: one sentence on them.
-        means: what a failure usually means.
-    """
-
-    name: str
-    title: str
-    status: str
-    numbers: dict[str, float]
-    says: str
-    means: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-class RobustnessChecks:
-    """Signs that a network only seems to be robust, each passed or failed with its numbers.
-
-    All look at the same samples and one level of noise, through mean scores: accuracy, or foreground Dice. A difference
-    of at most 2 points, or of one sample, is taken for chance.
+    All attack the same samples at one ε and compare mean scores: accuracy, or foreground Dice. A difference of at most
+    2 points, or of one sample, is taken for chance.
 
     Args:
-        network: it is looked at in evaluation mode.
+        network: it is attacked in evaluation mode.
         batches: the samples; some hundred of a classifier, a few scans of a segmentation network.
         attacks: those that robustness was measured with.
-        eps: level of noise, > 0, best one that breaks about half of the samples.
+        eps: perturbation budget, > 0, best one that breaks about half of the samples.
         passes: of the network whose logits are averaged in ``forward`` (expectation over transformation).
         seed: of the random draws.
 
     Raises:
-        ValueError: when there are no samples or attacks, or eps is not as above.
+        ValueError: if there are no samples or attacks, or ``eps`` <= 0.
     """
 
     def __init__(
@@ -109,7 +83,7 @@ class RobustnessChecks:
 
     @property
     def criterion(self) -> Criterion:
-        """Says when a prediction is right."""
+        """Says when a prediction is correct."""
         return self.attacks[0].criterion
 
     def run(
@@ -122,9 +96,9 @@ class RobustnessChecks:
         """All checks, one after the other.
 
         Args:
-            other: another model of the same task, from images to logits; noise made for it must not be stronger here
-                than noise made for this one.
-            done: results of a run that was broken off; these checks are not made again.
+            other: another model of the same task, from images to logits; perturbations made for it must not be
+                stronger here than those made for this one.
+            done: results of an interrupted run; these checks are not made again.
             on_result: called with each new result as it comes.
             progress: show a progress bar.
         """
@@ -134,7 +108,7 @@ class RobustnessChecks:
             "large_eps": self.large_eps,
             "black_box": self.black_box,
             "transfer": lambda: self.transfer(other),
-            "white_noise": self.white_noise,
+            "uniform_noise": self.uniform_noise,
             "gradients": self.gradients,
             "loss_surface": self.loss_surface,
             "randomness": self.randomness,
@@ -166,7 +140,7 @@ class RobustnessChecks:
         )
 
     def more_restarts(self) -> CheckResult:
-        """PGD begun 1 to 10 times: the attacks used are as strong as 10 restarts."""
+        """PGD from 1 to 10 starts: the attacks used are as strong as 10 restarts."""
         means = [fmean(self.scores(self._pgd(STEPS[1], restarts), self.eps)) for restarts in RESTARTS]
         reported = fmean(self.reported())
         return self._result(
@@ -176,11 +150,11 @@ class RobustnessChecks:
             {**{f"{n} restarts": mean for n, mean in zip(RESTARTS, means, strict=True)}, "as reported": reported},
             f"From 1 to {RESTARTS[-1]} restarts of {STEPS[1]} steps the score goes from {means[0]:.3f} to "
             f"{means[-1]:.3f}; the attacks used leave {reported:.3f}.",
-            "Where an attack begins decides whether it succeeds: the loss is rough, or the network random.",
+            "Where an attack starts decides whether it succeeds: the loss is rough, or the network random.",
         )
 
     def large_eps(self) -> CheckResult:
-        """In a ball that holds a uniformly grey image for every sample no network is right."""
+        """In a ball that holds a uniformly grey image for every sample no network is correct."""
         lo, hi = self._range()
         half = (hi - lo) / 2
         values = self.batches[0].image[0].numel()
@@ -192,7 +166,7 @@ class RobustnessChecks:
             mean <= max(FLOOR, 1.5 / self.count),
             {"epsilon": eps, "score": mean},
             f"At ε = {eps:.3g}, half of the range of intensities everywhere, the score is {mean:.3f}.",
-            "The attack fails where it cannot fail for want of noise: its gradients do not lead to wrong answers.",
+            "The attack fails where it cannot fail for want of noise: its gradients do not lead to misclassification.",
         )
 
     def black_box(self) -> CheckResult:
@@ -200,28 +174,35 @@ class RobustnessChecks:
         norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
         each = math.ceil(BLACK_BOX_SAMPLES / len(self.batches))
         few = [batch.select(range(min(each, len(batch.image)))) for batch in self.batches]
-        blind = self.scores(SPSA(norm, 40, 64, bounds=bounds, criterion=self.criterion), self.eps, few)
+        black_box = self.scores(SPSA(norm, 40, 64, bounds=bounds, criterion=self.criterion), self.eps, few)
         reported = iter(self.reported())
-        seeing = []
+        white_box = []
         for batch in self.batches:
-            seeing += [next(reported) for _ in batch.sample_ids][:each]
-        gap = fmean(seeing) - fmean(blind)
+            white_box += [next(reported) for _ in batch.sample_ids][:each]
+        gap = fmean(white_box) - fmean(black_box)
         return self._result(
             "black_box",
             "Attacks that see gradients are at least as strong as one that does not",
-            gap <= self._tolerance(len(blind)),
-            {"SPSA": fmean(blind), "as reported": fmean(seeing)},
-            f"On {len(blind)} samples SPSA leaves {fmean(blind):.3f}, the attacks used {fmean(seeing):.3f}.",
+            gap <= self._tolerance(len(black_box)),
+            {"SPSA": fmean(black_box), "as reported": fmean(white_box)},
+            f"On {len(black_box)} samples SPSA leaves {fmean(black_box):.3f}, the attacks used {fmean(white_box):.3f}.",
             "The gradients mislead: they are masked, and the attacks used are too weak for this network.",
         )
 
     def transfer(self, other: Callable[[torch.Tensor], Any] | None) -> CheckResult:
-        """Noise made for another model is not stronger than noise made for this one."""
-        title = "Noise made for another model is not stronger than noise made for this one"
-        means = "The gradients of this network hide the way; another network shows it."
+        """Perturbations made for another model are not stronger than those made for this one."""
+        title = "Perturbations of another model are not stronger than those of this one"
+        interpretation = "The gradients of this network are masked; those of another network are not."
         if other is None:
-            says = "Needs the weights of another model of the same network: --transfer_from FILE."
-            return CheckResult("transfer", title, NOT_RUN, {}, says, means)
+            summary = "Needs the weights of another model of the same network: --transfer_from FILE."
+            return CheckResult(
+                name="transfer",
+                title=title,
+                status="not run",
+                numbers={},
+                summary=summary,
+                interpretation=interpretation,
+            )
         attack = self._pgd(STEPS[2])
         found = []
         for batch in self.batches:
@@ -233,29 +214,31 @@ class RobustnessChecks:
             title,
             gap <= self._tolerance(),
             {"made for another model": fmean(found), "as reported": fmean(self.reported())},
-            f"Noise made for the other model leaves {fmean(found):.3f}, the attacks used {fmean(self.reported()):.3f}.",
-            means,
+            f"Those of the other model leave {fmean(found):.3f}, the attacks used {fmean(self.reported()):.3f}.",
+            interpretation,
         )
 
-    def white_noise(self) -> CheckResult:
-        """100 draws of white noise are not stronger than the attacks used."""
+    def uniform_noise(self) -> CheckResult:
+        """100 draws of uniform random noise are not stronger than the attacks used."""
         norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
         noise = fmean(self.scores(UniformNoise(norm, 100, bounds, self.criterion), self.eps))
         reported = fmean(self.reported())
         return self._result(
-            "white_noise",
-            "White noise is weaker than the attack",
+            "uniform_noise",
+            "Uniform random noise is weaker than the attack",
             reported - noise <= self._tolerance(),
-            {"100 draws of white noise": noise, "as reported": reported},
-            f"At ε = {self.eps:g} white noise leaves {noise:.3f}, the attacks used {reported:.3f}.",
+            {"100 draws of uniform noise": noise, "as reported": reported},
+            f"At ε = {self.eps:g} uniform random noise leaves {noise:.3f}, the attacks used {reported:.3f}.",
             "The attack finds less than chance does: it does not work on this network.",
         )
 
     def gradients(self) -> CheckResult:
-        """Gradients of rightly predicted samples are finite and not zero."""
+        """Gradients of correctly classified samples are finite and not zero."""
         title = "Gradients are finite and not zero"
-        means = "The loss is saturated or its way back is cut (rounding, a step function): attacks have no direction."
-        lengths = torch.cat([self._slope(batch).flatten(1).abs().amax(dim=1).cpu() for batch in self._right()])
+        interpretation = (
+            "The loss is saturated or its backward pass is cut (rounding, a step function): attacks have no direction."
+        )
+        lengths = torch.cat([self._gradient(batch).flatten(1).abs().amax(dim=1).cpu() for batch in self._correct()])
         zero = float((lengths == 0).double().mean())
         wild = float((~torch.isfinite(lengths)).double().mean())
         smallest = float(lengths.min())
@@ -264,9 +247,9 @@ class RobustnessChecks:
             title,
             wild == 0 and zero <= max(NO_GRADIENT, 1.5 / len(lengths)),
             {"share of zero gradients": zero, "share not finite": wild, "smallest largest entry": smallest},
-            f"{zero:.1%} of {len(lengths)} rightly predicted samples have a gradient of exactly zero, {wild:.1%} one "
-            "with NaN or infinity.",
-            means,
+            f"{zero:.1%} of {len(lengths)} correctly classified samples have a gradient of exactly zero, {wild:.1%} "
+            "one with NaN or infinity.",
+            interpretation,
         )
 
     def loss_surface(self) -> CheckResult:
@@ -274,8 +257,8 @@ class RobustnessChecks:
         best, steeper = 0, 0.0
         total = 0
         norm = self.attacks[0].norm
-        for batch in self._right():
-            loss, gradient = self._loss(batch, batch.image), self._slope(batch)
+        for batch in self._correct():
+            loss, gradient = self._loss(batch, batch.image), self._gradient(batch)
             radius = torch.full((len(batch.image),), SMALL_STEP * self.eps).to(batch.image)
             along = norm.steepest(gradient.nan_to_num(0.0, 0.0, 0.0)) * radius.view(-1, *([1] * (gradient.ndim - 1)))
             rise = self._loss(batch, batch.image + along) - loss
@@ -295,8 +278,8 @@ class RobustnessChecks:
             "The loss rises fastest along its gradient",
             share >= BEST_SHARE - 1.5 / total,
             {"share of samples": share, "mean rise along the gradient": steeper / total},
-            f"For {share:.1%} of {total} rightly predicted samples a step of {SMALL_STEP:.0%} of ε along the gradient "
-            f"raises the loss more than {RANDOM_DIRECTIONS} random ones.",
+            f"For {share:.1%} of {total} correctly classified samples a step of {SMALL_STEP:.0%} of ε along the "
+            f"gradient raises the loss more than {RANDOM_DIRECTIONS} random ones.",
             "The gradient does not show where the loss rises: it is shattered or approximated.",
         )
 
@@ -315,7 +298,7 @@ class RobustnessChecks:
             difference == 0 or self.passes > 1,
             {"largest difference of two passes": difference, "random layers": off, "passes averaged": self.passes},
             f"{layers}Two passes differ by {difference:.3g} at most{handled}.",
-            "The network is random: attacks follow the gradient of a pass that never comes again; use --eot 16.",
+            "The network is random: attacks follow the gradient of a pass that is never repeated; use --eot 16.",
         )
 
     def reported(self) -> list[float]:
@@ -357,7 +340,7 @@ class RobustnessChecks:
         images = [batch.image for batch in self.batches]
         return min(float(image.min()) for image in images), max(float(image.max()) for image in images)
 
-    def _right(self) -> Iterator[EvaluationBatch]:
+    def _correct(self) -> Iterator[EvaluationBatch]:
         for batch in self.batches:
             with torch.no_grad():
                 score = self.criterion.score(first_output(batch.predict(batch.image)), batch.label)
@@ -366,11 +349,11 @@ class RobustnessChecks:
                 yield batch.select(rows)
 
     def _loss(self, batch: EvaluationBatch, image: torch.Tensor) -> torch.Tensor:
-        # A sure answer's loss is below what float32 can tell from 0.
+        # The loss of a confident prediction is below what float32 can tell from 0.
         with torch.no_grad():
             return self.criterion.loss(first_output(batch.predict(image)).double(), batch.label)
 
-    def _slope(self, batch: EvaluationBatch) -> torch.Tensor:
+    def _gradient(self, batch: EvaluationBatch) -> torch.Tensor:
         image = batch.image.detach().clone().requires_grad_()
         with torch.enable_grad():
             loss = self.criterion.loss(first_output(batch.predict(image)), batch.label)
@@ -381,7 +364,13 @@ class RobustnessChecks:
         return max(TOLERANCE, 1.5 / (count or self.count))
 
     def _result(
-        self, name: str, title: str, passed: bool, numbers: dict[str, float], says: str, means: str
+        self, name: str, title: str, passed: bool, numbers: dict[str, float], summary: str, interpretation: str
     ) -> CheckResult:
-        plain = {key: float(value) for key, value in numbers.items()}
-        return CheckResult(name, title, PASSED if passed else FAILED, plain, says, means)
+        return CheckResult(
+            name=name,
+            title=title,
+            status="passed" if passed else "failed",
+            numbers={key: float(value) for key, value in numbers.items()},
+            summary=summary,
+            interpretation=interpretation,
+        )

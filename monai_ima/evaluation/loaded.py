@@ -1,3 +1,5 @@
+"""What an evaluation needs of a bundle."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +14,7 @@ from torch import nn
 
 from monai_ima.attacks import Attack, attack_from_name
 from monai_ima.criteria import Criterion, DiceCriterion, SegmentationCriterion
+from monai_ima.results.schema import Data, Model
 from monai_ima.utils.weights import fit_weights, load_weights
 
 __all__ = ["LoadedBundle", "load_bundle"]
@@ -30,10 +33,11 @@ class LoadedBundle:
         device: the evaluator's.
         bounds: valid intensities, from the id ``bounds``; None where there is none.
         criterion: from the id ``criterion``, else one for segmentations where the metadata speak of one; None else.
+            It decides whether the network segments.
         classes: names of the classes, from the id ``class_names``, else from the metadata.
-        checkpoint: the file that the weights came from.
+        checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
-        metadata: of the bundle.
+        metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
     """
 
     name: str
@@ -45,7 +49,7 @@ class LoadedBundle:
     bounds: Sequence[float] | None
     criterion: Criterion | None
     classes: list[str]
-    checkpoint: Path
+    checkpoint: Path | None
     synthetic: bool
     metadata: dict[str, Any]
 
@@ -56,19 +60,53 @@ class LoadedBundle:
 
     @property
     def attack_criterion(self) -> Criterion | None:
-        """What attacks go for: on segmentations the lowest Dice, whatever the bundle's threshold."""
-        own = self.criterion
-        if isinstance(own, SegmentationCriterion):
-            return DiceCriterion("lowest", own.include_background, own.sigmoid)
-        return own
+        """The criterion of attacks: on segmentations the lowest Dice, whatever the bundle's threshold."""
+        if isinstance(self.criterion, SegmentationCriterion):
+            return DiceCriterion("lowest", self.criterion.include_background, self.criterion.sigmoid)
+        return self.criterion
+
+    @property
+    def model(self) -> Model:
+        """The network, for results.json."""
+        return Model(
+            name=self.name,
+            version=self._metadata("version"),
+            network=type(self.network).__name__,
+            parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            checkpoint=None if self.checkpoint is None else str(self.checkpoint),
+        )
+
+    @property
+    def data_name(self) -> str:
+        """What kind of data is evaluated on; synthetic data is called synthetic."""
+        return "synthetic phantom" if self.synthetic else self._metadata("data_source") or "data set of the bundle"
+
+    def data(self, samples: int, patients: int | None) -> Data:
+        """The data, for results.json.
+
+        Args:
+            samples: how many were evaluated.
+            patients: whom they are of; None where the data do not say.
+        """
+        return Data(
+            name=self.data_name,
+            licence=None if self.synthetic else self._metadata("data_license"),
+            synthetic=self.synthetic,
+            samples=samples,
+            patients=patients,
+        )
 
     def attacks(self, names: str, norm: str) -> dict[str, Attack]:
         """The attacks whose names are joined by ``+``, each on its own.
 
         Raises:
-            ValueError: when a name is unknown, or does not go with the norm.
+            ValueError: if a name is unknown, or does not go with the norm.
         """
         return {name: attack_from_name(name, norm, self.bounds, self.attack_criterion) for name in names.split("+")}
+
+    def _metadata(self, key: str) -> str | None:
+        value = self.metadata.get(key)
+        return str(value) if value not in (None, "") else None
 
 
 def load_bundle(
@@ -83,8 +121,8 @@ def load_bundle(
         overrides: values of config ids.
 
     Raises:
-        FileNotFoundError: when the folder is no bundle, or config or checkpoint are missing.
-        ValueError: when the config has no evaluator, or the checkpoint is of another network.
+        FileNotFoundError: if the folder is no bundle, or config or checkpoint are missing.
+        ValueError: if the config has no evaluator, or the checkpoint is of another network.
     """
     root = Path(bundle)
     folder = root / "configs"

@@ -1,9 +1,10 @@
-"""``evaluate --checks`` and ``--crosscheck``: on some of the samples, at one of the levels that were measured."""
+"""``evaluate --checks`` and ``--crosscheck``: on some of the samples, at one of the ε that were measured."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,141 +12,99 @@ import torch
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_mode
-from monai_ima.criteria import SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
-from monai_ima.results.run_folder import CHECKS, CROSSCHECK, append_lines, read_lines
+from monai_ima.results.records import CheckResult, VerificationRow
+from monai_ima.results.run_folder import RecordFile
+from monai_ima.results.schema import Results, Verification
 from monai_ima.utils.weights import fit_weights, load_weights
 
-from . import CheckResult, EvaluationBatch, RobustnessChecks, evaluation_batch
+from .batch import EvaluationBatch, evaluation_batch
+from .brute_force import verify_segmentation
+from .gradient_masking import GradientMaskingChecks
 from .loaded import LoadedBundle
-from .third_party import CLASSIFIER_ATTACKS, CrosscheckRow, crosscheck_classifier, crosscheck_segmentation
+from .task import Task
+from .third_party import CLASSIFIER_ATTACKS, verify_classifier
 
-__all__ = ["check_bundle", "crosscheck_bundle"]
+__all__ = ["check_gradient_masking", "middle_level", "spread_samples", "verify"]
+
+CHECKS, VERIFICATION = "checks.jsonl", "crosscheck.jsonl"
 
 Network = Callable[[torch.Tensor], Any]
 
-MOST_SAMPLES, MOST_SCANS = 100, 4
 
-
-def check_bundle(
-    folder: Path, loaded: LoadedBundle, settings: dict[str, Any], content: dict[str, Any], transfer_from: str | None
-) -> list[dict[str, Any]]:
-    """The checks against false robustness, for results.json.
+def check_gradient_masking(folder: Path, task: Task[Any, Any, Any], results: Results) -> list[CheckResult]:
+    """The checks for gradient masking.
 
     Args:
-        folder: keeps each result as it comes; those of a broken-off evaluation are taken from it.
-        loaded: the bundle.
-        settings: of the evaluation.
-        content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
-        transfer_from: weights of another model of the same network; None for none.
+        folder: keeps each result as it comes; those of an interrupted evaluation are taken from it.
+        task: what is checked.
+        results: of the evaluation; see :func:`middle_level`.
     """
-    eps = _middle_level(content)
-    checks = RobustnessChecks(
+    loaded, settings = task.loaded, task.settings
+    checks = GradientMaskingChecks(
         loaded.network,
-        _samples(loaded, content["data"]["samples"]),
-        list(loaded.attacks(settings["attack"], settings["norm"]).values()),
-        eps,
-        settings["eot"],
-        settings["seed"],
+        spread_samples(loaded, results.data.samples, task.max_verified),
+        list(task.attacks.values()),
+        middle_level(results),
+        settings.eot,
+        settings.seed,
     )
-    done = [CheckResult(**line) for line in read_lines(folder / CHECKS)]
-    append = append_lines(folder / CHECKS)
-    other = None if transfer_from is None else _other(loaded, transfer_from)
-    found = checks.run(other, done, lambda result: append([result.as_dict()]))
-    for check in found:
-        print(f"{check.status:>8}  {check.title}: {check.says}")
-    return [check.as_dict() for check in found]
+    records = RecordFile(folder / CHECKS, CheckResult)
+    other = None if settings.transfer_from is None else _other_model(loaded, settings.transfer_from)
+    return checks.run(other, records.read(), lambda result: records.append([result]))
 
 
-def crosscheck_bundle(
-    folder: Path, loaded: LoadedBundle, settings: dict[str, Any], content: dict[str, Any]
-) -> dict[str, Any]:
-    """What independent attacks find on the same samples, for results.json.
+def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verification:
+    """What independent code finds on the same samples.
 
     Args:
-        folder: keeps what every attack (of a segmentation: every batch of scans) gave as it comes; what a broken-off
+        folder: keeps what every attack (of a segmentation: every batch of scans) gave as it comes; what an interrupted
             evaluation has is taken from it.
-        loaded: the bundle.
-        settings: of the evaluation.
-        content: of results.json; the level above 0 is taken whose score is nearest to half of the one without noise.
+        task: what is verified.
+        results: of the evaluation; see :func:`middle_level`.
 
     Raises:
-        ImportError: when a classifier is to be checked and the other tools are not installed.
+        ImportError: if a classifier is to be verified and the third-party tools are not installed.
     """
-    eps = _middle_level(content)
-    batches = _samples(loaded, content["data"]["samples"])
-    common = {"norm": settings["norm"], "eps": eps, "bounds": loaded.bounds, "seed": settings["seed"]}
-    found = [CrosscheckRow(**line) for line in read_lines(folder / CROSSCHECK)]
-    append = append_lines(folder / CROSSCHECK)
+    loaded, eps = task.loaded, middle_level(results)
+    batches = spread_samples(loaded, results.data.samples, task.max_verified)
     inferer = gradient_inferer(loaded.inferer)
-
-    def forward(image: torch.Tensor) -> Any:
-        return inferer(image, loaded.network)
-
-    if isinstance(loaded.criterion, SegmentationCriterion):
-        total = len(batches)
-        rows = _scan_rows(forward, batches[len(found) :], loaded.criterion, common)
+    problem = _Problem(
+        lambda image: inferer(image, loaded.network),
+        batches,
+        {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed},
+    )
+    records = RecordFile(folder / VERIFICATION, VerificationRow)
+    found = records.read()
+    if loaded.segments:
+        total, rows = len(batches), problem.scan_rows(len(found), loaded.criterion)
     else:
-        total = len(CLASSIFIER_ATTACKS)
-        attacks = list(CLASSIFIER_ATTACKS)[len(found) :]
-        ours = found[0].ours if found else None
-        rows = _attack_rows(forward, batches, len(content["classes"]), attacks, ours, common)
+        total, rows = len(CLASSIFIER_ATTACKS), problem.classifier_rows(found, len(results.classes))
     with attack_mode(loaded.network):
-        for row in tqdm(rows, desc="cross-check", initial=len(found), total=total):
+        for row in tqdm(rows, desc="verification", initial=len(found), total=total):
             found.append(row)
-            append([row.as_dict()])
+            records.append([row])
     sizes = [len(batch.image) for batch in batches]
     if loaded.segments:
         found = [_mean_row(found, sizes)]
-    for row in found:
-        print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
-    return {"epsilon": eps, "samples": sum(sizes), "rows": [row.as_dict() for row in found]}
+    return Verification(epsilon=eps, samples=sum(sizes), rows=found)
 
 
-def _scan_rows(
-    forward: Network, batches: list[EvaluationBatch], criterion: SegmentationCriterion, common: dict[str, Any]
-) -> Iterator[CrosscheckRow]:
-    for batch in batches:
-        yield from crosscheck_segmentation(forward, batch.image, batch.label, criterion=criterion, **common)
-
-
-def _attack_rows(
-    forward: Network,
-    batches: list[EvaluationBatch],
-    num_classes: int,
-    attacks: list[str],
-    ours: float | None,
-    common: dict[str, Any],
-) -> Iterator[CrosscheckRow]:
-    """One row for each attack; ours is measured once."""
-    images = torch.cat([batch.image for batch in batches])
-    labels = torch.cat([batch.label for batch in batches])
-    for attack in attacks:
-        (row,) = crosscheck_classifier(
-            forward, images, labels, num_classes=num_classes, attacks=[attack], ours=ours, **common
-        )
-        ours = row.ours
-        yield row
-
-
-def _mean_row(found: list[CrosscheckRow], sizes: list[int]) -> CrosscheckRow:
-    """The mean over batches of scans, whose sizes may differ."""
-    theirs, ours = (
-        sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
-        for values in ([row.theirs for row in found], [row.ours for row in found])
-    )
-    return CrosscheckRow.compare(found[0].by, theirs, ours)
-
-
-def _middle_level(content: dict[str, Any]) -> float:
-    levels, values = content["levels"], content["attacks"][-1]["values"]
+def middle_level(results: Results) -> float:
+    """The ε > 0 whose score is nearest to half of the clean one."""
+    levels, values = results.levels, results.strongest.values
     return float(min(zip(levels[1:], values[1:], strict=True), key=lambda pair: abs(pair[1] - values[0] / 2))[0])
 
 
-def _samples(loaded: LoadedBundle, total: int) -> list[EvaluationBatch]:
-    """Samples spread evenly over the data, which are often sorted by class."""
-    most = MOST_SCANS if loaded.segments else MOST_SAMPLES
-    wanted = {k * total // most for k in range(most)}
+def spread_samples(loaded: LoadedBundle, total: int, count: int) -> list[EvaluationBatch]:
+    """Samples spread evenly over the data, which are often sorted by class.
+
+    Args:
+        loaded: whose samples.
+        total: how many there are.
+        count: how many are wanted at most.
+    """
+    wanted = {k * total // count for k in range(count)}
     inferer = gradient_inferer(loaded.inferer)
     found, seen = [], 0
     for batchdata in loaded.data_loader:
@@ -158,7 +117,42 @@ def _samples(loaded: LoadedBundle, total: int) -> list[EvaluationBatch]:
     return found
 
 
-def _other(loaded: LoadedBundle, checkpoint: str | Path) -> Network:
+@dataclass(frozen=True)
+class _Problem:
+    """What independent code attacks; ``common`` are the arguments that all attacks are called with."""
+
+    predict: Network
+    batches: list[EvaluationBatch]
+    common: dict[str, Any]
+
+    def scan_rows(self, done: int, criterion: Any) -> Iterator[VerificationRow]:
+        """One row for each batch of scans after the first ``done``."""
+        for batch in self.batches[done:]:
+            yield from verify_segmentation(self.predict, batch.image, batch.label, criterion=criterion, **self.common)
+
+    def classifier_rows(self, done: list[VerificationRow], num_classes: int) -> Iterator[VerificationRow]:
+        """One row for each attack that is not ``done``; ours is measured once."""
+        images = torch.cat([batch.image for batch in self.batches])
+        labels = torch.cat([batch.label for batch in self.batches])
+        ours = done[0].ours if done else None
+        for attack in list(CLASSIFIER_ATTACKS)[len(done) :]:
+            (row,) = verify_classifier(
+                self.predict, images, labels, num_classes=num_classes, attacks=[attack], ours=ours, **self.common
+            )
+            ours = row.ours
+            yield row
+
+
+def _mean_row(found: list[VerificationRow], sizes: list[int]) -> VerificationRow:
+    """The mean over batches of scans, whose sizes may differ."""
+    theirs, ours = (
+        sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
+        for values in ([row.theirs for row in found], [row.ours for row in found])
+    )
+    return VerificationRow.compare(found[0].by, theirs, ours)
+
+
+def _other_model(loaded: LoadedBundle, checkpoint: str) -> Network:
     network = copy.deepcopy(loaded.network)
     fit_weights(network, load_weights(checkpoint), checkpoint)
     network.eval()

@@ -1,4 +1,4 @@
-"""What one unit of the intensities that a network sees is worth, read off a bundle's transforms."""
+"""How a bundle scales intensities, inferred from its transforms: physical units in one unit that the network sees."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Normalisation:
     """How a bundle scales intensities.
 
     Attributes:
-        words: for the reader.
+        description: in words.
         scale: the network's units that span the usual intensities: the width of the range, or 1 standard deviation.
         bounds: valid intensities; None where noise has no limit to respect.
         slope: physical units in one unit of the network; None where that differs from image to image.
         unit: the physical unit, HU or intensity units.
     """
 
-    words: str
+    description: str
     scale: float
     bounds: tuple[float, float] | None = None
     slope: float | None = None
     unit: str = "intensity units"
 
     def physical(self, eps: float) -> str:
-        """ε in words, with its equivalent in physical units where there is one."""
+        """ε in physical units; an empty text where these are unknown, or the network's own."""
         if self.slope is None or abs(self.slope) == 1:
             return ""
         return f"{eps * abs(self.slope):.3g} {self.unit}"
 
 
 def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], image: str) -> Normalisation | None:
-    """What the normalisations among a training's transforms come to, one after the other; else the metadata's range.
+    """The normalisations among a training's transforms, composed; else the metadata's range.
 
     None where neither is known.
 
@@ -51,18 +51,18 @@ def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], 
         transforms: of the training dataset.
         image: key of the images.
     """
-    found, shifted = None, False
+    normalisation, shifted = None, False
     for transform in transforms:
         if not _acts_on(config, transform, image):
             continue
         name = re.sub("(?:d|D|Dict)$", "", transform.name)
         if name in STEPS:
             step = STEPS[name](transform.name, partial(_argument, config, transform))
-            found, shifted = (None if step is None else _after(found, step, _unit(config))), False
+            normalisation, shifted = (None if step is None else _after(normalisation, step, _unit(config))), False
         else:
-            shifted |= any(word in name for word in SHIFTED_LATER)
-    found = found or _described(config)
-    return replace(found, bounds=None) if found is not None and shifted else found
+            shifted |= any(kind in name for kind in SHIFTED_LATER)
+    normalisation = normalisation or _described(config)
+    return replace(normalisation, bounds=None) if normalisation is not None and shifted else normalisation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Step:
         name: of the transform.
         slope: units of its input in one unit of its output; None where that differs from image to image.
         source: the range of its input that it maps to ``target``.
-        target: the range that it is asked to map to, or None.
+        target: the range that it maps to, or None.
         clips: no value lies outside of the target.
         shift: what it subtracts from its input, None where that is not one number.
         channels: it divides each channel by a number of its own, of which ``slope`` is the largest.
@@ -134,9 +134,9 @@ def _divided(name: str, argument: Callable[..., Any]) -> _Step | None:
     divisor = argument("divisor")
     if divisor is None:
         return _Step(name, None)
-    each = [_number(value) for value in (divisor if isinstance(divisor, list) else [divisor])]
-    known = [value for value in each if value is not None and value > 0]
-    if not known or len(known) < len(each):
+    divisors = [_number(value) for value in (divisor if isinstance(divisor, list) else [divisor])]
+    known = [value for value in divisors if value is not None and value > 0]
+    if not known or len(known) < len(divisors):
         return None
     shift = None if argument("nonzero", False) else _number(argument("subtrahend"))
     return _Step(name, max(known), shift=shift, channels=isinstance(divisor, list))
@@ -148,28 +148,28 @@ STEPS = {
     "ScaleIntensity": _whole,
     "NormalizeIntensity": _divided,
 }
-"""What each of MONAI's normalisations does; the functions return None where their arguments cannot be read."""
+"""MONAI's normalisations as :class:`_Step`; None where an argument is unknown."""
 
 
 def _after(before: Normalisation | None, step: _Step, unit: str) -> Normalisation:
-    """What a normalisation makes of the intensities that one before it left."""
-    start = f"{before.words}, then " if before else ""
-    worth = before.slope if before else 1.0
-    slope = None if worth is None or step.slope is None or step.channels else worth * step.slope
-    own = unit if before is None else "units"
+    """A normalisation composed with the one before it."""
+    start = f"{before.description}, then " if before else ""
+    slope = before.slope if before else 1.0
+    slope = None if slope is None or step.slope is None or step.channels else slope * step.slope
+    input_unit = unit if before is None else "units"
     if step.target is not None:
         lo, hi = step.target
-        of = f", {step.source[0]:g} .. {step.source[1]:g} {own} to [{lo:g}, {hi:g}]" if step.source else ""
-        words = f"{start}{step.name}{of or f' to [{lo:g}, {hi:g}] of each image'}"
-        return Normalisation(words, hi - lo, step.target if step.clips else None, slope, unit)
+        source = f", {step.source[0]:g} .. {step.source[1]:g} {input_unit} to [{lo:g}, {hi:g}]" if step.source else ""
+        description = f"{start}{step.name}{source or f' to [{lo:g}, {hi:g}] of each image'}"
+        return Normalisation(description, hi - lo, step.target if step.clips else None, slope, unit)
     if step.slope is None:
         return Normalisation(f"{start}{step.name}: one unit is one standard deviation of each image", 1.0)
     bounds = None
     if before is not None and before.bounds is not None and step.shift is not None and not step.channels:
         bounds = (before.bounds[0] - step.shift) / step.slope, (before.bounds[1] - step.shift) / step.slope
-    by = f"up to {step.slope:g}, each channel its own" if step.channels else f"{step.slope:g} {own}"
+    divisor = f"up to {step.slope:g}, each channel its own" if step.channels else f"{step.slope:g} {input_unit}"
     scale = before.scale / step.slope if before is not None else 1.0
-    return Normalisation(f"{start}{step.name} by {by}", scale, bounds, slope, unit)
+    return Normalisation(f"{start}{step.name} by {divisor}", scale, bounds, slope, unit)
 
 
 def _number(value: Any) -> float | None:

@@ -8,14 +8,18 @@ from typing import Any
 
 from monai_ima.methods import PerSampleMethod
 
-from .plan import METHODS, Plan
-from .reading import SEPARATOR, readable, reference
+from .plan import Plan, handler_class
+from .reading import SEPARATOR, Component, readable, reference
+from .sample_ids import SampleIdSource
+from .settings import METHODS
 
-__all__ = ["SECTION", "make_overlay", "overlay_name", "run_lines"]
+__all__ = ["SECTION", "make_overlay", "overlay_text", "run_lines"]
 
 SECTION = "harden"
 """Everything that is new in a config stands below this id."""
 WEIGHTS = "model"
+FOLDER = "$str(@bundle_root) + '/models'"
+OWN_WEIGHTS = "$str(@bundle_root) + '/models/model.pt'"
 SHARED = (
     "_requires_",
     "amp",
@@ -39,11 +43,6 @@ SHARED = (
 """Arguments that the robust evaluator takes over from the clean one."""
 
 
-def overlay_name(method: str) -> str:
-    """The overlay's file name."""
-    return f"train_{method}.json"
-
-
 def make_overlay(plan: Plan) -> dict[str, Any]:
     """The overlay's content.
 
@@ -59,10 +58,11 @@ def make_overlay(plan: Plan) -> dict[str, Any]:
         overlay["bundle_root"] = "."
     overlay[SECTION] = section
     if plan.epochs is not None:
-        overlay[readable(plan.epochs_id)] = plan.epochs
+        overlay[readable(parts.epochs_id)] = plan.epochs
     overlay |= _sample_ids(plan)
     for saver in parts.savers:
-        overlay[readable(f"{saver.id}{SEPARATOR}save_dir")] = _subfolder(saver.config.get("save_dir", "."), plan.method)
+        folder = _subfolder(saver.config.get("save_dir", "."), plan.settings.method)
+        overlay[readable(f"{saver.id}{SEPARATOR}save_dir")] = folder
     before = ["@harden#handler"] if "baseline" not in section else ["@harden#baseline", "@harden#handler"]
     after = [f"@harden#{name}" for name in ("resumable", "start", "validation", "validate") if name in section]
     overlay[f"{readable(trainer)}#_target_"] = "monai_ima.engines.with_handlers"
@@ -86,7 +86,7 @@ def run_lines(plan: Plan) -> list[str]:
         listed = ",".join(f"'configs/{name}'" for name in files)
         return f'cd {root} && {start} -m monai.bundle run{run} --config_file "[{listed}]" --bundle_root .'
 
-    lines = [line("python", [*names, overlay_name(plan.method)])]
+    lines = [line("python", [*names, plan.overlay_file.name])]
     several = [
         f"{name}.{suffix}"
         for name in ("multi_gpu_train", "train_multigpu", "train-multigpu")
@@ -94,59 +94,67 @@ def run_lines(plan: Plan) -> list[str]:
         if (config.root / "configs" / f"{name}.{suffix}").is_file()
     ]
     if several and several[0] not in names:
-        lines.append(line("torchrun --nproc_per_node=2", [*names, several[0], overlay_name(plan.method)]))
+        lines.append(line("torchrun --nproc_per_node=2", [*names, several[0], plan.overlay_file.name]))
     return lines
 
 
 def _section(plan: Plan) -> dict[str, Any]:
-    parts, method = plan.parts, plan.method
-    trainer = readable(parts.trainer.id)
-    fixed = method in ("pgd", "trades")
-    averages = _averages(plan)
+    """The content of the id ``harden``, in the order in which it is read."""
+    parts, method = plan.parts, plan.settings.method
+    criterion = _criterion(plan)
     section: dict[str, Any] = {
         "eps_max": plan.eps_max,
         "norm": plan.norm,
         "bounds": None if plan.bounds is None else list(plan.bounds),
-        "folder": "$str(@bundle_root) + '/models'",
+        "folder": FOLDER,
         "name": f"{WEIGHTS}_{method}",
         "resume": None,
     }
     if plan.pretrained is not None:
-        section["pretrained"] = (
-            "$str(@bundle_root) + '/models/model.pt'" if plan.pretrained_in_bundle else str(plan.pretrained.resolve())
-        )
-    criterion = _criterion(plan)
+        from_user = plan.settings.pretrained is not None
+        section["pretrained"] = str(plan.pretrained.resolve()) if from_user else OWN_WEIGHTS
     if plan.threshold is not None:
         section["threshold"] = plan.threshold
     if criterion is not None:
         section["criterion"] = criterion
-    handler: dict[str, Any] = {
-        "_target_": f"monai_ima.handlers.{METHODS[method].__name__}",
-        "eps" if fixed else "eps_max": "@harden#eps_max",
-        **({} if method == "ddn" else {"norm": "@harden#norm"}),
-        **plan.arguments,
-        "bounds": "@harden#bounds",
-        **({} if criterion is None else {"criterion": "@harden#criterion"}),
-        **({"first_pass": True} if method == "ima" and plan.pretrained is not None else {}),
-    }
-    section["handler"] = handler
+    section["handler"] = _handler(plan)
     if plan.threshold == "baseline" and parts.evaluator is not None:
         section["baseline"] = {
             "_target_": "monai_ima.handlers.BaselineThreshold",
             "criterion": "@harden#criterion",
             "evaluator": f"@{readable(parts.evaluator.id)}",
         }
+    averages = _averages(plan)
     if plan.pretrained is not None:
         section["start"] = {
             "_target_": "monai_ima.handlers.StartWeights",
-            "network": f"@{trainer}#network",
+            "network": f"@{readable(parts.trainer.id)}#network",
             "file": "@harden#pretrained",
             **({"averages": list(averages.values())} if averages else {}),
         }
-    margins = "$@harden#handler.margins" if issubclass(METHODS[method].method_class, PerSampleMethod) else None
+    margins = "$@harden#handler.margins" if issubclass(handler_class(method).method_class, PerSampleMethod) else None
     if plan.robust_validation:
         section |= _robust_validation(plan, margins)
-    section["resumable"] = {
+    section["resumable"] = _resumable(plan, averages, margins)
+    return section
+
+
+def _handler(plan: Plan) -> dict[str, Any]:
+    method = plan.settings.method
+    return {
+        "_target_": f"monai_ima.handlers.{METHODS[method]}",
+        "eps" if method in ("pgd", "trades") else "eps_max": "@harden#eps_max",
+        **({} if method == "ddn" else {"norm": "@harden#norm"}),
+        **plan.settings.handler_options,
+        "bounds": "@harden#bounds",
+        **({} if _criterion(plan) is None else {"criterion": "@harden#criterion"}),
+        **({"first_pass": True} if method == "ima" and plan.pretrained is not None else {}),
+    }
+
+
+def _resumable(plan: Plan, averages: dict[str, str], margins: str | None) -> dict[str, Any]:
+    trainer = readable(plan.parts.trainer.id)
+    return {
         "_target_": "monai_ima.handlers.Resumable",
         "folder": "@harden#folder",
         "prefix": "@harden#name",
@@ -161,7 +169,6 @@ def _section(plan: Plan) -> dict[str, Any]:
         },
         "resume": "@harden#resume",
     }
-    return section
 
 
 def _criterion(plan: Plan) -> dict[str, Any] | None:
@@ -178,48 +185,54 @@ def _criterion(plan: Plan) -> dict[str, Any] | None:
 def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
     parts = plan.parts
     assert parts.evaluator is not None
-    assert parts.key_metric is not None
-    clean = readable(parts.evaluator.id)
-    given = parts.evaluator.config
-    attacked: dict[str, Any] = {"_target_": "monai_ima.attacks.PGD", "norm": "@harden#norm", "steps": plan.val_steps}
-    attacked |= {"restarts": 1, "bounds": "@harden#bounds"}
-    if plan.task.kind == "segmentation":
-        attacked["criterion"] = {**(_criterion(plan) or {}), "threshold": "lowest"}
-    elif plan.task.sigmoid:
-        attacked["criterion"] = "@harden#criterion"
-    noisy = {
-        "_target_": "monai_ima.engines.AdversarialPrepareBatch",
-        "network": f"@{clean}#network",
-        "attack": "@harden#attack",
-        "eps": "@harden#val_eps",
-        **{name: f"@{clean}#{name}" for name in ("prepare_batch", "inferer") if given.get(name) is not None},
-    }
-    evaluator = {
-        "_target_": given["_target_"],
-        **{name: given[name] if name.startswith("_") else f"@{clean}#{name}" for name in SHARED if name in given},
-        "prepare_batch": noisy,
-        "key_val_metric": _copied_metrics(plan, parts.key_metric),
-    }
-    validation = {
-        "_target_": "monai_ima.handlers.RobustValidation",
-        "evaluator": f"@{clean}",
-        "robust_evaluator": "@harden#robust_evaluator",
-        "network": f"@{clean}#network",
-        "folder": "@harden#folder",
-        "name": "@harden#name",
-        "min_clean": "@harden#min_clean",
-        **({} if margins is None else {"margins": margins}),
-    }
+    clean = f"@{readable(parts.evaluator.id)}"
     section = {
         "val_eps": plan.val_eps,
-        "min_clean": plan.min_clean,
-        "attack": attacked,
-        "robust_evaluator": evaluator,
-        "validation": validation,
+        "min_clean": plan.settings.min_clean,
+        "attack": _validation_attack(plan),
+        "robust_evaluator": _robust_evaluator(plan, parts.evaluator),
+        "validation": {
+            "_target_": "monai_ima.handlers.RobustValidation",
+            "evaluator": clean,
+            "robust_evaluator": "@harden#robust_evaluator",
+            "network": f"{clean}#network",
+            "folder": "@harden#folder",
+            "name": "@harden#name",
+            "min_clean": "@harden#min_clean",
+            **({} if margins is None else {"margins": margins}),
+        },
     }
     if not parts.validated:
-        section["validate"] = {"_target_": "ValidationHandler", "validator": f"@{clean}", "interval": 1}
+        section["validate"] = {"_target_": "ValidationHandler", "validator": clean, "interval": 1}
     return section
+
+
+def _validation_attack(plan: Plan) -> dict[str, Any]:
+    attack = {"_target_": "monai_ima.attacks.PGD", "norm": "@harden#norm", "steps": plan.settings.val_steps}
+    attack |= {"restarts": 1, "bounds": "@harden#bounds"}
+    if plan.task.kind == "segmentation":
+        attack["criterion"] = {**(_criterion(plan) or {}), "threshold": "lowest"}
+    elif plan.task.sigmoid:
+        attack["criterion"] = "@harden#criterion"
+    return attack
+
+
+def _robust_evaluator(plan: Plan, evaluator: Component) -> dict[str, Any]:
+    """The clean evaluator's copy whose batches are attacked."""
+    clean, config = f"@{readable(evaluator.id)}", evaluator.config
+    assert plan.parts.key_metric is not None
+    return {
+        "_target_": config["_target_"],
+        **{name: config[name] if name.startswith("_") else f"{clean}#{name}" for name in SHARED if name in config},
+        "prepare_batch": {
+            "_target_": "monai_ima.engines.AdversarialPrepareBatch",
+            "network": f"{clean}#network",
+            "attack": "@harden#attack",
+            "eps": "@harden#val_eps",
+            **{name: f"{clean}#{name}" for name in ("prepare_batch", "inferer") if config.get(name) is not None},
+        },
+        "key_val_metric": _copied_metrics(plan, plan.parts.key_metric),
+    }
 
 
 def _copied_metrics(plan: Plan, path: str) -> Any:
@@ -236,36 +249,33 @@ def _copied(plan: Plan, path: str) -> str:
 
 
 def _sample_ids(plan: Plan) -> dict[str, Any]:
-    dataset = plan.parts.dataset
-    if dataset is None or plan.identity not in ("data", "transform", "dataset"):
+    """What adds sample ids, where the plan says so."""
+    parts, dataset, source = plan.parts, plan.parts.dataset, plan.sample_ids
+    if dataset is None or source in (SampleIdSource.PRESENT, SampleIdSource.FILES):
         return {}
-    if plan.identity == "data":
-        added = {"_target_": "monai_ima.data.identified", "data": dataset.config["data"], "keys": plan.image}
-        return {readable(f"{dataset.id}{SEPARATOR}data"): added}
-    if plan.identity == "dataset":
-        given = plan.parts.config.get(plan.parts.dataset_argument)
-        added = {"_target_": "monai_ima.data.identified", "data": given, "keys": plan.image}
-        return {readable(plan.parts.dataset_argument): added}
-    own = dataset.config.get("transform")
-    added = {"_target_": "monai_ima.transforms.with_sample_id", "transform": own, "keys": plan.image}
-    return {readable(f"{dataset.id}{SEPARATOR}transform"): added}
+    if source is SampleIdSource.TRANSFORM:
+        path, target, argument = f"{dataset.id}{SEPARATOR}transform", "transforms.with_sample_id", "transform"
+    else:
+        in_data = source is SampleIdSource.DATA
+        path = f"{dataset.id}{SEPARATOR}data" if in_data else parts.dataset_argument
+        target, argument = "data.identified", "data"
+    return {
+        readable(path): {"_target_": f"monai_ima.{target}", argument: parts.config.get(path), "keys": plan.image_key}
+    }
 
 
 def _schedulers(plan: Plan) -> dict[str, Any]:
     """The schedulers that the trainer's handlers step."""
-    config = plan.parts.config
-    found = []
-    for handler in config.components(plan.parts.trainer.id):
-        value = handler.config.get("lr_scheduler") if handler.name == "LrScheduleHandler" else None
-        if isinstance(value, str) and reference(value) is not None and value not in found:
-            found.append(value)
-    return {f"lr_scheduler{k or ''}": value for k, value in enumerate(found)}
+    components = plan.parts.config.components(plan.parts.trainer.id)
+    values = [c.config.get("lr_scheduler") for c in components if c.name == "LrScheduleHandler"]
+    schedulers = dict.fromkeys(v for v in values if isinstance(v, str) and reference(v) is not None)
+    return {f"lr_scheduler{k or ''}": value for k, value in enumerate(schedulers)}
 
 
 def _averages(plan: Plan) -> dict[str, Any]:
     """The moving averages of the weights that the bundle keeps."""
-    found = [c for c in plan.parts.config.everything() if c.name == "EMAHandler"]
-    return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(found)}
+    handlers = [c for c in plan.parts.config.everything() if c.name == "EMAHandler"]
+    return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(handlers)}
 
 
 def _subfolder(value: Any, name: str) -> str:
@@ -276,6 +286,6 @@ def _subfolder(value: Any, name: str) -> str:
     return f"$str({text}) + '/{name}'" if reference(text) else f"{text}/{name}"
 
 
-def as_text(overlay: dict[str, Any]) -> str:
+def overlay_text(overlay: dict[str, Any]) -> str:
     """The overlay as it is written to the file."""
     return json.dumps(overlay, indent=4, ensure_ascii=False) + "\n"

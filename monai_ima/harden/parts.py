@@ -76,6 +76,11 @@ class Parts:
     key_metric: str | None
     run_id: str
 
+    @property
+    def epochs_id(self) -> str:
+        """Id of the number of epochs, references followed."""
+        return self.config.follow(f"{self.trainer.id}{SEPARATOR}max_epochs")[0]
+
 
 def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
     """Find the parts of a training.
@@ -85,7 +90,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
         trainer: id of the trainer; None means ``train#trainer``, else the component that looks like one.
 
     Raises:
-        ValueError: when there is no trainer, a reference leads nowhere, or the training is of a kind that cannot be
+        ValueError: if there is no trainer, a reference leads nowhere, or the training is of a kind that cannot be
             hardened; the sentence says why.
     """
     engine = _trainer(config, trainer)
@@ -116,36 +121,36 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
     )
 
 
-def _trainer(config: TrainingConfig, asked: str | None) -> Component:
-    if asked is not None:
-        wanted = ReferenceResolver.normalize_id(asked)
-        found = config.component(wanted) if wanted in config else None
-        if found is None:
-            raise ValueError(f"Id {asked!r} of {config.files[-1]} is no component, expected the trainer's id.")
-        return found
+def _trainer(config: TrainingConfig, trainer_id: str | None) -> Component:
+    if trainer_id is not None:
+        path = ReferenceResolver.normalize_id(trainer_id)
+        component = config.component(path) if path in config else None
+        if component is None:
+            raise ValueError(f"Id {trainer_id!r} of {config.files[-1]} is no component, expected the trainer's id.")
+        return component
     if TRAINER_ID in config:
-        found = config.component(TRAINER_ID)
-        if found is not None:
-            return found
+        component = config.component(TRAINER_ID)
+        if component is not None:
+            return component
         if isinstance(config.follow(TRAINER_ID)[1], str):
             raise ValueError(
                 f"Trainer {readable(TRAINER_ID)!r} of {config.files[-1]} is an expression, expected a component with "
                 "_target_, whose arguments can be read."
             )
-    every = list(config.everything())
-    found_all = [c for c in every if c.name == "SupervisedTrainer" or all(key in c.config for key in NEEDED)]
-    found_all = found_all or [c for c in every if c.name.endswith("Trainer")]
-    if not found_all:
+    components = list(config.everything())
+    trainers = [c for c in components if c.name == "SupervisedTrainer" or all(key in c.config for key in NEEDED)]
+    trainers = trainers or [c for c in components if c.name.endswith("Trainer")]
+    if not trainers:
         raise ValueError(
             f"Config {config.files[-1]} has no trainer, expected a component whose _target_ is SupervisedTrainer or a "
             "class derived from it."
         )
-    if len(found_all) > 1:
-        names = ", ".join(readable(c.id) for c in found_all)
+    if len(trainers) > 1:
+        names = ", ".join(readable(c.id) for c in trainers)
         raise ValueError(
             f"Config {config.files[-1]} has several trainers ({names}), expected one of them as --trainer."
         )
-    return found_all[0]
+    return trainers[0]
 
 
 def _run_id(config: TrainingConfig, trainer: str) -> str:
@@ -160,7 +165,7 @@ def _run_id(config: TrainingConfig, trainer: str) -> str:
 
 def _network(config: TrainingConfig, path: str) -> Component | None:
     """The one component that the network is made from, unwrapped; None when an expression chooses or builds it."""
-    found: dict[str, Component] = {}
+    networks: dict[str, Component] = {}
     waiting = [path] if path in config else []
     while waiting:
         here, value = config.follow(waiting.pop())
@@ -169,23 +174,22 @@ def _network(config: TrainingConfig, path: str) -> Component | None:
         elif isinstance(value, dict) and "_target_" in value:
             component = Component(here, value)
             if component.name not in WRAPPERS:
-                found[here] = component
+                networks[here] = component
             elif "module" in value:
                 waiting.append(f"{here}{SEPARATOR}module")
-    return next(iter(found.values())) if len(found) == 1 else None
+    return next(iter(networks.values())) if len(networks) == 1 else None
 
 
 def _evaluator(config: TrainingConfig, trainer: str) -> tuple[Component | None, bool]:
     """The evaluator that the trainer's handlers run, else the one that looks like it; and whether they run it."""
     run = [c for c in config.components(trainer) if c.name == "ValidationHandler" and c.config.get("validator")]
     for handler in run:
-        found = config.component(f"{handler.id}{SEPARATOR}validator")
-        if found is not None and "Ensemble" not in found.name:
-            return found, True
-    if EVALUATOR_ID in config:
-        found = config.component(EVALUATOR_ID)
-        if found is not None:
-            return found, bool(run)
+        evaluator = config.component(f"{handler.id}{SEPARATOR}validator")
+        if evaluator is not None and "Ensemble" not in evaluator.name:
+            return evaluator, True
+    evaluator = config.component(EVALUATOR_ID)
+    if evaluator is not None:
+        return evaluator, bool(run)
     others = [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
     return (others[0], bool(run)) if len(others) == 1 else (None, bool(run))
 
@@ -210,36 +214,36 @@ def transforms_of(config: TrainingConfig, path: str) -> list[Component]:
 def _refuse(config: TrainingConfig, trainer: Component, network: Component | None, loss: Component | None) -> None:
     """Say why a training cannot be hardened."""
 
-    def refuse(why: str) -> ValueError:
+    def refusal(why: str) -> ValueError:
         return ValueError(
             f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network."
         )
 
     at = f"{trainer.id}{SEPARATOR}".__add__
     if trainer.name in vars(our_handlers) or trainer.name == "with_handlers":
-        raise refuse("is hardened already")
+        raise refusal("is hardened already")
     if any(key in trainer.config for key in ("g_network", "d_network", "d_loss_function")):
-        raise refuse("trains a GAN")
+        raise refusal("trains a GAN")
     named = [trainer, network, loss]
     named += [config.component(at(key)) for key in ("inferer", "prepare_batch")]
-    words = [(c.name if c else "") for c in named]
-    words += [key for key in ("detector",) if key in trainer.config]
+    names = [(c.name if c else "") for c in named]
+    names += [key for key in ("detector",) if key in trainer.config]
     for key in ("inferer", "prepare_batch", "loss_function", "network"):
         content = config.follow(at(key))[1] if trainer.config.get(key) is not None else None
-        words += [content] if isinstance(content, str) and reference(content) is None and key != "network" else []
+        names += [content] if isinstance(content, str) and reference(content) is None and key != "network" else []
     for pattern, why in UNSUITED:
-        if any(re.search(pattern, word) for word in words):
-            raise refuse(why)
+        if any(re.search(pattern, name) for name in names):
+            raise refusal(why)
     missing = [key for key in NEEDED if trainer.config.get(key) is None]
     if missing:
-        raise refuse(f"has a trainer ({trainer.name}) without {missing[0]}")
+        raise refusal(f"has a trainer ({trainer.name}) without {missing[0]}")
     if trainer.config.get("iteration_update") is not None:
-        raise refuse("replaces the trainer's iteration (iteration_update), as interactive segmentation does")
+        raise refusal("replaces the trainer's iteration (iteration_update), as interactive segmentation does")
     for handler in config.components(trainer.id):
         if str(handler.config["_target_"]).startswith("monai_ima.handlers.") and _is_method(handler.name):
-            raise refuse(f"is hardened already ({readable(handler.id)} is {handler.name})")
+            raise refusal(f"is hardened already ({readable(handler.id)} is {handler.name})")
 
 
 def _is_method(name: str) -> bool:
-    found: Any = getattr(our_handlers, name, None)
-    return inspect.isclass(found) and issubclass(found, our_handlers.AdversarialTrainingHandler)
+    handler: Any = getattr(our_handlers, name, None)
+    return inspect.isclass(handler) and issubclass(handler, our_handlers.AdversarialTrainingHandler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ from monai.utils import CommonKeys
 
 from monai_ima.utils.errors import one_line
 
-__all__ = ["Component", "TrainingConfig", "read_training_config", "reference", "target_name"]
+__all__ = [
+    "Component",
+    "TrainingConfig",
+    "inner_items",
+    "merged_config",
+    "read_training_config",
+    "readable",
+    "reference",
+    "target_name",
+]
 
 SEPARATOR = ReferenceResolver.sep
 SUFFIXES = ("json", "yaml", "yml")
@@ -79,7 +88,7 @@ class TrainingConfig:
         """Id and content that an id ends at when plain references (``@id``, ``$@id``) are followed.
 
         Raises:
-            ValueError: when a reference leads nowhere, or in a circle.
+            ValueError: if a reference leads nowhere, or in a circle.
         """
         seen = []
         while True:
@@ -97,8 +106,8 @@ class TrainingConfig:
     def value(self, path: str, default: Any = None) -> Any:
         """The plain value at an id, references followed; ``default`` where it is missing or needs an expression."""
         missing = object()
-        found = self._plain(path, missing) if path in self else missing
-        return default if found is missing else found
+        value = self._plain(path, missing) if path in self else missing
+        return default if value is missing else value
 
     def _plain(self, path: str, missing: object) -> Any:
         path, value = self.follow(path)
@@ -136,7 +145,7 @@ class TrainingConfig:
         """Ids and contents below an id and of everything that they refer to, expressions included, each once.
 
         Raises:
-            ValueError: when a reference leads nowhere.
+            ValueError: if a reference leads nowhere.
         """
         waiting, seen = [path], set()
         while waiting:
@@ -167,8 +176,7 @@ class TrainingConfig:
         def walk(here: str, value: Any) -> Iterator[Component]:
             if _is_component(value):
                 yield Component(here, value)
-            pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-            for key, inner in pairs:
+            for key, inner in inner_items(value):
                 yield from walk(f"{here}{SEPARATOR}{key}" if here else str(key), inner)
 
         yield from walk("", {key: value for key, value in self.content.items() if key != ConfigParser.meta_key})
@@ -184,8 +192,8 @@ class TrainingConfig:
         parts = described.get(side) if isinstance(described, dict) else None
         if not isinstance(parts, dict) or not parts:
             return {}
-        found = parts.get(name, next(iter(parts.values())))
-        return found if isinstance(found, dict) else {}
+        part = parts.get(name, next(iter(parts.values())))
+        return part if isinstance(part, dict) else {}
 
     def broken(self, path: str) -> ValueError:
         """The error for a reference that leads nowhere."""
@@ -204,22 +212,11 @@ def read_training_config(bundle: str | Path, config: str | Sequence[str] | None 
         config: file name(s) in ``configs``, several separated by commas; None means ``train.json`` or ``train.yaml``.
 
     Raises:
-        FileNotFoundError: when the folder is no bundle or has no such config.
-        ValueError: when a file cannot be read, or a macro leads nowhere.
+        FileNotFoundError: if the folder is no bundle or has no such config.
+        ValueError: if a file cannot be parsed, or a macro leads nowhere.
     """
     root = Path(bundle)
-    folder = root / "configs"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Folder {root} is no MONAI bundle, expected a folder 'configs' in it.")
-    given = config.split(",") if isinstance(config, str) else config
-    names = _default(folder) if given is None else [str(name).strip() for name in given]
-    files = [folder / name for name in names]
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(f"Config {file} does not exist, expected it in the bundle.")
-    parser = ConfigParser({})
-    for file in files:
-        _load(file, parser)
+    files, parser = merged_config(root, config)
     content = parser.get()
     try:
         with contextlib.chdir(root):
@@ -227,15 +224,45 @@ def read_training_config(bundle: str | Path, config: str | Sequence[str] | None 
     except (KeyError, ValueError, OSError, IndexError) as error:
         reason = error.args[0] if error.args else error
         raise ValueError(f"A macro (%) in {files[-1]} leads nowhere: {reason}; expected an id or a file.") from error
-    found = [folder / f"metadata.{suffix}" for suffix in SUFFIXES]
-    metadata = next((_read(file) for file in found if file.is_file()), {})
+    candidates = [root / "configs" / f"metadata.{suffix}" for suffix in SUFFIXES]
+    metadata = next((_read(file) for file in candidates if file.is_file()), {})
     return TrainingConfig(root, files, content, metadata)
+
+
+def merged_config(bundle: str | Path, config: str | Sequence[str] | None) -> tuple[list[Path], ConfigParser]:
+    """A bundle's config files and their merged content, macros not resolved.
+
+    Args:
+        bundle: the bundle's folder.
+        config: file name(s) in ``configs``, several separated by commas; None means ``train.json`` or ``train.yaml``.
+
+    Raises:
+        FileNotFoundError: if the folder is no bundle or has no such config.
+        ValueError: if a file cannot be parsed.
+    """
+    folder = Path(bundle) / "configs"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Folder {bundle} is no MONAI bundle, expected a folder 'configs' in it.")
+    names = config.split(",") if isinstance(config, str) else _default(folder) if config is None else config
+    files = [folder / str(name).strip() for name in names]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"Config {file} does not exist, expected it in the bundle.")
+    parser = ConfigParser({})
+    for file in files:
+        _load(file, parser)
+    return files, parser
+
+
+def inner_items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Keys and contents of a dictionary, or positions and contents of a list; nothing of other values."""
+    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
 
 
 def reference(value: Any) -> str | None:
     """The id that a value is a plain reference to (``@id`` or ``$@id``); None when it is something else."""
-    found = REFERENCE.fullmatch(ReferenceResolver.normalize_id(value)) if isinstance(value, str) else None
-    return found[1] if found else None
+    match = REFERENCE.fullmatch(ReferenceResolver.normalize_id(value)) if isinstance(value, str) else None
+    return match[1] if match else None
 
 
 def target_name(config: dict[str, Any]) -> str:
@@ -253,12 +280,12 @@ def _is_component(value: Any) -> bool:
 
 
 def _default(folder: Path) -> list[str]:
-    found = [f"train.{suffix}" for suffix in SUFFIXES if (folder / f"train.{suffix}").is_file()]
-    if not found:
+    names = [f"train.{suffix}" for suffix in SUFFIXES if (folder / f"train.{suffix}").is_file()]
+    if not names:
         raise FileNotFoundError(
             f"Folder {folder} holds no training config, expected train.json or train.yaml, or its name as --config."
         )
-    return found[:1]
+    return names[:1]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a bundle's network is trained to do, read off its loss, metrics, post-processing and metadata."""
+"""What a bundle's network is trained to do, inferred from its loss, metrics, post-processing and metadata."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from monai.utils import CommonKeys
 
 from .parts import Parts
 from .reading import SEPARATOR, Component
+from .settings import TASKS
 
-__all__ = ["TASKS", "Task", "find_task", "image_key"]
+__all__ = ["Task", "find_task", "image_key"]
 
-TASKS = ("classification", "multi-label", "segmentation")
 MAP_LOSSES = ("Dice", "Tversky", "Jaccard", "HausdorffDT", "SoftclDice", "NACL", "Barlow")
 LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSupervision", "Masked")
 MAP_METRICS = ("Dice", "MeanIoU", "SurfaceDistance", "HausdorffDistance", "SurfaceDice")
@@ -22,8 +22,8 @@ class Task:
     """What is trained.
 
     Attributes:
-        kind: one of :data:`TASKS`.
-        classes: number of outputs; None where it cannot be read.
+        kind: one of :data:`~monai_ima.harden.settings.TASKS`.
+        classes: number of outputs; None where it is unknown.
         sigmoid: outputs are independent of each other.
         include_background: channel 0 counts in a segmentation's score.
     """
@@ -34,8 +34,8 @@ class Task:
     include_background: bool
 
     @property
-    def words(self) -> str:
-        """For the reader."""
+    def description(self) -> str:
+        """The task in words."""
         if self.sigmoid and self.classes == 1 and self.kind != "segmentation":
             return "binary classification, one logit (sigmoid)"
         count = "" if self.classes is None else f", {self.classes} " + ("outputs" if self.sigmoid else "classes")
@@ -43,20 +43,16 @@ class Task:
 
 
 def find_task(parts: Parts, task: str | None = None, sigmoid: bool | None = None) -> Task:
-    """Work out the task.
+    """Infer the task.
 
     Args:
         parts: of the bundle.
-        task: one of :data:`TASKS`; None: work it out.
-        sigmoid: outputs are independent; None: work it out.
+        task: one of :data:`~monai_ima.harden.settings.TASKS`; None: infer it.
+        sigmoid: outputs are independent; None: infer it.
 
     Raises:
-        ValueError: when the task is not one of these, or cannot be worked out.
+        ValueError: if the task cannot be inferred.
     """
-    if task is not None and task not in TASKS:
-        raise ValueError(f"Unknown task {task!r}, expected one of {', '.join(TASKS)}.")
-    if sigmoid is not None and not isinstance(sigmoid, bool):
-        raise ValueError(f"Got sigmoid {sigmoid!r}, expected True, False, or nothing to have it worked out.")
     if sigmoid is None:
         sigmoid = task == "multi-label" or (task != "classification" and _sigmoid(parts))
     if task is None:
@@ -98,8 +94,8 @@ def _is_segmentation(parts: Parts) -> bool:
         return True
     if not any(word in name for name in losses for word in LABEL_LOSSES) and kind == "":
         raise ValueError(
-            f"The task of {parts.config.files[-1]} cannot be read off its loss ({loss or 'an expression'}), expected "
-            f"--task, one of {', '.join(TASKS)}."
+            f"The task of {parts.config.files[-1]} cannot be inferred from its loss ({loss or 'an expression'}), "
+            f"expected --task, one of {', '.join(TASKS)}."
         )
     return False
 

@@ -1,4 +1,4 @@
-"""Trying a hardened training without leaving anything in the bundle."""
+"""The trial run of a hardened training; it leaves nothing in the bundle."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .overlay import SECTION
 from .plan import Plan
 from .reading import SEPARATOR, readable
 
-__all__ = ["check_overlay"]
+__all__ = ["run_trial"]
 
 ITERATIONS = 2
 WRITES = ("save_dir", "cache_dir", "log_dir", "output_dir")
 """Arguments that name folders which components write to."""
 
 
-def check_overlay(plan: Plan, overlay: dict[str, Any]) -> str:
-    """Train two iterations and validate one batch under attack; what came of it. **Runs the bundle's code.**
+def run_trial(plan: Plan, overlay: dict[str, Any]) -> str:
+    """Train two iterations and validate one batch under attack; returns what was measured. **Runs the bundle's code.**
 
     The bundle's own handlers are left out, and whatever writes is pointed to a temporary folder.
 
@@ -39,7 +39,7 @@ def check_overlay(plan: Plan, overlay: dict[str, Any]) -> str:
     files = [str(file.resolve()) for file in plan.parts.config.files]
     root = plan.parts.config.root.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in (("overlay", overlay), ("check", _quiet(plan, overlay, folder))):
+        for name, content in (("overlay", overlay), ("trial", _shortened(plan, overlay, folder))):
             files.append(str(Path(folder) / f"{name}.json"))
             Path(files[-1]).write_text(json.dumps(content), encoding="utf-8")
         with _inside(root), _quietly():
@@ -49,7 +49,7 @@ def check_overlay(plan: Plan, overlay: dict[str, Any]) -> str:
                 raise ValueError(f"The check of {plan.parts.config.root} failed: {_reason(error)}") from error
 
 
-def _quiet(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, Any]:
+def _shortened(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, Any]:
     """Overrides that make the training short and keep it from writing."""
     trainer = readable(plan.parts.trainer.id)
     content: dict[str, Any] = {
@@ -60,7 +60,7 @@ def _quiet(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, Any]:
         f"{trainer}#handlers_after": ["@harden#start"] if "start" in overlay[SECTION] else [],
         "harden#folder": folder,
     }
-    if plan.method == "ima":
+    if plan.settings.method == "ima":
         content |= {"harden#handler#margin_steps": ITERATIONS, "harden#handler#first_pass": False}
     if plan.threshold == "baseline":
         content["harden#threshold"] = "relative:0.9"
@@ -92,16 +92,16 @@ def _run(plan: Plan, files: list[str], root: Path) -> str:
     loss = float(
         trainer.state.output[0]["loss"] if isinstance(trainer.state.output, list) else trainer.state.output["loss"]
     )
-    noted = {key: value for key, value in trainer.state.metrics.items() if key.startswith(f"{plan.method}/")}
+    metrics = {key: value for key, value in trainer.state.metrics.items() if key.startswith(f"{plan.settings.method}/")}
     if not math.isfinite(loss):
         raise ValueError(f"the loss became {loss}, expected a finite number")
-    words = [f"{ITERATIONS} iterations trained, loss {loss:.4g}", *(f"{k} {v:.4g}" for k, v in sorted(noted.items()))]
+    parts = [f"{ITERATIONS} iterations trained, loss {loss:.4g}", *(f"{k} {v:.4g}" for k, v in sorted(metrics.items()))]
     if plan.robust_validation:
         evaluator = parser.get_parsed_content(f"{SECTION}{SEPARATOR}robust_evaluator")
         evaluator.run()
         key = evaluator.state.key_metric_name
-        words.append(f"one batch validated under attack, {key} {evaluator.state.metrics[key]}")
-    return "Checked: " + ", ".join(words) + "."
+        parts.append(f"one batch validated under attack, {key} {evaluator.state.metrics[key]}")
+    return "Checked: " + ", ".join(parts) + "."
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Levels in physical units: what one unit of the network's intensities is worth in the image files."""
+"""Perturbation budgets in physical units: intensities of the image files in one unit that the network sees."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def bundle_units(bundle: str | Path, config: str, overrides: dict[str, Any]) -> 
         config: file name(s) in ``configs``, several separated by commas.
         overrides: values of config ids.
     """
-    read = read_training_config(bundle, config)
-    read.content.update({key: value for key, value in overrides.items() if key in read.content})
-    found = next((read.component(name) for name in EVALUATORS if name in read), None)
-    loader = None if found is None else read.component(f"{found.id}{SEPARATOR}val_data_loader")
-    dataset = None if loader is None else read.component(f"{loader.id}{SEPARATOR}dataset")
-    transforms = [] if dataset is None else transforms_of(read, f"{dataset.id}{SEPARATOR}transform")
+    parsed = read_training_config(bundle, config)
+    parsed.content.update({key: value for key, value in overrides.items() if key in parsed.content})
+    evaluator = next((parsed.component(name) for name in EVALUATORS if name in parsed), None)
+    loader = None if evaluator is None else parsed.component(f"{evaluator.id}{SEPARATOR}val_data_loader")
+    dataset = None if loader is None else parsed.component(f"{loader.id}{SEPARATOR}dataset")
+    transforms = [] if dataset is None else transforms_of(parsed, f"{dataset.id}{SEPARATOR}transform")
     loads = next((t for t in transforms if t.name.startswith("LoadImage")), None)
-    keys = "image" if loads is None else read.value(f"{loads.id}{SEPARATOR}keys", "image")
-    normalisation = find_normalisation(read, transforms, keys if isinstance(keys, str) else keys[0])
+    keys = "image" if loads is None else parsed.value(f"{loads.id}{SEPARATOR}keys", "image")
+    normalisation = find_normalisation(parsed, transforms, keys if isinstance(keys, str) else keys[0])
     if normalisation is None or normalisation.slope is None or abs(normalisation.slope) == 1:
         return None
     return Units(normalisation.unit, abs(normalisation.slope))

@@ -1,6 +1,6 @@
 """Reports on robustness from ``results.json``: an HTML page, Markdown or JSON."""
 
-from monai_ima.results.schema import Results, read_results
+from monai_ima.results.schema import Results
 
 from .build import Margins, build_report
 from .logs import read_logs
@@ -8,4 +8,4 @@ from .markdown import markdown
 from .page import html_page
 from .summary import json_summary
 
-__all__ = ["Margins", "Results", "build_report", "html_page", "json_summary", "markdown", "read_logs", "read_results"]
+__all__ = ["Margins", "Results", "build_report", "html_page", "json_summary", "markdown", "read_logs"]

@@ -79,7 +79,7 @@ def build_report(
 
 
 def _summary(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]:
-    synthetic = [name for name, one in zip(names, models, strict=True) if one.synthetic]
+    synthetic = [name for name, one in zip(names, models, strict=True) if one.data.synthetic]
     if synthetic:
         whose = "" if len(models) == 1 else f" ({', '.join(synthetic)})"
         yield Note(
@@ -92,7 +92,7 @@ def _summary(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]
             titles = "; ".join(check.title for check in one.failed)
             yield Note(
                 "failed",
-                f"{len(one.failed)} of {len(one.checks or ())} checks against false robustness failed",
+                f"{len(one.failed)} of {len(one.checks or ())} checks for gradient masking failed",
                 f"{name}: {titles}. The score under attack may be too high; do not quote it before the cause is known.",
             )
     for one, name in zip(models, names, strict=True):
@@ -106,13 +106,14 @@ def _summary(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]
 def headline(results: Results, name: str) -> str:
     """What was measured and what came out, in two sentences."""
     metric = metric_word(results.metric)
-    kind = "SYNTHETIC " if results.synthetic else ""
-    samples = f"{results.sample_count} {kind}sample{'s' * (results.sample_count != 1)} of {results.data}"
-    patients = "" if results.patients is None else f" from {results.patients} patient{'s' * (results.patients != 1)}"
+    kind = "SYNTHETIC " if results.data.synthetic else ""
+    samples = f"{results.data.samples} {kind}sample{'s' * (results.data.samples != 1)} of {results.data.name}"
+    count = results.data.patients
+    patients = "" if count is None else f" from {count} patient{'s' * (count != 1)}"
     *others, last = (one.name for one in results.attacks)
     attacks = f"{', '.join(others)} and {last}" if others else last
     first = (
-        f"{name} was attacked on {samples}{patients} with {norm_word(results.norm)} noise of up to "
+        f"{name} was attacked on {samples}{patients} in the {norm_word(results.norm)} norm up to "
         f"{epsilon(results.levels[-1], results.units)} ({attacks})."
     )
     parts = [f"{_with_interval(results, k)} {where}" for k, where in _places(results)]
@@ -123,7 +124,7 @@ def _places(results: Results) -> Iterator[tuple[int, str]]:
     """The levels that a headline names."""
     clean, middle = clean_index(results), middle_index(results.levels)
     if clean is not None:
-        yield clean, "without noise"
+        yield clean, "without attack"
     if middle is not None:
         yield middle, f"under attack at {epsilon(results.levels[middle], results.units)}"
 
@@ -142,7 +143,7 @@ def _tiles(results: Results) -> Iterator[tuple[str, str, str]]:
     for k, where in places:
         ends = results.strongest.intervals[k]
         yield f"{metric} {where}", score(results.strongest.values[k]), f"95 % interval {interval(ends)}" if ends else ""
-    yield "checks against false robustness", checks_word(results), ""
+    yield "checks for gradient masking", checks_word(results), ""
 
 
 def checks_word(results: Results) -> str:
@@ -173,7 +174,7 @@ def _glance(models: Sequence[Results], names: Sequence[str]) -> Table:
     metric = metric_word(models[0].metric)
     return Table(
         f"{metric[0].upper() + metric[1:]} under all attacks, with {INTERVALS}",
-        ["model", "without noise", "middle level", "largest level", "checks"],
+        ["model", "without attack", "middle ε", "largest ε", "checks"],
         rows,
         words=True,
     )

@@ -16,9 +16,9 @@ __all__ = ["check_comparable", "comparison", "labels"]
 
 def labels(models: Sequence[Results]) -> list[str]:
     """One name a model: what the user calls it, else its own, with its weights' or folder's where several share it."""
-    names = [one.label or one.model for one in models]
-    weights = [f"{name}, {PurePath(one.checkpoint).name}" for name, one in zip(names, models, strict=True)]
-    folders = [f"{name}, {one.file.parent.name}" for name, one in zip(names, models, strict=True)]
+    names = [one.label for one in models]
+    weights = [f"{name}, {PurePath(one.model.checkpoint or '').name}" for name, one in zip(names, models, strict=True)]
+    folders = [f"{name}, {one.source.file.parent.name}" for name, one in zip(names, models, strict=True)]
     numbered = [f"{name}, {k}" for k, name in enumerate(names, 1)]
     return next(some for some in (names, weights, folders, numbered) if len(set(some)) == len(some))
 
@@ -33,9 +33,8 @@ def check_comparable(models: Sequence[Results]) -> None:
     for other in models[1:]:
         for what, one, two in (("norm", first.norm, other.norm), ("metric", first.metric, other.metric)):
             if one != two:
-                raise ValueError(
-                    f"{first.file} has {what} {one} and {other.file} {two}, expected the same in one report."
-                )
+                files = first.source.file, other.source.file
+                raise ValueError(f"{files[0]} has {what} {one} and {files[1]} {two}, expected the same in one report.")
 
 
 def comparison(models: Sequence[Results], names: Sequence[str]) -> Section:
@@ -71,9 +70,9 @@ def _comparison(models: Sequence[Results], names: Sequence[str]) -> Iterator[Blo
 
 def _differences(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]:
     """What a reader must know before comparing the lines."""
-    if len({(one.data, one.sample_count) for one in models}) > 1:
+    if len({(one.data.name, one.data.samples) for one in models}) > 1:
         shown = "; ".join(
-            f"{name}: {one.sample_count} samples of {one.data}" for name, one in zip(names, models, strict=True)
+            f"{name}: {one.data.samples} samples of {one.data.name}" for name, one in zip(names, models, strict=True)
         )
         yield Note("caution", "Different data", f"The models were not measured on the same samples. {shown}.")
     if len({tuple(attack.name for attack in one.attacks) for one in models}) > 1:
@@ -89,10 +88,10 @@ def _differences(models: Sequence[Results], names: Sequence[str]) -> Iterator[Bl
         yield Note(
             "caution",
             "Different intensity scales",
-            f"ε is in each network’s own units here, so equal ε are not equal noise. Largest levels: {top}.",
+            f"ε is in each network’s own units here, so equal ε are not equal perturbations. Largest ε: {top}.",
         )
     else:
-        yield Text(f"Each line is drawn at the levels its model was measured at. Bands are {INTERVALS}.")
+        yield Text(f"Each line is drawn at the ε its model was measured at. Bands are {INTERVALS}.")
 
 
 def _common_units(models: Sequence[Results]) -> Units | None:

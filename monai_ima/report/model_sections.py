@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from monai_ima.results.schema import Curve, Results
+from monai_ima.results.base import Curve, Distances
+from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 
 from .blocks import Block, Figures, Section, Table, Text
 from .charts import Line, LineChart
 from .sample_sections import distances, worst_cases
-from .trust_sections import checks, provenance, second_opinion
+from .trust_sections import checks, provenance, verification
 from .wording import (
     INTERVALS,
     attack_words,
@@ -40,12 +41,12 @@ def model_section(results: Results, label: str, name: str) -> Section:
     parts = [
         ("curves", "Under attack", _curves(results)),
         ("classes", "By class", _classes(results)),
-        ("distances", "Smallest noise that turns a sample", distances(results)),
+        ("distances", "Smallest perturbation that breaks a sample", distances(results)),
         ("cases", "Worst cases", worst_cases(results)),
-        ("noise", "White noise", _noise(results)),
+        ("noise", "Uniform random noise", _noise(results)),
         ("groups", "Subgroups", _groups(results)),
-        ("checks", "Checks against false robustness", checks(results)),
-        ("second", "Second opinion", second_opinion(results)),
+        ("checks", "Checks for gradient masking", checks(results)),
+        ("verification", "Independent verification", verification(results)),
         ("data", "Model, data and command", provenance(results)),
     ]
     sections = [Section(f"{name}-{part}", title, list(blocks)) for part, title, blocks in parts]
@@ -56,7 +57,7 @@ def _curves(results: Results) -> Iterator[Block]:
     metric = metric_word(results.metric)
     if len(results.attacks) > 1:
         yield Text(
-            "Attacks are cumulative: a sample counts as right only when it stands against the named attack and all "
+            "Attacks are cumulative: a sample counts as correct only if it is robust to the named attack and all "
             "before it, so the last line is the one to quote."
             if results.metric == "accuracy"
             else "Attacks are cumulative: each scan counts with its lowest Dice under the named attack and all before "
@@ -68,11 +69,11 @@ def _curves(results: Results) -> Iterator[Block]:
     known = [f"{name}: {text}" for name, text in words.items() if text != name]
     if known:
         yield Text("; ".join(known) + ".")
-    if results.surface:
-        yield _surface_table(results, "all classes", results.surface)
+    if isinstance(results, SegmentationResults):
+        yield _surface_table(results, "all classes", {"surface_dice": results.surface_dice, "hd95": results.hd95})
 
 
-def _surface_table(results: Results, whose: str, curves: Mapping[str, Curve]) -> Table:
+def _surface_table(results: Results, whose: str, curves: Mapping[str, Curve | Distances]) -> Table:
     rows = [
         [
             *level_cells(value, results.units),
@@ -115,31 +116,30 @@ def _classes(results: Results) -> Iterator[Block]:
         return
     lines = [Line(name, results.levels, curve) for name, curve in results.by_class.items()]
     yield _over_levels(results, f"{metric_word(results.metric)} by class under all attacks", lines)
-    for name in results.by_class if results.surface_by_class else ():
-        yield _surface_table(results, name, {key: curves[name] for key, curves in results.surface_by_class.items()})
+    if isinstance(results, SegmentationResults):
+        for name in results.by_class:
+            curves = {"surface_dice": results.surface_dice_by_class[name], "hd95": results.hd95_by_class[name]}
+            yield _surface_table(results, name, curves)
 
 
 def _noise(results: Results) -> Iterator[Block]:
     noise = results.noise
     if noise is None:
-        yield Text("White noise was not drawn.")
+        yield Text("Uniform random noise was not drawn.")
         return
-    lines = [Line(f"white noise, {noise.draws} draws", results.levels, noise.failure_rate)]
-    if any(one.right for one in results.samples):
-        lines.append(Line("all attacks", results.levels, _turned(results)))
+    lines = [Line(f"uniform noise, {noise.draws} draws", results.levels, noise.failure_rate)]
+    if isinstance(results, ClassificationResults) and any(sample.correct for sample in results.samples):
+        lines.append(Line("all attacks", results.levels, _broken(results)))
     yield Text(
-        "Share of right predictions that noise of the same norm turns. White noise stands for accident, the attack for "
-        "the worst case; a network can stand the first and fall to the second."
+        "Share of correct predictions that perturbations of the same norm break. Uniform random noise is an average "
+        "case, the attack the worst case; a network can be robust to the first and not to the second."
     )
-    yield _over_levels(results, "share of right predictions turned", lines, "share turned")
+    yield _over_levels(results, "share of correct predictions broken", lines, "share broken")
 
 
-def _turned(results: Results) -> list[float]:
-    right = [one for one in results.samples if one.right]
-    return [
-        sum(one.broken_at is not None and one.broken_at <= value for one in right) / len(right)
-        for value in results.levels
-    ]
+def _broken(results: ClassificationResults) -> list[float]:
+    broken = [sample.broken for sample in results.samples if sample.correct]
+    return [sum(level is not None and level <= eps for level in broken) / len(broken) for eps in results.levels]
 
 
 def _groups(results: Results) -> Iterator[Block]:
@@ -153,10 +153,10 @@ def _groups(results: Results) -> Iterator[Block]:
     ]
     metric = metric_word(results.metric)
     if groups.largest_gap is not None:
-        value, one, other, gap = groups.largest_gap
+        (one, other), gap = groups.largest_gap.between, groups.largest_gap
         yield Text(
-            f"The largest gap in {metric} is {gap:.3f}, between {one} ({groups.samples[one]} samples) and {other} "
-            f"({groups.samples[other]} samples) at {epsilon(value, results.units)}. Small subgroups have wide "
+            f"The largest gap in {metric} is {gap.gap:.3f}, between {one} ({groups.samples[one]} samples) and {other} "
+            f"({groups.samples[other]} samples) at {epsilon(gap.level, results.units)}. Small subgroups have wide "
             "intervals: a gap within them may be chance."
         )
     yield _over_levels(results, f"{metric} by {groups.column} under all attacks, with {INTERVALS}", lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from monai_ima.results.schema import Minimum, Results
+from monai_ima.results.schema import ClassificationResults, Minimum, Results
 
 from .blocks import Block, Command, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
@@ -17,8 +17,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def distances(results: Results) -> Iterator[Block]:
-    """How little noise turns each sample; where it was not searched for, the first level that does."""
-    if results.task == "segmentation":
+    """The smallest perturbation that breaks each sample; where it was not searched for, the first ε that does."""
+    if not isinstance(results, ClassificationResults):
         yield Text("Not measured for segmentations.")
     elif results.minimum is not None:
         yield from _found_distances(results, results.minimum)
@@ -26,21 +26,21 @@ def distances(results: Results) -> Iterator[Block]:
         yield from _first_levels(results)
 
 
-def _found_distances(results: Results, minimum: Minimum) -> Iterator[Block]:
+def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterator[Block]:
     units = results.units
-    found = sorted(one.distance for one in results.samples if one.right and one.distance is not None)
+    found = sorted(one.distance for one in results.samples if one.correct and one.distance is not None)
     left = minimum.of - minimum.found
     if minimum.median is None:
-        half = f"Fewer than half were turned: the median is above {epsilon(minimum.up_to, units)}."
+        half = f"Fewer than half were broken: the median is above {epsilon(minimum.up_to, units)}."
     else:
-        half = f"The median is {epsilon(minimum.median, units)}: noise of this norm turns half of them."
+        half = f"The median is {epsilon(minimum.median, units)}: half of them are broken by less."
     yield Text(
-        f"Of {minimum.of} rightly predicted samples, {minimum.found} were turned by noise of at most "
-        f"{epsilon(minimum.up_to, units)}. {half} A better search could find smaller noise, never larger: read the "
-        "distances as upper limits."
+        f"Of {minimum.of} correctly classified samples, {minimum.found} were broken by a perturbation of at most "
+        f"{epsilon(minimum.up_to, units)}. {half} A better search could find smaller ones, never larger: read "
+        "the distances as upper limits."
     )
     histogram = Histogram(
-        "Smallest noise found, by sample",
+        "Smallest perturbation found, by sample",
         axis(results.norm, units),
         "samples",
         found,
@@ -57,32 +57,34 @@ def _found_distances(results: Results, minimum: Minimum) -> Iterator[Block]:
         if value is None and units:
             cells.append(f"> {level(minimum.up_to * units.per_unit)}")
         rows.append([f"{quantile:.0%}", *cells])
-    header = ["samples turned", *level_header(units)]
-    yield Figures([histogram], Table("Noise that turns a given share of the rightly predicted samples", header, rows))
-
-
-def _first_levels(results: Results) -> Iterator[Block]:
-    yield Text(
-        "Distances were not searched for; this is the first measured level at which any of the attacks turns a sample. "
-        "The smallest noise of every sample comes from this, with a new --out:"
+    header = ["samples broken", *level_header(units)]
+    yield Figures(
+        [histogram], Table("Perturbation that breaks a given share of the correctly classified samples", header, rows)
     )
-    yield Command(f"{results.command} --minimum")
-    names = ["wrong", *(level(value) for value in results.levels if value > 0), "none"]
-    right = [one for one in results.samples if one.right]
+
+
+def _first_levels(results: ClassificationResults) -> Iterator[Block]:
+    yield Text(
+        "Distances were not searched for; this is the first measured ε at which any of the attacks breaks a sample. "
+        "The smallest perturbation of every sample comes from this, with a new --out:"
+    )
+    yield Command(results.command_with("minimum"))
+    names = ["misclassified", *(level(value) for value in results.levels if value > 0), "none"]
+    correct = [one for one in results.samples if one.correct]
     counts = [
-        len(results.samples) - len(right),
-        *(sum(one.broken_at == value for one in right) for value in results.levels if value > 0),
-        sum(one.broken_at is None for one in right),
+        len(results.samples) - len(correct),
+        *(sum(one.broken == value for one in correct) for value in results.levels if value > 0),
+        sum(one.broken is None for one in correct),
     ]
-    bars = Bars("First level that turns a sample", axis(results.norm, results.units), "samples", names, counts)
+    bars = Bars("First ε that breaks a sample", axis(results.norm, results.units), "samples", names, counts)
     cells = [
-        ["wrong without noise"] + [NOTHING] * bool(results.units),
+        ["misclassified without attack"] + [NOTHING] * bool(results.units),
         *(level_cells(value, results.units) for value in results.levels if value > 0),
-        ["none of the levels"] + [NOTHING] * bool(results.units),
+        ["none"] + [NOTHING] * bool(results.units),
     ]
     rows = [[*cell, str(count)] for cell, count in zip(cells, counts, strict=True)]
     header = [*level_header(results.units), "samples"]
-    yield Figures([bars], Table("Samples by the first level that turns them", header, rows))
+    yield Figures([bars], Table("Samples by the first ε that breaks them", header, rows))
 
 
 def worst_cases(results: Results) -> Iterator[Block]:
@@ -91,12 +93,12 @@ def worst_cases(results: Results) -> Iterator[Block]:
         yield Text("The results hold no pictures.")
         return
     yield Text(
-        "Those that fell to the least noise come first. Images: clean, noise times 10, noisy. Signals: "
-        "clean and, dashed, noisy. Volumes: three planes with the contours of label and predictions."
+        "Those that are broken most easily come first. Images: clean, perturbation times 10, adversarial. Signals: "
+        "clean and, dashed, adversarial. Volumes: three planes with the contours of label and predictions."
     )
     yield Pictures(
         [
-            Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.units)}", case.says, case.picture)
-            for case in results.cases
+            Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.units)}", case.summary, picture)
+            for case, picture in zip(results.cases, results.source.pictures, strict=True)
         ]
     )

@@ -38,57 +38,21 @@ def json_summary(
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
+FIELDS = {"task", "metric", "model", "data", "command", "norm", "levels", "units", "attacks", "surface_dice", "hd95"}
+FIELDS |= {"noise", "minimum", "groups", "crosscheck"}
+"""What a summary takes over as it is."""
+
+
 def _model(results: Results, name: str) -> dict[str, Any]:
     checks = None if results.checks is None else {check.title: check.status for check in results.checks}
     return {
         "name": name,
-        "file": str(results.file),
-        "sha256": results.digest,
-        "task": results.task,
-        "metric": results.metric,
-        "model": {
-            "name": results.model,
-            "version": results.model_version,
-            "network": results.network,
-            "parameters": results.parameters,
-            "checkpoint": results.checkpoint,
-        },
-        "data": {
-            "name": results.data,
-            "licence": results.licence,
-            "synthetic": results.synthetic,
-            "samples": results.sample_count,
-            "patients": results.patients,
-        },
-        "command": results.command,
-        "norm": results.norm,
-        "levels": results.levels,
-        "units": asdict(results.units) if results.units else None,
-        "attacks": [asdict(one) for one in results.attacks],
-        **results.surface,
+        "file": str(results.source.file),
+        "sha256": results.source.digest,
+        **results.model_dump(mode="json", include=FIELDS),
         "by_class": results.by_class,
-        "noise": asdict(results.noise) if results.noise else None,
-        "minimum": asdict(results.minimum) if results.minimum else None,
-        "groups": _groups(results),
         "checks": checks,
-        "crosscheck": _crosscheck(results),
     }
-
-
-def _groups(results: Results) -> dict[str, Any] | None:
-    if results.groups is None:
-        return None
-    gap = results.groups.largest_gap
-    named = None if gap is None else {"level": gap[0], "between": [gap[1], gap[2]], "gap": gap[3]}
-    return {**asdict(results.groups), "largest_gap": named}
-
-
-def _crosscheck(results: Results) -> dict[str, Any] | None:
-    other = results.crosscheck
-    if other is None:
-        return None
-    rows = [dict(zip(("by", "theirs", "ours", "agrees"), row, strict=True)) for row in other.rows]
-    return {"epsilon": other.epsilon, "samples": other.samples, "rows": rows}
 
 
 def _margins(margins: Margins) -> dict[str, Any]:

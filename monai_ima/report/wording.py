@@ -1,4 +1,4 @@
-"""How numbers, levels and attacks are written in a report."""
+"""How numbers, ε and attacks are written in a report."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FAMILIES = {
     "fgsm": "fast gradient sign method",
     "ddn": "decoupled direction and norm",
     "spsa": "SPSA, without gradients",
-    "noise": "white noise",
+    "noise": "uniform random noise",
 }
 MINIMUM = "minimum"
 OBJECTIVES = {
@@ -86,7 +86,7 @@ def share(value: float) -> str:
 
 
 def level(value: float) -> str:
-    """A level of noise, without needless digits."""
+    """An ε, without needless digits."""
     return f"{value:.4g}"
 
 
@@ -97,40 +97,40 @@ def epsilon(value: float, units: Units | None) -> str:
 
 
 def level_header(units: Units | None) -> list[str]:
-    """Heads of the columns that name a level."""
+    """Heads of the columns that name an ε."""
     return ["ε", f"ε\u00a0in\u00a0{units.name}"] if units else ["ε"]
 
 
 def level_cells(value: float, units: Units | None) -> list[str]:
-    """Cells of the columns that name a level."""
+    """Cells of the columns that name an ε."""
     return [level(value), f"{value * units.per_unit:.4g}"] if units else [level(value)]
 
 
 def axis(norm: str, units: Units | None) -> str:
-    """Label of an axis of levels."""
-    return f"noise ε ({norm_word(norm)}{', network’s units' if units else ' norm'})"
+    """Label of an axis of ε."""
+    return f"perturbation ε ({norm_word(norm)}{', network’s units' if units else ' norm'})"
 
 
 def second_axis(units: Units | None) -> tuple[str, float] | None:
-    """The second scale of an axis of levels."""
+    """The second scale of an axis of ε."""
     return (f"ε in {units.name}", units.per_unit) if units else None
 
 
 def clean_index(results: Results) -> int | None:
-    """Which level is no noise."""
+    """Which of the levels is 0, the clean one."""
     return 0 if results.levels[0] == 0 else None
 
 
 def middle_index(levels: Sequence[float]) -> int | None:
-    """Which level stands in the middle of those with noise (the lower one of two); None when there is none."""
-    noisy = [k for k, value in enumerate(levels) if value > 0]
-    return noisy[(len(noisy) - 1) // 2] if noisy else None
+    """Which level is in the middle of those above 0 (the lower one of two); None if there is none."""
+    above = [k for k, value in enumerate(levels) if value > 0]
+    return above[(len(above) - 1) // 2] if above else None
 
 
 def attack_words(name: str, metric: str) -> str:
     """The short name of an attack on what this metric measures, in words; the name itself where it is not known."""
     if name == MINIMUM:
-        return "the search for each sample’s smallest noise"
+        return "the search for each sample’s smallest perturbation"
     found = ATTACK.fullmatch(name)
     if found is None:
         return name

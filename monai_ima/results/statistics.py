@@ -26,7 +26,7 @@ def bootstrap_intervals(
     independent); without patients, samples. The mean is over the samples drawn.
 
     Args:
-        values: ``[N, L]``, for each sample its value at every level; None or NaN where it has none.
+        values: ``[N, L]``, for each sample its value at every ε; None or NaN where it has none.
         patients: of the samples, ``[N]``; None means that every sample is a patient of its own.
         resamples: number of draws, >= 1.
         confidence: share of the draws inside the interval, in (0, 1).
@@ -36,7 +36,8 @@ def bootstrap_intervals(
         Lower and upper end for each of the L columns; NaN for a column without values.
 
     Raises:
-        ValueError: when an argument is not as above.
+        ValueError: if ``resamples`` < 1, ``confidence`` is not in (0, 1), ``values`` are not ``[N, L]`` with N, L >= 1,
+            or there is not one of ``patients`` for each sample.
     """
     check_count("resamples", resamples, 1)
     check_fraction("confidence", confidence, "()")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from monai_ima.utils.sample_ids import SAMPLE_ID
 
+from .schema import Gap, Groups
 from .statistics import bootstrap_intervals
 
 __all__ = ["read_column", "subgroups"]
 
-MOST_GROUPS = 20
+MAX_GROUPS = 20
 
 
 def read_column(file: str | Path, column: str) -> dict[str, str]:
@@ -53,19 +53,19 @@ def subgroups(
     values: Sequence[Sequence[float | None]],
     levels: Sequence[float],
     patients: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """The mean at every level for each subgroup, and the largest gap between two of them.
+) -> Groups:
+    """The mean at every ε for each subgroup, and the largest gap between two of them.
 
     Args:
         column: what the samples are grouped by.
         groups: the group of every sample id.
         sample_ids: of the samples, ``[N]``.
-        values: ``[N, L]``, accuracy or Dice of every sample at every level; None where it has none.
+        values: ``[N, L]``, accuracy or Dice of every sample at every ε; None where it has none.
         levels: ``[L]``.
         patients: of the samples; None means that every sample is a patient of its own.
 
     Raises:
-        ValueError: when a sample has no group, or there are too many groups.
+        ValueError: if a sample has no group, or there are more than 20 groups.
     """
     missing = [name for name in sample_ids if name not in groups]
     if missing:
@@ -73,9 +73,9 @@ def subgroups(
             f"Sample {missing[0]!r} has no {column} ({len(missing)} in all), expected one for each sample."
         )
     names = sorted({groups[name] for name in sample_ids})
-    if len(names) > MOST_GROUPS:
+    if len(names) > MAX_GROUPS:
         raise ValueError(
-            f"Column {column} has {len(names)} different values, expected at most {MOST_GROUPS}: make bands of numbers."
+            f"Column {column} has {len(names)} different values, expected at most {MAX_GROUPS}: make bands of numbers."
         )
     table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
     means, intervals, sizes = {}, {}, {}
@@ -84,27 +84,27 @@ def subgroups(
         own = None if patients is None else [patients[k] for k in rows]
         sizes[name] = len(rows)
         means[name] = [_mean(table[rows, k]) for k in range(len(levels))]
-        intervals[name] = [list(ends) for ends in bootstrap_intervals(table[rows].tolist(), own)]
-    return {
-        "column": column,
-        "samples": sizes,
-        "values": means,
-        "intervals": intervals,
-        "largest_gap": _largest_gap(means, levels),
-    }
+        intervals[name] = bootstrap_intervals(table[rows].tolist(), own)
+    return Groups(
+        column=column,
+        samples=sizes,
+        values=means,
+        intervals=intervals,
+        largest_gap=_largest_gap(means, levels),
+    )
 
 
-def _largest_gap(means: dict[str, list[float]], levels: Sequence[float]) -> dict[str, Any] | None:
+def _largest_gap(means: dict[str, list[float]], levels: Sequence[float]) -> Gap | None:
     gaps = []
     for k, level in enumerate(levels):
         known = {name: values[k] for name, values in means.items() if not np.isnan(values[k])}
         if len(known) > 1:
             high, low = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
-            gaps.append((known[high] - known[low], level, [high, low]))
+            gaps.append((known[high] - known[low], level, (high, low)))
     if not gaps:
         return None
     gap, level, between = max(gaps, key=lambda found: found[0])
-    return {"level": level, "between": between, "gap": gap}
+    return Gap(level=level, between=between, gap=gap)
 
 
 def _mean(column: np.ndarray) -> float:

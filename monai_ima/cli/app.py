@@ -1,0 +1,97 @@
+"""The console script ``monai-ima``: its verbs, and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from monai_ima import __version__
+
+from .arguments import normalise, one_of
+from .attack import AttackOptions, attack
+from .evaluate import EvaluateOptions, evaluate
+from .harden import HardenOptions, harden
+from .margins import margins
+from .options import verb_command
+from .report import report
+
+__all__ = ["app", "main"]
+
+NAME = "monai-ima"
+
+app = typer.Typer(
+    help="Increasing-Margin Adversarial training for MONAI: harden, evaluate, attack and report on image networks.",
+    epilog=f"Example: {NAME} harden --bundle DIR --dry_run",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+VERBS: dict[Callable[..., None], type | None] = {
+    attack: AttackOptions,
+    evaluate: EvaluateOptions,
+    harden: HardenOptions,
+    margins: None,
+    report: None,
+}
+"""The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
+for verb, settings in VERBS.items():
+    further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=further)(verb_command(verb, settings))
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: the words after the program's name; None: those of this process.
+
+    Returns:
+        0 on success; 2 on bad use or bad input, with one line on stderr.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        cause = _cause(error)
+        if isinstance(cause, RuntimeError):
+            raise
+        message = cause.args[0] if isinstance(cause, KeyError) and cause.args else cause
+        print(" ".join(str(message).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that MONAI wrapped in RuntimeErrors when a component could not be built."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _checked(words: Sequence[str]) -> list[str]:
+    """The words in one form, unknown verbs, unknown options, surplus arguments and missing options refused."""
+    first, *others = words
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    if first.startswith("-"):
+        known = [*(name for option in group.params for name in option.opts), "--help", "-h"]
+        if first not in known:
+            raise ValueError(f"Unknown option {first}, expected {one_of(known, first)}.")
+        return [first]
+    if first not in group.commands:
+        raise ValueError(f"Unknown verb {first!r}, expected {one_of(group.commands, first)}.")
+    if {"--help", "-h"} & set(others):
+        return [first, "--help"]
+    return [first, *normalise(group.commands[first], others)]

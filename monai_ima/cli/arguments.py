@@ -1,0 +1,147 @@
+"""The words of a command line: options in either spelling, values as Python literals, overrides of config ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "config_overrides",
+    "further_options",
+    "literal",
+    "new_folder",
+    "normalise",
+    "one_of",
+    "text",
+    "unknown_option",
+]
+
+OPTION = re.compile(r"--|-[A-Za-z]")
+
+
+def literal(text: Any) -> Any:
+    """The value of a number, list, tuple, dictionary, True, False, None or quoted string; other text as it is.
+
+    The rules are those of ``python -m monai.bundle``, which takes the same overrides.
+    """
+    from fire.parser import DefaultParseValue
+
+    return DefaultParseValue(text) if isinstance(text, str) else text
+
+
+def text(word: str) -> Any:
+    """Text as it is; without its quotes where it has any, and a list where it is one in brackets."""
+    value = literal(word) if word[:1] in ("'", '"', "[", "(") else word
+    return value if isinstance(value, str | list | tuple) else word
+
+
+def new_folder(path: str | Path) -> Path:
+    """A folder to write to.
+
+    Raises:
+        FileExistsError: if it exists and is not an empty folder.
+    """
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
+    return folder
+
+
+def one_of(names: Iterable[str], given: str) -> str:
+    """The name nearest to the given one; all names where none is near."""
+    names = list(names)
+    return next(iter(get_close_matches(given, names, 1)), f"one of {', '.join(names)}")
+
+
+def unknown_option(name: str, known: Iterable[str], otherwise: str, of: str = "") -> ValueError:
+    """The error for an option that does not exist: it names the nearest one, or what was expected otherwise."""
+    near = get_close_matches(name.lstrip("-").replace("-", "_").replace("::", "#"), list(known), 1)
+    return ValueError(f"Unknown option {name}{of}, expected {f'--{near[0]}' if near else otherwise}.")
+
+
+def normalise(verb: Any, words: Sequence[str]) -> list[str]:
+    """The words after a verb as typer reads them: ``--name=value``, underscores in names, flags without a value.
+
+    A required option may stand without its name, in the order of the help; a flag may have the value True or False.
+
+    Args:
+        verb: typer's command.
+        words: of the command line.
+
+    Returns:
+        The known options, then further ones where the verb takes them, as they were spelt.
+
+    Raises:
+        ValueError: if an option is unknown, has no value or a wrong one, or is missing; if a word is surplus.
+    """
+    options = {name[2:]: option for option in verb.params for name in (*option.opts, *option.secondary_opts)}
+    given: dict[str, str | None] = {}
+    further: dict[str, str | None] = {}
+    unnamed: list[str] = []
+    waiting = list(reversed(words))
+    while waiting:
+        word = waiting.pop()
+        if not OPTION.match(word):
+            unnamed.append(word)
+            continue
+        spelling, equals, rest = word.partition("=")
+        value = rest if equals else waiting.pop() if waiting and not OPTION.match(waiting[-1]) else None
+        name = spelling.removeprefix("--").replace("-", "_")
+        if spelling.startswith("--") and name in options:
+            given[name] = value
+        elif spelling.startswith("--") and name and verb.context_settings.get("ignore_unknown_options"):
+            further[spelling] = value
+        else:
+            raise unknown_option(spelling, options, f"one of {', '.join(options)}")
+    missing = [option.name for option in verb.params if option.required and option.name not in given]
+    given |= zip(missing, unnamed, strict=False)
+    if len(unnamed) > len(missing):
+        raise ValueError(f"Got {unnamed[len(missing)]!r} too many, expected options such as --name value (see --help).")
+    for name in missing[len(unnamed) :]:
+        for misspelt in get_close_matches(f"--{name}", further, 1):
+            raise ValueError(f"Unknown option {misspelt}, expected --{name}.")
+        raise ValueError(f"Option --{name} is missing, expected a value for it (see --help).")
+    known = [word for name, value in given.items() for word in _words(options[name], name, value)]
+    return [*known, *(name if value is None else f"{name}={value}" for name, value in further.items())]
+
+
+def _words(option: Any, name: str, value: str | None) -> list[str]:
+    """One option as typer reads it."""
+    if not option.is_flag:
+        if value is None:
+            raise ValueError(f"Option --{name} has no value, expected --{name} VALUE (see --help).")
+        return [f"--{name}={value}"]
+    if value not in (None, "True", "False"):
+        raise ValueError(f"Got {name} {value!r}, expected True or False.")
+    return [f"--{name}"] if value != "False" else [s for s in option.opts + option.secondary_opts if s[2:] != name]
+
+
+def further_options(words: Sequence[str]) -> dict[str, Any]:
+    """The options that :func:`normalise` left as they were spelt, ``--name=value`` or ``--name``, with their values."""
+    split = [word.partition("=") for word in words]
+    return {name: literal(value) if equals else True for name, equals, value in split}
+
+
+def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dict[str, Any]:
+    """The further options of a verb that runs a bundle, as values of ids of its config.
+
+    Raises:
+        ValueError: if the config has no such id.
+    """
+    if not further:
+        return {}
+    from monai_ima.harden.overrides import ConfigIds
+
+    ids = ConfigIds(options.bundle, options.config)
+    overrides = {}
+    for name, value in further.items():
+        id_ = ids.find(name[2:])
+        if id_ is None:
+            where = f"{options.bundle}/configs/{options.config}"
+            expected = f"an option of {verb} (see --help) or an id of {where}"
+            raise unknown_option(name, [*vars(options), *ids.near(name[2:])], expected)
+        overrides[id_] = value
+    return overrides

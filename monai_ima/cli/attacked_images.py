@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor, PILReader, decollate_batch
+from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
+from tqdm import tqdm
+
+from monai_ima.attacks import attack_from_name, attack_mode
+from monai_ima.attacks.base import check_eps
+from monai_ima.criteria import DiceCriterion
+from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.inferers import gradient_inferer
+from monai_ima.utils.checks import check_count
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.predictor import Predictor
+from monai_ima.utils.sample_ids import batch_sample_ids
+
+from .arguments import new_folder
+from .attack import AttackOptions
+
+__all__ = ["save_attacked_images"]
+
+
+def save_attacked_images(options: AttackOptions, overrides: Mapping[str, Any]) -> str:
+    """Attack a bundle's images and save them.
+
+    Returns:
+        How many images were attacked and where they are.
+
+    Raises:
+        FileExistsError: if the folder to write to is not empty.
+        ValueError: if an option is not valid.
+    """
+    eps, limit = options.eps, options.limit
+    if not check_eps(eps, torch.zeros(1, 1)).item() > 0:
+        raise ValueError(f"Got eps {eps}, expected a number > 0.")
+    if limit is not None:
+        check_count("limit", limit, 0)
+    attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
+    folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
+    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides)
+    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion)
+    inferer = gradient_inferer(loaded.inferer)
+    saved = misclassified = 0
+    with attack_mode(loaded.network):
+        for batchdata in tqdm(loaded.data_loader, desc="attacking"):
+            if limit is not None and saved >= limit:
+                break
+            image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
+            sample_ids = batch_sample_ids(batchdata, image)
+            predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
+            generators = per_sample_generators(f"{options.seed}/{eps}", sample_ids, loaded.device)
+            try:
+                result = attacker(predictor, image, label, eps, generators)
+            except SampleError as error:
+                raise error.named(sample_ids) from None
+            adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
+            correct = result.clean_correct.tolist()
+            rest = len(sample_ids) if limit is None else limit - saved
+            for sample in list(zip(sample_ids, adversarial, clean, strict=True))[:rest]:
+                _save(folder, *sample, loaded)
+            misclassified += correct[:rest].count(False)
+            saved += len(correct[:rest])
+    unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
+    return f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}."
+
+
+def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBundle) -> None:
+    stem = folder / Path(sample_id.removesuffix(".gz")).with_suffix("")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    if noisy.ndim == 2:
+        np.savetxt(f"{stem}_noisy.csv", noisy.numpy(), delimiter=",", fmt="%.8g")
+        return
+    if noisy.ndim == 3:
+        lo, hi = loaded.bounds or (float(noisy.min()), float(noisy.max()))
+        picture = (noisy - lo) / (hi - lo)
+        writer = SaveImage(output_ext=".png", scale=255, resample=False, print_log=False, writer="PILWriter")
+        writer.set_options(write_kwargs={"reverse_indexing": _axes_swapped(loaded)})
+        writer(picture, filename=f"{stem}_noisy")
+        return
+    noise = noisy.clone()
+    noise.copy_(noisy - clean)
+    for name, volume in (("noisy", noisy), ("noise", noise)):
+        restored = _on_own_grid(volume, loaded)
+        writer = SaveImage(output_ext=".nii.gz", resample=False, print_log=False, output_dtype="float32")
+        writer(restored, filename=f"{stem}_{name}")
+
+
+def _axes_swapped(loaded: LoadedBundle) -> bool:
+    """Pictures are read as ``[C, width, height]``, MONAI's default, unless the bundle's reader was told otherwise."""
+    transforms = getattr(_transform(loaded), "transforms", ())
+    loaders = [t for t in transforms if isinstance(t, LoadImaged)]
+    readers = [r for loader in loaders for r in loader._loader.readers if isinstance(r, PILReader)]
+    return readers[-1].reverse_indexing if readers else bool(loaders)
+
+
+def _transform(loaded: LoadedBundle) -> Any:
+    return getattr(getattr(loaded.data_loader, "dataset", None), "transform", None)
+
+
+def _on_own_grid(volume: torch.Tensor, loaded: LoadedBundle) -> torch.Tensor:
+    transform = _transform(loaded)
+    if not isinstance(volume, MetaTensor) or not isinstance(transform, Compose):
+        return volume
+    inverse = Invertd("image", transform, orig_keys="image", nearest_interp=False, to_tensor=True)
+    return inverse({"image": volume})["image"]

@@ -1,0 +1,107 @@
+"""Evaluation from Python, for networks and data that are not in a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.engines import default_prepare_batch
+from monai.inferers import Inferer, SimpleInferer
+from torch import nn
+
+from monai_ima.criteria import Criterion
+from monai_ima.results.schema import ClassificationResults, SegmentationResults
+
+from .loaded import LoadedBundle
+from .pipeline import evaluate_loaded
+from .settings import EvaluationSettings
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    network: nn.Module | Callable[[torch.Tensor], Any],
+    loader: Iterable[Any],
+    levels: Sequence[float],
+    norm: str = "linf",
+    attack: str | None = None,
+    *,
+    out: str | Path,
+    criterion: Criterion | None = None,
+    bounds: Sequence[float] | None = None,
+    prepare_batch: Callable = default_prepare_batch,
+    inferer: Inferer | None = None,
+    device: torch.device | str | None = None,
+    classes: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    synthetic: bool = False,
+    **settings: Any,
+) -> ClassificationResults | SegmentationResults:
+    """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's, and write the same files.
+
+    If the evaluation is interrupted, the same call resumes it.
+
+    Args:
+        network: from images ``[B, C, *spatial]`` to logits; a module is attacked in evaluation mode.
+        loader: gives batches, several times: dictionaries with ``image``, ``label``, ``sample_id`` (or images that name
+            their file), and ``patient`` where it is known.
+        levels: perturbation budgets ε >= 0, in the units of ``image``; 0 is added if it is missing.
+        norm: ``"l2"`` or ``"linf"``.
+        attack: names joined by ``+``; None means the task's default.
+        out: folder to write to, new or of the same evaluation.
+        criterion: a segmentation's, such as ``DiceCriterion("lowest")``; None for classes, one of which is correct.
+        bounds: valid intensities ``(lo, hi)``; None for no limit.
+        prepare_batch: from a batch and a device to image and label, as MONAI's engines take it.
+        inferer: None means ``SimpleInferer``.
+        device: where the network is; None means its parameters' device, else the CPU.
+        classes: their names, by index (of segmentations background first); by default numbers.
+        metadata: ``name`` and ``version`` of the model, ``data_source`` and ``data_license``.
+        synthetic: the samples are made by a program, and the results say so.
+        settings: further fields of :class:`~monai_ima.evaluation.EvaluationSettings`, such as ``seed``, ``minimum``,
+            ``checks`` or ``crosscheck``.
+
+    Raises:
+        FileExistsError: if ``out`` holds anything but an interrupted evaluation with the same settings and weights.
+        ValueError: if an argument or a sample is not as stated.
+
+    Example:
+        >>> import tempfile
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> batch = {"image": torch.rand(3, 1, 4, 4), "label": torch.zeros(3), "sample_id": ["a", "b", "c"]}
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     results = evaluate(network, [batch], [0.5], "l2", "pgd10", out=out)
+        >>> results.levels, len(results.accuracy), len(results.samples)
+        ([0.0, 0.5], 2, 3)
+    """
+    if isinstance(loader, Iterator):
+        raise ValueError("Got an iterator of batches, expected a list or a DataLoader: it is gone through again.")
+    asked = EvaluationSettings(levels=levels, norm=norm, attack=attack, out=out, **settings)
+    module = network if isinstance(network, nn.Module) else _Callable(network)
+    loaded = LoadedBundle(
+        name=str((metadata or {}).get("name") or type(network).__name__),
+        network=module,
+        data_loader=loader,
+        prepare_batch=prepare_batch,
+        inferer=SimpleInferer() if inferer is None else inferer,
+        device=torch.device(device or next((weight.device for weight in module.parameters()), "cpu")),
+        bounds=bounds,
+        criterion=criterion,
+        classes=list(map(str, classes)),
+        checkpoint=None if asked.checkpoint is None else Path(asked.checkpoint),
+        synthetic=synthetic,
+        metadata=dict(metadata or {}),
+    )
+    return evaluate_loaded(asked, loaded)
+
+
+class _Callable(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.function(*inputs)

@@ -1,0 +1,171 @@
+"""What evaluators of every task have in common: the loop over a data loader, which resumes an interrupted one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from monai.engines import default_prepare_batch
+from monai.inferers import Inferer, SimpleInferer
+from torch import nn
+from tqdm import tqdm
+
+from monai_ima.attacks import Attack, attack_mode
+from monai_ima.criteria import Criterion
+from monai_ima.results.records import SampleRecord, ScanRecord
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.predictor import unwrap
+
+from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
+from .loaded import LoadedBundle
+from .settings import check_levels
+
+__all__ = ["Evaluator"]
+
+
+Record = TypeVar("Record", SampleRecord, ScanRecord)
+Outcome = TypeVar("Outcome")
+Example = TypeVar("Example")
+
+
+class Evaluator(ABC, Generic[Record, Outcome, Example]):
+    """Attacks every sample of a data loader at rising ε.
+
+    Args:
+        network: it is attacked in evaluation mode.
+        attack: what it is attacked with; several, by name, follow one another.
+        prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
+        inferer: None means ``SimpleInferer``.
+        device: where the network is.
+        seed: of the random starts, which are drawn per sample.
+
+    Raises:
+        ValueError: if there is no attack.
+    """
+
+    record_type: ClassVar[type[SampleRecord] | type[ScanRecord]]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        attack: Attack | Mapping[str, Attack],
+        prepare_batch: Callable | None = None,
+        inferer: Inferer | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.network = unwrap(network)
+        self.attacks = named_attacks(attack)
+        self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
+        self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
+        self.device = torch.device(device)
+        self.seed = int(seed)
+
+    @classmethod
+    def of_bundle(
+        cls, loaded: LoadedBundle, attack: Attack | Mapping[str, Attack], seed: int = 0, **options: Any
+    ) -> Self:
+        """The evaluator of a bundle's network, with its data preparation and inferer.
+
+        Args:
+            loaded: the bundle.
+            attack: what it is attacked with.
+            seed: of the random starts.
+            options: further arguments of the evaluator.
+        """
+        return cls(loaded.network, attack, loaded.prepare_batch, loaded.inferer, loaded.device, seed, **options)
+
+    @property
+    def criterion(self) -> Criterion:
+        """Says when a prediction is correct."""
+        return next(iter(self.attacks.values())).criterion
+
+    def run(
+        self,
+        data_loader: Iterable,
+        levels: Sequence[float],
+        progress: bool = True,
+        done: Sequence[Record] = (),
+        on_records: Callable[[list[Record]], None] | None = None,
+    ) -> Outcome:
+        """Evaluate on all batches of a loader.
+
+        Args:
+            data_loader: gives batches with labels and sample ids (or image files), and patients where there are any.
+            levels: ε >= 0, in the units that the network sees; 0 is added if it is missing.
+            progress: show a progress bar.
+            done: records of an interrupted evaluation. A batch whose samples are all among them is left out; of any
+                other batch every sample is attacked, for results that equal those of an uninterrupted evaluation.
+            on_records: called with the records of a batch, to save them.
+
+        Raises:
+            ValueError: if one of ``levels`` is not a finite number >= 0, a batch has no labels or ids, an id comes
+                twice, or a sample cannot be attacked.
+        """
+        rising = check_levels(levels)
+        known = {record.sample_id: record for record in done}
+        records: list[Record] = []
+        seen: set[str] = set()
+        with attack_mode(self.network), torch.no_grad():
+            for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
+                batch = self.prepare(batchdata)
+                note_ids(batch.sample_ids, seen)
+                if all(sample_id in known for sample_id in batch.sample_ids):
+                    records += [known[sample_id] for sample_id in batch.sample_ids]
+                    continue
+                try:
+                    fresh = self._attacked(batch, rising)
+                except SampleError as error:
+                    raise error.named(batch.sample_ids) from None
+                records += fresh
+                if on_records is not None:
+                    on_records(fresh)
+        if not seen:
+            raise ValueError("The data loader gave no samples, expected at least one.")
+        return self._outcome(rising, records)
+
+    def examples(self, data_loader: Iterable, levels: Mapping[str, float]) -> dict[str, Example]:
+        """Some of a loader's samples, attacked once more for pictures.
+
+        Args:
+            data_loader: as for :meth:`run`.
+            levels: ε > 0 by sample id.
+
+        Returns:
+            by sample id, in the loader's order; samples that cannot be drawn are missing.
+        """
+        found: dict[str, Example] = {}
+        with attack_mode(self.network), torch.no_grad():
+            for batchdata in tqdm(data_loader, desc="pictures", leave=False):
+                batch = self.prepare(batchdata)
+                for eps in dict.fromkeys(levels[name] for name in batch.sample_ids if name in levels):
+                    rows = [row for row, name in enumerate(batch.sample_ids) if levels.get(name) == eps]
+                    found |= self._examples(batch.select(rows), eps)
+        return found
+
+    def prepare(self, batchdata: Any) -> EvaluationBatch:
+        """A batch as the attacks take it.
+
+        Raises:
+            ValueError: if it has no labels or ids.
+        """
+        prepared = self.prepare_batch(batchdata, self.device)
+        return evaluation_batch(batchdata, prepared, self.inferer, self.network)
+
+    @abstractmethod
+    def _attacked(self, batch: Any, levels: list[float]) -> list[Record]:
+        """One record for each sample of a batch."""
+
+    @abstractmethod
+    def _outcome(self, levels: list[float], records: list[Record]) -> Outcome:
+        """The outcome of all records."""
+
+    @abstractmethod
+    def _examples(self, batch: Any, eps: float) -> dict[str, Example]:
+        """The samples of a batch, attacked at one ε, by id."""
+
+    def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
+        return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids, self.device)

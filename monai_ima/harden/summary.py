@@ -1,0 +1,73 @@
+"""A plan as the summary that the user reads."""
+
+from __future__ import annotations
+
+from .plan import Plan
+from .reading import Component, readable
+from .settings import METHODS
+
+__all__ = ["summarize_plan"]
+
+BATCH_NORM = {True: "yes, attacks leave its statistics alone", False: "no", None: "unknown"}
+
+
+def summarize_plan(plan: Plan) -> str:
+    """One line for each setting: what was found in the bundle, and how it will be trained."""
+    parts, method = plan.parts, plan.settings.method
+    config = parts.config
+    epochs = plan.epochs or config.value(parts.epochs_id)
+    rows = {
+        "bundle": f"{config.root} ({', '.join(file.name for file in config.files)})",
+        "trainer": f"{readable(parts.trainer.id)} ({parts.trainer.name})",
+        "task": plan.task.description,
+        "network": _name(parts.network),
+        "loss": _name(parts.loss),
+        "batch norm": BATCH_NORM[plan.batch_norm],
+        "method": f"{method} ({METHODS[method]}), norm {plan.norm}",
+        "intensities": plan.normalisation.description if plan.normalisation else "unknown normalisation",
+        "eps_max": _with_unit(plan, plan.eps_max),
+        **({"delta": _delta(plan, epochs)} if method == "ima" else {}),
+        "bounds": "none" if plan.bounds is None else f"[{plan.bounds[0]:g}, {plan.bounds[1]:g}]",
+        "correct when": _correct_when(plan),
+        "sample ids": plan.sample_ids.value,
+        "start": f"weights of {plan.pretrained}" if plan.pretrained else "as the bundle starts, no checkpoint given",
+        "epochs": "as in the bundle" if epochs is None else f"{epochs} (id {readable(parts.epochs_id)})",
+        "validation": _validation(plan),
+    }
+    return "\n".join(f"{name:>12}  {text}" for name, text in rows.items())
+
+
+def _with_unit(plan: Plan, eps: float) -> str:
+    physical = plan.normalisation.physical(eps) if plan.normalisation else ""
+    if not physical:
+        return f"{eps:.4g}"
+    return f"{eps:.4g} = {physical}" + (" in every pixel" if plan.norm == "linf" else " in L2")
+
+
+def _delta(plan: Plan, epochs: int | None) -> str:
+    """δ as given, else as ``IMAHandler`` will set it."""
+    options = plan.settings.handler_options
+    if options.get("delta") is not None:
+        return _with_unit(plan, float(options["delta"]))
+    if not isinstance(epochs, int) or not epochs:
+        return "eps_max / epochs"
+    interval = options.get("update_interval", 1) if options.get("update") != "online" else 1
+    return _with_unit(plan, min(plan.eps_max / epochs * interval, plan.eps_max))
+
+
+def _correct_when(plan: Plan) -> str:
+    if plan.task.kind == "segmentation":
+        return f"Dice reaches the threshold {plan.threshold}"
+    return "every output is on its side of 0.5" if plan.task.sigmoid else "the label's logit is the largest"
+
+
+def _validation(plan: Plan) -> str:
+    if not plan.robust_validation:
+        return "none under attack: the bundle has no evaluator with a key metric"
+    least = plan.settings.min_clean
+    keep = "" if least is None else f", weights are kept while the clean metric is at least {least:g}"
+    return f"clean, and under PGD of {plan.settings.val_steps} steps at eps {_with_unit(plan, plan.val_eps)}{keep}"
+
+
+def _name(component: Component | None) -> str:
+    return "an expression" if component is None else f"{readable(component.id)} ({component.name})"

@@ -1,0 +1,119 @@
+"""The parts of ``results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from .base import Count, Curve, Fraction, Interval, NonNegative, Part, Positive, mismatch
+from .records import VerificationRow
+
+__all__ = ["AttackCurve", "Case", "Data", "Gap", "Groups", "Minimum", "Model", "Noise", "Units", "Verification"]
+
+
+class Model(Part):
+    """The network that was attacked; ``checkpoint`` is the file its weights came from, None where none was named."""
+
+    name: str
+    version: str | None
+    network: str
+    parameters: Count
+    checkpoint: str | None
+
+
+class Data(Part):
+    """What it was attacked on; ``patients`` is None where the data do not say whom the samples are of."""
+
+    name: str
+    licence: str | None
+    synthetic: bool
+    samples: Count
+    patients: Count | None
+
+
+class AttackCurve(Part):
+    """The mean score at every ε under an attack and all before it, with 95 % intervals."""
+
+    name: str
+    values: list[Fraction]
+    intervals: Sequence[Interval]
+
+
+@dataclass(frozen=True)
+class Units:
+    """``ε * per_unit`` is ε in the data's own intensity, such as HU."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = Part.model_config
+    name: str
+    per_unit: Positive
+
+
+class Noise(Part):
+    """Share of the draws of uniform random noise, at every ε, that break a correct prediction."""
+
+    draws: Count
+    failure_rate: Curve
+
+
+class Minimum(Part):
+    """Smallest perturbations that break a sample, searched up to ε = ``up_to``; ``of`` counts the correct samples."""
+
+    up_to: Positive
+    found: Count
+    of: Count
+    median: NonNegative | None
+
+    @model_validator(mode="after")
+    def _found_at_most_all(self) -> Self:
+        if self.found > self.of:
+            raise mismatch(["found"], self.found, f"at most {self.of}, the correctly classified samples")
+        return self
+
+
+class Gap(Part):
+    """The largest difference of score between two subgroups."""
+
+    level: NonNegative
+    between: tuple[str, str]
+    gap: Fraction
+
+
+class Groups(Part):
+    """Scores by subgroup of the samples."""
+
+    column: str
+    samples: dict[str, Count] = Field(min_length=1)
+    values: Mapping[str, Curve]
+    intervals: Mapping[str, Sequence[Interval]]
+    largest_gap: Gap | None
+
+    @model_validator(mode="after")
+    def _groups_are_known(self) -> Self:
+        for name in self.samples:
+            for key, table in (("values", self.values), ("intervals", self.intervals)):
+                if name not in table:
+                    raise mismatch([key], list(table), f"an entry for the group {name}")
+        for k, name in enumerate(self.largest_gap.between if self.largest_gap else ()):
+            if name not in self.samples:
+                raise mismatch(["largest_gap", "between", k], name, f"one of {', '.join(self.samples)}")
+        return self
+
+
+class Verification(Part):
+    """Scores at one ε by independent code."""
+
+    epsilon: NonNegative
+    samples: Count
+    rows: list[VerificationRow]
+
+
+class Case(Part):
+    """One of the cases that are broken most easily; ``picture`` is a PNG file in the folder of the results."""
+
+    sample_id: str
+    epsilon: NonNegative
+    summary: str
+    picture: str

@@ -1,0 +1,23 @@
+"""Commands as a user's shell runs them, and those that the documents show as tested."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def shell(command: str, folder: Path) -> None:
+    """Run a command in a folder, with this environment's programs; it must succeed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+
+
+def documented_commands(document: Path) -> list[str]:
+    """The command lines of a document's blocks that are marked as tested."""
+    blocks = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", document.read_text(), re.DOTALL)
+    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
