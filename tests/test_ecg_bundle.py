@@ -118,7 +118,7 @@ def test_an_eps_max_of_the_other_norm_is_warned_of_and_an_unknown_norm_refused(t
     built = workflow(tmp_path, norm="l2", eps_max=0.3, bounds=None, **SMALL)
     built.initialize()
     ima = built.parser.get_parsed_content("train#handlers#0")
-    assert (ima.margins.eps_max, ima.bounds) == (0.3, None)
+    assert (ima.margins.eps_max, ima.method.bounds) == (0.3, None)
     assert "Got eps_max 0.3 for norm l2, expected about 1.5, the paper's" in caplog.text
     for file in ("train.json", "evaluate.json"):
         with pytest.raises(RuntimeError) as refused:
@@ -189,7 +189,6 @@ def test_inference_reads_beats_with_and_without_a_class(trained, tmp_path):
         run(
             tmp_path / name,
             ["inference.json"],
-            "infer",
             dataset_dir=str(tmp_path / f"{name}.csv"),
             ckpt_path=str(trained / "models" / "model.pt"),
         )
