@@ -24,7 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wild_bundles import CPU, STYLES, write, write_pictures
 
 from monai_ima.__main__ import main
-from monai_ima.data import identified
+from monai_ima.data import add_sample_ids
 from monai_ima.handlers import RobustValidation
 from monai_ima.harden.network import build_network
 from monai_ima.harden.parts import find_parts
@@ -436,15 +436,15 @@ def test_the_trainers_tensorboard_shows_the_robust_metric(zoo, capsys):
 
 def test_ids_of_items_are_stable_and_unique(tmp_path):
     files = [str(tmp_path / "a" / "1.png"), str(tmp_path / "b" / "1.png")]
-    assert [i["sample_id"] for i in identified([{"image": f} for f in files])] == ["a/1.png", "b/1.png"]
-    two = identified([{"image": files[0]}, {"image": files[0]}, {"image": files[1]}])
+    assert [i["sample_id"] for i in add_sample_ids([{"image": f} for f in files])] == ["a/1.png", "b/1.png"]
+    two = add_sample_ids([{"image": files[0]}, {"image": files[0]}, {"image": files[1]}])
     assert len({item["sample_id"] for item in two}) == 3
-    assert [i["sample_id"] for i in identified([{"image": torch.zeros(1)}] * 2)] == ["000000", "000001"]
-    assert identified([{"image": files, "sample_id": "mine"}])[0]["sample_id"] == "mine"
-    lazy = identified(Dataset([{"image": torch.zeros(1)}] * 2))
+    assert [i["sample_id"] for i in add_sample_ids([{"image": torch.zeros(1)}] * 2)] == ["000000", "000001"]
+    assert add_sample_ids([{"image": files, "sample_id": "mine"}])[0]["sample_id"] == "mine"
+    lazy = add_sample_ids(Dataset([{"image": torch.zeros(1)}] * 2))
     assert [lazy[k]["sample_id"] for k in (0, 1, -1)] == ["000000", "000001", "000001"]
     with pytest.raises(ValueError, match="Item 1 of the data is of type str"):
-        identified([{"image": 1}, "x"])
+        add_sample_ids([{"image": 1}, "x"])
 
 
 def test_sample_id_goes_in_front_of_flat_transforms(tmp_path):

@@ -1,6 +1,6 @@
 """Is a prediction correct, and by how much?"""
 
-from .base import Criterion
+from .base import AlwaysCorrect, Criterion
 from .classification import BinaryCriterion, ClassificationCriterion
 from .dice import DiceCriterion
 from .divergence import DivergenceCriterion
@@ -8,6 +8,7 @@ from .segmentation import SegmentationCriterion
 from .surface_dice import SurfaceDiceCriterion
 
 __all__ = [
+    "AlwaysCorrect",
     "BinaryCriterion",
     "ClassificationCriterion",
     "Criterion",

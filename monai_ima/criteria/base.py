@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-__all__ = ["Criterion"]
+__all__ = ["AlwaysCorrect", "Criterion"]
 
 
 class Criterion(ABC):
@@ -51,3 +51,31 @@ class Criterion(ABC):
     def select(self, index: torch.Tensor) -> Criterion:
         """The criterion for the samples at ``index`` only."""
         return self
+
+
+class AlwaysCorrect(Criterion):
+    """Another criterion's score and loss without its decision, for attacks that only maximise.
+
+    Args:
+        criterion: whose score and loss count; its threshold need not be known yet.
+
+    Example:
+        >>> from monai_ima.criteria import ClassificationCriterion
+        >>> AlwaysCorrect(ClassificationCriterion())(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+        tensor([True])
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+
+    def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return self.criterion.score(logits, label)
+
+    def decide(self, score: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(score, dtype=torch.bool)
+
+    def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return self.criterion.loss(logits, label)
+
+    def select(self, index: torch.Tensor) -> Criterion:
+        return AlwaysCorrect(self.criterion.select(index))

@@ -20,8 +20,6 @@ from .volume_datalist import volume_datalist
 from .volume_msd import check_volumes, msd_datalist, volume_scans
 from .volume_phantom import volume_phantom, write_volume_phantom
 
-identified = add_sample_ids  # for harden/ until its overlay names add_sample_ids
-
 __all__ = [
     "BEAT_CLASSES",
     "CIFAR10_CLASSES",

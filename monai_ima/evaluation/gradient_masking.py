@@ -61,6 +61,7 @@ class GradientMaskingChecks:
         ValueError: if there are no samples or attacks, or ``eps`` <= 0.
 
     Example:
+        >>> from monai_ima.utils.predictor import Predictor
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
         >>> image, label = torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1])
         >>> batch = EvaluationBatch(Predictor.of(network, 4), image, label, list("abcd"), [None] * 4)

@@ -28,9 +28,8 @@ class AdversarialTrainingHandler:
     ``Events.EPOCH_STARTED``                     the method begins an epoch (:meth:`TrainingMethod.begin_epoch`)
     ``IterationEvents.FORWARD_COMPLETED``        the clean batch is checked and scored (:meth:`TrainingMethod.check`)
     ``IterationEvents.LOSS_COMPLETED``           the loss is replaced (:meth:`TrainingMethod.loss`), before ``backward``
-    ``Events.ITERATION_COMPLETED``, the last one the method ends the epoch (:meth:`TrainingMethod.end_epoch`), before
-                                                 any ``EPOCH_COMPLETED`` handler: a checkpoint holds the epoch's result
-    ``Events.EPOCH_COMPLETED``                   the same, for an epoch that ended early
+    ``Events.ITERATION_COMPLETED``, the last one the method ends the epoch (:meth:`TrainingMethod.end_epoch`)
+    ``Events.EPOCH_COMPLETED``                   the same, for an epoch that ended early; checkpoints come after it
     ============================================ =======================================================================
 
     The trainer's backward, mixed precision, gradient accumulation, schedulers, checkpoints and

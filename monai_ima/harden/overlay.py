@@ -258,7 +258,7 @@ def _sample_ids(plan: Plan) -> dict[str, Any]:
     else:
         in_data = source is SampleIdSource.DATA
         path = f"{dataset.id}{SEPARATOR}data" if in_data else parts.dataset_argument
-        target, argument = "data.identified", "data"
+        target, argument = "data.add_sample_ids", "data"
     return {
         readable(path): {"_target_": f"monai_ima.{target}", argument: parts.config.get(path), "keys": plan.image_key}
     }

@@ -31,9 +31,9 @@ class SampleIdSource(Enum):
 
     PRESENT = "in the data already"
     FILES = "names of the image files"
-    DATA = "added to the items of the data (monai_ima.data.identified)"
+    DATA = "added to the items of the data (monai_ima.data.add_sample_ids)"
     TRANSFORM = "added by SampleIdd in front of the transforms"
-    DATASET = "numbers of the dataset's items (monai_ima.data.identified)"
+    DATASET = "numbers of the dataset's items (monai_ima.data.add_sample_ids)"
 
 
 def find_sample_ids(parts: Parts, image_key: str) -> SampleIdSource:

@@ -5,6 +5,7 @@ from typing import Any, Unpack
 import torch
 
 from monai_ima.attacks import PGD
+from monai_ima.criteria import AlwaysCorrect
 from monai_ima.losses import IMALoss
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_fraction, check_positive
@@ -58,9 +59,8 @@ class PGDTraining(TrainingMethod):
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_fraction("beta", beta)
-        self.attack = PGD(
-            norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, criterion=self.criterion, early_stop=False
-        )
+        criterion = AlwaysCorrect(self.criterion)
+        self.attack = PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=criterion, early_stop=False)
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
