@@ -205,6 +205,15 @@ def test_values_are_python_literals_in_either_spelling_of_the_option(calls):
     assert type(options["tolerance"]) is int
 
 
+def test_an_interrupt_is_not_swallowed(monkeypatch):
+    def interrupted(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["evaluate", *REQUIRED["evaluate"]])
+
+
 def test_text_may_be_quoted_and_lists_may_be_in_brackets(calls, capsys):
     assert main(["evaluate", BUNDLE, "0", "--checkpoint", '"a#b.pt"', "--out", "a#b", "--attack", "pgd5+ddn5"]) == 0
     assert [calls[0][name] for name in ("checkpoint", "out", "attack")] == ["a#b.pt", "a#b", "pgd5+ddn5"]

@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
+        work = typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
+        if callable(work):
+            work()
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         cause = _cause(error)
         if isinstance(cause, RuntimeError):

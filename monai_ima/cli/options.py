@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -29,8 +30,8 @@ class BundleOptions:
             raise ValueError(f"Got seed {self.seed!r}, expected an integer.")
 
 
-def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None) -> Callable[..., None]:
-    """A verb as typer takes it.
+def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None) -> Callable[..., Callable[[], None]]:
+    """The command that typer parses a verb's options with; it returns the call that does the work.
 
     Args:
         verb: is called with the settings and the further options of the command line; without a settings class with
@@ -42,19 +43,18 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
     parameters = [p for p in inspect.signature(source).parameters.values() if get_origin(hints[p.name]) is Annotated]
     annotations = {p.name: _option(p.name, *get_args(hints[p.name])) for p in parameters}
 
-    def run(context: typer.Context, **options: Any) -> None:
+    def parse(context: typer.Context, **options: Any) -> Callable[[], None]:
         if settings is None:
-            verb(**options)
-        else:
-            verb(settings(**options), further_options(context.args))
+            return partial(verb, **options)
+        return partial(verb, settings(**options), further_options(context.args))
 
     context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     parameters = sorted(parameters, key=lambda p: p.default is not p.empty)
     declared = [p.replace(annotation=annotations[p.name], kind=p.KEYWORD_ONLY) for p in parameters]
-    run.__signature__ = inspect.Signature([context, *declared])  # type: ignore[attr-defined]
-    run.__annotations__ = {"context": typer.Context, **annotations}
-    run.__name__, run.__doc__ = verb.__name__, verb.__doc__
-    return run
+    parse.__signature__ = inspect.Signature([context, *declared])  # type: ignore[attr-defined]
+    parse.__annotations__ = {"context": typer.Context, **annotations}
+    parse.__name__, parse.__doc__ = verb.__name__, verb.__doc__
+    return parse
 
 
 def _option(name: str, kind: Any, help: str) -> Any:
