@@ -346,4 +346,4 @@ def test_help_is_everywhere():
     for arguments in (["--help"], ["evaluate", "--help"], ["margins", "--help"]):
         done = monai_ima(*arguments)
         assert done.returncode == 0
-        assert "python -m monai_ima" in done.stdout + done.stderr
+        assert "monai-ima" in done.stdout
