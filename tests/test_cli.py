@@ -209,7 +209,7 @@ def test_an_interrupt_is_not_swallowed(monkeypatch):
     def interrupted(**options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation, "evaluate", interrupted)
+    monkeypatch.setattr(evaluation_run, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         main(["evaluate", *REQUIRED["evaluate"]])
 
