@@ -206,7 +206,7 @@ def test_values_are_python_literals_in_either_spelling_of_the_option(calls):
 
 
 def test_an_interrupt_is_not_swallowed(monkeypatch):
-    def interrupted(**options):
+    def interrupted(settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluation_run, "run", interrupted)
