@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import root_cause
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.sample_ids import batch_sample_ids
+from monai_ima.utils.weights import weights_digest
 from studies import add_time, last_epoch, total_time, write_whole
 
 __all__ = [
@@ -176,11 +176,7 @@ def where(loaded: LoadedBundle, setting: str) -> dict[str, Any]:
 def fingerprints(loaded: LoadedBundle) -> dict[str, Any]:
     """For a record: which weights were attacked on which samples."""
     loader: Any = loaded.data_loader
-    digest = hashlib.sha256()
-    for name, value in sorted(loaded.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return {"weights_sha256": digest.hexdigest(), "samples": sample_fingerprint(loader.dataset.data)}
+    return {"weights_sha256": weights_digest(loaded.network), "samples": sample_fingerprint(loader.dataset.data)}
 
 
 def margin_summary(checkpoint: Path | str) -> dict[str, float]:

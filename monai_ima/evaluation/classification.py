@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import torch
-from monai.inferers import Inferer
 from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise
@@ -17,7 +17,7 @@ from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
 
 from .batch import EvaluationBatch
-from .evaluator import Evaluator
+from .evaluator import Evaluator, EvaluatorSettings
 
 __all__ = ["ClassificationEvaluator", "ClassificationOutcome"]
 
@@ -83,13 +83,10 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     Args:
         network: the classifier; it is attacked in evaluation mode.
         attack: what it is attacked with; several, by name, follow one another.
-        prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
-        inferer: None means ``SimpleInferer``.
-        device: where the network is.
-        seed: of the random starts.
         noise_draws: of uniform random noise for every sample and ε, beside the attacks; >= 0.
         minimum: search for the smallest perturbation of every sample, up to the highest ε. It comes last among the
             attacks, as ``"minimum"``.
+        settings: ``prepare_batch``, ``inferer``, ``device`` and ``seed`` of :class:`Evaluator`.
 
     Raises:
         ValueError: if there is no attack, or ``noise_draws`` < 0.
@@ -108,14 +105,12 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         self,
         network: nn.Module,
         attack: Attack | Mapping[str, Attack],
-        prepare_batch: Callable | None = None,
-        inferer: Inferer | None = None,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
+        *,
         noise_draws: int = 0,
         minimum: MinimumNorm | None = None,
+        **settings: Unpack[EvaluatorSettings],
     ) -> None:
-        super().__init__(network, attack, prepare_batch, inferer, device, seed)
+        super().__init__(network, attack, **settings)
         self.noise_draws = check_count("noise_draws", noise_draws, 0)
         self.minimum = minimum
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
 
 import torch
 from monai.engines import default_prepare_batch
@@ -23,12 +23,20 @@ from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .loaded import LoadedBundle
 from .settings import check_levels
 
-__all__ = ["Evaluator"]
-
+__all__ = ["Evaluator", "EvaluatorSettings"]
 
 Record = TypeVar("Record", SampleRecord, ScanRecord)
 Outcome = TypeVar("Outcome")
 Example = TypeVar("Example")
+
+
+class EvaluatorSettings(TypedDict, total=False):
+    """The arguments that all evaluators share after network and attack, explained at :class:`Evaluator`."""
+
+    prepare_batch: Callable | None
+    inferer: Inferer | None
+    device: torch.device | str
+    seed: int
 
 
 class Evaluator(ABC, Generic[Record, Outcome, Example]):
@@ -76,7 +84,15 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
             seed: of the random starts.
             options: further arguments of the evaluator.
         """
-        return cls(loaded.network, attack, loaded.prepare_batch, loaded.inferer, loaded.device, seed, **options)
+        return cls(
+            loaded.network,
+            attack,
+            prepare_batch=loaded.prepare_batch,
+            inferer=loaded.inferer,
+            device=loaded.device,
+            seed=seed,
+            **options,
+        )
 
     @property
     def criterion(self) -> Criterion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +16,8 @@ from monai_ima.results.provenance import command_line, machine, python_call, ver
 from monai_ima.results.run_folder import RecordFile, remove_pictures, start_folder
 from monai_ima.results.schema import FORMAT, AttackCurve, Case, ClassificationResults, SegmentationResults, Units
 from monai_ima.results.statistics import bootstrap_intervals
-from monai_ima.results.subgroups import read_column, subgroups
+from monai_ima.results.subgroups import subgroups
+from monai_ima.utils.weights import weights_digest
 from monai_ima.visualize import save_figure
 
 from .classification_task import ClassificationTask
@@ -50,7 +50,7 @@ def evaluate_loaded(
         raise ValueError(f"{loaded.name} segments, expected a classifier for --minimum.")
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
-    start_folder(settings.folder, {**settings.arguments(), "weights_sha256": _weights_digest(loaded.network)})
+    start_folder(settings.folder, {**settings.arguments(), "weights_sha256": weights_digest(loaded.network)})
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         results = measure(settings, loaded, settings.folder, units)
@@ -100,8 +100,8 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
     patients = None if None in given else given
     scores = outcome.scores()
     groups = None
-    if settings.groups is not None and settings.group_by is not None:
-        column = read_column(settings.groups, settings.group_by)
+    column = settings.column
+    if settings.group_by is not None and column is not None:
         ids, strongest = [record.sample_id for record in records], list(scores.values())[-1]
         groups = subgroups(settings.group_by, column, ids, strongest, outcome.levels, patients)
         records = [record.model_copy(update={"group": column[record.sample_id]}) for record in records]
@@ -147,13 +147,3 @@ def _draw_cases(folder: Path, task: Task[Any, Any, Any], outcome: Any, results: 
         cases.append(Case(sample_id=sample_id, epsilon=example.eps, summary=summary, picture=picture))
     task.draw_overview(folder, results, examples)
     return cases
-
-
-def _weights_digest(network: torch.nn.Module) -> str:
-    """SHA-256 of parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from monai.data import MetaTensor, decollate_batch
-from monai.inferers import Inferer
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from monai.utils import convert_to_tensor
 from torch import nn
@@ -26,7 +25,7 @@ from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite, first_output
 
 from .batch import EvaluationBatch, evaluation_batch
-from .evaluator import Evaluator
+from .evaluator import Evaluator, EvaluatorSettings
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
 
@@ -117,11 +116,8 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         network: it is attacked in evaluation mode.
         attack: what it is attacked with; several, by name, follow one another, the most adversarial image counts. The
             criterion should be ``DiceCriterion("lowest")``: with a threshold the attack ends as soon as that is passed.
-        prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
-        inferer: None means ``SimpleInferer``.
-        device: where the network is.
-        seed: of the random starts.
         tolerance: of surface Dice, in mm where images know their spacing, else in voxels.
+        settings: ``prepare_batch``, ``inferer``, ``device`` and ``seed`` of :class:`Evaluator`.
 
     Raises:
         ValueError: if there is no attack, or one is not on segmentations.
@@ -141,13 +137,11 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         self,
         network: nn.Module,
         attack: Attack | Mapping[str, Attack],
-        prepare_batch: Callable | None = None,
-        inferer: Inferer | None = None,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
+        *,
         tolerance: float = 1.0,
+        **settings: Unpack[EvaluatorSettings],
     ) -> None:
-        super().__init__(network, attack, prepare_batch, inferer, device, seed)
+        super().__init__(network, attack, **settings)
         self.inferer = gradient_inferer(self.inferer)
         self.tolerance = float(tolerance)
         self._dice = DiceCriterion("lowest", self.criterion.include_background, self.criterion.sigmoid)

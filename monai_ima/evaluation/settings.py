@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -101,6 +102,13 @@ class EvaluationSettings(BaseModel):
         except ValidationError as error:
             raise ValueError(_sentence(error)) from None
 
+    @cached_property
+    def column(self) -> dict[str, str] | None:
+        """The group of every sample id, read from the file of ``groups``; None without groups."""
+        if self.groups is None or self.group_by is None:
+            return None
+        return read_column(self.groups, self.group_by)
+
     @property
     def folder(self) -> Path:
         """What the evaluation writes to."""
@@ -132,8 +140,7 @@ class EvaluationSettings(BaseModel):
     def _known_groups(self) -> Self:
         if (self.groups is None) != (self.group_by is None):
             raise ValueError("Options --groups and --group_by go together, expected both or neither.")
-        if self.groups is not None and self.group_by is not None:
-            read_column(self.groups, self.group_by)
+        _ = self.column
         return self
 
     @model_validator(mode="after")

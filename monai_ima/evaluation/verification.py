@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from monai_ima.results.run_folder import RecordFile
 from monai_ima.results.schema import Results, Verification
 from monai_ima.utils.weights import fit_weights, load_weights
 
+from .attack_problem import Network
 from .batch import EvaluationBatch, evaluation_batch
 from .brute_force import verify_segmentation
 from .gradient_masking import GradientMaskingChecks
@@ -28,8 +29,6 @@ from .third_party import CLASSIFIER_ATTACKS, verify_classifier
 __all__ = ["check_gradient_masking", "middle_level", "spread_samples", "verify"]
 
 CHECKS, VERIFICATION = "checks.jsonl", "crosscheck.jsonl"
-
-Network = Callable[[torch.Tensor], Any]
 
 
 def check_gradient_masking(folder: Path, task: Task[Any, Any, Any], results: Results) -> list[CheckResult]:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
@@ -14,7 +12,7 @@ from monai_ima.margins import MarginTable
 from monai_ima.methods import PerSampleMethod, TrainingMethod, method_parameters
 from monai_ima.utils.errors import SampleError
 
-from .training_batches import TrainingBatches, plain
+from .training_batches import TrainingBatches, autocast, plain, prepared
 
 __all__ = ["AdversarialTrainingHandler"]
 
@@ -94,7 +92,7 @@ class AdversarialTrainingHandler:
         """Begin an epoch."""
         self._epoch_finished = self._called = False
         self.batches.begin_epoch(engine)
-        with _autocast(engine):
+        with autocast(engine):
             self.method.begin_epoch(engine.state.epoch, engine.state.max_epochs, self.batches)
 
     def check(self, engine: SupervisedTrainer) -> None:
@@ -118,11 +116,8 @@ class AdversarialTrainingHandler:
             return
         self._called = True
         output = engine.state.output
-        prepared = engine.prepare_batch(
-            engine.state.batch, engine.state.device, engine.non_blocking, **engine.to_kwargs
-        )
         image, label = output[CommonKeys.IMAGE], output[CommonKeys.LABEL]
-        batch = self.batches.batch(engine.state.batch, image, label, prepared[2:])
+        batch = self.batches.batch(engine.state.batch, image, label, prepared(engine, engine.state.batch)[2:])
         output[CommonKeys.LOSS] = self.method.loss(
             batch, output[CommonKeys.PRED], engine.loss_function, output[CommonKeys.LOSS]
         )
@@ -141,10 +136,6 @@ class AdversarialTrainingHandler:
                 f"{type(self).__name__} was not called once in epoch {engine.state.epoch}, expected "
                 f"{type(engine).__name__} to fire IterationEvents.LOSS_COMPLETED as SupervisedTrainer does."
             )
-        with _autocast(engine):
+        with autocast(engine):
             scalars = self.method.end_epoch(self.batches)
         engine.state.metrics |= {f"{self.method.name}/{name}": value for name, value in scalars.items()}
-
-
-def _autocast(engine: SupervisedTrainer) -> AbstractContextManager:
-    return torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp})

@@ -15,6 +15,8 @@ from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.tensors import first_output
 
+from .training_batches import autocast, prepared
+
 __all__ = ["BaselineThreshold"]
 
 logger = logging.getLogger(__name__)
@@ -86,11 +88,9 @@ class BaselineThreshold:
         evaluator = self.evaluator
         network = unwrap(evaluator.network)
         total, count = 0.0, 0
-        with attack_mode(network), torch.autocast("cuda", **{**evaluator.amp_kwargs, "enabled": evaluator.amp}):
+        with attack_mode(network), autocast(evaluator):
             for batchdata in evaluator.data_loader:
-                image, label, *extra = evaluator.prepare_batch(
-                    batchdata, evaluator.state.device, evaluator.non_blocking, **evaluator.to_kwargs
-                )
+                image, label, *extra = prepared(evaluator, batchdata)
                 forward = Predictor.prepared(evaluator.inferer, network, len(image), extra)
                 logits = convert_to_tensor(first_output(forward(image)), track_meta=False)
                 scores = self.criterion.score(logits, convert_to_tensor(label, track_meta=False))

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
 
 import torch
-from monai.engines import SupervisedTrainer
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.utils import convert_to_tensor
 
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
 
-__all__ = ["TrainingBatches", "plain"]
+__all__ = ["TrainingBatches", "autocast", "plain", "prepared"]
 
 
 class TrainingBatches:
@@ -67,10 +68,18 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         engine = self._engine
         for batchdata in islice(engine.data_loader, engine.state.epoch_length):
-            image, label, *extra = engine.prepare_batch(
-                batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs
-            )
+            image, label, *extra = prepared(engine, batchdata)
             yield self.batch(batchdata, image, label, extra)
+
+
+def prepared(engine: SupervisedTrainer | SupervisedEvaluator, batchdata: Any) -> Sequence[Any]:
+    """What an engine's ``prepare_batch`` makes of a batch: image, label, and the network's args and kwargs if any."""
+    return engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+
+
+def autocast(engine: SupervisedTrainer | SupervisedEvaluator) -> AbstractContextManager:
+    """The context of mixed precision that an engine runs its network in."""
+    return torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp})
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
-from monai_ima.attacks import attack_mode
+from monai_ima.attacks import Attack, AttackResult, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_bounds, check_count
@@ -186,6 +186,26 @@ class TrainingMethod(ABC):
 
     def update(self, training_set: Iterable[Batch]) -> None:  # noqa: B027
         """Move what the method remembers of the samples, at the end of an epoch."""
+
+    def attack_batch(
+        self,
+        attack: Attack,
+        batch: Batch,
+        eps: float | torch.Tensor,
+        purpose: str = "training",
+        criterion: Criterion | None = None,
+    ) -> AttackResult:
+        """Attack a batch, every sample with a random stream of its own.
+
+        Args:
+            attack: the attack.
+            batch: clean.
+            eps: radius of the balls, one for all or ``[B]``.
+            purpose: of the random streams, which are the same in a resumed training.
+            criterion: in place of the attack's.
+        """
+        with self.under_attack(batch):
+            return attack(batch.predict, batch.image, batch.label, eps, self.generators(batch, purpose), criterion)
 
     def under_attack(self, batch: Batch) -> AbstractContextManager[None]:
         """The context that attacks on a batch run in: the network's mode is set, and restored afterwards."""

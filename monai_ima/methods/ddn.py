@@ -60,9 +60,7 @@ class DDN(TrainingMethod):
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
     ) -> torch.Tensor:
-        with self.under_attack(batch):
-            generators = self.generators(batch, "training")
-            result = self.attack(batch.predict, batch.image, batch.label, self.eps_max, generators)
+        result = self.attack_batch(self.attack, batch, self.eps_max)
         noisy_loss = loss_function(batch.predict(result.image), batch.label).mean()
         self.note("loss_clean", clean_loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)

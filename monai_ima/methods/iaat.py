@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 import torch
 
-from monai_ima.attacks import PGD, Attack, AttackResult
+from monai_ima.attacks import PGD
 from monai_ima.margins import MarginTable
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_count, check_fraction, check_positive
@@ -97,7 +97,7 @@ class IAAT(PerSampleMethod):
         image = batch.image.clone()
         rows = correct.nonzero().squeeze(1)
         if len(rows) > 0:
-            image[rows] = self._run(self.attack, batch.select(rows), eps[rows], "training").image
+            image[rows] = self.attack_batch(self.attack, batch.select(rows), eps[rows]).image
         noisy_loss = loss_function(batch.predict(image), batch.label).mean()
         self.note("loss_clean", clean_loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
@@ -118,13 +118,9 @@ class IAAT(PerSampleMethod):
         rows = correct.nonzero().squeeze(1)
         for shift in (self.gamma, 0.0):
             if len(rows) > 0:
-                result = self._run(self.trial, batch.select(rows), before[rows] + shift, f"trial {shift:g}")
+                result = self.attack_batch(self.trial, batch.select(rows), before[rows] + shift, f"trial {shift:g}")
                 robust = ~result.success
                 selected[rows[robust]] = before[rows[robust]] + shift
                 rows = rows[~robust]
         selected[rows] = (before[rows] - self.gamma).clamp(min=0)
         return ((1 - self.smoothing) * before + self.smoothing * selected).clamp(max=self.margins.eps_max)
-
-    def _run(self, attack: Attack, batch: Batch, eps: torch.Tensor, purpose: str) -> AttackResult:
-        with self.under_attack(batch):
-            return attack(batch.predict, batch.image, batch.label, eps, self.generators(batch, purpose))

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import torch
 from tqdm import tqdm
 
-from monai_ima.attacks import AttackResult, BoundaryPGD
+from monai_ima.attacks import BoundaryPGD
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, OutcomeLog, epoch_rule, online_rule
@@ -152,7 +152,7 @@ class IMA(PerSampleMethod):
         """
         if not clean.sample_ids:
             return clean
-        result = self._boundary(self.training_attack, clean, "training")
+        result = self.attack_batch(self.training_attack, clean, self._radii(clean))
         self._outcomes.record(clean.sample_ids, result)
         self.note("boundary_fraction", int(result.success.sum()), len(clean.sample_ids))
         enters = result.clean_correct if self.noisy_samples == "all" else result.success
@@ -181,7 +181,8 @@ class IMA(PerSampleMethod):
         with torch.random.fork_rng(devices=[]):
             for batch in tqdm(training_set, desc=f"margins, epoch {self.epoch}", leave=False, disable=rank() > 0):
                 try:
-                    result = self._boundary(self.margin_attack, batch, "margin", eps)
+                    radii = self._radii(batch) if eps is None else eps
+                    result = self.attack_batch(self.margin_attack, batch, radii, "margin")
                 except SampleError as error:
                     raise error.named(batch.sample_ids) from None
                 outcomes.record(batch.sample_ids, result)
@@ -202,7 +203,5 @@ class IMA(PerSampleMethod):
             "gives them one."
         )
 
-    def _boundary(self, attack: BoundaryPGD, batch: Batch, purpose: str, eps: float | None = None) -> AttackResult:
-        radius = self.margins.lookup(batch.sample_ids).to(batch.image) if eps is None else eps
-        with self.under_attack(batch):
-            return attack(batch.predict, batch.image, batch.label, radius, self.generators(batch, purpose))
+    def _radii(self, batch: Batch) -> torch.Tensor:
+        return self.margins.lookup(batch.sample_ids).to(batch.image)

@@ -87,9 +87,7 @@ class MMA(PerSampleMethod):
     ) -> torch.Tensor:
         self.check_known(batch.sample_ids)
         eps = self.margins.lookup(batch.sample_ids).to(batch.image)
-        with self.under_attack(batch):
-            generators = self.generators(batch, "training")
-            result = self.attack(batch.predict, batch.image, batch.label, eps, generators)
+        result = self.attack_batch(self.attack, batch, eps)
         margins = torch.where(result.success, result.distance, self.margins.eps_max)
         margins = torch.where(result.clean_correct, margins, self.margins.delta)
         self.radii.record(batch.sample_ids, margins)

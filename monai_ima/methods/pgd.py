@@ -65,9 +65,7 @@ class PGDTraining(TrainingMethod):
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
     ) -> torch.Tensor:
-        with self.under_attack(batch):
-            generators = self.generators(batch, "training")
-            noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators).image
+        noisy = self.attack_batch(self.attack, batch, self.eps).image
         ima_loss = IMALoss(loss_function, self.beta)
         noisy_loss = ima_loss.noisy(batch.predict(noisy), batch.label, len(noisy))
         self.note("loss_clean", clean_loss.item(), 1)

@@ -81,8 +81,7 @@ class TRADES(TrainingMethod):
             with torch.no_grad():
                 reference = first_output(batch.predict(batch.image))
             divergence = DivergenceCriterion(reference, self.sigmoid)
-            generators = self.generators(batch, "training")
-            noisy = self.attack(batch.predict, batch.image, batch.label, self.eps, generators, divergence).image
+            noisy = self.attack_batch(self.attack, batch, self.eps, criterion=divergence).image
         trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid)
         robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
         self.note("loss_clean", clean_loss.item(), 1)

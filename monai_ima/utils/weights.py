@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from .predictor import unwrap
 
-__all__ = ["fit_weights", "load_checkpoint", "load_network", "load_weights"]
+__all__ = ["fit_weights", "load_checkpoint", "load_network", "load_weights", "weights_digest"]
 
 WEIGHT_KEYS = ("model", "network", "net", "state_dict")
 
@@ -72,6 +73,16 @@ def fit_weights(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint
                 f"{_shape(ours)} as in the bundle."
             )
     network.load_state_dict(weights)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _shape(tensor: torch.Tensor | None) -> str:
