@@ -22,7 +22,7 @@ import fire
 
 from monai_ima.cli.evaluation_run import run
 from monai_ima.cli.report import report
-from monai_ima.evaluation.settings import EvaluationSettings
+from monai_ima.results.settings import EvaluationSettings
 from studies import REPO, setting, table, write_page
 
 PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"

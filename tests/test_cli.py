@@ -14,7 +14,7 @@ from conftest import REPO
 
 from monai_ima import __version__
 from monai_ima.__main__ import main
-from monai_ima.cli import attacked_images, evaluation_run
+from monai_ima.cli import evaluation_run
 from monai_ima.cli.app import app
 
 BUNDLE = str(REPO / "bundles" / "oct_classification_ima")
@@ -184,25 +184,31 @@ def calls(monkeypatch) -> list[dict]:
     """The arguments with which the work of `attack` and `evaluate` would start."""
     received: list[dict] = []
 
-    def attack(options, overrides):
-        received.append({**vars(options), "overrides": overrides})
+    def attack(loaded, attack, eps, folder, limit, seed):
+        received.append({**loaded, "seed": seed})
+        return 0, 0
 
-    monkeypatch.setattr(attacked_images, "save_attacked_images", attack)
-    evaluate = lambda overrides, **options: received.append({**options, **overrides})  # noqa: E731
-    monkeypatch.setattr("monai_ima.evaluation.settings.EvaluationSettings", evaluate)
-    monkeypatch.setattr(evaluation_run, "run", lambda settings: None)
+    class Loaded(dict):
+        bounds = attack_criterion = None
+
+    load_bundle = lambda *_, **overrides: Loaded(overrides=overrides)  # noqa: E731
+    monkeypatch.setattr("monai_ima.evaluation.loaded.load_bundle", load_bundle)
+    monkeypatch.setattr("monai_ima.evaluation.attacked_images.save_attacked_images", attack)
+    monkeypatch.setattr(evaluation_run, "run", lambda settings: received.append(settings.model_dump()))
     return received
 
 
-def test_values_are_python_literals_in_either_spelling_of_the_option(calls):
+def test_values_are_python_literals_in_either_spelling_of_the_option(calls, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("sample_id,7\na,b\n")
     words = ["--levels", "0,0.5", "--transfer-from", "5", "--group_by=7", "--minimum", "--checks", "True"]
+    words += ["--groups", str(groups)]
     assert main(["evaluate", "--bundle", BUNDLE, *words, "--crosscheck", "False", "--tolerance", "2"]) == 0
     (options,) = calls
-    assert options["levels"] == (0, 0.5)
-    assert [type(level) for level in options["levels"]] == [int, float]
+    assert options["levels"] == (0.0, 0.5)
     assert (options["transfer_from"], options["group_by"]) == ("5", "7"), "names and paths stay text"
     assert [options[flag] for flag in ("minimum", "checks", "crosscheck")] == [True, True, False]
-    assert type(options["tolerance"]) is int
+    assert options["tolerance"] == 2.0
 
 
 def test_an_interrupt_is_not_swallowed(monkeypatch):
@@ -215,8 +221,8 @@ def test_an_interrupt_is_not_swallowed(monkeypatch):
 
 
 def test_text_may_be_quoted_and_lists_may_be_in_brackets(calls, capsys):
-    assert main(["evaluate", BUNDLE, "0", "--checkpoint", '"a#b.pt"', "--out", "a#b", "--attack", "pgd5+ddn5"]) == 0
-    assert [calls[0][name] for name in ("checkpoint", "out", "attack")] == ["a#b.pt", "a#b", "pgd5+ddn5"]
+    assert main(["evaluate", BUNDLE, "0", "--checkpoint", '"a#b.pt"', "--out", "a#b", "--attack", "pgd5+pgd7"]) == 0
+    assert [calls[0][name] for name in ("checkpoint", "out", "attack")] == ["a#b.pt", "a#b", "pgd5+pgd7"]
     files = [str(REPO / "bundles" / "none" / name) for name in "ab"]
     assert f"{files[0]} does not exist" in refusal(capsys, "report", "--results", json.dumps(files))
     error = refusal(capsys, "harden", BUNDLE, "--config", "['train.json', 'none.json']")
@@ -231,7 +237,7 @@ def test_the_defaults_are_those_of_the_function(calls):
         **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "groups", "group_by"]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
         **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": "evaluate.json", "seed": 0, "tolerance": 1.0},
-        **{"units": "network", "eot": 1},
+        **{"units": "network", "eot": 1, "overrides": {}},
     }
 
 
@@ -258,6 +264,5 @@ def test_overrides_are_ids_of_the_config_with_values_as_monai_reads_them(words, 
     assert main(["attack", "--bundle", BUNDLE, "--eps", "1", *words]) == 0
     assert main(["evaluate", "--bundle", BUNDLE, "--levels", "0", *words]) == 0
     attacked, evaluated = calls
-    assert attacked["overrides"] == overrides
-    assert evaluated.items() >= overrides.items()
+    assert attacked["overrides"] == evaluated["overrides"] == overrides
     assert attacked["seed"] == evaluated["seed"] == (4 if "--seed" in words else 0)

@@ -15,7 +15,7 @@ from torch import nn
 from monai_ima.attacks import PGD, attack_from_name
 from monai_ima.engines import AdversarialPrepareBatch
 from monai_ima.evaluation.classification import ClassificationEvaluator
-from monai_ima.evaluation.settings import check_levels
+from monai_ima.results.settings import check_levels
 
 LEVELS = [0.0, 0.2, 0.5, 1.0]
 

@@ -133,7 +133,7 @@ def test_random_states_and_modes_are_left_as_they_were(tmp_path):
         ({"levels": [-1.0]}, "Got level -1.0, expected finite numbers >= 0"),
         ({"levels": "x"}, "Got level 'x'"),
         ({"norm": "l7"}, "Unknown norm 'l7'"),
-        ({"seed": "one"}, "Got seed 'one', expected a valid integer"),
+        ({"seed": "one"}, "Got seed 'one', expected an integer"),
         ({"eot": 0}, "Got eot 0, expected an integer >= 1"),
         ({"checks": "maybe"}, "Got checks 'maybe', expected True or False"),
         ({"criterion": DiceCriterion("lowest"), "minimum": True}, "segments, expected a classifier for --minimum"),

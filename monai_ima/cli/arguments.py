@@ -1,15 +1,14 @@
-"""The words of a command line: options in either spelling, values as Python literals, overrides of config ids."""
+"""The words of a command line: options in either spelling, values as Python literals."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "config_overrides",
     "further_options",
     "literal",
     "new_folder",
@@ -123,25 +122,3 @@ def further_options(words: Sequence[str]) -> dict[str, Any]:
     """The options that :func:`normalise` left as they were spelt, ``--name=value`` or ``--name``, with their values."""
     split = [word.partition("=") for word in words]
     return {name: literal(value) if equals else True for name, equals, value in split}
-
-
-def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dict[str, Any]:
-    """The further options of a verb that runs a bundle, as values of ids of its config.
-
-    Raises:
-        ValueError: if the config has no such id.
-    """
-    if not further:
-        return {}
-    from monai_ima.harden.overrides import ConfigIds
-
-    ids = ConfigIds(options.bundle, options.config)
-    overrides = {}
-    for name, value in further.items():
-        id_ = ids.find(name[2:])
-        if id_ is None:
-            where = f"{options.bundle}/configs/{options.config}"
-            expected = f"an option of {verb} (see --help) or an id of {where}"
-            raise unknown_option(name, [*vars(options), *ids.near(name[2:])], expected)
-        overrides[id_] = value
-    return overrides

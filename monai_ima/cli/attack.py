@@ -2,22 +2,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from .arguments import config_overrides
-from .options import BundleOptions
+from monai_ima.utils.checks import check_count, check_positive, check_seed
+
+from .arguments import new_folder
+from .options import config_overrides
 
 __all__ = ["AttackOptions", "attack"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackOptions(BundleOptions):
+class AttackOptions:
     """The options of ``monai-ima attack``."""
 
+    bundle: Annotated[str, "Folder of the bundle."]
     eps: Annotated[float, "Perturbation budget ε, > 0, in the units that the network sees."]
+    norm: Annotated[str, "l2 or linf."] = "linf"
     attack: Annotated[str, "As for evaluate: pgd100x2, apgd100-dlr, ddn100, pgd100x2+pgd100x2-dice, ..."] = "pgd100x2"
     out: Annotated[str | None, "Folder to write to; default: BUNDLE/eval/attack."] = None
     limit: Annotated[int | None, "Attack that many images only; default: all."] = None
+    checkpoint: Annotated[str | None, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
+    config: Annotated[str, "File name(s) in BUNDLE/configs, several separated by commas."] = "evaluate.json"
+    seed: Annotated[int, "Of the random starts."] = 0
+
+    def __post_init__(self) -> None:
+        check_positive("eps", self.eps)
+        check_seed(self.seed)
+        if self.limit is not None:
+            check_count("limit", self.limit, 0)
 
 
 def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
@@ -33,6 +47,15 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     Example: monai-ima attack --bundle DIR --eps 10 --norm l2 --limit 3
     """
     overrides = config_overrides("attack", options, further)
-    from .attacked_images import save_attacked_images
+    from monai_ima.attacks import attack_from_name
+    from monai_ima.criteria import DiceCriterion
+    from monai_ima.evaluation.attacked_images import save_attacked_images
+    from monai_ima.evaluation.loaded import load_bundle
 
-    print(save_attacked_images(options, overrides))
+    attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
+    folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
+    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides)
+    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion)
+    saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
+    unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
+    print(f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}.")

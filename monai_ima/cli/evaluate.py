@@ -1,47 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from .arguments import config_overrides
-from .options import BundleOptions
+from monai_ima.results.settings import EvaluationSettings
+
+from .options import config_overrides
 
 __all__ = ["EvaluateOptions", "evaluate"]
 
-ATTACKS = (
-    "pgd100x2 (100 steps, 2 restarts), apgd100x2-ce, apgd100-dlr, ddn100, fgsm, ifgsm10, spsa100x128 (gradient-free: "
-    "100 steps of 128 directions) or noise100 (draws of uniform random noise); for segmentations also pgd100x2-dice "
-    "and pgd100x2-ce (one loss alone); several joined by + (the worst counts; a sample that one of them broke is not "
-    "attacked again). Default: pgd100x2; for segmentations on Dice and cross-entropy, together and each alone."
-)
-CROSSCHECK = (
-    "Verify on 100 samples (4 scans) with independent code: ART and foolbox for classifiers (needs `pip install "
-    "'monai-ima[crosscheck]'`), a brute-force search for segmentations."
-)
-MINIMUM = "Find the smallest perturbation that changes each prediction, up to the highest level (classifiers)."
-TRANSFER = (
-    "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
-)
-UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), where all images are scaled alike."
 
+class EvaluateOptions(EvaluationSettings):
+    """The options of ``monai-ima evaluate``: the settings of an evaluation that has a bundle."""
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(BundleOptions):
-    """The options of ``monai-ima evaluate``."""
-
-    levels: Annotated[tuple[float, ...] | float, "Perturbation budgets ε, such as 0,0.02,0.05 (see --units)."]
-    attack: Annotated[str | None, ATTACKS] = None
-    out: Annotated[str | None, "Folder to write to; default: BUNDLE/eval/robustness."] = None
-    tolerance: Annotated[float, "Of surface Dice, in mm."] = 1.0
-    units: Annotated[str, UNITS] = "network"
-    minimum: Annotated[bool, MINIMUM] = False
-    checks: Annotated[bool, "Gradient-masking checks: obfuscated gradients, weak attacks, randomness."] = False
-    transfer_from: Annotated[str | None, TRANSFER] = None
-    crosscheck: Annotated[bool, CROSSCHECK] = False
-    eot: Annotated[int, "Expectation over transformation: averaged passes of a randomised network."] = 1
-    groups: Annotated[str | None, "CSV file with a column sample_id and others."] = None
-    group_by: Annotated[str | None, "Column of --groups: results for each of its values (scanner, site, sex)."] = None
+    bundle: Annotated[str, "Folder of the bundle."]
 
 
 def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
@@ -58,8 +30,6 @@ def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
     Example: monai-ima evaluate --bundle DIR --levels 0,0.01,0.02 --attack pgd100x2+apgd100-dlr --checks
     """
     overrides = config_overrides("evaluate", options, further)
-    from monai_ima.evaluation.settings import EvaluationSettings
-
     from .evaluation_run import run
 
-    run(EvaluationSettings(**vars(options), overrides=overrides))
+    run(options.model_copy(update={"overrides": overrides}))

@@ -7,11 +7,11 @@ import logging
 from monai_ima.evaluation.classification_task import MAX_CLASSES
 from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
-from monai_ima.evaluation.settings import EvaluationSettings
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
 from monai_ima.results.run_folder import check_folder
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults, Units
+from monai_ima.results.settings import EvaluationSettings
 
 __all__ = ["print_verdicts", "run"]
 

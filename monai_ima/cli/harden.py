@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from monai_ima.harden.settings import HardenSettings
 
 from .arguments import unknown_option
+from .options import option_names
 
 __all__ = ["HardenOptions", "harden"]
 
@@ -70,7 +71,7 @@ def _handler_options(options: HardenOptions, further: Mapping[str, Any]) -> dict
     for name in further:
         if name[2:].replace("-", "_") not in known:
             otherwise = f"one of {', '.join(known)}, or an option of harden (see --help)"
-            raise unknown_option(name, [*known, *vars(options)], otherwise, of=f" of method {options.method}")
+            raise unknown_option(name, [*known, *option_names(options)], otherwise, of=f" of method {options.method}")
     return {name[2:].replace("-", "_"): value for name, value in further.items()}
 
 

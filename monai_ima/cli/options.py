@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from .arguments import further_options, literal, text
+from .arguments import further_options, literal, text, unknown_option
 
-__all__ = ["BundleOptions", "verb_command"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleOptions:
-    """What the verbs that run a bundle have in common."""
-
-    bundle: Annotated[str, "Folder of the bundle."]
-    norm: Annotated[str, "l2 or linf."] = "linf"
-    checkpoint: Annotated[str | None, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
-    config: Annotated[str, "File name(s) in BUNDLE/configs, several separated by commas."] = "evaluate.json"
-    seed: Annotated[int, "Of the random starts."] = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise ValueError(f"Got seed {self.seed!r}, expected an integer.")
+__all__ = ["config_overrides", "option_names", "verb_command"]
 
 
 def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None) -> Callable[..., Callable[[], None]]:
@@ -36,12 +20,9 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
     Args:
         verb: is called with the settings and the further options of the command line; without a settings class with
             its own parameters.
-        settings: what the options are made of: those annotated as ``Annotated[type, "help"]`` are options.
+        settings: what the options are made of: those annotated as ``Annotated[type, ..., "help"]`` are options.
     """
-    source: Callable[..., Any] = settings or verb
-    hints = get_type_hints(source, include_extras=True)
-    parameters = [p for p in inspect.signature(source).parameters.values() if get_origin(hints[p.name]) is Annotated]
-    annotations = {p.name: _option(p.name, *get_args(hints[p.name])) for p in parameters}
+    options = _options(settings or verb)
 
     def parse(context: typer.Context, **options: Any) -> Callable[[], None]:
         if settings is None:
@@ -49,16 +30,53 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
         return partial(verb, settings(**options), further_options(context.args))
 
     context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    parameters = sorted(parameters, key=lambda p: p.default is not p.empty)
-    declared = [p.replace(annotation=annotations[p.name], kind=p.KEYWORD_ONLY) for p in parameters]
-    parse.__signature__ = inspect.Signature([context, *declared])  # type: ignore[attr-defined]
-    parse.__annotations__ = {"context": typer.Context, **annotations}
+    required_first = sorted(options, key=lambda option: option.default is not option.empty)
+    parse.__signature__ = inspect.Signature([context, *required_first])  # type: ignore[attr-defined]
+    parse.__annotations__ = {option.name: option.annotation for option in [context, *options]}
     parse.__name__, parse.__doc__ = verb.__name__, verb.__doc__
     return parse
 
 
-def _option(name: str, kind: Any, help: str) -> Any:
+def option_names(settings: Any) -> list[str]:
+    """The names of the options that settings, or a class of them, are made of."""
+    return [option.name for option in _options(settings if isinstance(settings, type) else type(settings))]
+
+
+def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dict[str, Any]:
+    """The further options of a verb that runs a bundle, as values of ids of its config.
+
+    Raises:
+        ValueError: if the config has no such id.
+    """
+    if not further:
+        return {}
+    from monai_ima.harden.overrides import ConfigIds
+
+    ids = ConfigIds(options.bundle, options.config)
+    overrides = {}
+    for name, value in further.items():
+        id_ = ids.find(name[2:])
+        if id_ is None:
+            where = f"{options.bundle}/configs/{options.config}"
+            expected = f"an option of {verb} (see --help) or an id of {where}"
+            raise unknown_option(name, [*option_names(options), *ids.near(name[2:])], expected)
+        overrides[id_] = value
+    return overrides
+
+
+def _options(source: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a settings class or a verb that have a help text, annotated as typer reads them."""
+    hints = get_type_hints(source, include_extras=True)
+    return [
+        parameter.replace(annotation=_option(name, *get_args(hints[name])), kind=parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(source).parameters.items()
+        if get_origin(hints[name]) is Annotated and isinstance(get_args(hints[name])[-1], str)
+    ]
+
+
+def _option(name: str, kind: Any, *metadata: Any) -> Any:
     """Text stays as it is, flags take no value, anything else is parsed as a literal; the settings validate it."""
+    help = metadata[-1]
     if kind is bool:
         return Annotated[bool, typer.Option(f"--{name}", help=help)]
     if kind == bool | None:

@@ -1,11 +1,12 @@
 """Robustness of a network on a data loader, and whether the figures can be trusted."""
 
+from monai_ima.results.settings import EvaluationSettings
+
 from .api import evaluate
 from .batch import EvaluationBatch, evaluation_batch
 from .classification import ClassificationEvaluator, ClassificationOutcome
 from .gradient_masking import GradientMaskingChecks
 from .segmentation import SegmentationEvaluator, SegmentationOutcome
-from .settings import EvaluationSettings
 
 __all__ = [
     "ClassificationEvaluator",

@@ -13,10 +13,10 @@ from torch import nn
 
 from monai_ima.criteria import Criterion
 from monai_ima.results.schema import ClassificationResults, SegmentationResults
+from monai_ima.results.settings import EvaluationSettings
 
 from .loaded import LoadedBundle
 from .pipeline import evaluate_loaded
-from .settings import EvaluationSettings
 
 __all__ = ["evaluate"]
 

@@ -14,11 +14,11 @@ from monai_ima.results.base import as_numbers
 from monai_ima.results.records import SampleRecord
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import ClassificationResults, Minimum, Noise
+from monai_ima.results.settings import EvaluationSettings
 from monai_ima.visualize import Example, attack_examples, case_picture, robustness_curves, save_figure
 
 from .classification import ClassificationEvaluator, ClassificationOutcome
 from .loaded import LoadedBundle
-from .settings import EvaluationSettings
 from .task import Task
 
 __all__ = ["MAX_CLASSES", "ClassificationTask"]

@@ -15,13 +15,13 @@ from tqdm import tqdm
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.criteria import Criterion
 from monai_ima.results.records import SampleRecord, ScanRecord
+from monai_ima.results.settings import check_levels
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import unwrap
 
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .loaded import LoadedBundle
-from .settings import check_levels
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
 

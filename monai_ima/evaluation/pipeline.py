@@ -15,6 +15,7 @@ from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.provenance import command_line, machine, python_call, versions
 from monai_ima.results.run_folder import RecordFile, remove_pictures, start_folder
 from monai_ima.results.schema import FORMAT, AttackCurve, Case, ClassificationResults, SegmentationResults, Units
+from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.results.subgroups import subgroups
 from monai_ima.utils.weights import weights_digest
@@ -23,7 +24,6 @@ from monai_ima.visualize import save_figure
 from .classification_task import ClassificationTask
 from .loaded import LoadedBundle
 from .segmentation_task import SegmentationTask
-from .settings import EvaluationSettings
 from .task import Task
 from .verification import check_gradient_masking, verify
 

@@ -14,11 +14,11 @@ from monai_ima.results.base import as_numbers
 from monai_ima.results.records import ScanRecord
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import SegmentationResults
+from monai_ima.results.settings import EvaluationSettings
 from monai_ima.visualize import robustness_curves, volume_example
 
 from .loaded import LoadedBundle
 from .segmentation import ScanExample, SegmentationEvaluator, SegmentationOutcome
-from .settings import EvaluationSettings
 from .task import Task
 
 __all__ = ["SegmentationTask"]

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Generic
 from matplotlib.figure import Figure
 
 from monai_ima.results.schema import ClassificationResults, SegmentationResults
+from monai_ima.results.settings import EvaluationSettings
 
 from .evaluator import Evaluator, Example, Outcome, Record
 from .loaded import LoadedBundle
-from .settings import EvaluationSettings
 
 __all__ = ["Task"]
 

@@ -14,6 +14,7 @@ __all__ = [
     "check_fraction",
     "check_not_negative",
     "check_positive",
+    "check_seed",
     "is_number",
 ]
 
@@ -78,6 +79,17 @@ def check_bool(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"Got {name} {value!r}, expected True or False.")
     return value
+
+
+def check_seed(seed: int) -> int:
+    """``seed``, when it is an integer.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"Got seed {seed!r}, expected an integer.")
+    return seed
 
 
 def check_fraction(name: str, value: float, ends: str = "[]") -> float:

@@ -1,6 +1,7 @@
+"""Adversarial images as files, on the grid and in the format of the images that they were made of."""
+
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +11,37 @@ from monai.data import MetaTensor, PILReader, decollate_batch
 from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
 from tqdm import tqdm
 
-from monai_ima.attacks import attack_from_name, attack_mode
-from monai_ima.attacks.base import check_eps
-from monai_ima.criteria import DiceCriterion
-from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.attacks import Attack, attack_mode
 from monai_ima.inferers import gradient_inferer
-from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids
 
-from .arguments import new_folder
-from .attack import AttackOptions
+from .loaded import LoadedBundle
 
 __all__ = ["save_attacked_images"]
 
 
-def save_attacked_images(options: AttackOptions, overrides: Mapping[str, Any]) -> str:
+def save_attacked_images(
+    loaded: LoadedBundle, attack: Attack, eps: float, folder: Path, limit: int | None = None, seed: int = 0
+) -> tuple[int, int]:
     """Attack a bundle's images and save them.
 
+    Args:
+        loaded: the bundle.
+        attack: what its images are attacked with.
+        eps: perturbation budget, > 0, in the units that the network sees.
+        folder: to write to.
+        limit: attack that many images only, >= 0; None for all.
+        seed: of the random starts.
+
     Returns:
-        How many images were attacked and where they are.
+        How many images were attacked, and how many of these were misclassified without noise.
 
     Raises:
-        FileExistsError: if the folder to write to is not empty.
-        ValueError: if an option is not valid.
+        SampleError: if an image cannot be attacked.
     """
-    eps, limit = options.eps, options.limit
-    if not check_eps(eps, torch.zeros(1, 1)).item() > 0:
-        raise ValueError(f"Got eps {eps}, expected a number > 0.")
-    if limit is not None:
-        check_count("limit", limit, 0)
-    attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
-    folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
-    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides)
-    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion)
     inferer = gradient_inferer(loaded.inferer)
     saved = misclassified = 0
     with attack_mode(loaded.network):
@@ -55,9 +51,9 @@ def save_attacked_images(options: AttackOptions, overrides: Mapping[str, Any]) -
             image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
-            generators = per_sample_generators(f"{options.seed}/{eps}", sample_ids, loaded.device)
+            generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
             try:
-                result = attacker(predictor, image, label, eps, generators)
+                result = attack(predictor, image, label, eps, generators)
             except SampleError as error:
                 raise error.named(sample_ids) from None
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
@@ -67,8 +63,7 @@ def save_attacked_images(options: AttackOptions, overrides: Mapping[str, Any]) -
                 _save(folder, *sample, loaded)
             misclassified += correct[:rest].count(False)
             saved += len(correct[:rest])
-    unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
-    return f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}."
+    return saved, misclassified
 
 
 def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBundle) -> None:

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""What an evaluation is asked for. Only its checks import torch: ``--help`` shows the fields of the settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from monai_ima.attacks import attack_from_name
-from monai_ima.criteria import DiceCriterion
-from monai_ima.results.subgroups import read_column
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
-from monai_ima.utils.checks import check_bool, check_count
+from monai_ima.utils.checks import check_bool, check_count, check_seed
 
 __all__ = ["EvaluationSettings", "check_levels"]
 
@@ -41,30 +38,33 @@ def _switch(name: str) -> BeforeValidator:
 
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
 Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
+ConfigFiles = Annotated[str, BeforeValidator(str)]
+SEED = BeforeValidator(check_seed)
+PASSES = BeforeValidator(lambda value: check_count("eot", value, 1))
+
+
+ATTACKS = (
+    "pgd100x2 (100 steps, 2 restarts), apgd100x2-ce, apgd100-dlr, ddn100, fgsm, ifgsm10, spsa100x128 (gradient-free: "
+    "100 steps of 128 directions) or noise100 (draws of uniform random noise); for segmentations also pgd100x2-dice "
+    "and pgd100x2-ce (one loss alone); several joined by + (the worst counts; a sample that one of them broke is not "
+    "attacked again). Default: pgd100x2; for segmentations on Dice and cross-entropy, together and each alone."
+)
+CROSSCHECK = (
+    "Verify on 100 samples (4 scans) with independent code: ART and foolbox for classifiers (needs `pip install "
+    "'monai-ima[crosscheck]'`), a brute-force search for segmentations."
+)
+MINIMUM = "Find the smallest perturbation that changes each prediction, up to the highest level (classifiers)."
+TRANSFER = (
+    "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
+)
+UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), where all images are scaled alike."
 
 
 class EvaluationSettings(BaseModel):
-    """The settings of one evaluation, checked when they are made.
+    """The settings of one evaluation, checked when they are made; each field's annotation says what it is.
 
-    Attributes:
-        bundle: folder of the bundle; None if the network is not from a bundle.
-        levels: perturbation budgets ε >= 0, rising, 0 first, in the units that ``units`` names.
-        norm: ``"l2"`` or ``"linf"``.
-        attack: names joined by ``+``; None means the task's default.
-        out: folder to write to; None means ``eval/robustness`` in the bundle.
-        checkpoint: weights; None means the bundle's own.
-        config: file name(s) in the bundle's ``configs``, several separated by commas.
-        seed: of the random starts.
-        tolerance: of surface Dice, in mm.
-        units: ``"network"``, or ``"raw"``: the levels are in the intensities of the image files.
-        minimum: search for the smallest perturbation of every sample (classifications).
-        checks: look for signs of gradient masking.
-        transfer_from: weights of another model of the same network, for ``checks``.
-        crosscheck: verify with independent code.
-        eot: expectation over transformation: passes whose logits are averaged, >= 1.
-        groups: CSV file with a column ``sample_id`` and others.
-        group_by: column of that file.
-        overrides: values of the bundle's config ids.
+    ``levels`` are >= 0, rise and start with 0; ``eot`` is >= 1; ``bundle`` is None if the network is not from a bundle;
+    ``overrides`` are values of the bundle's config ids.
 
     Raises:
         FileNotFoundError: if the file of ``groups`` does not exist.
@@ -77,23 +77,25 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bundle: Text = None
-    levels: Levels
-    norm: str = "linf"
-    attack: str | None = None
-    out: Text = None
-    checkpoint: Text = None
-    config: Annotated[str, BeforeValidator(str)] = "evaluate.json"
-    seed: int = 0
-    tolerance: float = 1.0
-    units: str = "network"
-    minimum: Annotated[bool, _switch("minimum")] = False
-    checks: Annotated[bool, _switch("checks")] = False
-    transfer_from: Text = None
-    crosscheck: Annotated[bool, _switch("crosscheck")] = False
-    eot: Annotated[int, BeforeValidator(lambda value: check_count("eot", value, 1))] = 1
-    groups: Text = None
-    group_by: Text = None
+    bundle: Annotated[Text, "Folder of the bundle."] = None
+    levels: Annotated[Levels, "Perturbation budgets ε, such as 0,0.02,0.05 (see --units)."]
+    norm: Annotated[str, "l2 or linf."] = "linf"
+    attack: Annotated[str | None, ATTACKS] = None
+    out: Annotated[Text, "Folder to write to; default: BUNDLE/eval/robustness."] = None
+    checkpoint: Annotated[Text, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
+    config: Annotated[ConfigFiles, "File name(s) in BUNDLE/configs, several separated by commas."] = "evaluate.json"
+    seed: Annotated[int, SEED, "Of the random starts."] = 0
+    tolerance: Annotated[float, "Of surface Dice, in mm."] = 1.0
+    units: Annotated[str, UNITS] = "network"
+    minimum: Annotated[bool, _switch("minimum"), MINIMUM] = False
+    checks: Annotated[
+        bool, _switch("checks"), "Gradient-masking checks: obfuscated gradients, weak attacks, randomness."
+    ] = False
+    transfer_from: Annotated[Text, TRANSFER] = None
+    crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
+    eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
+    groups: Annotated[Text, "CSV file with a column sample_id and others."] = None
+    group_by: Annotated[Text, "Column of --groups: results for each of its values (scanner, site, sex)."] = None
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     def __init__(self, **values: Any) -> None:
@@ -105,6 +107,8 @@ class EvaluationSettings(BaseModel):
     @cached_property
     def column(self) -> dict[str, str] | None:
         """The group of every sample id, read from the file of ``groups``; None without groups."""
+        from .subgroups import read_column
+
         if self.groups is None or self.group_by is None:
             return None
         return read_column(self.groups, self.group_by)
@@ -129,6 +133,9 @@ class EvaluationSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_attack(self) -> Self:
+        from monai_ima.attacks import attack_from_name
+        from monai_ima.criteria import DiceCriterion
+
         attack_from_name(self.attack or CLASSIFICATION_ATTACK, self.norm, criterion=DiceCriterion())
         names = (self.attack or "").split("+")
         twice = [name for name in names if names.count(name) > 1]
