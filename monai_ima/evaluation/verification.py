@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import attack_mode
@@ -67,18 +67,25 @@ def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verific
     """
     loaded, eps = task.loaded, middle_level(results)
     batches = spread_samples(loaded, results.data.samples, task.max_verified)
-    inferer = gradient_inferer(loaded.inferer)
-    problem = _Problem(
-        lambda image: inferer(image, loaded.network),
-        batches,
-        {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed},
-    )
+    predict = _predictor(loaded, loaded.network)
+    common = {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed}
     records = RecordFile(folder / VERIFICATION, VerificationRow)
     found = records.read()
-    if loaded.segments:
-        total, rows = len(batches), problem.scan_rows(len(found), loaded.criterion)
-    else:
-        total, rows = len(CLASSIFIER_ATTACKS), problem.classifier_rows(found, len(results.classes))
+
+    def scan_rows() -> Iterator[VerificationRow]:
+        for batch in batches[len(found) :]:
+            yield from verify_segmentation(predict, batch.image, batch.label, criterion=loaded.criterion, **common)
+
+    def classifier_rows() -> Iterator[VerificationRow]:
+        images, labels = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("image", "label"))
+        for attack in list(CLASSIFIER_ATTACKS)[len(found) :]:
+            ours = found[0].ours if found else None
+            classes = len(results.classes)
+            yield from verify_classifier(
+                predict, images, labels, num_classes=classes, attacks=[attack], ours=ours, **common
+            )
+
+    rows, total = (scan_rows(), len(batches)) if loaded.segments else (classifier_rows(), len(CLASSIFIER_ATTACKS))
     with attack_mode(loaded.network):
         for row in tqdm(rows, desc="verification", initial=len(found), total=total):
             found.append(row)
@@ -116,32 +123,6 @@ def spread_samples(loaded: LoadedBundle, total: int, count: int) -> list[Evaluat
     return found
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What independent code attacks; ``common`` are the arguments that all attacks are called with."""
-
-    predict: Network
-    batches: list[EvaluationBatch]
-    common: dict[str, Any]
-
-    def scan_rows(self, done: int, criterion: Any) -> Iterator[VerificationRow]:
-        """One row for each batch of scans after the first ``done``."""
-        for batch in self.batches[done:]:
-            yield from verify_segmentation(self.predict, batch.image, batch.label, criterion=criterion, **self.common)
-
-    def classifier_rows(self, done: list[VerificationRow], num_classes: int) -> Iterator[VerificationRow]:
-        """One row for each attack that is not ``done``; ours is measured once."""
-        images = torch.cat([batch.image for batch in self.batches])
-        labels = torch.cat([batch.label for batch in self.batches])
-        ours = done[0].ours if done else None
-        for attack in list(CLASSIFIER_ATTACKS)[len(done) :]:
-            (row,) = verify_classifier(
-                self.predict, images, labels, num_classes=num_classes, attacks=[attack], ours=ours, **self.common
-            )
-            ours = row.ours
-            yield row
-
-
 def _mean_row(found: list[VerificationRow], sizes: list[int]) -> VerificationRow:
     """The mean over batches of scans, whose sizes may differ."""
     theirs, ours = (
@@ -155,5 +136,9 @@ def _other_model(loaded: LoadedBundle, checkpoint: str) -> Network:
     network = copy.deepcopy(loaded.network)
     fit_weights(network, load_weights(checkpoint), checkpoint)
     network.eval()
+    return _predictor(loaded, network)
+
+
+def _predictor(loaded: LoadedBundle, network: nn.Module) -> Network:
     inferer = gradient_inferer(loaded.inferer)
     return lambda image: inferer(image, network)
