@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,54 @@ from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids
 
+from .batch import note_ids
 from .loaded import LoadedBundle
 
-__all__ = ["save_attacked_images"]
+__all__ = ["output_names", "save_attacked_images"]
+
+SUFFIX = re.compile(
+    r"\.(nii|mha|mhd|nrrd|nhdr|img|hdr|dcm|png|jpe?g|bmp|gif|tiff?|webp|npy|npz|csv|txt|dat|mat|pt|h5|hdf5)(\.gz)?$",
+    re.IGNORECASE,
+)
+"""What is cut from a sample id; the rest of it, such as the numbers of a DICOM UID, stays."""
+
+
+def output_names(sample_ids: Sequence[str]) -> dict[str, str]:
+    """A file name, below any folder, for every sample id.
+
+    Known suffixes of image files are cut. Absolute paths are taken relative to the folder that holds all of them, so
+    that nothing is written beside the originals; Windows' separators and ``..`` become folders and nothing.
+
+    Args:
+        sample_ids: of all samples.
+
+    Raises:
+        ValueError: if an id leaves no name, or two ids have the same one; it names both.
+
+    Example:
+        >>> output_names(["a/scan.nii.gz", "1.2.840.55", "1.2.840.56"])
+        {'a/scan.nii.gz': 'a/scan', '1.2.840.55': '1.2.840.55', '1.2.840.56': '1.2.840.56'}
+    """
+    paths = {
+        sample_id: PurePosixPath(re.sub(r"^[A-Za-z]:", "", sample_id.replace("\\", "/"))) for sample_id in sample_ids
+    }
+    absolute = [path.parent for path in paths.values() if path.is_absolute()]
+    root = PurePosixPath(os.path.commonpath(absolute)) if absolute else PurePosixPath()
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for sample_id, path in paths.items():
+        below = path.relative_to(root) if path.is_absolute() else path
+        name = SUFFIX.sub("", "/".join(part for part in below.parts if part != ".."))
+        if not name or name.endswith("/"):
+            raise ValueError(f"Sample id {sample_id!r} leaves no file name, expected one such as a file's.")
+        other = taken.setdefault(name.casefold(), sample_id)
+        if other != sample_id:
+            raise ValueError(
+                f"Samples {other!r} and {sample_id!r} would both be written to {name}_noisy, expected ids that differ "
+                "by more than their suffix."
+            )
+        names[sample_id] = name
+    return names
 
 
 def save_attacked_images(
@@ -40,8 +88,10 @@ def save_attacked_images(
         How many images were attacked, and how many of these were misclassified without noise.
 
     Raises:
-        SampleError: if an image cannot be attacked.
+        ValueError: if two samples would be written to the same file, or an image cannot be attacked; names them.
     """
+    names = output_names(_sample_ids(loaded, limit))
+    folder.mkdir(parents=True, exist_ok=True)
     inferer = gradient_inferer(loaded.inferer)
     saved = misclassified = 0
     with attack_mode(loaded.network):
@@ -59,15 +109,28 @@ def save_attacked_images(
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
             correct = result.clean_correct.tolist()
             rest = len(sample_ids) if limit is None else limit - saved
-            for sample in list(zip(sample_ids, adversarial, clean, strict=True))[:rest]:
-                _save(folder, *sample, loaded)
+            for sample_id, *images in list(zip(sample_ids, adversarial, clean, strict=True))[:rest]:
+                _save(folder / names[sample_id], *images, loaded)
             misclassified += correct[:rest].count(False)
             saved += len(correct[:rest])
     return saved, misclassified
 
 
-def _save(folder: Path, sample_id: str, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBundle) -> None:
-    stem = folder / Path(sample_id.removesuffix(".gz")).with_suffix("")
+def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
+    """The ids of the samples that are attacked, known before work starts."""
+    seen: set[str] = set()
+    found: list[str] = []
+    for batchdata in tqdm(loaded.data_loader, desc="sample ids"):
+        if limit is not None and len(found) >= limit:
+            break
+        image, *_ = loaded.prepare_batch(batchdata, loaded.device)
+        sample_ids = batch_sample_ids(batchdata, image)
+        note_ids(sample_ids, seen)
+        found += sample_ids
+    return found[:limit]
+
+
+def _save(stem: Path, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBundle) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
     if noisy.ndim == 2:
         np.savetxt(f"{stem}_noisy.csv", noisy.numpy(), delimiter=",", fmt="%.8g")

@@ -1,0 +1,110 @@
+"""Files of attacked images: below the folder, one for each sample."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.engines import default_prepare_batch
+from monai.inferers import SimpleInferer
+from torch import nn
+
+from monai_ima.attacks import FGSM
+from monai_ima.evaluation.attacked_images import output_names, save_attacked_images
+from monai_ima.evaluation.loaded import LoadedBundle
+
+
+@pytest.mark.parametrize(
+    ("sample_ids", "names"),
+    [
+        (["1.2.840.113619.2.55", "1.2.840.113619.2.56"], ["1.2.840.113619.2.55", "1.2.840.113619.2.56"]),
+        (["a.b.nii.gz", "a.c.NII", "v1.5.png"], ["a.b", "a.c", "v1.5"]),
+        (["/data/x/1.png", "/data/y/1.png"], ["x/1", "y/1"]),
+        (["/data/x/1.png"], ["1"]),
+        (["../scans/1.nii", "../../scans/2.nii"], ["scans/1", "scans/2"]),
+        (["C:\\scans\\a\\1.dcm", "C:\\scans\\b\\1.dcm"], ["a/1", "b/1"]),
+        (["sub/a.png", "sub/b.png"], ["sub/a", "sub/b"]),
+        (["7"], ["7"]),
+    ],
+)
+def test_names_are_distinct_and_below_the_folder(sample_ids, names):
+    assert list(output_names(sample_ids).values()) == names
+
+
+@pytest.mark.parametrize("pair", [("a.png", "a.jpg"), ("a/1", "../a/1"), ("A.nii", "a.nii.gz")])
+def test_two_ids_of_one_name_are_refused(pair):
+    with pytest.raises(ValueError, match=f"Samples '{pair[0]}' and '{pair[1]}' would both be written to"):
+        output_names(pair)
+
+
+@pytest.mark.parametrize("sample_id", ["..", "", "a/.png"])
+def test_an_id_without_a_name_is_refused(sample_id):
+    with pytest.raises(ValueError, match=f"Sample id {re.escape(repr(sample_id))} leaves no file name"):
+        output_names([sample_id])
+
+
+def bundle(batches: list[dict]) -> LoadedBundle:
+    torch.manual_seed(0)
+    return LoadedBundle(
+        name="small",
+        network=nn.Sequential(nn.Flatten(), nn.Linear(4, 2)),
+        data_loader=batches,
+        prepare_batch=default_prepare_batch,
+        inferer=SimpleInferer(),
+        device=torch.device("cpu"),
+        bounds=(0, 1),
+        criterion=None,
+        classes=[],
+        checkpoint=None,
+        synthetic=False,
+        metadata={},
+    )
+
+
+def batch(sample_ids: list[str], **further) -> dict:
+    count = len(sample_ids)
+    image = torch.rand(count, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    return {"image": image, "label": torch.zeros(count, dtype=torch.int64), "sample_id": sample_ids, **further}
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_sample_has_a_file_of_its_own(tmp_path):
+    loaded = bundle([batch(["1.2.55", "1.2.56"]), batch(["1.2.57"])])
+    assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")[0] == 3
+    assert written(tmp_path) == [f"out/1.2.{k}_noisy.png" for k in (55, 56, 57)]
+
+
+def test_without_ids_nothing_is_written_beside_the_scans(tmp_path):
+    scans = [tmp_path / "scans" / name for name in ("a.png", "b.png")]
+    image = MetaTensor(torch.rand(2, 1, 2, 2), meta={"filename_or_obj": [str(scan) for scan in scans]})
+    loaded = bundle([{"image": image, "label": torch.zeros(2, dtype=torch.int64)}])
+    save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
+    assert written(tmp_path) == ["out/a_noisy.png", "out/b_noisy.png"]
+
+
+def test_names_are_looked_at_before_anything_is_attacked(tmp_path):
+    loaded = bundle([batch(["a.png"]), batch(["a.jpg"])])
+    with pytest.raises(ValueError, match=r"Samples 'a.png' and 'a.jpg' would both be written to a_noisy"):
+        save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out", limit=1)[0] == 1
+
+
+def test_an_id_that_comes_twice_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Sample id 'a' comes twice"):
+        save_attacked_images(bundle([batch(["a"]), batch(["a"])]), FGSM("linf"), 0.1, tmp_path)
+
+
+def test_signals_are_rows_of_numbers(tmp_path):
+    signal = torch.rand(1, 2, 2)
+    loaded = bundle([{"image": signal, "label": torch.zeros(1, dtype=torch.int64), "sample_id": ["p1.dat"]}])
+    save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
+    found = np.loadtxt(tmp_path / "out" / "p1_noisy.csv", delimiter=",")
+    assert np.abs(found - signal[0].numpy()).max() <= 0.1 + 1e-6
