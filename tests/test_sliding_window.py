@@ -182,15 +182,17 @@ def test_the_backward_pass_keeps_volumes_and_no_windows(sw_batch_size):
         assert saved_bytes(SlidingWindowInferer(*settings), network, image) > 10 * kept
 
 
-def test_a_volume_smaller_than_the_window_is_refused():
-    image = torch.randn(1, 1, 24, 11, 24)
-    inferer = GradientSlidingWindowInferer((12, 12, -1))
-    sentence = r"size \(24, 11, 24\) is smaller than the window's \(12, 12, 24\), .* pad it \(.*SpatialPadd\)"
-    with pytest.raises(ValueError, match=sentence):
-        inferer(image, unet())
-    with pytest.raises(ValueError, match=sentence), torch.no_grad():
-        inferer(image, unet())
-    assert inferer(torch.randn(1, 1, 12, 12, 8), unet()).shape == (1, 2, 12, 12, 8)
+@pytest.mark.parametrize("size", [(8, 9, 7), (24, 11, 24), (12, 12, 11), (20, 5, 12)])
+@pytest.mark.parametrize("padding", [{}, {"cval": -1.5}, {"padding_mode": "replicate"}, {"buffer_steps": 1}])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_volume_smaller_than_the_window_is_padded_and_cut_as_monai_does(size, padding, batch):
+    image, network = torch.randn(2, 1, *size), unet()
+    settings = {"roi_size": WINDOW, "sw_batch_size": batch, "overlap": 0.5, "mode": "gaussian", **padding}
+    expected = gradients(SlidingWindowInferer(**settings), network, image)
+    found = gradients(GradientSlidingWindowInferer(**settings), network, image)
+    assert found[0].shape == (2, 2, *size)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6 * float(theirs.abs().max()))
 
 
 @pytest.mark.parametrize("inferer", [GradientSlidingWindowInferer(WINDOW), gradient_inferer(SliceInferer(0, (8, 8)))])
@@ -280,5 +282,7 @@ def test_an_evaluators_batches_are_attacked_through_the_windows_as_through_the_p
         expected = again(Predictor(plain, network, len(volume)), volume, label, 2.0).image
     assert torch.equal(noisy, expected)
     assert (noisy - volume).flatten(1).norm(dim=1) == pytest.approx(torch.tensor([2.0, 2.0]), rel=1e-4)
-    with pytest.raises(ValueError, match="smaller than the window"):
-        prepare({"image": volume[..., :9], "label": label[..., :9]})
+    smaller = {"image": volume[..., :9], "label": label[..., :9]}
+    assert (prepare(smaller)[0] - smaller["image"]).flatten(1).norm(dim=1) == pytest.approx(
+        torch.tensor([2.0, 2.0]), rel=1e-4
+    )

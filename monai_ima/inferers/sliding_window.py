@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.inferers import Inferer, SlidingWindowInferer
-from monai.utils import convert_to_tensor, fall_back_tuple
+from monai.utils import PytorchPadMode, convert_to_tensor, fall_back_tuple
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
@@ -20,7 +21,8 @@ __all__ = ["GradientSlidingWindowInferer", "gradient_inferer"]
 class GradientSlidingWindowInferer(SlidingWindowInferer):
     """MONAI's sliding window with exact gradients and the activations of one batch of windows in memory.
 
-    Constructed and called like ``SlidingWindowInferer``, whose windows and blending these are. A window's activations
+    Constructed and called like ``SlidingWindowInferer``, whose windows, blending and padding (of a volume smaller than
+    the window, cut off again) these are. A window's activations
     are dropped after its forward pass and computed again in the backward pass; gradients with respect to the image and
     the parameters are those of the plain graph. Until then the network must stay as it was: mode, parameters, image.
 
@@ -29,8 +31,7 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
     forward pass are not noticed.
 
     Raises:
-        ValueError: when the volume is smaller than the window (MONAI pads it silently), or gradients are enabled
-            and a layer with running statistics is in training mode.
+        ValueError: when gradients are enabled and a layer with running statistics is in training mode.
 
     Example:
         >>> volume = torch.rand(1, 1, 12, 12, 12, requires_grad=True)
@@ -49,20 +50,20 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
             args: handed to ``network``.
             kwargs: handed to ``network``.
         """
-        size = tuple(inputs.shape[2:])
-        roi_size = tuple(fall_back_tuple(self.roi_size, size))
-        if any(window > volume for window, volume in zip(roi_size, size, strict=True)):
-            raise ValueError(
-                f"The volume's size {size} is smaller than the window's {roi_size}, expected a volume at least as "
-                "large: pad it (PadInferer, SpatialPadd) or take a smaller roi_size."
-            )
         if not torch.is_grad_enabled():
             return super().__call__(inputs, network, *args, **kwargs)
         _check_statistics(network)
         windows = copy(self)
         windows.with_coord = True
-        predictor = partial(self._predict, network, convert_to_tensor(inputs, track_meta=False))
+        predictor = partial(self._predict, network, self._padded(convert_to_tensor(inputs, track_meta=False)))
         return super(GradientSlidingWindowInferer, windows).__call__(inputs, predictor, *args, **kwargs)
+
+    def _padded(self, image: torch.Tensor) -> torch.Tensor:
+        """The image as MONAI cuts windows from it: at least as large as they are."""
+        size = image.shape[2:]
+        missing = [max(w - n, 0) for w, n in zip(fall_back_tuple(self.roi_size, size), size, strict=True)]
+        widths = [width for gap in reversed(missing) for width in (gap // 2, gap - gap // 2)]
+        return F.pad(image, widths, PytorchPadMode(self.padding_mode).value, self.cval) if any(widths) else image
 
     def _predict(
         self,
