@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from monai_ima.results.base import Curve, Distances
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
@@ -25,8 +25,6 @@ from .wording import (
 )
 
 __all__ = ["model_section"]
-
-SURFACE_NAMES = {"surface_dice": "surface Dice", "hd95": "HD95 (mm)"}
 
 
 def model_section(results: Results, name: str) -> Section:
@@ -67,14 +65,11 @@ def _curves(results: Results) -> Iterator[Block]:
     if known:
         yield Text("; ".join(known) + ".")
     if isinstance(results, SegmentationResults):
-        yield _surface_table(results, "all classes", {"surface_dice": results.surface_dice, "hd95": results.hd95})
+        yield _surface_table(results, "all classes", results.surface_dice, results.hd95)
 
 
-def _surface_table(results: Results, whose: str, curves: Mapping[str, Curve | Distances]) -> Table:
-    columns = [
-        (name, [score(value, 2 if key == "hd95" else 3) for value in curves[key]])
-        for key, name in SURFACE_NAMES.items()
-    ]
+def _surface_table(results: Results, whose: str, surface_dice: Curve, hd95: Distances) -> Table:
+    columns = [("surface Dice", list(map(score, surface_dice))), ("HD95 (mm)", [score(value, 2) for value in hd95])]
     caption = f"Surface Dice and 95th percentile of the surface distance (HD95) under all attacks: {whose}"
     return level_table(caption, results.levels, results.units, columns)
 
@@ -105,8 +100,7 @@ def _classes(results: Results) -> Iterator[Block]:
     yield _over_levels(results, f"{METRICS[results.metric]} by class under all attacks", lines)
     if isinstance(results, SegmentationResults):
         for name in results.by_class:
-            curves = {"surface_dice": results.surface_dice_by_class[name], "hd95": results.hd95_by_class[name]}
-            yield _surface_table(results, name, curves)
+            yield _surface_table(results, name, results.surface_dice_by_class[name], results.hd95_by_class[name])
 
 
 def _noise(results: Results) -> Iterator[Block]:

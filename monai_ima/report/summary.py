@@ -57,13 +57,12 @@ def _model(results: Results) -> dict[str, Any]:
 
 
 def _margins(margins: Margins) -> dict[str, Any]:
-    summary = asdict(margins.summary)
-    summary["quantiles"] = {f"{quantile:g}": value for quantile, value in margins.summary.quantiles.items()}
     return {
         "checkpoint": str(margins.checkpoint),
         "eps_max": margins.table.eps_max,
         "delta": margins.table.delta,
-        **summary,
+        **asdict(margins.summary),
+        "quantiles": {f"{quantile:g}": value for quantile, value in margins.summary.quantiles.items()},
     }
 
 
