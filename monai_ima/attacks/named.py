@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.attack_names import AttackName
 
 from .apgd import APGD
-from .base import Attack
+from .base import Attack, AttackSettings
 from .ddn import DDN
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
@@ -52,7 +51,7 @@ def attack_from_name(
         return WorstOf([attack_from_name(one, norm, bounds, criterion) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
-    shared = Shared(bounds=bounds, criterion=criterion)
+    shared = AttackSettings(bounds=bounds, criterion=criterion)
     match parsed.family:
         case "fgsm":
             return FGSM(norm, **shared)
@@ -71,13 +70,6 @@ def attack_from_name(
     if parsed.objective == "dice" or (parsed.objective == "ce" and isinstance(criterion, SegmentationCriterion)):
         return APGD(norm, steps, times, None, loss=_objective(parsed.objective, criterion), **shared)
     return APGD(norm, steps, times, parsed.objective or "ce", **shared)
-
-
-class Shared(TypedDict):
-    """What every attack takes."""
-
-    bounds: Sequence[float] | None
-    criterion: Criterion | None
 
 
 def _objective(name: str | None, criterion: Criterion | None) -> SegmentationLoss | None:
