@@ -11,6 +11,7 @@ from conftest import REPO
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from torch import nn
+from training_runs import assert_same_weights
 
 from monai_ima.handlers import (
     DDNHandler,
@@ -54,12 +55,6 @@ def with_handler(handler):
     trainer = SupervisedTrainer("cpu", EPOCHS, loader, network, optimizer, loss_function, train_handlers=[handler])
     trainer.run()
     return network.state_dict(), trainer.state.metrics
-
-
-def assert_same_weights(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
 
 
 def test_the_loop_that_is_shown_equals_the_handler_bit_for_bit():

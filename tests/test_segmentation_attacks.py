@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
+from attack_problems import NORMS, fit
 from torch import nn
 
-from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf, attack_from_name
-from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SurfaceDiceCriterion
+from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf
+from monai_ima.criteria import DiceCriterion, SurfaceDiceCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.generators import per_sample_generators
-
-NORMS = ["l2", "linf"]
 
 
 def problem(spatial=(12, 10, 8), batch=6, seed=0):
@@ -24,14 +21,9 @@ def problem(spatial=(12, 10, 8), batch=6, seed=0):
     label = torch.zeros(batch, 1, *spatial)
     label[:, :, 2:6, 2:8] = 1
     label[:, :, 6:10, 2:8] = 2
-    image = label + 0.5 * torch.arange(1, batch + 1).view(-1, *[1] * (len(spatial) + 1)) / batch * torch.randn_like(
-        label
-    )
-    optimizer = torch.optim.Adam(network.parameters(), 0.02)
-    for _ in range(60):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(image), label[:, 0].long()).backward()
-        optimizer.step()
+    noise = 0.5 * torch.arange(1, batch + 1).view(-1, *[1] * (len(spatial) + 1)) / batch
+    image = label + noise * torch.randn_like(label)
+    fit(network, image, label[:, 0].long(), 0.02, 60)
     return network.double(), image.double(), label
 
 
@@ -125,9 +117,8 @@ def test_the_worst_of_several_attacks_counts():
     attacks = [PGD("l2", 10, 1, criterion=criterion, loss=loss) for loss in losses]
     names = [str(k) for k in range(6)]
     score = DiceCriterion().score
-    worst = score(
-        network(WorstOf(attacks)(network, image, label, 2.0, per_sample_generators("s", names, "cpu")).image), label
-    )
+    streams = per_sample_generators("s", names, "cpu")
+    worst = score(network(WorstOf(attacks)(network, image, label, 2.0, streams).image), label)
     streams = per_sample_generators("s", names, "cpu")
     each = torch.stack([score(network(a(network, image, label, 2.0, streams).image), label) for a in attacks])
     torch.testing.assert_close(worst, each.amin(dim=0))
@@ -159,18 +150,6 @@ def test_surface_dice_can_be_the_boundary():
     result = BoundaryPGD("l2", 10, 20, criterion=criterion)(network, image, label, 8.0)
     assert result.success.any()
     assert (criterion.score(network(result.image), label)[result.success] >= 0.7).all()
-
-
-def test_attacks_on_one_loss_have_names():
-    criterion = DiceCriterion("lowest", sigmoid=True)
-    attack: Any = attack_from_name("pgd100x2+pgd50-dice+pgd7x3-ce", "l2", None, criterion)
-    assert [(a.steps, a.restarts) for a in attack.attacks] == [(100, 2), (50, 1), (7, 3)]
-    weights = [a.loss and (a.loss.dice_weight, a.loss.ce_weight, a.loss.sigmoid) for a in attack.attacks]
-    assert weights == [None, (1.0, 0.0, True), (0.0, 1.0, True)]
-    with pytest.raises(ValueError, match="for segmentations only"):
-        attack_from_name("pgd10-dice", "l2", None, ClassificationCriterion())
-    with pytest.raises(ValueError, match="Unknown attack"):
-        attack_from_name("noise5-ce", "l2", None, criterion)
 
 
 def test_a_prediction_that_is_not_finite_names_the_sample():
