@@ -62,6 +62,22 @@ def fit(
         optimizer.step()
 
 
+def segmentation_problem(
+    spatial: tuple[int, ...] = (12, 10, 8), batch: int = 6
+) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A network of two smoothing convolutions and boxes in noise that it segments well, each to another degree."""
+    torch.manual_seed(0)
+    conv = nn.Conv3d if len(spatial) == 3 else nn.Conv2d
+    network = nn.Sequential(conv(1, 4, 3, padding=1), nn.Tanh(), conv(4, 3, 3, padding=1))
+    label = torch.zeros(batch, 1, *spatial)
+    label[:, :, 2:6, 2:8] = 1
+    label[:, :, 6:10, 2:8] = 2
+    noise = 0.5 * torch.arange(1, batch + 1).view(-1, *[1] * (len(spatial) + 1)) / batch
+    image = label + noise * torch.randn_like(label)
+    fit(network, image, label[:, 0].long(), 0.02, 60)
+    return network.double(), image.double(), label
+
+
 class Recorder:
     """A network that keeps what it is shown."""
 

@@ -17,6 +17,7 @@ from attack_problems import (
     fit,
     labelled_batch,
     length,
+    segmentation_problem,
     smooth_network,
     streams,
     two_classes,
@@ -34,6 +35,7 @@ from monai_ima.attacks import (
     SPSA,
     AdaptiveNormPGD,
     BoundaryPGD,
+    MinimumNorm,
     UniformNoise,
     WorstOf,
     attack_from_name,
@@ -70,34 +72,15 @@ def linear_problem(shape: tuple[int, ...], classes: int, scale: float, batch: in
     return network, image, label, distance
 
 
-def trained_problem(seed: int, classes: int = 4) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def trained_problem(seed: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """A small convolutional network trained on noisy prototypes in [0, 1], with images and labels."""
     torch.manual_seed(seed)
-    prototypes, label = torch.rand(classes, 1, 8, 9), torch.randint(classes, (128,))
+    prototypes, label = torch.rand(4, 1, 8, 9), torch.randint(4, (128,))
     image = (0.25 + 0.5 * prototypes[label] + 0.25 * torch.randn(128, 1, 8, 9)).clamp(0, 1)
-    network = nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(160, 24),
-        nn.ReLU(),
-        nn.Linear(24, 4),
-    )
+    features = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten())
+    network = nn.Sequential(features, nn.Linear(160, 24), nn.ReLU(), nn.Linear(24, 4))
     fit(network, image, label, 0.005, 80)
     return network, image[:64], label[:64]
-
-
-def segmentation_problem(spatial: tuple[int, ...], batch: int = 4):
-    """Boxes in noise and a network of two convolutions that segments them."""
-    torch.manual_seed(0)
-    conv = nn.Conv3d if len(spatial) == 3 else nn.Conv2d
-    network = nn.Sequential(conv(1, 4, 3, padding=1), nn.Tanh(), conv(4, 3, 3, padding=1))
-    label = torch.zeros(batch, 1, *spatial)
-    label[:, :, 1:4, 2:6] = 1
-    label[:, :, 4:7, 2:6] = 2
-    image = label + 0.2 * torch.randn_like(label)
-    fit(network, image, label[:, 0].long(), 0.03, 50)
-    return network.double(), image.double(), label
 
 
 # --- DDN
@@ -533,7 +516,7 @@ def test_every_attack_stays_inside_ball_and_bounds(problem):
 @pytest.mark.parametrize("spatial", [(8, 8), (8, 8, 4)])
 @pytest.mark.parametrize("threshold", [0.85, "relative:0.9"])
 def test_segmentations_are_attacked_by_auto_pgd_and_spsa(spatial, threshold):
-    network, image, label = segmentation_problem(spatial)
+    network, image, label = segmentation_problem(spatial, 4)
     criterion = DiceCriterion(threshold)
     clean = criterion.score(network(image), label)
     limit = clean * 0.9 if threshold == "relative:0.9" else torch.full_like(clean, 0.85)
@@ -556,7 +539,7 @@ def test_segmentations_are_attacked_by_auto_pgd_and_spsa(spatial, threshold):
 
 
 def test_ddn_finds_the_near_side_of_a_dice_threshold():
-    network, image, label = segmentation_problem((8, 8))
+    network, image, label = segmentation_problem((8, 8), 4)
     criterion = DiceCriterion(0.85)
     near = DDN(60, criterion=criterion)(network, image, label, 20.0)
     assert near.success.all()
@@ -626,6 +609,14 @@ def test_an_error_names_the_sample_though_others_have_left_the_batch(attack):
 @pytest.mark.parametrize(
     ("kind", "change", "sentence"),
     [
+        (PGD, {"norm": "l1"}, "Unknown norm 'l1', expected 'l2' or 'linf'"),
+        (PGD, {"steps": 0}, "Got steps 0"),
+        (PGD, {"restarts": 0}, "Got restarts 0"),
+        (PGD, {"alpha": 0.0}, "Got alpha 0"),
+        (PGD, {"bounds": (1, 0)}, "Got bounds"),
+        (PGD, {"early_stop": False}, "Got restarts 2 with early_stop=False, expected 1"),
+        (MinimumNorm, {"steps": 0}, "Got steps 0"),
+        (MinimumNorm, {"rounds": -1}, "Got rounds -1"),
         (DDN, {"steps": 0}, "Got steps 0"),
         (DDN, {"gamma": 0.0}, r"Got gamma 0.0, expected a number in \(0, 1\)"),
         (DDN, {"gamma": 1.0}, "Got gamma 1"),

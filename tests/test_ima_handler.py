@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from attack_problems import b_pgd_alone
 from ignite.engine import Engine
 from monai.data import Dataset, MetaTensor
-from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents, PrepareBatchExtraInput
 from monai.handlers import CheckpointSaver
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
-from training_runs import assert_same_weights, blobs, make_trainer, small_network, stacked
+from training_runs import Bfloat16Trainer, assert_same_weights, blobs, make_trainer, small_network, stacked
 
 from monai_ima.attacks import BoundaryPGD
-from monai_ima.handlers import IMAHandler
+from monai_ima.handlers import IAATHandler, IMAHandler
 from monai_ima.losses import IMALoss
+from monai_ima.margins import MarginTable
 from monai_ima.transforms import SampleIdd
 from monai_ima.utils.generators import per_sample_generators
 
@@ -139,12 +139,6 @@ def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restart
 
 def test_bfloat16_autocast_trains_every_parameter():
     """Weight casts are cached inside autocast: an attack's no-grad passes must not cut the trainer's own gradients."""
-
-    class Bfloat16Trainer(SupervisedTrainer):
-        def _iteration(self, engine, batchdata):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                return super()._iteration(engine, batchdata)
-
     network, data = small_network(), blobs(16)
     handler = IMAHandler(1.0, delta=0.3, steps=4, margin_steps=4)
     gradients = []
@@ -378,21 +372,21 @@ def test_ima_loss_weighs_few_noisy_samples_by_the_whole_batch():
     torch.testing.assert_close(IMALoss(nn.CrossEntropyLoss(), 0.4)(logits, label, None, None), 0.6 * clean.mean())
 
 
-def test_a_nan_image_is_named_by_its_sample_id():
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"image": torch.full((1, 4, 4), math.nan)}, "Sample 'case0/005' has an image with NaN"),
+        ({"label": 9}, r"Sample 'case0/005' has label 9, expected a class in 0..1"),
+    ],
+)
+def test_a_bad_sample_is_named_by_its_id_before_the_weights_move(change, sentence):
     data = blobs(8)
-    data[5]["image"][0, 1, 1] = float("nan")
+    data[5] |= change
     network = small_network()
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(ValueError, match="Sample 'case0/005' has an image with NaN"):
+    with pytest.raises(ValueError, match=sentence):
         make_trainer(network, data, [IMAHandler(1.0)]).run()
     assert_same_weights(before, network.state_dict())
-
-
-def test_a_label_outside_the_classes_is_named_by_its_sample_id():
-    data = blobs(8)
-    data[3]["label"] = 9
-    with pytest.raises(ValueError, match=r"Sample 'case0/003' has label 9, expected a class in 0..1"):
-        make_trainer(small_network(), data, [IMAHandler(1.0)]).run()
 
 
 def test_missing_ids_say_which_transform_to_add():
@@ -424,11 +418,13 @@ def test_file_names_below_the_data_folder_are_the_ids_where_no_others_are_given(
         assert handler.margins.ids() == sorted(f"site{i % 2}/{i}.npy" for i in range(6))
 
 
-def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(tmp_path):
-    handler = IMAHandler(1.0, delta=0.2, steps=2, margin_steps=2)
+@pytest.mark.parametrize("kind", [IMAHandler, IAATHandler])
+def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(kind, tmp_path):
+    table = MarginTable(1.0)
     for i in range(5):
-        handler.margins[f"other/{i}"] = 0.5
-    network = small_network()
+        table[f"other/{i}"] = 0.5
+    handler, network = kind(1.0, steps=2), small_network()
+    handler.margins.load_state_dict(table.state_dict())
     saver = CheckpointSaver(str(tmp_path), {"network": network}, save_interval=1)
     with pytest.raises(ValueError, match=r"5 margins that were loaded .* are of another data set"):
         make_trainer(network, blobs(8), [saver, handler]).run()

@@ -33,7 +33,6 @@ from monai_ima.handlers import (
 )
 from monai_ima.losses import MMALoss, TRADESLoss
 from monai_ima.losses.soft_logit_margin import soft_logit_margin
-from monai_ima.margins import MarginTable
 from monai_ima.transforms import RandUniformNoised
 from monai_ima.utils.generators import per_sample_generators
 
@@ -407,15 +406,6 @@ def test_multi_label_trades():
 def test_bad_arguments(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
-
-
-def test_margins_of_another_data_set_are_refused():
-    table = MarginTable(1.0)
-    table["foreign"] = 0.5
-    handler = IAATHandler(1.0, steps=2)
-    handler.margins.load_state_dict(table.state_dict())
-    with pytest.raises(ValueError, match="are of another data set"):
-        make_trainer(small_network(), blobs(8), [handler]).run()
 
 
 def test_a_trainer_that_never_calls_the_method_is_refused():

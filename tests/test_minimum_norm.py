@@ -70,10 +70,3 @@ def test_a_sample_alone_is_a_sample_in_the_batch(linear):
     network, image, label, _ = linear
     attack = MinimumNorm("linf", 30, 4)
     assert_alone_as_in_the_batch(attack, network, image[4:10], label[4:10], torch.full((6,), 0.2), atol=1e-5)
-
-
-def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="Got steps 0"):
-        MinimumNorm(steps=0)
-    with pytest.raises(ValueError, match="Got rounds -1"):
-        MinimumNorm(rounds=-1)

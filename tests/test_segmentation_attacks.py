@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_problems import NORMS, fit
-from torch import nn
+from attack_problems import NORMS, segmentation_problem
 
 from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf
 from monai_ima.criteria import DiceCriterion, SurfaceDiceCriterion
@@ -13,26 +12,12 @@ from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.generators import per_sample_generators
 
 
-def problem(spatial=(12, 10, 8), batch=6, seed=0):
-    """A network of two smoothing convolutions and cubes in noise that it segments well, each to another degree."""
-    torch.manual_seed(seed)
-    conv = nn.Conv3d if len(spatial) == 3 else nn.Conv2d
-    network = nn.Sequential(conv(1, 4, 3, padding=1), nn.Tanh(), conv(4, 3, 3, padding=1))
-    label = torch.zeros(batch, 1, *spatial)
-    label[:, :, 2:6, 2:8] = 1
-    label[:, :, 6:10, 2:8] = 2
-    noise = 0.5 * torch.arange(1, batch + 1).view(-1, *[1] * (len(spatial) + 1)) / batch
-    image = label + noise * torch.randn_like(label)
-    fit(network, image, label[:, 0].long(), 0.02, 60)
-    return network.double(), image.double(), label
-
-
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("spatial", [(12, 10), (12, 10, 8)])
 @pytest.mark.parametrize("threshold", [0.8, "relative:0.9"])
 @pytest.mark.parametrize("start", ["clean", "ball"])
 def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, threshold, start):
-    network, image, label = problem(spatial)
+    network, image, label = segmentation_problem(spatial)
     criterion = DiceCriterion(threshold)
     clean = criterion.score(network(image), label)
     limit = clean * 0.9 if threshold == "relative:0.9" else torch.full_like(clean, 0.8)
@@ -81,7 +66,7 @@ def _next_iterate(network, image, label, eps, norm, start, row, limit):
 
 @pytest.mark.parametrize("attack", ["boundary", "pgd", "noise", "worst"])
 def test_a_samples_attack_does_not_change_with_the_rest_of_the_batch(attack):
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     for threshold in (0.85, "relative:0.95"):
         criterion = DiceCriterion(threshold)
         made = {
@@ -102,7 +87,7 @@ def test_a_samples_attack_does_not_change_with_the_rest_of_the_batch(attack):
 
 
 def test_lowest_goes_on_to_the_lowest_score_and_beats_a_threshold():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     stopped = PGD("l2", 30, 1, criterion=DiceCriterion(0.8))(network, image, label, 9.0)
     lowest = PGD("l2", 30, 1, criterion=DiceCriterion("lowest"))(network, image, label, 9.0)
     score = DiceCriterion().score
@@ -111,7 +96,7 @@ def test_lowest_goes_on_to_the_lowest_score_and_beats_a_threshold():
 
 
 def test_the_worst_of_several_attacks_counts():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     criterion = DiceCriterion("lowest")
     losses = [SegmentationLoss(1, 0), SegmentationLoss(0, 1), None]
     attacks = [PGD("l2", 10, 1, criterion=criterion, loss=loss) for loss in losses]
@@ -134,7 +119,7 @@ def test_the_worst_of_several_attacks_counts():
 
 
 def test_wrong_scans_and_scans_without_foreground_have_no_boundary():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     label[1] = 0
     clean = DiceCriterion().score(network(image), label)
     threshold = float(clean.nan_to_num(1).topk(3).values[-1])
@@ -145,7 +130,7 @@ def test_wrong_scans_and_scans_without_foreground_have_no_boundary():
 
 
 def test_surface_dice_can_be_the_boundary():
-    network, image, label = problem((12, 10))
+    network, image, label = segmentation_problem((12, 10))
     criterion = SurfaceDiceCriterion(0.7, tolerance=1)
     result = BoundaryPGD("l2", 10, 20, criterion=criterion)(network, image, label, 8.0)
     assert result.success.any()
@@ -153,7 +138,7 @@ def test_surface_dice_can_be_the_boundary():
 
 
 def test_a_prediction_that_is_not_finite_names_the_sample():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
 
     def broken(x):
         return torch.where(torch.arange(len(x)).view(-1, 1, 1, 1, 1) == 4, torch.nan, network(x))

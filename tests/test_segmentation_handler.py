@@ -17,7 +17,7 @@ from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks.nets import DynUNet, UNet
 from monai.transforms import Compose, RandCropByPosNegLabeld
 from torch import nn
-from training_runs import assert_same_weights, make_trainer, stacked
+from training_runs import Bfloat16Trainer, assert_same_weights, make_trainer, stacked
 
 from monai_ima.attacks import BoundaryPGD
 from monai_ima.attacks.mode import attack_mode
@@ -177,14 +177,7 @@ def test_accumulated_steps_give_the_step_of_one_batch():
 
 def test_bfloat16_autocast_trains():
     handler = IMAHandler(2.0, delta=1.0, steps=2, criterion=DiceCriterion(0.5))
-    trainer = segmentation_trainer(trained_unet(), [handler], lr=0.01)
-    inner = trainer._iteration
-
-    def under_autocast(engine, batch):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return inner(engine, batch)
-
-    trainer._process_function = under_autocast
+    trainer = segmentation_trainer(trained_unet(), [handler], kind=Bfloat16Trainer)
     trainer.run()
     assert trainer.state.metrics["ima/loss_noisy"] > 0
 

@@ -29,6 +29,14 @@ def small_network(dropout: float = 0.0, seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 2))
 
 
+class Bfloat16Trainer(SupervisedTrainer):
+    """Mixed precision on a CPU."""
+
+    def _iteration(self, engine, batchdata):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super()._iteration(engine, batchdata)
+
+
 def make_trainer(
     network, data, handlers, epochs=1, batch_size=8, shuffle=False, lr=0.05, kind=SupervisedTrainer, **kwargs
 ):
