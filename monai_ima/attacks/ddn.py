@@ -78,6 +78,5 @@ class DDN(Attack):
                 radius = torch.where(prediction.correct, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
                 radius = torch.minimum(radius, active.eps)
                 image = self.move(active, direction.mul_(per_sample(radius, image)))
-            prediction = active.predict(image)
-            nearest.update(rows, image, prediction, self.norm.length(image - active.image))
+            nearest.update(rows, image, active.predict(image), self.norm.length(image - active.image))
         return self.result(target, nearest.image, nearest.known)

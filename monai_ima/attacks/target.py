@@ -80,7 +80,7 @@ class Target:
         A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
         """
         network = self.network.select(index) if hasattr(self.network, "select") else self.network
-        tensors = {name: value[index] for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        tensors: dict[str, Any] = {name: value[index] for name, value in vars(self).items() if torch.is_tensor(value)}
         return replace(self, network=network, criterion=self.criterion.select(index), **tensors)
 
     @torch.no_grad()
