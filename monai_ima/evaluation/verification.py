@@ -68,7 +68,7 @@ def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verific
     loaded, eps = task.loaded, middle_level(results)
     batches = spread_samples(loaded, results.data.samples, task.max_verified)
     predict = _predictor(loaded, loaded.network)
-    common = {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed}
+    common: dict[str, Any] = {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed}
     records = RecordFile(folder / VERIFICATION, VerificationRow)
     found = records.read()
 
