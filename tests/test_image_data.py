@@ -39,7 +39,7 @@ from monai_ima.data import (
     svhn_datalist,
 )
 from monai_ima.data.image_phantom import SHAPES
-from monai_ima.data.image_splits import balanced_order
+from monai_ima.data.labelled_images import balanced_order
 
 READERS = {
     "fashion_mnist": (write_fashion_mnist, read_fashion_mnist, fashion_mnist_datalist, (1, 28, 28)),

@@ -94,7 +94,7 @@ from pathlib import Path
 import torch.distributed as dist
 import monai_ima.data
 
-oct = sys.modules["monai_ima.data.oct_datalist"]
+oct = sys.modules["monai_ima.data.datalists"]
 
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)

@@ -161,7 +161,7 @@ def test_a_folder_of_scans_is_read_with_its_split_and_no_phantom_written(tmp_pat
 
 def test_of_several_processes_one_writes_the_phantom_while_the_others_wait(tmp_path, monkeypatch):
     """The context that makes the others wait is open while the phantom is written, and only then."""
-    module, events = sys.modules["monai_ima.data.volume_datalist"], []
+    module, events = sys.modules["monai_ima.data.datalists"], []
 
     class OneRankFirst:
         def __enter__(self):

@@ -35,6 +35,8 @@ CIFAR100_CLASSES = (
 
 SHAPE = (3, 32, 32)
 
+TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
+
 
 @dataclass(frozen=True)
 class _Edition:
@@ -64,15 +66,7 @@ class _Edition:
 
 
 EDITIONS = {
-    10: _Edition(
-        "CIFAR-10",
-        CIFAR10_CLASSES,
-        "cifar-10-batches-py",
-        tuple(f"data_batch_{k}" for k in range(1, 6)),
-        "test_batch",
-        None,
-        "labels",
-    ),
+    10: _Edition("CIFAR-10", CIFAR10_CLASSES, "cifar-10-batches-py", TRAIN_BATCHES, "test_batch", None, "labels"),
     100: _Edition("CIFAR-100", CIFAR100_CLASSES, "cifar-100-python", ("train",), "test", "meta", "fine_labels"),
 }
 

@@ -1,4 +1,4 @@
-"""Small labelled images in memory, and the checks that every reader of them makes."""
+"""Small labelled images in memory: the checks that every reader makes, and class-balanced splits given by a seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CLASS_COUNT", "LabelledImages", "labelled_images", "require_files"]
+from monai_ima.utils.checks import check_count
+
+from .folders import Datalist, Item
+
+__all__ = [
+    "CLASS_COUNT",
+    "LabelledImages",
+    "balanced_order",
+    "first_rows",
+    "image_items",
+    "labelled_images",
+    "require_files",
+    "split_images",
+]
 
 CLASS_COUNT = 10
 """Classes of a data set, unless its reader says otherwise."""
@@ -92,3 +105,96 @@ def require_files(root: Path, names: Sequence[str]) -> None:
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
         raise FileNotFoundError(f"Folder {root} has no {', '.join(missing)}, expected {', '.join(names)}.")
+
+
+def split_images(
+    train: LabelledImages,
+    test: LabelledImages,
+    val_count: int,
+    subset: int | None = None,
+    test_subset: int | None = None,
+    seed: int = 0,
+) -> Datalist:
+    """Split validation images off the training images, and limit both sets where a number is given.
+
+    Images are drawn in :func:`balanced_order`: the first ``val_count`` validate, the next ``subset`` train. A smaller
+    subset is part of every larger one. Where the classes are not equally frequent, a subset is more balanced than the
+    whole set, and so is the accuracy that is measured on it.
+
+    Args:
+        train: the data set's training images.
+        test: its test images.
+        val_count: number of validation images, from 1 to one less than there are training images.
+        subset: number of training images; None for all that are left.
+        test_subset: number of test images; None for all.
+        seed: of the order, >= 0.
+
+    Returns:
+        for each of train, val and test the items in the order of the file. ``sample_id`` is the place in the data set's
+        own file, such as ``train-00017``; validation images were training images and are called so.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+    order = balanced_order(train.label, seed)
+    if not isinstance(val_count, int) or not 1 <= val_count < len(train):
+        raise ValueError(f"Got val_count {val_count}, expected an integer from 1 to {len(train) - 1}.")
+    chosen = first_rows("subset", subset, order[val_count:])
+    tested = first_rows("test_subset", test_subset, balanced_order(test.label, seed))
+    return {
+        "train": image_items(train, "train", chosen),
+        "val": image_items(train, "train", order[:val_count]),
+        "test": image_items(test, "test", tested),
+    }
+
+
+def balanced_order(label: np.ndarray, seed: int) -> np.ndarray:
+    """A random order in which the classes take turns while they last.
+
+    Args:
+        label: classes, int ``[N]``.
+        seed: >= 0.
+
+    Returns:
+        int ``[N]``, rows; among the first n each class is there equally often, give or take one, unless it is used up.
+
+    Raises:
+        ValueError: if the seed is negative.
+    """
+    check_count("seed", seed, 0)
+    shuffled = np.random.default_rng(seed).permutation(len(label))
+    turn = np.empty(len(label), dtype=np.int64)
+    for name in np.unique(label):
+        own = label[shuffled] == name
+        turn[own] = np.arange(own.sum())
+    return shuffled[np.argsort(turn, kind="stable")]
+
+
+def image_items(images: LabelledImages, prefix: str, rows: np.ndarray) -> list[Item]:
+    """Items of the chosen rows, in the order of the file.
+
+    Args:
+        images: to choose from.
+        prefix: sample ids are ``{prefix}-{row}``.
+        rows: int ``[n]``.
+    """
+    return [
+        {"image": images.image[row], "label": int(images.label[row]), "sample_id": f"{prefix}-{row:05d}"}
+        for row in sorted(rows.tolist())
+    ]
+
+
+def first_rows(name: str, count: int | None, order: np.ndarray) -> np.ndarray:
+    """The first ``count`` rows of an order; None for all.
+
+    Args:
+        name: of the number, for errors.
+        count: from 1 to the number of rows, or None.
+        order: int ``[N]``, rows.
+
+    Raises:
+        ValueError: if the number is out of its range.
+    """
+    if count is not None and (not isinstance(count, int) or not 1 <= count <= len(order)):
+        raise ValueError(f"Got {name} {count}, expected an integer from 1 to {len(order)}, or None for all.")
+    return order[:count]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .folders import SPLITS, DamagedImageError, check_fractions, dataset_folder, is_visible
+from .folders import SPLITS, DamagedImageError, Datalist, Item, as_table, check_fractions, dataset_folder, is_visible
 
 __all__ = ["CLASSES", "decode_all", "kermany_datalist", "scan_datalist", "summarize"]
 
@@ -27,12 +27,10 @@ DEALS = 20
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, str | int]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Scan:
-    """One file, the index of its class in ``CLASSES`` and the number of its patient."""
+    """One file, the index of its class in ``CLASSES`` and the number of its patient; sorted by file."""
 
     file: Path
     label: int
@@ -45,7 +43,7 @@ def kermany_datalist(
     seed: int = 0,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     check_images: bool = True,
-) -> dict[str, list[Item]]:
+) -> Datalist:
     """The scans of a folder in Kermany's layout, split by patient.
 
     No patient, known by the number in the file name, is in two splits. A folder with ``train`` and ``test`` keeps its
@@ -88,7 +86,7 @@ def kermany_datalist(
     _check_classes(splits, root)
     if check_images:
         decode_all([scan.file for split in SPLITS for scan in splits[split]])
-    datalist = {split: [_item(scan, root) for scan in sorted(splits[split], key=_path)] for split in SPLITS}
+    datalist = {split: [_item(scan, root) for scan in sorted(splits[split])] for split in SPLITS}
     logger.info("Scans in %s:\n%s", root, summarize(datalist))
     return datalist
 
@@ -112,14 +110,14 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
     return [{"image": str(file.resolve()), "sample_id": file.relative_to(root).as_posix()} for file in files]
 
 
-def summarize(datalist: dict[str, list[Item]]) -> str:
+def summarize(datalist: Datalist) -> str:
     """A table of ``scans/patients`` for each split and class, as :func:`kermany_datalist` returns them."""
-    lines = [f"{'scans/patients':14}" + "".join(f"{name:>14}" for name in (*CLASSES, "all"))]
+    rows = [["scans/patients", *CLASSES, "all"]]
     for split, items in datalist.items():
         by_class = [[item for item in items if item["label"] == label] for label in range(len(CLASSES))]
         cells = [f"{len(part)}/{len({item['patient'] for item in part})}" for part in (*by_class, items)]
-        lines.append(f"{split:14}" + "".join(f"{cell:>14}" for cell in cells))
-    return "\n".join(lines)
+        rows.append([split, *cells])
+    return as_table(rows, width=14)
 
 
 def _visible_folders(root: Path) -> list[Path]:
@@ -162,9 +160,8 @@ def _read_split(folder: Path) -> list[Scan]:
         raise FileNotFoundError(f"Folder {folder} holds no scans, expected files such as CNV/CNV-123456-1.jpeg.")
     for scan, following in pairwise(scans):
         if scan.file.with_suffix("") == following.file.with_suffix(""):
-            raise ValueError(
-                f"Files {scan.file} and {following.file.name} are the same scan, expected one file a scan."
-            )
+            names = f"{scan.file} and {following.file.name}"
+            raise ValueError(f"Files {names} are the same scan, expected one file a scan.")
     return scans
 
 
@@ -195,13 +192,8 @@ def _keep_split(
 def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> list[Scan]:
     kept = [scan for scan in scans if scan.patient not in patients]
     if len(kept) < len(scans):
-        logger.warning(
-            "%d of %d scans were left out of %s: their patients are in %s too.",
-            len(scans) - len(kept),
-            len(scans),
-            split,
-            other,
-        )
+        left_out = f"{len(scans) - len(kept)} of {len(scans)} scans"
+        logger.warning("%s were left out of %s: their patients are in %s too.", left_out, split, other)
     return kept
 
 
@@ -232,12 +224,8 @@ def _deal(patients: list[list[Scan]], shares: dict[str, float]) -> dict[str, lis
     counts = {name: np.zeros_like(totals) for name in shares}
     for own in patients:
         label = min({scan.label for scan in own}, key=lambda k: (totals[k], k))
-
-        def lack(name: str, label: int = label) -> tuple[bool, float]:
-            has = counts[name][label]
-            return has == 0, shares[name] * totals[label] - has
-
-        name = max(shares, key=lack)
+        lacks = {name: (has[label] == 0, shares[name] * totals[label] - has[label]) for name, has in counts.items()}
+        name = max(lacks, key=lacks.__getitem__)
         splits[name].extend(own)
         counts[name] += _per_class(own)
     return splits
@@ -250,9 +238,8 @@ def _per_class(scans: Iterable[Scan]) -> np.ndarray:
 def _limit(scans: list[Scan], per_class: int, rng: np.random.Generator) -> list[Scan]:
     limited: list[Scan] = []
     for label in range(len(CLASSES)):
-        own = sorted((scan for scan in scans if scan.label == label), key=_path)
-        chosen = rng.permutation(len(own))[:per_class]
-        limited += [own[k] for k in chosen]
+        own = sorted(scan for scan in scans if scan.label == label)
+        limited += [own[k] for k in rng.permutation(len(own))[:per_class]]
     return limited
 
 
@@ -291,7 +278,3 @@ def _item(scan: Scan, root: Path) -> Item:
         "patient": scan.patient,
         "sample_id": scan.file.relative_to(root).as_posix(),
     }
-
-
-def _path(scan: Scan) -> str:
-    return scan.file.as_posix()

@@ -32,10 +32,7 @@ class PadInferer(Inferer):
     """
 
     def __init__(
-        self,
-        inferer: Callable[..., Any] | None = None,
-        k: int | Sequence[int] = 1,
-        min_size: int | Sequence[int] = 0,
+        self, inferer: Callable[..., Any] | None = None, k: int | Sequence[int] = 1, min_size: int | Sequence[int] = 0
     ) -> None:
         for name, value, least in (("k", k, 1), ("min_size", min_size, 0)):
             if any(v != int(v) or v < least for v in (value if isinstance(value, Sequence) else [value])):

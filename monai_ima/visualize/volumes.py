@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -113,16 +115,9 @@ def _height(plane: np.ndarray) -> float:
 def _image(
     axes: Axes, plane: np.ndarray, height: float, axis: int | None, colours: str, lo: float, hi: float
 ) -> AxesImage:
-    rows, columns = plane.shape
-    shown = axes.imshow(
-        plane,
-        cmap=colours,
-        vmin=lo,
-        vmax=hi,
-        origin="upper" if axis is None else "lower",
-        aspect=height * columns / rows,
-        interpolation="nearest",
-    )
+    origin: Literal["upper", "lower"] = "upper" if axis is None else "lower"
+    aspect = height * plane.shape[1] / plane.shape[0]
+    shown = axes.imshow(plane, cmap=colours, vmin=lo, vmax=hi, origin=origin, aspect=aspect, interpolation="nearest")
     axes.autoscale(False)
     return shown
 
