@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
 
+import make_oct_phantom
 import numpy as np
 import pytest
-from conftest import REPO
 from PIL import Image
-from script_runs import refusal
+from script_runs import Script, refusal
 
 from monai_ima.data import CLASSES, kermany_datalist, oct_datalist, oct_phantom, write_oct_phantom
 
@@ -142,14 +141,10 @@ def test_bad_settings_are_refused(tmp_path):
         write_oct_phantom(tmp_path / "file", 3, 32)
 
 
-def test_the_script_writes_the_layout_and_says_synthetic(tmp_path):
-    script = [sys.executable, str(REPO / "data_scripts" / "make_oct_phantom.py")]
-    run = subprocess.run(
-        [*script, "--out", str(tmp_path / "o"), "--per_class", "3", "--size", "32"], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    assert "SYNTHETIC" in run.stdout
-    assert "12/" in run.stdout.splitlines()[2]
+def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
+    out = Script(make_oct_phantom.make, capsys).run("--out", tmp_path / "o", "--per_class", 3, "--size", 32)
+    assert "SYNTHETIC" in out
+    assert "12/" in out.splitlines()[2]
 
 
 @pytest.mark.parametrize(
@@ -162,5 +157,4 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path):
     ],
 )
 def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
-    make = runpy.run_path(str(REPO / "data_scripts" / "make_oct_phantom.py"))["make"]
-    assert words in refusal(make, capsys, tmp_path, options)
+    assert words in refusal(Script(make_oct_phantom.make, capsys), tmp_path, options)

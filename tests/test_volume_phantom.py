@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from typing import Any
 
+import make_volume_phantom
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import REPO
-from script_runs import refusal, run_script
+from script_runs import Script, refusal
 
 from monai_ima.data import msd_datalist, volume_datalist, volume_phantom, write_volume_phantom
 from monai_ima.data.volume_phantom import TASKS
@@ -208,15 +207,10 @@ def test_bad_settings_are_refused(tmp_path):
         write_volume_phantom(tmp_path / "file", "heart", 3, 16)
 
 
-SCRIPT = REPO / "data_scripts" / "make_volume_phantom.py"
-
-
 def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
     options = ["--out", str(tmp_path / "o"), "--task", "heart", "--scans", "3", "--size", "16,20,16"]
-    assert (
-        run_script(runpy.run_path(str(SCRIPT))["make"], capsys, *options).out
-        == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
-    )
+    out = Script(make_volume_phantom.make, capsys).run(*options)
+    assert out == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
     assert nib.Nifti1Image.from_filename(tmp_path / "o" / "labelsTr" / "heart_000.nii.gz").shape == (16, 20, 16)
 
 
@@ -232,5 +226,4 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
     ],
 )
 def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
-    make = runpy.run_path(str(SCRIPT))["make"]
-    assert words in refusal(make, capsys, tmp_path, options)
+    assert words in refusal(Script(make_volume_phantom.make, capsys), tmp_path, options)

@@ -176,9 +176,8 @@ def _read_row(line: str, columns: Collection[int], where: str) -> np.ndarray:
         raise ValueError(f"{where} holds text ({error}), expected numbers only and no header.") from None
     wrong = np.flatnonzero(~((values[:SAMPLES] >= 0) & (values[:SAMPLES] <= 1)))
     if wrong.size:
-        raise ValueError(
-            f"{where} holds {cells[wrong[0]].strip()} in column {wrong[0] + 1}, expected samples in [0, 1]."
-        )
+        first = f"{cells[wrong[0]].strip()} in column {wrong[0] + 1}"
+        raise ValueError(f"{where} holds {first}, expected samples in [0, 1].")
     if len(values) > SAMPLES and values[SAMPLES] not in range(len(BEAT_CLASSES)):
         known = ", ".join(f"{label} {name}" for label, name in enumerate(BEAT_CLASSES))
         raise ValueError(f"{where} has class {cells[SAMPLES].strip()}, expected one of {known}.")

@@ -7,16 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "SPLITS",
-    "DamagedImageError",
-    "Datalist",
-    "Item",
-    "as_table",
-    "check_fractions",
-    "dataset_folder",
-    "is_visible",
-]
+__all__ = ["SPLITS", "DamagedImageError", "Datalist", "as_table", "check_fractions", "dataset_folder", "is_visible"]
 
 SPLITS = ("train", "val", "test")
 

@@ -95,7 +95,9 @@ def cifar_classes(classes: int = 10) -> list[str]:
         >>> cifar_classes(100)[:3]
         ['apple', 'aquarium_fish', 'baby']
     """
-    return list(_edition(classes).classes)
+    if not isinstance(classes, int) or classes not in EDITIONS:
+        raise ValueError(f"Got classes {classes!r}, expected 10 (CIFAR-10) or 100 (CIFAR-100).")
+    return list(EDITIONS[classes].classes)
 
 
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
@@ -136,12 +138,6 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
-
-
-def _edition(classes: int) -> _Edition:
-    if not isinstance(classes, int) or classes not in EDITIONS:
-        raise ValueError(f"Got classes {classes!r}, expected 10 (CIFAR-10) or 100 (CIFAR-100).")
-    return EDITIONS[classes]
 
 
 def _read_edition(dataset_dir: str | os.PathLike, edition: _Edition) -> tuple[LabelledImages, LabelledImages]:

@@ -14,7 +14,6 @@ from monai_ima.utils.checks import check_count
 from .folders import Datalist, Item
 
 __all__ = [
-    "CLASS_COUNT",
     "LabelledImages",
     "balanced_order",
     "first_rows",
@@ -23,9 +22,6 @@ __all__ = [
     "require_files",
     "split_images",
 ]
-
-CLASS_COUNT = 10
-"""Classes of a data set, unless its reader says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def labelled_images(
     image_source: str | os.PathLike,
     label_source: str | os.PathLike | None = None,
     first_label: int = 0,
-    class_count: int = CLASS_COUNT,
+    class_count: int = 10,
 ) -> LabelledImages:
     """Check what a reader found.
 
@@ -86,13 +82,12 @@ def labelled_images(
         )
     if len(image) != len(label):
         raise ValueError(f"{label_source} holds {len(label)} labels, expected one for each of {len(image)} images.")
-    wrong = (label < first_label) | (label >= first_label + class_count)
+    last_label = first_label + class_count - 1
+    wrong = (label < first_label) | (label > last_label)
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(
-            f"{label_source} holds the label {label[row]} at image {row}, expected {first_label} to "
-            f"{first_label + class_count - 1}."
-        )
+        found = f"the label {label[row]} at image {row}"
+        raise ValueError(f"{label_source} holds {found}, expected {first_label} to {last_label}.")
     return LabelledImages(image, label.astype(np.int64))
 
 

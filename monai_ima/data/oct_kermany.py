@@ -266,8 +266,7 @@ def decode_all(files: Sequence[Path]) -> None:
     if damaged:
         raise DamagedImageError(
             f"{len(damaged)} image file(s) cannot be read, expected every one to decode; the first: "
-            + "; ".join(damaged[:5])
-            + "."
+            f"{'; '.join(damaged[:5])}."
         )
 
 

@@ -44,10 +44,7 @@ def phantom_counts(name: str, count: Mapping[str, int] | int, least: int = 1) ->
 
 
 def write_once(
-    folder: str | os.PathLike,
-    settings: Mapping[str, Any],
-    counts: Mapping[str, int],
-    write: Callable[[Path], None],
+    folder: str | os.PathLike, settings: Mapping[str, Any], counts: Mapping[str, int], write: Callable[[Path], None]
 ) -> Path:
     """Write a phantom, unless the folder holds it already.
 

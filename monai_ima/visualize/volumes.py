@@ -66,13 +66,13 @@ def volume_example(
     figure = Figure(figsize=(3 * INCHES + 0.9, INCHES * sum(heights) + 1.1), dpi=150, layout="constrained")
     grid = figure.subplots(len(cuts), 3, squeeze=False, height_ratios=heights)
     limit = largest or 1.0
-    for row, height, (axis, index) in zip(grid, heights, cuts, strict=True):
+    for row, (axis, index) in zip(grid, cuts, strict=True):
         for axes, values, predicted in zip(row, (clean, changed), predictions, strict=False):
-            _image(axes, _plane(values, axis, index), height, axis, "gray", lo, hi)
+            _image(axes, _plane(values, axis, index), axis, "gray", lo, hi)
             for k in classes:
                 for style, mask in (("solid", truth == k), ("dashed", predicted == k)):
                     _contour(axes, _plane(mask, axis, index), k, style)
-        shown = _image(row[2], _plane(noise, axis, index), height, axis, "RdBu_r", -limit, limit)
+        shown = _image(row[2], _plane(noise, axis, index), axis, "RdBu_r", -limit, limit)
         if axis is not None:
             row[0].set_ylabel(f"axis {axis}, slice {index}", fontsize=9)
         for axes in row:
@@ -112,11 +112,9 @@ def _height(plane: np.ndarray) -> float:
     return min(max(plane.shape[0] / plane.shape[1], FLATTEST), 1 / FLATTEST)
 
 
-def _image(
-    axes: Axes, plane: np.ndarray, height: float, axis: int | None, colours: str, lo: float, hi: float
-) -> AxesImage:
+def _image(axes: Axes, plane: np.ndarray, axis: int | None, colours: str, lo: float, hi: float) -> AxesImage:
     origin: Literal["upper", "lower"] = "upper" if axis is None else "lower"
-    aspect = height * plane.shape[1] / plane.shape[0]
+    aspect = _height(plane) * plane.shape[1] / plane.shape[0]
     shown = axes.imshow(plane, cmap=colours, vmin=lo, vmax=hi, origin=origin, aspect=aspect, interpolation="nearest")
     axes.autoscale(False)
     return shown
@@ -137,8 +135,6 @@ def _colour(k: int) -> str:
 
 def _legend(figure: Figure, classes: list[int]) -> None:
     entries = [Line2D([], [], color=_colour(k), linewidth=3, label=f"class {k}") for k in classes]
-    entries += [
-        Line2D([], [], color="black", linestyle="solid", label="label"),
-        Line2D([], [], color="black", linestyle="dashed", label="prediction"),
-    ]
+    for style, name in (("solid", "label"), ("dashed", "prediction")):
+        entries.append(Line2D([], [], color="black", linestyle=style, label=name))
     figure.legend(handles=entries, loc="outside lower center", ncols=len(entries), fontsize=8, frameon=False)
