@@ -117,4 +117,4 @@ def _read_npz(file: Path) -> list[np.ndarray]:
 def _labelled(arrays: Sequence[np.ndarray], sources: Sequence[str]) -> LabelledImages:
     """Images and labels, and what names the two in errors."""
     image, label = arrays
-    return labelled_images(image[:, None] if image.ndim == 3 else image, label, SHAPE, *sources)
+    return labelled_images(image[:, None] if image.ndim == 3 else image, label, SHAPE, sources[0], sources[1])

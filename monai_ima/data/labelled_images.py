@@ -134,12 +134,10 @@ def split_images(
     order = balanced_order(train.label, seed)
     if not isinstance(val_count, int) or not 1 <= val_count < len(train):
         raise ValueError(f"Got val_count {val_count}, expected an integer from 1 to {len(train) - 1}.")
-    chosen = first_rows("subset", subset, order[val_count:])
-    tested = first_rows("test_subset", test_subset, balanced_order(test.label, seed))
     return {
-        "train": image_items(train, "train", chosen),
+        "train": image_items(train, "train", first_rows("subset", subset, order[val_count:])),
         "val": image_items(train, "train", order[:val_count]),
-        "test": image_items(test, "test", tested),
+        "test": image_items(test, "test", first_rows("test_subset", test_subset, balanced_order(test.label, seed))),
     }
 
 

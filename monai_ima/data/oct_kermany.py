@@ -37,6 +37,9 @@ class Scan:
     patient: str
 
 
+Splits = dict[str, list[Scan]]
+
+
 def kermany_datalist(
     dataset_dir: str | os.PathLike,
     per_class: int | None = None,
@@ -86,7 +89,10 @@ def kermany_datalist(
     _check_classes(splits, root)
     if check_images:
         decode_all([scan.file for split in SPLITS for scan in splits[split]])
-    datalist = {split: [_item(scan, root) for scan in sorted(splits[split])] for split in SPLITS}
+    datalist = {
+        split: [_item(scan.file, root, label=scan.label, patient=scan.patient) for scan in sorted(splits[split])]
+        for split in SPLITS
+    }
     logger.info("Scans in %s:\n%s", root, summarize(datalist))
     return datalist
 
@@ -107,7 +113,7 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
     files = sorted(path for path in root.rglob("*") if _is_image(path) and is_visible(path.relative_to(root)))
     if not files:
         raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(SUFFIXES)}.")
-    return [{"image": str(file.resolve()), "sample_id": file.relative_to(root).as_posix()} for file in files]
+    return [_item(file, root) for file in files]
 
 
 def summarize(datalist: Datalist) -> str:
@@ -174,9 +180,7 @@ def _scan(file: Path) -> Scan:
     return Scan(file, CLASSES.index(match[1]), match[2])
 
 
-def _keep_split(
-    found: dict[str, list[Scan]], val_share: float, rng: np.random.Generator, root: Path
-) -> dict[str, list[Scan]]:
+def _keep_split(found: Splits, val_share: float, rng: np.random.Generator, root: Path) -> Splits:
     test = found["test"]
     taken = {scan.patient for scan in test}
     val = _without(found.get("val", []), taken, "val", "test")
@@ -197,9 +201,7 @@ def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> l
     return kept
 
 
-def _split_by_patient(
-    scans: list[Scan], shares: dict[str, float], rng: np.random.Generator, root: Path
-) -> dict[str, list[Scan]]:
+def _split_by_patient(scans: list[Scan], shares: dict[str, float], rng: np.random.Generator, root: Path) -> Splits:
     """No patient in two splits, and every class in each: the first of some random deals that achieves this."""
     by_patient: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
@@ -217,10 +219,10 @@ def _split_by_patient(
     )
 
 
-def _deal(patients: list[list[Scan]], shares: dict[str, float]) -> dict[str, list[Scan]]:
+def _deal(patients: list[list[Scan]], shares: dict[str, float]) -> Splits:
     """Deal patients' scans out in order, each to the split that lacks most of the patient's rarest class."""
     totals = _per_class(scan for own in patients for scan in own)
-    splits: dict[str, list[Scan]] = {name: [] for name in shares}
+    splits: Splits = {name: [] for name in shares}
     counts = {name: np.zeros_like(totals) for name in shares}
     for own in patients:
         label = min({scan.label for scan in own}, key=lambda k: (totals[k], k))
@@ -243,7 +245,7 @@ def _limit(scans: list[Scan], per_class: int, rng: np.random.Generator) -> list[
     return limited
 
 
-def _check_classes(splits: dict[str, list[Scan]], root: Path) -> None:
+def _check_classes(splits: Splits, root: Path) -> None:
     for name, scans in splits.items():
         for label, class_name in enumerate(CLASSES):
             if not any(scan.label == label for scan in scans):
@@ -270,10 +272,5 @@ def decode_all(files: Sequence[Path]) -> None:
         )
 
 
-def _item(scan: Scan, root: Path) -> Item:
-    return {
-        "image": str(scan.file.resolve()),
-        "label": scan.label,
-        "patient": scan.patient,
-        "sample_id": scan.file.relative_to(root).as_posix(),
-    }
+def _item(file: Path, root: Path, **known: str | int) -> Item:
+    return {"image": str(file.resolve()), **known, "sample_id": file.relative_to(root).as_posix()}

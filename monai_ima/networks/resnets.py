@@ -123,12 +123,10 @@ class WideResNet(nn.Module):
         self.in_channels = in_channels
         self.stem = _convolution(in_channels, STEM_CHANNELS, kernel_size=3)
         groups, channels = [], STEM_CHANNELS
-        for width, stride in ((16, 1), (32, 2), (64, 2)):
-            blocks = []
-            for k in range((depth - 4) // 6):
-                blocks.append(_Block(channels, width * widen_factor, stride if k == 0 else 1, dropout))
-                channels = width * widen_factor
-            groups.append(nn.Sequential(*blocks))
+        for width, stride in ((16 * widen_factor, 1), (32 * widen_factor, 2), (64 * widen_factor, 2)):
+            others = (_Block(width, width, 1, dropout) for _ in range((depth - 4) // 6 - 1))
+            groups.append(nn.Sequential(_Block(channels, width, stride, dropout), *others))
+            channels = width
         self.groups = nn.Sequential(*groups)
         self.head = nn.Sequential(
             nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)

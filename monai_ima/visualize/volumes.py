@@ -135,6 +135,8 @@ def _colour(k: int) -> str:
 
 def _legend(figure: Figure, classes: list[int]) -> None:
     entries = [Line2D([], [], color=_colour(k), linewidth=3, label=f"class {k}") for k in classes]
-    for style, name in (("solid", "label"), ("dashed", "prediction")):
-        entries.append(Line2D([], [], color="black", linestyle=style, label=name))
+    entries += [
+        Line2D([], [], color="black", linestyle="solid", label="label"),
+        Line2D([], [], color="black", linestyle="dashed", label="prediction"),
+    ]
     figure.legend(handles=entries, loc="outside lower center", ncols=len(entries), fontsize=8, frameon=False)
