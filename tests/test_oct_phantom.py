@@ -41,37 +41,6 @@ def test_writing_is_repeatable_and_split_by_patient(tmp_path):
     assert {Image.open(tmp_path / "a" / file).size for file in files} == {(32, 32)}
 
 
-def test_a_finished_phantom_is_used_again_and_another_one_is_not_written_over(tmp_path):
-    write_oct_phantom(tmp_path, 3, 32)
-    file = next((tmp_path / "train" / "CNV").iterdir())
-    stamp = file.stat().st_mtime_ns
-    write_oct_phantom(tmp_path, 3, 32)
-    assert file.stat().st_mtime_ns == stamp
-    with pytest.raises(FileExistsError, match="not a synthetic OCT phantom of these settings"):
-        write_oct_phantom(tmp_path, 3, 64)
-    assert file.stat().st_mtime_ns == stamp
-    file.unlink()
-    with pytest.raises(FileExistsError, match=r"train/CNV of the synthetic OCT phantom holds 2 scans, expected 3"):
-        write_oct_phantom(tmp_path, 3, 32)
-
-
-def test_an_interrupted_phantom_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
-    def interrupted(*args):
-        if args[0] == 2:
-            raise KeyboardInterrupt
-        return oct_phantom(*args)
-
-    monkeypatch.setattr(sys.modules["monai_ima.data.oct_phantom"], "oct_phantom", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_oct_phantom(tmp_path, 3, 32)
-    monkeypatch.undo()
-    assert not (tmp_path / "phantom.json").exists()
-    with pytest.raises(FileExistsError, match="these settings"):
-        write_oct_phantom(tmp_path, 2, 32)
-    write_oct_phantom(tmp_path, 3, 32)
-    assert len(kermany_datalist(tmp_path)["train"]) == 12
-
-
 @pytest.mark.parametrize("unset", [None, ""])
 def test_without_data_the_log_says_synthetic(tmp_path, caplog, unset):
     datalist = oct_datalist(unset, tmp_path / "p", 3, 32)
@@ -136,9 +105,6 @@ def test_bad_settings_are_refused(tmp_path):
         with pytest.raises(ValueError, match=words):
             write_oct_phantom(tmp_path / "p", *settings)
     assert not (tmp_path / "p").exists()
-    (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError, match="is a file"):
-        write_oct_phantom(tmp_path / "file", 3, 32)
 
 
 def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
