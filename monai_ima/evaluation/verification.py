@@ -74,7 +74,8 @@ def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verific
 
     def scan_rows() -> Iterator[VerificationRow]:
         for batch in batches[len(found) :]:
-            yield from verify_segmentation(predict, batch.image, batch.label, criterion=loaded.criterion, **common)
+            scan = {"images": batch.image, "labels": batch.label, "criterion": loaded.criterion}
+            yield from verify_segmentation(predict, **scan, **common)
 
     def classifier_rows() -> Iterator[VerificationRow]:
         images, labels = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("image", "label"))
