@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from monai_ima.results.schema import Units
+from monai_ima.results.parts import Units
 
 from .intensity import find_normalisation
 from .parts import EVALUATOR_ID, transforms_of

@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from monai_ima.results.schema import ClassificationResults, Minimum, Results
+from monai_ima.results.parts import Minimum
+from monai_ima.results.schema import ClassificationResults, Results
 
 from .blocks import Block, Command, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram

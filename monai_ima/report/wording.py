@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai_ima.results.schema import Results, Units
+from monai_ima.results.parts import Units
+from monai_ima.results.schema import Results
 from monai_ima.utils.attack_names import AttackName
 
 from .blocks import Table
