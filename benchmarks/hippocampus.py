@@ -246,8 +246,9 @@ def write_tables(page: str, network: str, models: dict[str, Model], folder: Path
             histogram = margin_histogram(values.tolist(), margins.eps_max, float(values.median()), title)
             replace_figure(histogram, RESULTS / picture)
             rows.append([f"[{model.title}]({picture})", f"{values.mean():.1f}", f"{share:.0%}", crossed(folder / name)])
-    margins = table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], rows)
-    write_page(RESULTS / f"{page}.md", [*paragraphs, margins])
+    write_page(
+        RESULTS / f"{page}.md", [*paragraphs, table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], rows)]
+    )
 
 
 def _dice(results: dict[str, SegmentationOutcome]) -> str:
