@@ -26,14 +26,15 @@ made with other settings is refused (exit code 2). Uses the GPU when there is on
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,11 @@ import torch
 from tqdm import tqdm
 
 from compare_page import write_study
-from compare_records import (
-    RecordError,
-    check_samples,
-    read_records,
-    recorded_as_synthetic,
-    sample_fingerprint,
-)
+from compare_records import RecordError, check_samples, read_records, recorded_as_synthetic, sample_fingerprint
 from compare_run import finish, open_run_folder, test_items
 from compare_study import Study
 from monai_ima.utils.errors import one_line
-from studies import RESULTS, CommandLine, integer, minutes
+from studies import RESULTS, CommandLine, chosen, integer, minutes, run_one, threads_each
 
 GPU_WORKERS = 8
 
@@ -69,71 +64,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         study = _study(options)
-        methods = list(study.methods) if options.methods is None else options.methods.split(",")
-        for method in methods:
-            if method not in study.methods:
-                raise ValueError(f"Got method {method!r}, expected some of {', '.join(study.methods)}.")
+        methods = chosen("method", options.methods, study.methods)
         records = read_records(study)
         waiting = [method for method in study.methods if method in methods and method not in records]
         if waiting:
             _prepare(study, waiting, records)
     except (OSError, ValueError) as error:
         parser.error(one_line(error))
-    failures = Queue(study, options.minutes, options.workers).run(waiting)
+    failures = train_all(study, waiting, options.minutes, options.workers or _default_workers()) if waiting else []
     _report(study, options.pages, failures)
 
 
-@dataclass(frozen=True)
-class Queue:
-    """Runs trainings, each in a process of its own.
+def train_all(study: Study, methods: list[str], minutes: float | None, workers: int) -> list[str]:
+    """Train and attack, each method in a process of its own, those that take longest first.
 
-    Attributes:
-        study: theirs.
+    Args:
+        study: whose methods they are.
+        methods: at least one.
         minutes: after these no training starts; None for no limit.
-        workers: processes at a time; None: with a GPU half as many as there are cores, at most 8, else one a core.
+        workers: processes at a time.
+
+    Returns:
+        a sentence for each that failed.
     """
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    threads = threads_each(workers)
 
-    study: Study
-    minutes: float | None = None
-    workers: int | None = None
-
-    def run(self, methods: list[str]) -> list[str]:
-        """Train and attack, those that take longest first; returns a sentence for each that failed."""
-        if not methods:
-            return []
-        deadline = None if self.minutes is None else time.monotonic() + 60 * self.minutes
-        with tqdm(total=len(methods), desc="trainings") as bar, ThreadPoolExecutor(self._count()) as pool:
-
-            def work(method: str) -> str | None:
-                late = deadline is not None and time.monotonic() > deadline
-                sentence = None if late else self._one(method)
-                bar.update(not late)
-                return sentence
-
-            return [sentence for sentence in pool.map(work, reversed(methods)) if sentence is not None]
-
-    def _one(self, method: str) -> str | None:
-        workers = self._count()
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        log = self.study.run_folder(method) / "log.txt"
-        command = [sys.executable, __file__, "one", self.study.to_json(), method, str(threads), str(workers)]
-        with open(log, "ab") as lines:
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            code = subprocess.run(command, stdout=lines, stderr=lines, check=False, env=environment).returncode
+    def work(method: str) -> str | None:
+        if time.monotonic() > deadline:
+            return None
+        log = study.run_folder(method) / "log.txt"
+        code = run_one(__file__, [json.dumps(asdict(study)), method, threads, workers], log, threads, check=False)
+        bar.update()
         return None if code == 0 else f"Training {method} ended with exit code {code}, see {log}."
 
-    def _count(self) -> int:
-        if self.workers is not None:
-            return self.workers
-        cores = os.cpu_count() or 1
-        return max(1, min(GPU_WORKERS, cores // 2)) if torch.cuda.is_available() else cores
+    with tqdm(total=len(methods), desc="trainings") as bar, ThreadPoolExecutor(workers) as pool:
+        return [sentence for sentence in pool.map(work, reversed(methods)) if sentence is not None]
+
+
+def _default_workers() -> int:
+    """With a GPU half as many as there are cores, at most 8, else one a core."""
+    cores = os.cpu_count() or 1
+    return max(1, min(GPU_WORKERS, cores // 2)) if torch.cuda.is_available() else cores
 
 
 def one(text: str, method: str, threads: str, workers: str) -> None:
     """A training and its attacks in a process of its own."""
     torch.set_num_threads(int(threads))
     logging.disable(logging.INFO)
-    finish(Study.from_json(text), method, f"{threads} thread(s) a training, {workers} at a time")
+    finish(Study(**json.loads(text)), method, f"{threads} thread(s) a training, {workers} at a time")
 
 
 def _study(options: argparse.Namespace) -> Study:
@@ -143,18 +122,7 @@ def _study(options: argparse.Namespace) -> Study:
         ValueError: if ``compare.json`` has no such study.
         RecordError: if records of real data are there, others are missing, and no data were given.
     """
-    study = Study(
-        options.bundle,
-        options.norm,
-        None if options.data is None else str(options.data.resolve()),
-        options.data is None,
-        options.seed,
-        options.epochs,
-        options.subset,
-        options.test_subset,
-        runs=str(options.out.resolve()),
-        records=str(options.records.resolve()),
-    )
+    study = Study.of_options(options, seed=options.seed, epochs=options.epochs)
     study.check()
     there = [method for method in study.methods if study.record_file(method).is_file()]
     if not study.synthetic or all(recorded_as_synthetic(study.record_file(method)) for method in there):

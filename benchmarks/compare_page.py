@@ -15,9 +15,7 @@ from compare_records import broken_distances
 from compare_study import BLACK_BOX_SAMPLES, NOISE, RULE, WHITE_BOX, Study
 from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.visualize import robustness_curves
-from studies import cells, replace_figure, table, write_page, write_whole
-
-__all__ = ["robust", "write_study"]
+from studies import cells, named_values, replace_figure, table, write_page, write_whole
 
 WITHIN = 0.03
 TIE = 1e-9
@@ -45,7 +43,7 @@ def write_study(study: Study, records: Records, pages: Path) -> Path:
         f"{_data_title(study)}, {count} test samples, strongest of the attacks",
     )
     replace_figure(figure, page.with_suffix(".png"))
-    write_page(page, [line for part in _parts(study, records, results) for line in [*part, ""]][:-1])
+    write_page(page, _paragraphs(study, records, results))
     _write_csv(study, results, page.with_suffix(".csv"))
     return page
 
@@ -60,61 +58,48 @@ def _accuracies(study: Study, records: Records, attacks: list[str]) -> dict[str,
     return {method: robust(study, records[method], attacks).mean(axis=0).tolist() for method in study.methods}
 
 
-def _parts(study: Study, records: Records, results: Mapping[str, Mapping[str, list[float]]]) -> list[list[str]]:
-    levels = [f"ε = {study.eps_text(level)}" for level in study.levels]
-    head = ["training", "clean", *levels]
+def _paragraphs(study: Study, records: Records, results: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
+    head = ["training", *study.level_titles]
     strongest = results["strongest"]
     least = strongest["ce"][0] - WITHIN - TIE
     rows = [
         [study.methods[method].title, *cells([*values, fmean(values)]), "yes" if values[0] >= least else "no"]
         for method, values in strongest.items()
     ]
-    title = f"## Under the strongest of {len(study.strongest)} attacks"
-    sentence = f"A sample counts as robust if it is correct under all of: {', '.join(study.strongest)}."
-    overall = table([*head, "mean", "clean within 3 points of ce"], rows)
-    parts = [
-        _head(study, records),
-        [title, "", sentence, "", *overall, "", f"![Accuracy against ε](paper_{study.key}.png)"],
-        _order(study, records),
-        ["## Attack by attack"],
+    paragraphs = [
+        *_head(study, records),
+        f"## Under the strongest of {len(study.strongest)} attacks",
+        f"A sample counts as robust if it is correct under all of: {', '.join(study.strongest)}.",
+        table([*head, "mean", "clean within 3 points of ce"], rows),
+        f"![Accuracy against ε](paper_{study.key}.png)",
+        *_order(study, records),
+        "## Attack by attack",
     ]
     for attack in [*study.strongest, NOISE]:
         what = f"{attack}, uniform noise" if attack == NOISE else attack
         rows = [[study.methods[method].title, *cells(values)] for method, values in results[attack].items()]
-        parts.append([f"### {what}", "", *table(head, rows)])
-    parts.append(_black_box(study, records))
+        paragraphs += [f"### {what}", table(head, rows)]
+    paragraphs += _black_box(study, records)
     if study.norm == "l2":
-        parts.append(_ddn(study, records))
-    return [*parts, _margins(study, records)]
+        paragraphs += _ddn(study, records)
+    return [*paragraphs, *_margins(study, records)]
 
 
 def _head(study: Study, records: Records) -> list[str]:
     first = records["ce"]
-    training = first["note"]["training"]
-    norm = "L2" if study.norm == "l2" else "L∞"
-    data = "**SYNTHETIC phantom of the bundle**" if study.synthetic else study.config["data"]
     hours = sum(sum(record["seconds"].values()) for record in records.values()) / 3600
     machines = "; ".join(dict.fromkeys(record["machine"] for record in records.values()))
-    versions = "; ".join(
-        dict.fromkeys(
-            ", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in records.values()
-        )
-    )
-    split = ", ".join(f"{name} {value}" for name, value in training.items())
+    versions = "; ".join(dict.fromkeys(named_values(record["versions"]) for record in records.values()))
     return [
-        f"# {_data_title(study)} with the paper's network: every method side by side, {norm}",
-        "",
-        f"{data}; {first['samples']['count']} test samples. ε in units of intensity, samples scaled to [0, 1].",
-        "",
+        f"# {_data_title(study)} with the paper's network: every method side by side, {study.norm_title}",
+        f"{study.data_title}; {first['samples']['count']} test samples. ε in units of intensity, samples scaled to "
+        "[0, 1].",
         f"    {_command(study)}",
-        "",
         f"{first['note']['network'].rpartition('.')[2]} ({first['parameters']} parameters), section 3 of the paper; "
         f"{first['note']['optimizer'].rpartition('.')[2]}; the same start and batch order for all methods, the weights "
-        f"after the last epoch. Config ids: {split}. One seed ({study.seed}): what another start or subset changes is "
-        "not known from this page.",
-        "",
+        f"after the last epoch. Config ids: {named_values(first['note']['training'])}. One seed ({study.seed}): what "
+        "another start or subset changes is not known from this page.",
         f"{RULE} Here ε_n = {study.eps_n:g}.",
-        "",
         f"{machines}; {versions}; {hours:.1f} hours of all processes' wall time. A record of each training is in "
         f"`docs/results/records/{study.key}`; from these the command rewrites this page, without `--data` too.",
     ]
@@ -132,19 +117,16 @@ def _order(study: Study, records: Records) -> list[str]:
     """How far every method's mean is from IMA's, sample by sample, with intervals."""
     means = {method: robust(study, record, study.strongest).mean(axis=1) for method, record in records.items()}
     rows = []
-    for method in study.methods:
-        if method == "ima":
-            continue
-        difference = means[method] - means["ima"]
-        low, high = bootstrap_intervals(difference[:, None].tolist())[0]
-        rows.append([study.methods[method].title, f"{difference.mean():+.3f}", f"{low:+.3f} to {high:+.3f}"])
+    for method, own in study.methods.items():
+        if method != "ima":
+            difference = means[method] - means["ima"]
+            low, high = bootstrap_intervals(difference[:, None].tolist())[0]
+            rows.append([own.title, f"{difference.mean():+.3f}", f"{low:+.3f} to {high:+.3f}"])
     return [
         "## How sure is the order?",
-        "",
         "The mean of clean and robust accuracy minus IMA's, paired by sample, with 95 % bootstrap intervals over the "
         "test samples. They say what other test samples may change, not what another seed may.",
-        "",
-        *table(["training", "minus IMA's", "95 %"], rows),
+        table(["training", "minus IMA's", "95 %"], rows),
     ]
 
 
@@ -159,7 +141,7 @@ def _black_box(study: Study, records: Records) -> list[str]:
     head = [f"{attack}, ε = {study.eps_text(level)}" for attack in ("SPSA", "PGD") for level in levels]
     count = min(BLACK_BOX_SAMPLES, records["ce"]["samples"]["count"])
     title = f"### Black box: {study.black_box} beside {WHITE_BOX[0]}, the first {count} test samples"
-    return [title, "", *table(["training", *head], rows)]
+    return [title, table(["training", *head], rows)]
 
 
 def _ddn(study: Study, records: Records) -> list[str]:
@@ -167,7 +149,7 @@ def _ddn(study: Study, records: Records) -> list[str]:
         [own.title, f"{np.median(broken_distances(records[method], 'ddn')):.3f}"]
         for method, own in study.methods.items()
     ]
-    return ["### Smallest perturbation that DDN finds, median", "", *table(["training", "L2"], rows)]
+    return ["### Smallest perturbation that DDN finds, median", table(["training", "L2"], rows)]
 
 
 def _margins(study: Study, records: Records) -> list[str]:
@@ -181,10 +163,8 @@ def _margins(study: Study, records: Records) -> list[str]:
     head = ["training", "margin, mean", "median", f"share at {study.eps_n:g}", "s of training", "s of attacks"]
     return [
         "## Margins of the training samples, and time",
-        "",
         "Seconds are wall time beside other processes.",
-        "",
-        *table(head, rows),
+        table(head, rows),
     ]
 
 

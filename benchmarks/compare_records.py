@@ -19,21 +19,7 @@ from typing import Any
 import numpy as np
 
 from compare_study import BLACK_BOX_SAMPLES, Study
-from studies import write_whole
-
-__all__ = [
-    "RecordError",
-    "broken_distances",
-    "check_note",
-    "check_samples",
-    "decode",
-    "encode",
-    "read_records",
-    "recorded_as_synthetic",
-    "rounded_up",
-    "sample_fingerprint",
-    "write_record",
-]
+from studies import read_json, write_whole
 
 ROBUST = "-"
 DIGITS = 4
@@ -167,7 +153,7 @@ def check_samples(file: Path, found: Mapping[str, Any], expected: Mapping[str, A
 
 def _parsed(file: Path) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
     except ValueError:
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("note"), dict):

@@ -24,22 +24,9 @@ from monai_ima.utils.errors import root_cause
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.sample_ids import batch_sample_ids
 from monai_ima.utils.weights import weights_digest
-from studies import add_time, last_epoch, total_time, write_whole
-
-__all__ = [
-    "fingerprints",
-    "finish",
-    "margin_summary",
-    "open_run_folder",
-    "open_study",
-    "test_items",
-    "train",
-    "training_workflow",
-    "where",
-]
+from studies import read_json, total_time, train_bundle, write_whole
 
 SMALL_BATCH = 10
-LAST = "model_last.pt"
 
 
 def test_items(study: Study) -> list[dict[str, Any]]:
@@ -71,61 +58,35 @@ def open_run_folder(study: Study, method: str) -> Path:
     file = folder / "settings.json"
     note = study.note(method)
     if file.is_file():
-        check_note(file, json.loads(file.read_text(encoding="utf-8")), note)
+        check_note(file, read_json(file), note)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(note, indent=1))
     return folder
 
 
-def training_workflow(study: Study, method: str, folder: Path, resume: str | None, **changes: Any) -> ConfigWorkflow:
-    """The bundle's training with a method's handler in the place of its own.
-
-    Args:
-        study: says what is trained on.
-        method: one of ``study.methods``.
-        folder: for checkpoints.
-        resume: a checkpoint to go on from.
-        changes: further config ids.
-    """
+def training_settings(study: Study, method: str) -> dict[str, Any]:
+    """What :func:`studies.bundle_training` needs to train with a method's handler in the place of the bundle's own."""
     own = study.methods[method]
-    files = ["train.json"]
-    if own.handler is None:
-        files.append("train_ce.json")
-    else:
+    changes: dict[str, Any] = {}
+    if own.handler is not None:
         changes["train#handlers#0"] = own.handler
         if not own.has_margins:
             changes["train#checkpoint"] = {"model": "@network", "optimizer": "@optimizer", "trainer": "@train#trainer"}
             changes["validate#robust_handlers#3#save_dict"] = {"model": "@network"}
-    settings = {name: study.training[name] for name in ("epochs", "batch_size", "learning_rate")}
-    return ConfigWorkflow(
-        config_file=[str(study.bundle / "configs" / file) for file in files],
-        logging_file=False,
-        bundle_root=str(study.bundle),
-        output_dir=str(folder / "log"),
-        ckpt_dir=str(folder),
-        model_name="model",
-        norm=study.norm,
-        resume=resume,
+    return {
+        "overlays": ["train_ce.json"] if own.handler is None else [],
+        "model_name": "model",
+        "norm": study.norm,
         **study.data_settings,
-        **settings,
+        **{name: study.training[name] for name in ("epochs", "batch_size", "learning_rate")},
         **changes,
-    )
+    }
 
 
 def train(study: Study, method: str) -> Path:
     """Train, or resume what was interrupted; returns the last epoch's checkpoint."""
-    folder = study.run_folder(method)
-    done = folder / LAST
-    if done.is_file():
-        return done
-    begin = time.perf_counter()
-    epochs = study.training["epochs"]
-    workflow = training_workflow(study, method, folder, last_epoch(folder, "model"), val_interval=epochs + 1)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    add_time(folder, time.perf_counter() - begin)
-    return done
+    settings = {**training_settings(study, method), "val_interval": study.training["epochs"] + 1}
+    return train_bundle(study.bundle, study.run_folder(method) / "model_last.pt", **settings)
 
 
 def open_study(study: Study, checkpoint: Path | str) -> LoadedBundle:
@@ -167,7 +128,7 @@ def finish(study: Study, method: str, setting: str) -> None:
 def where(loaded: LoadedBundle, setting: str) -> dict[str, Any]:
     """For a record: network, machine and versions."""
     return {
-        "parameters": sum(parameter.numel() for parameter in loaded.network.parameters()),
+        "parameters": loaded.model.parameters,
         "machine": f"{machine(loaded.device)}, {setting}",
         "versions": {name: version(name) for name in ("monai-ima", "monai", "torch", "pytorch-ignite")},
     }
@@ -195,7 +156,7 @@ def _attacked(study: Study, method: str, loaded: LoadedBundle, measured: dict[st
     """An attack's results, from an interrupted call or made now: one attack a file."""
     file = study.run_folder(method) / f"attack_{attack}.json"
     if file.is_file():
-        part = json.loads(file.read_text(encoding="utf-8"))
+        part = read_json(file)
         if {name: part[name] for name in measured} == measured:
             return part
     begin = time.perf_counter()

@@ -6,15 +6,13 @@ test attacks; ε in it are multiples of ``1/per`` where a norm has ``per``. Ever
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import argparse
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from studies import REPO
-
-__all__ = ["BLACK_BOX_SAMPLES", "CONFIG", "DDN_STEPS", "NOISE", "RULE", "WHITE_BOX", "Method", "Study", "known_studies"]
+from studies import REPO, read_json
 
 CONFIG = Path(__file__).with_name("compare.json")
 
@@ -58,7 +56,7 @@ class Method:
 
 def known_studies() -> dict[str, Any]:
     """The content of ``compare.json``."""
-    return json.loads(CONFIG.read_text(encoding="utf-8"))
+    return read_json(CONFIG)
 
 
 @dataclass(frozen=True)
@@ -108,14 +106,20 @@ class Study:
             if getattr(self, option) is not None and option not in place:
                 raise ValueError(f"Got {option} for {self.name}, expected it only where compare.json has one.")
 
-    def to_json(self) -> str:
-        """For :meth:`from_json` in another process."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, text: str) -> Study:
-        """The study that :meth:`to_json` wrote."""
-        return cls(**json.loads(text))
+    def of_options(cls, options: argparse.Namespace, **changes: Any) -> Study:
+        """The study of a command line, whose ``--data``, ``--out`` and ``--records`` are paths."""
+        return cls(
+            options.bundle,
+            options.norm,
+            None if options.data is None else str(options.data.resolve()),
+            options.data is None,
+            subset=options.subset,
+            test_subset=options.test_subset,
+            runs=str(options.out.resolve()),
+            records=str(options.records.resolve()),
+            **changes,
+        )
 
     @property
     def config(self) -> dict[str, Any]:
@@ -130,7 +134,7 @@ class Study:
     @cached_property
     def bundle_config(self) -> dict[str, Any]:
         """The bundle's ``train.json``."""
-        return json.loads((self.bundle / "configs" / "train.json").read_text(encoding="utf-8"))
+        return read_json(self.bundle / "configs" / "train.json")
 
     @property
     def key(self) -> str:
@@ -215,17 +219,30 @@ class Study:
         iaat = self._handler("IAATHandler", eps_max=eps_n, warmup_eps=low)
         methods["iaat"] = Method(f"IAAT (ε_max = {eps_n:g}, warm-up at {low:g})", "IAAT", iaat)
         methods["mma"] = Method(f"MMA (d_max = {eps_n:g})", "MMA", self._handler("MMAHandler", eps_max=eps_n))
-        for name, what, changes in (
-            ("ima", "", {}),
-            ("ima_ball", ", start in the ball", {"start": "ball"}),
-        ):
-            handler = self._handler("IMAHandler", **{**ima, **changes})
-            methods[name] = Method(f"IMA (ε_n = {eps_n:g}){what}", f"IMA{what}", handler)
+        ima_title = f"IMA (ε_n = {eps_n:g})"
+        methods["ima"] = Method(ima_title, "IMA", self._handler("IMAHandler", **ima))
+        ball = self._handler("IMAHandler", **{**ima, "start": "ball"})
+        methods["ima_ball"] = Method(f"{ima_title}, start in the ball", "IMA, start in the ball", ball)
         return methods
 
     def eps_text(self, eps: float) -> str:
         """ε as the paper writes it: ``2/255`` or ``0.5``."""
         return f"{eps:g}" if self._per == 1 else f"{eps * self._per:g}/{self._per}"
+
+    @property
+    def level_titles(self) -> list[str]:
+        """Heads of a table's columns: without an attack, and at every level."""
+        return ["clean", *(f"ε = {self.eps_text(level)}" for level in self.levels)]
+
+    @property
+    def norm_title(self) -> str:
+        """The norm, for a page."""
+        return "L2" if self.norm == "l2" else "L∞"
+
+    @property
+    def data_title(self) -> str:
+        """What the data are, for a page."""
+        return "**SYNTHETIC phantom of the bundle**" if self.synthetic else self.config["data"]
 
     def note(self, method: str) -> dict[str, Any]:
         """What a record is of: two records with the same note can stand beside each other."""

@@ -15,7 +15,6 @@ is not computed again; an interrupted training is resumed there.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -30,18 +29,18 @@ import foolbox
 import torch
 import torchattacks
 from art.estimators.classification import PyTorchClassifier
-from monai.bundle import ConfigWorkflow
 from torch import nn
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.third_party import strongest, verify_classifier
 from monai_ima.results.records import VerificationRow
-from studies import REPO, RESULTS, add_time, cells, last_epoch, setting, table, total_time, write_page
+from studies import REPO, RESULTS, cells, kept, setting, table, total_time, train_bundle, write_page
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
 SUBSET, VAL_COUNT, EPOCHS = 4000, 1000, 12
 TRAINING: dict[str, Any] = {"batch_size": 64, "eps_max": 5.0, "update": "online", "steps": 10}
+TRAINING["train#handlers#0#noisy_samples"] = "boundary"
 BATCH = 250
 TIMED = 250
 """Images that times are measured with."""
@@ -60,31 +59,17 @@ Run = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def train(folder: Path, data: str | None, seed: int) -> Path:
     """Train, or go on with it; returns the last epoch's checkpoint."""
-    done = folder / "model_last.pt"
-    if done.is_file():
-        return done
-    begin = time.perf_counter()
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "configs" / "train.json"),
-        logging_file=False,
-        bundle_root=str(BUNDLE),
+    return train_bundle(
+        BUNDLE,
+        folder / "model_last.pt",
         dataset_dir=data,
-        output_dir=str(folder / "log"),
-        ckpt_dir=str(folder),
-        resume=last_epoch(folder, "model"),
         seed=seed,
         epochs=EPOCHS,
         val_interval=EPOCHS + 1,
         val_count=VAL_COUNT,
         subset=SUBSET if data else None,
         **TRAINING,
-        **{"train#handlers#0#noisy_samples": "boundary"},
     )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    add_time(folder, time.perf_counter() - begin)
-    return done
 
 
 def load(checkpoint: Path, data: str | None, images: int, seed: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -108,12 +93,14 @@ def verification(
     folder: Path, network: nn.Module, image: torch.Tensor, label: torch.Tensor, norm: str, seed: int
 ) -> list[VerificationRow]:
     """The rows of one norm, from the disk where they have been found before."""
-    file = folder / f"{norm}_{LEVELS[norm]:g}_{len(image)}_{seed}.json"
-    if not file.is_file():
+    eps = LEVELS[norm]
+
+    def verify() -> list[dict[str, Any]]:
         print(f"verification, {norm} ...", flush=True)
-        rows = verify_classifier(network, image, label, norm, LEVELS[norm], (0.0, 1.0), 10, seed=seed, batch_size=BATCH)
-        file.write_text(json.dumps([row.model_dump() for row in rows]), encoding="utf-8")
-    return [VerificationRow(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        rows = verify_classifier(network, image, label, norm, eps, (0.0, 1.0), 10, seed=seed, batch_size=BATCH)
+        return [row.model_dump() for row in rows]
+
+    return [VerificationRow(**row) for row in kept(folder / f"{norm}_{eps:g}_{len(image)}_{seed}.json", verify)]
 
 
 def attacks(network: nn.Module, eps: float, seed: int) -> dict[str, Run]:
@@ -155,22 +142,17 @@ def _by_batches(run: Run, image: torch.Tensor, label: torch.Tensor) -> torch.Ten
     return torch.cat([run(x, y) for x, y in zip(image.split(BATCH), label.split(BATCH), strict=True)])
 
 
-def measure(
-    folder: Path, network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int, seed: int
-) -> dict[str, Any]:
-    """CPU seconds and robust accuracies of the three tables, from the disk where they are there."""
-    file = folder / f"times_{len(image)}_{rounds}_{seed}.json"
-    if not file.is_file():
-        runs = attacks(network, LEVELS["l2"], seed)
-        firm = correct(network, runs["ours"](image, label), label)
-        found: dict[str, Any] = {"images": len(image), "firm_images": int(firm.sum())}
-        found["all"] = compare(runs, network, image, label, rounds)
-        network.requires_grad_(False)
-        found["frozen"] = compare(runs, network, image, label, rounds)
-        found["firm"] = compare(runs, network, image[firm], label[firm], rounds)
-        network.requires_grad_(True)
-        file.write_text(json.dumps(found), encoding="utf-8")
-    return json.loads(file.read_text(encoding="utf-8"))
+def measure(network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int, seed: int) -> dict[str, Any]:
+    """CPU seconds and robust accuracies of the three tables."""
+    runs = attacks(network, LEVELS["l2"], seed)
+    firm = correct(network, runs["ours"](image, label), label)
+    found: dict[str, Any] = {"images": len(image), "firm_images": int(firm.sum())}
+    found["all"] = compare(runs, network, image, label, rounds)
+    network.requires_grad_(False)
+    found["frozen"] = compare(runs, network, image, label, rounds)
+    found["firm"] = compare(runs, network, image[firm], label[firm], rounds)
+    network.requires_grad_(True)
+    return found
 
 
 def compare(
@@ -197,8 +179,9 @@ def correct(network: nn.Module, noisy: torch.Tensor, label: torch.Tensor) -> tor
     return _by_batches(lambda x, y: network(x).argmax(dim=1) == y, noisy, label)
 
 
-def rows_of(found: dict[str, list[tuple[float, float]]], targets: bool = True) -> list[list[str]]:
-    """Table rows: time beside ours, ours beside its, target, robust accuracy."""
+def time_table(found: dict[str, list[tuple[float, float]]], targets: bool = True) -> str:
+    """What :func:`compare` found."""
+    head = ["", "CPU seconds, median", "ours / its time, median (range)", "target", "robust accuracy"]
     ours = [seconds for seconds, _ in found["ours"]]
     rows = []
     for name, measured in found.items():
@@ -211,7 +194,7 @@ def rows_of(found: dict[str, list[tuple[float, float]]], targets: bool = True) -
         title = TITLES[name] + (f" {version(PACKAGES[name])}" if name in PACKAGES else "")
         share = f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})" if name in PACKAGES else "1"
         rows.append([title, f"{median(s for s, _ in measured):.1f}", share, target, *cells([median(accuracy)])])
-    return rows
+    return table(head, rows)
 
 
 def main(
@@ -233,7 +216,9 @@ def main(
     checkpoint = train(folder, data, seed)
     network, image, label = load(checkpoint, data, images, seed)
     opinions = {norm: verification(folder, network, image, label, norm, seed) for norm in LEVELS}
-    times = measure(folder, network, image[:TIMED], label[:TIMED], rounds, seed)
+    image, label = image[:TIMED], label[:TIMED]
+    file = folder / f"times_{len(image)}_{rounds}_{seed}.json"
+    times = kept(file, lambda: measure(network, image, label, rounds, seed))
     report(folder, data, seed, images, rounds, opinions, times)
 
 
@@ -247,68 +232,49 @@ def report(
     times: dict[str, Any],
 ) -> None:
     """docs/results/crosscheck.md."""
-    head = ["", "CPU seconds, median", "ours / its time, median (range)", "target", "robust accuracy"]
-    lines = [
+    paragraphs = [
         "# Independent verification: our attacks beside other libraries'",
-        "",
         f"{'Fashion-MNIST' if data else 'SYNTHETIC shapes'}: the bundle's network trained with IMA on "
         f"{SUBSET if data else 'all'} images for {EPOCHS} epochs ({total_time(folder) / 60:.1f} minutes), {images} "
         "test images in [0, 1].",
-        "",
         f"    python benchmarks/crosscheck.py{' --data DIR' if data else ''}        (seed {seed})",
-        "",
         f"{setting(1, 'process')}, Adversarial Robustness Toolbox (ART) {version(PACKAGES['art'])}, foolbox "
         f"{version('foolbox')}, torchattacks {version('torchattacks')}.",
-        "",
         "## Robust accuracy",
-        "",
         "Another tool's word for its success does not count: each of its images was checked to be in the ball and the "
         "bounds and classified anew. Images misclassified without an attack count as broken. AutoAttack: APGD on "
         "cross-entropy and on the difference of logits ratio (100 steps, 5 starts each), DeepFool, Square (5000 "
         "queries). AutoPGD: cross-entropy, 100 steps, 5 starts. foolbox: 100 steps of 0.04 ε, 2 starts. "
         "*agrees*: ours is not above theirs by more than 0.01.",
-        "",
     ]
     for norm, rows in opinions.items():
-        lines += [
+        paragraphs += [
             f"### {'L2' if norm == 'l2' else 'L∞'}, ε = {LEVELS[norm]:g}; ours: {strongest(norm, 10)}",
-            "",
-            *table(
+            table(
                 ["by", "theirs", "ours", "agrees"],
                 [[row.by, *cells([row.theirs, row.ours]), "yes" if row.agrees else "NO"] for row in rows],
             ),
-            "",
         ]
-    lines += [
+    paragraphs += [
         "## Time",
-        "",
         f"{STEPS} steps of {STEP:g} ε with {RESTARTS} starts, L2, ε = {LEVELS['l2']:g}, the first {times['images']} "
         f"test images in batches of {BATCH}; the four in turn in one process with one thread, {rounds} rounds after a "
         "warm-up. CPU seconds, so that other work on the machine counts less; ratios within a round. torchattacks' "
         "restarts are its `MultiAttack`, whose second run takes only the images that the first left unbroken; "
         "foolbox's `repeat` and ART's `num_random_init` run all images again.",
-        "",
         "### As in an evaluation",
-        "",
         "The network as it comes from training. Ours stops for an image as soon as it is broken, the others go all the "
         "steps; ART and foolbox compute the weights' gradients too, which nobody asked for.",
-        "",
-        *table(head, rows_of(times["all"])),
-        "",
+        time_table(times["all"]),
         "### Weights' gradients switched off",
-        "",
         "`network.requires_grad_(False)` spares ART and foolbox that work; what is left is that ours stops early.",
-        "",
-        *table(head, rows_of(times["frozen"])),
-        "",
+        time_table(times["frozen"]),
         f"### The {times['firm_images']} images that are robust to ours, weights' gradients switched off",
-        "",
         "Nobody stops early here (but for images that another start breaks): each computes as many gradients, and what "
         "is left is what a library does around them.",
-        "",
-        *table(head, rows_of(times["firm"], targets=False)),
+        time_table(times["firm"], targets=False),
     ]
-    write_page(RESULTS / "crosscheck.md", lines)
+    write_page(RESULTS / "crosscheck.md", paragraphs)
 
 
 if __name__ == "__main__":

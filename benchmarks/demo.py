@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import fire
-from monai.bundle import ConfigWorkflow
 
 from monai_ima.cli.evaluation_run import print_verdicts
 from monai_ima.cli.margins import margins
@@ -28,8 +27,9 @@ from monai_ima.evaluation.pipeline import measure as measure_robustness
 from monai_ima.results.provenance import machine
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.visualize import robustness_curves, save_figure
+from studies import REPO, bundle_training
 
-BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "oct_classification_ima"
+BUNDLE = REPO / "bundles" / "oct_classification_ima"
 TITLES = {"plain": "plain training", "ima": "IMA"}
 NORM, LEVELS, ATTACK = "linf", [0.0, 0.005, 0.01, 0.015, 0.02], "pgd100x2"
 NETWORK = {"network_def#channels": [16, 32, 64, 64], "network_def#blocks": [1, 1, 1, 1]}
@@ -48,17 +48,11 @@ IMA = {
 """Plain training for half of the epochs first; chosen on the phantom's validation scans."""
 
 
-def train(out: Path, name: str, files: list[str], settings: dict[str, Any]) -> float:
+def train(out: Path, name: str, overlays: list[str], settings: dict[str, Any]) -> float:
     """Run the bundle's training config; returns seconds."""
     begin = time.perf_counter()
-    workflow = ConfigWorkflow(
-        config_file=[str(BUNDLE / "configs" / file) for file in files],
-        bundle_root=str(BUNDLE),
-        output_dir=str(out / name),
-        ckpt_dir=str(out / name / "models"),
-        phantom_dir=str(out / "synthetic_oct"),
-        **settings,
-    )
+    places = {"output_dir": str(out / name), "phantom_dir": str(out / "synthetic_oct")}
+    workflow = bundle_training(BUNDLE, out / name / "models", overlays, logging_file=None, **places, **settings)
     logging.disable(logging.INFO)
     workflow.initialize()
     workflow.run()
@@ -102,14 +96,14 @@ def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") ->
     begin = time.perf_counter()
     settings = {"seed": seed, **DATA, **NETWORK, **TRAINING}
     runs = {
-        "plain": (["train.json", "train_ce.json"], {}, "model_ce.pt"),
-        "ima": (["train.json"], {"norm": NORM, **IMA, "train#handlers#0#noisy_samples": noisy_samples}, "model.pt"),
+        "plain": (["train_ce.json"], {}, "model_ce.pt"),
+        "ima": ([], {"norm": NORM, **IMA, "train#handlers#0#noisy_samples": noisy_samples}, "model.pt"),
     }
     accuracies: dict[str, list[float]] = {}
     weights: dict[str, Path] = {}
-    for name, (files, extra, checkpoint) in runs.items():
+    for name, (overlays, extra, checkpoint) in runs.items():
         print(f"\n{name}: training {TRAINING['epochs']} epochs")
-        seconds = train(folder, name, files, {**settings, **extra})
+        seconds = train(folder, name, overlays, {**settings, **extra})
         print(f"{name}: trained in {seconds:.0f} s; now {ATTACK} at {len(LEVELS)} levels")
         weights[name] = folder / name / "models" / checkpoint
         other = weights["plain"] if name == "ima" else None

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,7 +21,6 @@ from typing import Any
 
 import fire
 import torch
-from monai.bundle import ConfigWorkflow
 from monai.handlers import LrScheduleHandler
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -31,7 +28,7 @@ from monai_ima.attacks import attack_from_name
 from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.utils.weights import load_network
-from studies import REPO, RESULTS, cells, setting, table, write_page
+from studies import REPO, RESULTS, bundle_training, cells, level_titles, read_json, run_one, setting, table, write_page
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
 SUBSET, TEST_SUBSET, VAL_COUNT = 4000, 1000, 1000
@@ -55,15 +52,12 @@ def train(name: str, folder: Path, data: str | None, seed: int) -> float:
     if name == "finetune":
         settings |= FINE
         handler["first_pass"] = True
-    workflow = ConfigWorkflow(
-        config_file=[
-            str(BUNDLE / "configs" / file) for file in ["train.json", *(["train_ce.json"] if name == "plain" else [])]
-        ],
-        logging_file=False,
-        bundle_root=str(BUNDLE),
+    workflow = bundle_training(
+        BUNDLE,
+        folder / name,
+        ["train_ce.json"] if name == "plain" else [],
         dataset_dir=data,
         output_dir=str(folder / name),
-        ckpt_dir=str(folder / name),
         seed=seed,
         epochs=QUARTER if name == "finetune" else EPOCHS,
         val_interval=EPOCHS + 1,
@@ -129,39 +123,25 @@ def main(data: str | None = None, out: str = "runs/finetune", seed: int = 0) -> 
     for name in TITLES:
         if not (folder / f"{name}.json").is_file():
             print(f"{TITLES[name]} ...", flush=True)
-            with open(folder / f"{name}.log", "ab") as log:
-                command = [sys.executable, __file__, "one", name, str(folder), data or "", str(seed)]
-                environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-                subprocess.run(command, stdout=log, stderr=log, check=True, env=environment)
-    records = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in TITLES}
+            run_one(__file__, [name, folder, data or "", seed], folder / f"{name}.log", 1)
+    records = {name: read_json(folder / f"{name}.json") for name in TITLES}
     scratch = records["scratch"]["seconds"]
-    lines = [
+    rows = [
+        [TITLES[name], f"{record['seconds'] / scratch:.2f}", *cells([*record["accuracy"], fmean(record["accuracy"])])]
+        for name, record in records.items()
+    ]
+    paragraphs = [
         "# Fine-tuning with IMA",
-        "",
         f"{'Fashion-MNIST' if data else 'SYNTHETIC shapes'}: {SUBSET if data else 'all'} training and "
         f"{TEST_SUBSET if data else 'all'} test images; L2, IMA up to {IMA['eps_max']:g}; {ATTACK}.",
-        "",
         f"Fine-tuning: learning rate {FINE['learning_rate']:g}, falling to 0 along a cosine, in place of 0.001; "
         f"batches of {FINE['batch_size']} in place of 64; β {FINE['beta']:g} in place of 0.5; margins start with "
         f"a first margin pass of {FINE['margin_steps']} steps. Chosen on validation images.",
-        "",
         f"    python benchmarks/finetune.py{' --data DIR' if data else ''}        (seed {seed})",
-        "",
         f"{setting(1, 'training')}. Times as a share of training from scratch, one after the other in one run.",
-        "",
-        *table(
-            ["training", "time", "clean", *(f"ε = {level:g}" for level in LEVELS), "mean"],
-            [
-                [
-                    TITLES[name],
-                    f"{record['seconds'] / scratch:.2f}",
-                    *cells([*record["accuracy"], fmean(record["accuracy"])]),
-                ]
-                for name, record in records.items()
-            ],
-        ),
+        table(["training", "time", *level_titles([0, *LEVELS]), "mean"], rows),
     ]
-    write_page(RESULTS / "finetune.md", lines)
+    write_page(RESULTS / "finetune.md", paragraphs)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Writes docs/gallery.md with docs/gallery/; an interrupted run is resumed in ``ru
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -23,10 +22,10 @@ import fire
 from monai_ima.cli.evaluation_run import run
 from monai_ima.cli.report import report
 from monai_ima.results.settings import EvaluationSettings
-from studies import REPO, setting, table, write_page
+from studies import REPO, level_titles, read_json, setting, table, write_page
 
 PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"
-FASHION = {
+FASHION: dict[str, Any] = {
     "bundle": "bundles/fashion_mnist_classification_ima",
     "levels": (0.0, 0.5, 1.0, 2.0, 3.0),
     "norm": "l2",
@@ -44,42 +43,37 @@ HIPPOCAMPUS: dict[str, Any] = {
 SHOWN = 3
 
 
-def measure(out: Path, name: str, settings: dict[str, Any], checkpoint: Path, other: Path) -> Path:
-    """Evaluate a model, or resume it; returns the folder of its results."""
-    folder = out / name
-    if not (folder / "results.json").is_file():
-        run(EvaluationSettings(**settings, out=folder, checkpoint=checkpoint, checks=True, transfer_from=other))
-    return folder
+def measure(prefix: str, settings: dict[str, Any], data: str, plain: Path, ima: Path) -> dict[str, Path]:
+    """Evaluate plain training and IMA, or resume it; returns the folders of their results."""
+    settings = {**settings, "overrides": {**settings["overrides"], "dataset_dir": data}}
+    folders = {"plain training": Path(f"{prefix}_plain"), "IMA": Path(f"{prefix}_ima")}
+    for folder, checkpoint, other in zip(folders.values(), (plain, ima), (ima, plain), strict=True):
+        if not (folder / "results.json").is_file():
+            run(EvaluationSettings(**settings, out=folder, checkpoint=checkpoint, checks=True, transfer_from=other))
+    return folders
 
 
 def section(title: str, about: str, page: str, folders: dict[str, Path]) -> list[str]:
-    """Lines on one data set: where the report is, what the models score, the worst cases."""
-    found = {
-        name: json.loads((folder / "results.json").read_text(encoding="utf-8")) for name, folder in folders.items()
-    }
-    first = next(iter(found.values()))
-    head = ["training", *("clean" if level == 0 else f"ε = {level:g}" for level in first["levels"])]
-    rows = []
+    """Paragraphs on one data set: where the report is, what the models score, the worst cases."""
+    found = {name: read_json(folder / "results.json") for name, folder in folders.items()}
+    head = ["training", *level_titles(next(iter(found.values()))["levels"])]
+    rows, checks = [], []
     for name, content in found.items():
         last = content["attacks"][-1]
         ends = zip(last["values"], last["intervals"], strict=True)
         rows.append([name, *(f"{value:.3f} ({lo:.3f} to {hi:.3f})" for value, (lo, hi) in ends)])
-    checks = {
-        name: [check["title"] for check in content["checks"] if check["status"] == "failed"]
-        for name, content in found.items()
-    }
-    lines = [f"## {title}", "", about, "", f"The whole report: [{page}](gallery/{page}).", "", *table(head, rows), ""]
-    for name, failed in checks.items():
+        failed = [check["title"] for check in content["checks"] if check["status"] == "failed"]
         said = f"fails: {'; '.join(failed)}" if failed else "no check for gradient masking fails"
-        lines.append(f"- {name}: {said}.")
-    lines += ["", f"The {SHOWN} cases that are changed most easily, by training:", ""]
+        checks.append(f"- {name}: {said}.")
+    paragraphs = [f"## {title}", about, f"The whole report: [{page}](gallery/{page}).", table(head, rows)]
+    paragraphs += ["\n".join(checks), f"The {SHOWN} cases that are changed most easily, by training:"]
     for name, content in found.items():
         for k, case in enumerate(content["cases"][:SHOWN]):
             picture = f"{Path(page).stem}_{name.split()[0].lower()}_{k}.png"
             shutil.copyfile(folders[name] / case["picture"], PICTURES / picture)
             words = f"{name}, {case['sample_id']}, ε = {case['epsilon']:g}: {case['summary']}"
-            lines += [f"![{words}](gallery/{picture})", "", f"*{words}*", ""]
-    return lines
+            paragraphs += [f"![{words}](gallery/{picture})", f"*{words}*"]
+    return paragraphs
 
 
 def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fashion_mnist_l2") -> None:
@@ -92,8 +86,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
     """
     data = str(Path(data).resolve())
     os.chdir(REPO)
-    folder, weights = Path(out), Path(compare)
-    plain, ima = (weights / method / "model_last.pt" for method in ("ce", "ima"))
+    plain, ima = (Path(compare) / method / "model_last.pt" for method in ("ce", "ima"))
     for file in (plain, ima):
         if not file.is_file():
             print(f"Weights {file} do not exist: run benchmarks/compare.py first.", file=sys.stderr)
@@ -101,16 +94,9 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
     PICTURES.mkdir(exist_ok=True)
     shipped = Path(HIPPOCAMPUS["bundle"]) / "models"
     start, robust = shipped / "model_ce.pt", shipped / "model.pt"
-    fashion, scans = {**FASHION, "dataset_dir": data}, {**HIPPOCAMPUS, "dataset_dir": f"{data}/Task04_Hippocampus"}
     pages = {
-        "fashion_mnist.html": {
-            "plain training": measure(folder, "fashion_plain", fashion, plain, ima),
-            "IMA": measure(folder, "fashion_ima", fashion, ima, plain),
-        },
-        "hippocampus.html": {
-            "plain training": measure(folder, "hippocampus_plain", scans, start, robust),
-            "IMA": measure(folder, "hippocampus_ima", scans, robust, start),
-        },
+        "fashion_mnist.html": measure(f"{out}/fashion", FASHION, data, plain, ima),
+        "hippocampus.html": measure(f"{out}/hippocampus", HIPPOCAMPUS, f"{data}/Task04_Hippocampus", start, robust),
     }
     for page, folders in pages.items():
         (PICTURES / page).unlink(missing_ok=True)
@@ -120,14 +106,10 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
         PAGE,
         [
             "# Gallery",
-            "",
             "What `python -m monai_ima evaluate` and `report` make of real data. Each page is one file that needs no "
             "network; download it and open it in a browser.",
-            "",
             f"    python benchmarks/gallery.py --data DIR        (seed 0; {setting(1, 'process')})",
-            "",
             "Values in brackets: 95 % bootstrap intervals.",
-            "",
             *section(
                 "Fashion-MNIST",
                 "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "

@@ -19,8 +19,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +41,21 @@ from monai_ima.results.records import ScanRecord
 from monai_ima.results.run_folder import RecordFile
 from monai_ima.utils.weights import load_weights
 from monai_ima.visualize import margin_histogram, robustness_curves
-from studies import REPO, RESULTS, add_time, cells, last_epoch, replace_figure, setting, table, total_time, write_page
+from studies import (
+    REPO,
+    RESULTS,
+    add_time,
+    cells,
+    level_titles,
+    replace_figure,
+    run_one,
+    setting,
+    table,
+    threads_each,
+    total_time,
+    train_bundle,
+    write_page,
+)
 
 BUNDLE = REPO / "bundles" / "hippocampus_segmentation_ima"
 LEVELS = [0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0]
@@ -51,12 +63,8 @@ STRONG, QUICK = "pgd100x2+pgd100x2-dice+pgd100x2-ce", "pgd20"
 START_EPOCHS, EPOCHS = 60, 15
 COMMON = {"batch_size": 2, "val_interval": 5, "steps": 7}
 PREFIX = {"small": "model", "dynunet": "model_dynunet"}
-
-
 BALL = {"train#handlers#0#start": "ball"}
 """B-PGD starts at a random point of the ball, as it did when the shipped weights were made."""
-
-IMA = {"eps_max": 20.0, "delta": 4.0, **BALL}
 
 
 @dataclass(frozen=True)
@@ -80,52 +88,46 @@ class Model:
         return PREFIX[network] + {None: "", "train_ce.json": "_ce", "train_pgd.json": "_pgd"}[self.overlay] + "_last.pt"
 
 
+def _ima(title: str, strong: bool = False, **settings: Any) -> Model:
+    return Model(title, settings={"eps_max": 20.0, "delta": 4.0, **BALL, **settings}, strong=strong)
+
+
 START = Model("start", "train_ce.json", {"epochs": START_EPOCHS})
 MODELS = {
     "plain": Model("plain training", "train_ce.json"),
     "pgd5": Model("fixed ε = 5", "train_pgd.json", {"eps": 5.0}),
     "pgd15": Model("fixed ε = 15", "train_pgd.json", {"eps": 15.0}),
-    "ima": Model("IMA, ε_max 20, τ 0.8", settings={**IMA, "threshold": 0.8}),
+    "ima": _ima("IMA, ε_max 20, τ 0.8", strong=True, threshold=0.8),
     "pgd10": Model("fixed ε = 10", "train_pgd.json", {"eps": 10.0}, strong=False),
-    "ima_baseline": Model(
-        "IMA, ε_max 10, δ 2, τ baseline", settings={"eps_max": 10.0, "delta": 2.0, **BALL}, strong=False
-    ),
-    "ima_relative": Model(
-        "IMA, ε_max 20, τ relative:0.95", settings={**IMA, "threshold": "relative:0.95"}, strong=False
-    ),
-    "ima_low": Model("IMA, ε_max 20, τ 0.7", settings={**IMA, "threshold": 0.7}, strong=False),
-    "ima_large": Model(
-        "IMA, ε_max 40, δ 8, τ 0.8", settings={"eps_max": 40.0, "delta": 8.0, "threshold": 0.8, **BALL}, strong=False
-    ),
+    "ima_baseline": _ima("IMA, ε_max 10, δ 2, τ baseline", eps_max=10.0, delta=2.0),
+    "ima_relative": _ima("IMA, ε_max 20, τ relative:0.95", threshold="relative:0.95"),
+    "ima_low": _ima("IMA, ε_max 20, τ 0.7", threshold=0.7),
+    "ima_large": _ima("IMA, ε_max 40, δ 8, τ 0.8", eps_max=40.0, delta=8.0, threshold=0.8),
 }
 
 
 def train(model: Model, network: str, data: str, folder: Path, start: Path | None, seed: int) -> Path:
     """Train a model, or go on with it; returns the last epoch's checkpoint."""
-    done = folder / model.checkpoint(network)
-    if done.is_file():
-        return done
-    files = ["train.json", *([model.overlay] if model.overlay else [])]
-    settings = {"epochs": EPOCHS, "seed": seed, "network": network, **COMMON, **model.settings}
-    workflow = ConfigWorkflow(
-        config_file=[str(BUNDLE / "configs" / file) for file in files],
-        bundle_root=str(BUNDLE),
+
+    def keep_metrics(engine: Engine) -> None:
+        with open(folder / "epochs.jsonl", "a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"epoch": engine.state.epoch, **engine.state.metrics}) + "\n")
+
+    def prepare(workflow: ConfigWorkflow) -> None:
+        trainer = workflow.parser.get_parsed_content("train#trainer")
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, keep_metrics)
+
+    return train_bundle(
+        BUNDLE,
+        folder / model.checkpoint(network),
+        [model.overlay] if model.overlay else [],
+        prepare,
+        logging_file=None,
         dataset_dir=data,
-        output_dir=str(folder / "log"),
-        ckpt_dir=str(folder),
         start=str(start) if start else None,
         plain_epochs=0,
-        resume=last_epoch(folder),
-        **settings,
+        **{"epochs": EPOCHS, "seed": seed, "network": network, **COMMON, **model.settings},
     )
-    begin = time.perf_counter()
-    workflow.initialize()
-    trainer = workflow.parser.get_parsed_content("train#trainer")
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, _keep_metrics, folder / "epochs.jsonl")
-    workflow.run()
-    workflow.finalize()
-    add_time(folder, time.perf_counter() - begin)
-    return done
 
 
 def measure(checkpoint: Path, network: str, attack: str, data: str, folder: Path, seed: int) -> SegmentationOutcome:
@@ -180,13 +182,10 @@ def main(
     folder = Path(out or f"runs/{page}")
     folder.mkdir(parents=True, exist_ok=True)
     models = {name: model for name, model in MODELS.items() if network == "small" or model.strong}
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = threads_each(workers)
 
     def run(name: str) -> None:
-        with open(folder / f"{name}.log", "ab") as log:
-            arguments = ["one", name, network, str(data), str(folder), str(seed), str(threads)]
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            subprocess.run([sys.executable, __file__, *arguments], stdout=log, stderr=log, check=True, env=environment)
+        run_one(__file__, [name, network, data, folder, seed, threads], folder / f"{name}.log", threads)
         bar.update()
         bar.write(f"{name}: {total_time(folder / name) / 60:.0f} minutes")
 
@@ -215,40 +214,26 @@ def write_tables(page: str, network: str, models: dict[str, Model], folder: Path
     )
     replace_figure(figure, RESULTS / f"{page}.png")
     _write_scans(RESULTS / f"{page}.csv", strong)
-    lines = [
+    paragraphs = [
         "# Hippocampus: IMA beside plain and fixed-ε training",
-        "",
         f"Mean foreground Dice of {count} real test scans (MSD Task04, CC-BY-SA 4.0; list in the bundle's "
         "`configs/split.json`) at L2 noise ε, in units of z-scored volumes.",
-        "",
         f"    {command}        (seed {seed})",
-        "",
         f"{setting(threads, 'model')}; "
         f"{sum(total_time(folder / name) for name in ['start', *models]) / 60:.0f} minutes of computing in all "
         "(parts that were broken off are not counted).",
-        "",
         f"All rows: the bundle's network `{network}`, plain-trained for {START_EPOCHS} epochs, then {EPOCHS} epochs of "
         f"the method in the row's name; weights of the last epoch. Training attacks have {COMMON['steps']} steps.",
-        "",
         "## Under the strongest attack",
-        "",
         "100-step PGD, 2 restarts, on each of soft Dice, cross-entropy and both; a scan's worst image counts, and a "
         "worse one found at a smaller ε counts at the larger ones.",
-        "",
-        *_dice(strong),
-        "",
+        _dice(strong),
         "IMA's Dice minus the other's, mean over the scans, and its standard error:",
-        "",
-        *_differences(strong),
-        "",
+        _differences(strong),
         f"![Dice against ε]({page}.png)",
-        "",
         "## When does the boundary matter?",
-        "",
         "The same, and variants of IMA, under a quick attack (20-step PGD, 1 start, on both losses).",
-        "",
-        *_dice(quick),
-        "",
+        _dice(quick),
     ]
     rows = []
     for name, model in models.items():
@@ -261,20 +246,17 @@ def write_tables(page: str, network: str, models: dict[str, Model], folder: Path
             histogram = margin_histogram(values.tolist(), margins.eps_max, float(values.median()), title)
             replace_figure(histogram, RESULTS / picture)
             rows.append([f"[{model.title}]({picture})", f"{values.mean():.1f}", f"{share:.0%}", crossed(folder / name)])
-    lines += table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], rows)
-    write_page(RESULTS / f"{page}.md", lines)
+    write_page(
+        RESULTS / f"{page}.md", [*paragraphs, table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], rows)]
+    )
 
 
-def _levels() -> list[str]:
-    return [f"ε = {level:g}" if level else "clean" for level in LEVELS]
-
-
-def _dice(results: dict[str, SegmentationOutcome]) -> list[str]:
+def _dice(results: dict[str, SegmentationOutcome]) -> str:
     rows = [[MODELS[name].title, *cells(result.mean())] for name, result in results.items()]
-    return table(["training", *_levels()], rows)
+    return table(["training", *level_titles(LEVELS)], rows)
 
 
-def _differences(results: dict[str, SegmentationOutcome]) -> list[str]:
+def _differences(results: dict[str, SegmentationOutcome]) -> str:
     rows = []
     ours = _by_scan(results["ima"])
     for name, result in results.items():
@@ -284,7 +266,7 @@ def _differences(results: dict[str, SegmentationOutcome]) -> list[str]:
             error = paired.std(dim=0) / len(paired) ** 0.5
             found = zip(paired.mean(dim=0).tolist(), error.tolist(), strict=True)
             rows.append([MODELS[name].title, *(f"{mean:+.3f} ± {spread:.3f}" for mean, spread in found)])
-    return table(["IMA minus", *_levels()], rows)
+    return table(["IMA minus", *level_titles(LEVELS)], rows)
 
 
 def _by_scan(result: SegmentationOutcome) -> dict[str, list[float]]:
@@ -302,11 +284,6 @@ def _write_scans(file_name: Path, results: dict[str, SegmentationOutcome]) -> No
 
 def _result(folder: Path, attack: str) -> SegmentationOutcome:
     return SegmentationOutcome(LEVELS, RecordFile(folder / f"{attack}.jsonl", ScanRecord).read())
-
-
-def _keep_metrics(engine: Engine, file: Path) -> None:
-    with open(file, "a", encoding="utf-8") as lines:
-        lines.write(json.dumps({"epoch": engine.state.epoch, **engine.state.metrics}) + "\n")
 
 
 def crossed(folder: Path) -> str:

@@ -14,10 +14,7 @@ an interrupted training is resumed. Uses the GPU when there is one.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +25,24 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from compare_records import RecordError, check_note, write_record
+from compare_records import check_note, write_record
 from compare_run import margin_summary
 from hippocampus import BALL, BUNDLE, COMMON, EPOCHS, LEVELS, QUICK, Model, crossed, measure, train
-from studies import RESULTS, CommandLine, cells, integer, setting, table, total_time, write_page
+from studies import (
+    RESULTS,
+    CommandLine,
+    cells,
+    chosen,
+    integer,
+    level_titles,
+    read_json,
+    run_one,
+    setting,
+    table,
+    threads_each,
+    total_time,
+    write_page,
+)
 
 NETWORK, SEED = "small", 0
 STARTS: dict[str, dict[str, Any]] = {"clean": {}, "ball": BALL}
@@ -81,15 +92,12 @@ def one(name: str, data: str, out: str, records: str, threads: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = train(model, NETWORK, data, folder, BUNDLE / "models" / "model_ce.pt", SEED)
     result = measure(checkpoint, NETWORK, QUICK, data, folder, SEED)
-    margins = None
-    if model.overlay is None:
-        margins = {**margin_summary(checkpoint), "crossed": crossed(folder)}
     record = {
         "note": note(model),
         "where": setting(int(threads), "training"),
         "seconds": round(total_time(folder), 1),
         "dice": {scan.sample_id: [round(scores.mean("dice"), 4) for scores in scan.scores] for scan in result.records},
-        "margins": margins,
+        "margins": {**margin_summary(checkpoint), "crossed": crossed(folder)},
     }
     write_record(Path(records) / f"{name}.json", record)
 
@@ -104,7 +112,7 @@ def read(records: Path) -> dict[str, dict[str, Any]]:
     for name, model in ROWS.items():
         file = records / f"{name}.json"
         if file.is_file():
-            found[name] = json.loads(file.read_text(encoding="utf-8"))
+            found[name] = read_json(file)
             check_note(file, found[name]["note"], note(model))
     return found
 
@@ -114,47 +122,36 @@ def write(records: dict[str, dict[str, Any]]) -> None:
     rows, margins = [], []
     for name, record in records.items():
         columns = torch.tensor(list(record["dice"].values()), dtype=torch.float64).mean(dim=0).tolist()
-        rows.append([ROWS[name].title, *cells(columns), *cells([sum(columns) / len(columns)])])
+        rows.append([ROWS[name].title, *cells([*columns, sum(columns) / len(columns)])])
         own = record["margins"]
-        if own is not None:
-            margins.append([ROWS[name].title, f"{own['mean']:.1f}", f"{own['share_at_eps_max']:.0%}", own["crossed"]])
-    earlier = _earlier_rows()
+        margins.append([ROWS[name].title, f"{own['mean']:.1f}", f"{own['share_at_eps_max']:.0%}", own["crossed"]])
     first = next(iter(records.values()))
     seconds = sum(record["seconds"] for record in records.values())
-    lines = [
+    paragraphs = [
         "# Hippocampus: IMA with true margins",
-        "",
         f"Mean foreground Dice of {len(first['dice'])} real test scans (MSD Task04, CC-BY-SA 4.0) under 20-step PGD on "
         "soft Dice and cross-entropy, one start, at L2 noise ε in units of z-scored volumes.",
-        "",
         f"    python benchmarks/hippocampus_starts.py --data Task04_Hippocampus        (seed {SEED})",
-        "",
         f"{', '.join(sorted({record['where'] for record in records.values()}))}; {seconds / 60:.0f} minutes of all "
         "processes' wall time, other work beside them.",
-        "",
         f"All rows: the bundle's small network from its plain-trained weights, {EPOCHS} epochs of the training in the "
         f"row's name, training attacks of {COMMON['steps']} steps, margins moved online.",
-        "",
-        *table(["training", *(f"ε = {level:g}" if level else "clean" for level in LEVELS), "mean"], [*rows, *earlier]),
-        "",
+        table(["training", *level_titles(LEVELS), "mean"], [*rows, *_earlier_rows()]),
         "Rows with a † are those of [hippocampus.md](hippocampus.md), with the same settings, seed and attack; "
         "one row was trained for both pages, as a check.",
-        "",
-        *table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], margins),
+        table(["IMA", "margins: mean", "at ε_max", "crossed τ, by epoch"], margins),
     ]
-    write_page(RESULTS / "hippocampus_starts.md", lines)
+    write_page(RESULTS / "hippocampus_starts.md", paragraphs)
 
 
 def _earlier_rows() -> list[list[str]]:
     """Of the quick attack's table."""
     page = (RESULTS / "hippocampus.md").read_text(encoding="utf-8").split("under a quick attack")[1]
-    lines = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
-    ]
-    values = {line[0]: [float(cell) for cell in line[1:]] for line in lines if line[0] in TAKEN_OVER and len(line) > 7}
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+    found = {title: list(map(float, dice)) for title, *dice in lines if title in TAKEN_OVER and len(dice) > 6}
     return [
-        [f"{TAKEN_OVER[title]} †", *cells(values[title]), *cells([sum(values[title]) / len(values[title])])]
-        for title in TAKEN_OVER
+        [f"{title} †", *cells([*found[earlier], sum(found[earlier]) / len(found[earlier])])]
+        for earlier, title in TAKEN_OVER.items()
     ]
 
 
@@ -174,26 +171,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=integer(1), default=2, help="trainings at a time")
     parser.add_argument("--rows", help="only these, separated by commas")
     options = parser.parse_args(arguments)
-    names = list(ROWS) if options.rows is None else options.rows.split(",")
-    for name in names:
-        if name not in ROWS:
-            parser.error(f"Got row {name!r}, expected some of {', '.join(ROWS)}.")
-    options.records.mkdir(parents=True, exist_ok=True)
     try:
-        waiting = [name for name in names if name not in read(options.records)]
-    except RecordError as error:
+        names = chosen("row", options.rows, ROWS)
+        there = read(options.records)
+    except ValueError as error:
         parser.error(str(error))
+    waiting = [name for name in names if name not in there]
     if waiting and (options.data is None or not options.data.is_dir()):
         parser.error(f"Records of {', '.join(waiting)} are missing: give --data, the folder Task04_Hippocampus.")
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    threads = threads_each(options.workers)
 
     def run(name: str) -> None:
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        own = ["one", name, str(options.data), str(options.out), str(options.records), str(threads)]
-        with open(folder / "log.txt", "ab") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            subprocess.run([sys.executable, __file__, *own], stdout=log, stderr=log, check=True, env=environment)
+        run_one(__file__, [name, options.data, options.out, options.records, threads], folder / "log.txt", threads)
         bar.update()
 
     with tqdm(total=len(waiting), desc="trainings") as bar, ThreadPoolExecutor(options.workers) as pool:

@@ -12,16 +12,15 @@ Writes docs/results/margins.md. Each part leaves a record in docs/results/record
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from monai_ima.attacks import DDN, Attack, BoundaryPGD, MinimumNorm, attack_mode
@@ -29,7 +28,7 @@ from monai_ima.criteria import Criterion, DiceCriterion
 from monai_ima.evaluation.batch import EvaluationBatch, evaluation_batch
 from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
 from monai_ima.utils.generators import per_sample_generators
-from studies import REPO, RESULTS, CommandLine, setting, table, write_page, write_whole
+from studies import REPO, RESULTS, CommandLine, chosen, kept, read_json, setting, table, train_bundle, write_page
 
 STARTS: dict[str, dict[str, Any]] = {
     "ball, 20 steps": {"start": "ball", "steps": 20},
@@ -84,30 +83,17 @@ class Part:
 
 IMAGES = (("subset", 4000), ("val_count", 1000), ("batch_size", 64))
 BEATS = (("batch_size", 16),)
+FASHION_MNIST = Part(
+    "Fashion-MNIST, L2", "fashion_mnist_classification", "", "l2", (1.0, 5.0), 128, 2, epochs=8, settings=IMAGES
+)
+ECG = Part("ECG beats, L2", "ecg_classification", "heartbeat", "l2", (0.3, 1.5), 250, 1, epochs=30, settings=BEATS)
+SCANS = ("Hippocampus, L2, Dice 0.75", "hippocampus_segmentation", "Task04_Hippocampus")
 PARTS = {
-    "fashion_mnist_l2": Part(
-        "Fashion-MNIST, L2", "fashion_mnist_classification", "", "l2", (1.0, 5.0), 128, 2, epochs=8, settings=IMAGES
-    ),
-    "fashion_mnist_linf": Part(
-        "Fashion-MNIST, L∞", "fashion_mnist_classification", "", "linf", (0.06, 0.3), 128, 2, epochs=8, settings=IMAGES
-    ),
-    "ecg_l2": Part(
-        "ECG beats, L2", "ecg_classification", "heartbeat", "l2", (0.3, 1.5), 250, 1, epochs=30, settings=BEATS
-    ),
-    "ecg_linf": Part(
-        "ECG beats, L∞", "ecg_classification", "heartbeat", "linf", (0.06, 0.3), 250, 1, epochs=30, settings=BEATS
-    ),
-    "hippocampus": Part(
-        "Hippocampus, L2, Dice 0.75",
-        "hippocampus_segmentation",
-        "Task04_Hippocampus",
-        "l2",
-        (15.0, 40.0),
-        1,
-        6,
-        steps=60,
-        threshold=0.75,
-    ),
+    "fashion_mnist_l2": FASHION_MNIST,
+    "fashion_mnist_linf": replace(FASHION_MNIST, title="Fashion-MNIST, L∞", norm="linf", eps=(0.06, 0.3)),
+    "ecg_l2": ECG,
+    "ecg_linf": replace(ECG, title="ECG beats, L∞", norm="linf", eps=(0.06, 0.3)),
+    "hippocampus": Part(*SCANS, "l2", (15.0, 40.0), 1, 6, steps=60, threshold=0.75),
 }
 
 
@@ -116,27 +102,18 @@ def load(part: Part, data: Path, out: Path) -> LoadedBundle:
     folder = str(data / part.data)
     if part.epochs is None:
         return load_bundle(part.root, checkpoint=part.root / "models" / "model_ce.pt", dataset_dir=folder)
-    models = out / part.bundle
-    weights = models / "model_ce_last.pt"
-    settings = dict(part.settings)
-    if not weights.is_file():
-        workflow = ConfigWorkflow(
-            config_file=[str(part.root / "configs" / name) for name in ("train.json", "train_ce.json")],
-            logging_file=False,
-            bundle_root=str(part.root),
-            dataset_dir=folder,
-            output_dir=str(models / "log"),
-            ckpt_dir=str(models),
-            epochs=part.epochs,
-            val_interval=part.epochs + 1,
-            **settings,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+    settings: dict[str, Any] = {"dataset_dir": folder, **dict(part.settings)}
+    last = train_bundle(
+        part.root,
+        out / part.bundle / "model_ce_last.pt",
+        ["train_ce.json"],
+        epochs=part.epochs,
+        val_interval=part.epochs + 1,
+        **settings,
+    )
     settings["batch_size"] = part.batch
     settings.pop("subset", None)
-    return load_bundle(part.root, checkpoint=weights, dataset_dir=folder, split="test", **settings)
+    return load_bundle(part.root, checkpoint=last, split="test", **settings)
 
 
 def searches(part: Part, bounds: Sequence[float] | None) -> list[Attack]:
@@ -185,9 +162,9 @@ def _distances(attack: Attack, batch: EvaluationBatch, eps: float, purpose: str)
 
 
 def section(part: Part, record: dict[str, Any]) -> list[str]:
-    """A part's table."""
+    """Paragraphs on a part."""
     smallest = torch.tensor(record["smallest"], dtype=torch.float64)
-    lines = []
+    rows = []
     for name, found in record["rows"].items():
         eps, _, start = name.rpartition("|")
         distance = torch.tensor([torch.inf if value is None else value for value in found], dtype=torch.float64)
@@ -195,41 +172,26 @@ def section(part: Part, record: dict[str, Any]) -> list[str]:
         ratio = (distance / smallest)[crossed]
         figures = [distance[crossed].mean(), smallest[crossed].mean(), ratio.median(), ratio.quantile(0.9), ratio.max()]
         cells = [f"{value:.3g}" for value in figures[:2]] + [f"{value:.2f}" for value in figures[2:]]
-        lines.append([start, eps or f"{part.eps[-1]:g}", f"{crossed.double().mean():.3f}", *cells])
-    head = [
-        "start of B-PGD",
-        "ε",
-        "crossing",
-        "mean distance",
-        "mean smallest known",
-        "ratio: median",
-        "90 %",
-        "largest",
-    ]
-    count = f"{len(smallest)} samples whose boundary is known, smallest distances {smallest.min():.3g} to"
+        rows.append([start, eps or f"{part.eps[-1]:g}", f"{crossed.double().mean():.3f}", *cells])
+    head = ["start of B-PGD", "ε", "crossing", "mean distance", "mean smallest known"]
     return [
         f"## {part.title}",
-        "",
-        f"{count} {smallest.max():.3g}; {record['where']}.",
-        "",
-        *table(head, lines),
-        "",
+        f"{len(smallest)} samples whose boundary is known, smallest distances {smallest.min():.3g} to "
+        f"{smallest.max():.3g}; {record['where']}.",
+        table([*head, "ratio: median", "90 %", "largest"], rows),
     ]
 
 
 def write(records: dict[str, dict[str, Any]]) -> None:
     """docs/results/margins.md."""
-    lines = [
+    paragraphs = [
         "# Are the margins true?",
-        "",
         "Distance at which B-PGD (`BoundaryPGD`, Algorithm 3) meets the boundary over the smallest distance known, of "
         "the samples that cross. A margin pass of IMA has 50 steps, a training attack 20.",
-        "",
         "    python benchmarks/margins.py --data DIR        (seed 0)",
-        "",
-        *(line for name, record in records.items() for line in section(PARTS[name], record)),
+        *(paragraph for name, record in records.items() for paragraph in section(PARTS[name], record)),
     ]
-    write_page(RESULTS / "margins.md", lines)
+    write_page(RESULTS / "margins.md", paragraphs)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -245,24 +207,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/margins"), help="folder for weights")
     parser.add_argument("--records", type=Path, default=RESULTS / "records" / "margins", help="folder for records")
-    parser.add_argument("--parts", default=",".join(PARTS), help="only these, separated by commas")
+    parser.add_argument("--parts", help="only these, separated by commas")
     options = parser.parse_args(arguments)
-    names = options.parts.split(",")
+    try:
+        names = chosen("part", options.parts, PARTS)
+    except ValueError as error:
+        parser.error(str(error))
     for name in names:
-        if name not in PARTS:
-            parser.error(f"Got part {name!r}, expected some of {', '.join(PARTS)}.")
         if not (options.data / PARTS[name].data).is_dir():
             parser.error(f"Folder {options.data / PARTS[name].data} does not exist, expected the data of {name}.")
     logging.disable(logging.INFO)
     options.records.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        file = options.records / f"{name}.json"
-        if not file.is_file():
-            torch.manual_seed(0)
-            record = measure(PARTS[name], load(PARTS[name], options.data, options.out))
-            write_whole(file, json.dumps(record))
+
+    def measured(name: str) -> dict[str, Any]:
+        torch.manual_seed(0)
+        return measure(PARTS[name], load(PARTS[name], options.data, options.out))
+
     files = {name: options.records / f"{name}.json" for name in PARTS}
-    write({name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()})
+    for name in names:
+        kept(files[name], partial(measured, name))
+    write({name: read_json(file) for name, file in files.items() if file.is_file()})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Writes docs/results/moons.md with two figures; records stay in ``runs/moons``, a
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -46,7 +45,7 @@ from monai_ima.handlers import (
 from monai_ima.margins import AttackOutcome, epoch_rule
 from monai_ima.methods import IMA
 from monai_ima.utils.batch import Batch
-from studies import RESULTS, cells, replace_figure, setting, table, write_page
+from studies import RESULTS, cells, kept, level_titles, replace_figure, setting, table, write_page
 
 COUNT, NOISE = 2000, 0.1
 EPOCHS, BATCH, RATE = 30, 256, 0.005
@@ -58,33 +57,6 @@ WINDOW = ((-0.3, 1.3), (-0.3, 1.3))
 CELL = 0.002
 REGION = 0.25
 """Boundary points farther than this from both curves are in nobody's way and are left out."""
-
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain training": ("plain", {}),
-    "fixed ε = 0.15": ("pgd", {"eps": 0.15}),
-    "fixed ε = 0.3": ("pgd", {"eps": 0.3}),
-    "TRADES, ε = 0.15": ("trades", {"eps": 0.15}),
-    "TRADES, ε = 0.3": ("trades", {"eps": 0.3}),
-    "MMA, d_max 0.3": ("mma", {"eps_max": EPS_MAX}),
-    "IMA, defaults": ("ima", {}),
-}
-DRAWN = ["plain training", "fixed ε = 0.15", "fixed ε = 0.3", "TRADES, ε = 0.15", "MMA, d_max 0.3", "IMA, defaults"]
-VARIANTS: dict[str, dict[str, Any]] = {
-    "β 0.2": {"beta": 0.2},
-    "β 0.8": {"beta": 0.8},
-    "boundary samples only": {"noisy_samples": "boundary"},
-    "boundary samples only, β 0.2": {"noisy_samples": "boundary", "beta": 0.2},
-    "boundary samples only, β 0.8": {"noisy_samples": "boundary", "beta": 0.8},
-    "online update": {"update": "online"},
-    "online update, boundary samples only": {"update": "online", "noisy_samples": "boundary"},
-    "margin pass of 10 steps": {"margin_steps": 10},
-    "margin pass of 200 steps": {"margin_steps": 200},
-    "training attack of 7 steps": {"steps": 7},
-    "B-PGD from a random point of the ball": {"start": "ball"},
-    "wrong samples keep their margin": {"wrong_keeps": True},
-    "δ 0.02": {"delta": 0.02},
-    "ε_max 0.2": {"eps_max": 0.2},
-}
 
 Trained = tuple[nn.Module, AdversarialTrainingHandler | None]
 
@@ -121,6 +93,40 @@ class KeepsWrongHandler(AdversarialTrainingHandler, method=KeepsWrong):
     """:class:`KeepsWrong` in a trainer."""
 
 
+Method = tuple[type[AdversarialTrainingHandler] | None, dict[str, Any]]
+"""A handler and its settings; None for plain training."""
+
+
+def _ima(handler: type[AdversarialTrainingHandler] = IMAHandler, **settings: Any) -> Method:
+    return handler, {"eps_max": EPS_MAX, **settings}
+
+
+METHODS: dict[str, Method] = {
+    "plain training": (None, {}),
+    "fixed ε = 0.15": (PGDTrainingHandler, {"eps": 0.15}),
+    "fixed ε = 0.3": (PGDTrainingHandler, {"eps": 0.3}),
+    "TRADES, ε = 0.15": (TRADESHandler, {"eps": 0.15}),
+    "TRADES, ε = 0.3": (TRADESHandler, {"eps": 0.3}),
+    "MMA, d_max 0.3": (MMAHandler, {"eps_max": EPS_MAX}),
+    "IMA, defaults": _ima(),
+    "IMA, β 0.2": _ima(beta=0.2),
+    "IMA, β 0.8": _ima(beta=0.8),
+    "IMA, boundary samples only": _ima(noisy_samples="boundary"),
+    "IMA, boundary samples only, β 0.2": _ima(noisy_samples="boundary", beta=0.2),
+    "IMA, boundary samples only, β 0.8": _ima(noisy_samples="boundary", beta=0.8),
+    "IMA, online update": _ima(update="online"),
+    "IMA, online update, boundary samples only": _ima(update="online", noisy_samples="boundary"),
+    "IMA, margin pass of 10 steps": _ima(margin_steps=10),
+    "IMA, margin pass of 200 steps": _ima(margin_steps=200),
+    "IMA, training attack of 7 steps": _ima(steps=7),
+    "IMA, B-PGD from a random point of the ball": _ima(start="ball"),
+    "IMA, wrong samples keep their margin": _ima(KeepsWrongHandler),
+    "IMA, δ 0.02": _ima(delta=0.02),
+    "IMA, ε_max 0.2": _ima(eps_max=0.2),
+}
+DRAWN = ["plain training", "fixed ε = 0.15", "fixed ε = 0.3", "TRADES, ε = 0.15", "MMA, d_max 0.3", "IMA, defaults"]
+
+
 def moons(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Points ``[count, 2]`` on two half circles with Gaussian noise, scaled to the unit square, and their classes."""
     generator = np.random.default_rng(seed)
@@ -140,25 +146,15 @@ def curve_distances(point: np.ndarray) -> np.ndarray:
     return np.stack([cKDTree(curve).query(point)[0] for curve in curves], axis=1)
 
 
-def make_handler(method: str, settings: dict[str, Any], seed: int) -> AdversarialTrainingHandler | None:
-    """The handler of a method, None for plain training."""
-    settings = dict(settings)
-    if method == "plain":
-        return None
-    if method != "ima":
-        return {"pgd": PGDTrainingHandler, "trades": TRADESHandler, "mma": MMAHandler}[method](seed=seed, **settings)
-    kind = KeepsWrongHandler if settings.pop("wrong_keeps", False) else IMAHandler
-    return kind(**{"eps_max": EPS_MAX, **settings}, seed=seed)
-
-
-def train(method: str, settings: dict[str, Any], seed: int) -> Trained:
-    """Train one network; the handler comes back with its margins."""
+def train(title: str, seed: int) -> Trained:
+    """Train one of :data:`METHODS`; the handler comes back with its margins."""
     set_determinism(seed)
     torch.set_num_threads(1)
     network = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 2))
     point, label = moons(COUNT, seed)
     items = [{"image": point[k], "label": label[k], "sample_id": f"{k:04d}"} for k in range(COUNT)]
-    handler = make_handler(method, settings, seed)
+    kind, settings = METHODS[title]
+    handler = None if kind is None else kind(seed=seed, **settings)
     SupervisedTrainer(
         device="cpu",
         max_epochs=EPOCHS,
@@ -202,9 +198,9 @@ def balance(line: np.ndarray, sample: torch.Tensor, label: torch.Tensor) -> np.n
     return np.stack(densities, axis=1)
 
 
-def study(method: str, settings: dict[str, Any], seed: int) -> Outcome:
-    """Train and measure."""
-    network, handler = train(method, settings, seed)
+def study(title: str, seed: int) -> Outcome:
+    """Train one of :data:`METHODS` and measure."""
+    network, handler = train(title, seed)
     point, label = moons(COUNT, seed + 1000)
     accuracy = [float((network(point).argmax(dim=1) == label).float().mean())]
     for level in LEVELS:
@@ -224,16 +220,9 @@ def study(method: str, settings: dict[str, Any], seed: int) -> Outcome:
     return Outcome(accuracy, float(np.abs(distance[:, 0] - distance[:, 1]).mean() / 2), imbalance, ratio)
 
 
-def rows() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Title, method and settings of every row."""
-    return {**METHODS, **{f"IMA, {title}": ("ima", settings) for title, settings in VARIANTS.items()}}
-
-
-def run_row(title: str, seed: int, file: Path) -> None:
-    """Study one row with one seed, unless its record is there."""
-    if not file.is_file():
-        outcome = study(*rows()[title], seed)
-        file.write_text(json.dumps({"title": title, "seed": seed, **asdict(outcome)}), encoding="utf-8")
+def run_row(title: str, seed: int, file: Path) -> dict[str, Any]:
+    """Study one row with one seed, unless its record is there; returns the record."""
+    return kept(file, lambda: {"title": title, "seed": seed, **asdict(study(title, seed))})
 
 
 def main(out: str = "runs/moons", seeds: int = 3, workers: int = 2) -> None:
@@ -246,15 +235,15 @@ def main(out: str = "runs/moons", seeds: int = 3, workers: int = 2) -> None:
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(title, seed) for title in rows() for seed in range(seeds)]
-    files = [folder / f"{list(rows()).index(title):02d}-{seed}.json" for title, seed in tasks]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(run_row, *task, file) for task, file in zip(tasks, files, strict=True)]
-        for future in tqdm(futures, desc="trainings"):
-            future.result()
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    trained = {title: train(*METHODS[title], 0) for title in DRAWN}
+        futures = [
+            pool.submit(run_row, title, seed, folder / f"{row:02d}-{seed}.json")
+            for row, title in enumerate(METHODS)
+            for seed in range(seeds)
+        ]
+        records = [future.result() for future in tqdm(futures, desc="trainings")]
+    trained = {title: train(title, 0) for title in DRAWN}
     draw_boundaries(trained, RESULTS / "moons.png")
     draw_balance(trained, RESULTS / "moons_balance.png")
     report(records, seeds, RESULTS / "moons.md")
@@ -306,44 +295,36 @@ def draw_balance(trained: dict[str, Trained], file: Path) -> None:
 
 def report(records: list[dict[str, Any]], seeds: int, file: Path) -> None:
     """docs/results/moons.md."""
-    lines = [
+    paragraphs = [
         "# Two moons",
-        "",
         f"{COUNT} SYNTHETIC training points and as many test points (half circles with Gaussian noise {NOISE}, scaled "
         f"to the unit square), perceptron 2-128-128-2, {EPOCHS} epochs of Adam at {RATE:g}, batches of {BATCH}; means "
         f"over {seeds} seeds. L2; IMA and MMA up to {EPS_MAX:g}, δ = ε_max / {EPOCHS}. Robust accuracy under 100-step "
         "PGD, 2 restarts.",
-        "",
         "    python benchmarks/moons.py",
-        "",
         f"{setting(1, 'training')}.",
-        "",
         "*Margin ratio*: a training point's margin as the method has it over its distance from the traced boundary "
         "(median, quartiles), where that is below ε_max and the point is classified rightly. *Off the middle*: mean "
         "distance of the boundary from the points that are equally far from both curves. *Imbalance*: how far "
         "the densities of the two classes' boundary samples differ along the boundary, from 0 (the equilibrium of the "
         "paper's section 2.2) to 1.",
-        "",
     ]
-    head = ["training", "clean", *(f"ε = {level:g}" for level in LEVELS), "mean", "margin ratio", "off the middle"]
-    found = []
-    for title in rows():
+    rows = []
+    for title in METHODS:
         own = [record for record in records if record["title"] == title]
         accuracy = np.mean([record["accuracy"] for record in own], axis=0)
         ratio = np.mean([record["margin_ratio"] for record in own], axis=0)
         margins = f"{ratio[1]:.2f} ({ratio[0]:.2f}-{ratio[2]:.2f})" if np.size(ratio) else ""
         places = cells(np.mean([record[key] for record in own]) for key in ("off_middle", "imbalance"))
-        found.append([title, *cells([*accuracy, accuracy.mean()]), margins, *places])
-    lines += [
-        *table([*head, "imbalance"], found),
-        "",
+        rows.append([title, *cells([*accuracy, accuracy.mean()]), margins, *places])
+    head = ["training", *level_titles([0, *LEVELS]), "mean", "margin ratio", "off the middle", "imbalance"]
+    paragraphs += [
+        table(head, rows),
         "![Boundaries, with margins as circles](moons.png)",
-        "",
         "Circles: the margins of IMA and MMA; for the other methods the distance from the boundary.",
-        "",
         "![Densities along the boundary, and its distance from the middle](moons_balance.png)",
     ]
-    write_page(file, lines)
+    write_page(file, paragraphs)
 
 
 if __name__ == "__main__":

@@ -21,22 +21,21 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
 from compare_records import RecordError, check_note, write_record
-from compare_run import fingerprints, margin_summary, open_run_folder, open_study, test_items, training_workflow, where
+from compare_run import fingerprints, margin_summary, open_run_folder, open_study, test_items, training_settings, where
 from compare_study import WHITE_BOX, Study
 from monai_ima.attacks import PGD, attack_from_name, attack_mode
 from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import one_line
 from monai_ima.utils.tensors import first_output
-from studies import RESULTS, CommandLine, integer, last_epoch, minutes, table, write_page
-
-__all__ = ["Progress", "fits", "main"]
+from studies import RESULTS, CommandLine, bundle_training, integer, last_epoch, minutes, named_values, table, write_page
 
 EPOCHS = 60
 PAPER = {
@@ -65,18 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begin = time.monotonic()
     parser = _parser()
     options = parser.parse_args(arguments)
-    study = Study(
-        options.bundle,
-        options.norm,
-        None if options.data is None else str(options.data.resolve()),
-        options.data is None,
-        epochs=EPOCHS,
-        subset=options.subset,
-        test_subset=options.test_subset,
-        batch_size=options.batch_size,
-        full=True,
-        runs=str(options.out.resolve()),
-    )
+    study = Study.of_options(options, epochs=EPOCHS, batch_size=options.batch_size, full=True)
     try:
         study.check()
         test_items(study)
@@ -180,8 +168,9 @@ def _train(study: Study, progress: Progress, checkpoint: Path | None, deadline: 
             return checkpoint
     folder = study.run_folder("ima")
     own = [study.methods["ima"].handler, *study.bundle_config["train"]["handlers"][1:], progress]
-    changes = {"train#handlers": own, "train#checkpoint#progress": progress}
-    workflow = training_workflow(study, "ima", folder, None if checkpoint is None else str(checkpoint), **changes)
+    settings = {**training_settings(study, "ima"), "train#handlers": own, "train#checkpoint#progress": progress}
+    resume = None if checkpoint is None else str(checkpoint)
+    workflow = bundle_training(study.bundle, folder, resume=resume, **settings)
     workflow.initialize()
     content = workflow.parser.get_parsed_content
     progress.evaluators = [content("validate#robust_evaluator"), content("validate#evaluator")]
@@ -235,10 +224,8 @@ def _attack(study: Study, progress: Progress, checkpoint: Path, command: str) ->
     evaluator = ClassificationEvaluator.of_bundle(loaded, attacks, study.seed)
     result = evaluator.run(loaded.data_loader, study.levels)
     accuracy = {
-        " + ".join(WHITE_BOX[: place + 1]): [
-            sum(column) / len(column) for column in zip(*result.correct(name), strict=True)
-        ]
-        for place, name in enumerate(WHITE_BOX)
+        " + ".join(WHITE_BOX[: place + 1]): [round(fmean(column), 5) for column in zip(*rows, strict=True)]
+        for place, rows in enumerate(result.scores().values())
     }
     return {
         "note": progress.note,
@@ -251,50 +238,39 @@ def _attack(study: Study, progress: Progress, checkpoint: Path, command: str) ->
         },
         **fingerprints(loaded),
         "margins": margin_summary(checkpoint),
-        "accuracy": {name: [round(value, 5) for value in values] for name, values in accuracy.items()},
+        "accuracy": accuracy,
         "epochs": {str(epoch["epoch"]): epoch for epoch in progress.epochs},
     }
 
 
 def _page(study: Study, record: Mapping[str, Any]) -> list[str]:
-    norm = "L2" if study.norm == "l2" else "L∞"
     done, note, margins = record["epochs_done"], record["note"], record["margins"]
     handler = note["handler"]
     network, optimizer = (note[part].rpartition(".")[2] for part in ("network", "optimizer"))
-    data = "**SYNTHETIC phantom of the bundle**" if study.synthetic else study.config["data"]
     rows = dict(PAPER.get((study.name, study.norm), {}))
     for name, values in record["accuracy"].items():
         rows[f"here, after {done} of {EPOCHS} epochs: {name}"] = [100 * value for value in values]
-    head = ["IMA, accuracy in %", "clean", *(f"ε = {study.eps_text(level)}" for level in study.levels)]
-    ids = ", ".join(f"{name} {value}" for name, value in note["training"].items())
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    head = ["IMA, accuracy in %", *study.level_titles]
     names = list(dict.fromkeys(name for epoch in record["epochs"].values() for name in epoch))
     epochs = [[f"{epoch[name]:g}" if name in epoch else "" for name in names] for epoch in record["epochs"].values()]
     delta = "ε_n" if handler["update_interval"] == 1 else f"{handler['update_interval']}ε_n"
     return [
-        f"# {study.config['title']}: IMA as in the paper, {norm}",
-        "",
-        f"{data}; {record['samples']['count']} test samples; {network} ({record['parameters']} parameters), "
-        f"{optimizer}; ε in units of intensity, samples scaled to [0, 1].",
-        "",
+        f"# {study.config['title']}: IMA as in the paper, {study.norm_title}",
+        f"{study.data_title}; {record['samples']['count']} test samples; {network} ({record['parameters']} "
+        f"parameters), {optimizer}; ε in units of intensity, samples scaled to [0, 1].",
         f"    {record['command']}",
-        "",
-        f"Config ids: {ids}; the bundle's validation samples are not trained on. ε_n = {study.eps_n:g}, "
-        f"δ = {delta}/{EPOCHS}, β = {handler['beta']:g}, B-PGD with {handler['steps']} steps, margin pass with "
+        f"Config ids: {named_values(note['training'])}; the bundle's validation samples are not trained on. "
+        f"ε_n = {study.eps_n:g}, δ = {delta}/{EPOCHS}, β = {handler['beta']:g}, "
+        f"B-PGD with {handler['steps']} steps, margin pass with "
         f"{handler['margin_steps']} and {handler['binary_steps']} bisections. One seed ({study.seed}); the weights "
         f"after epoch {done} of {EPOCHS}. The paper gives no batch size; its attack is 100-step PGD, run twice.",
-        "",
-        *table(head, [[name, *(f"{value:.2f}" for value in values)] for name, values in rows.items()]),
-        "",
+        table(head, [[name, *(f"{value:.2f}" for value in values)] for name, values in rows.items()]),
         f"Margins of the {margins['count']} training samples: mean {margins['mean']:.4g}, median "
         f"{margins['median']:.4g}, share at ε_n {margins['share_at_eps_max']:.3f}.",
-        "",
-        f"{record['machine']}; {versions}; {record['seconds']['training']:.0f} s of training, "
+        f"{record['machine']}; {named_values(record['versions'])}; {record['seconds']['training']:.0f} s of training, "
         f"{record['seconds']['attacks']:.0f} s of attacks.",
-        "",
         "## Epoch by epoch",
-        "",
-        *table(names, epochs),
+        table(names, epochs),
     ]
 
 

@@ -1,17 +1,22 @@
-"""What the studies share: runs that are resumed where they were interrupted, and the pages they write."""
+"""What the studies share: trainings that are resumed where they were interrupted, and the pages they write."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from matplotlib.figure import Figure
+from monai.bundle import ConfigWorkflow
 
 from monai_ima.results.provenance import machine
 from monai_ima.visualize import save_figure
@@ -20,10 +25,80 @@ REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "docs" / "results"
 
 
-def last_epoch(folder: Path, name: str = "*") -> str | None:
+def bundle_training(bundle: Path, folder: Path, overlays: Iterable[str] = (), **settings: Any) -> ConfigWorkflow:
+    """A bundle's training, not started, that keeps checkpoints in a folder and logs below it.
+
+    Args:
+        bundle: its folder.
+        folder: for checkpoints.
+        overlays: names of configs on top of ``train.json``.
+        settings: config ids, and arguments of MONAI's workflow; they come before those given here.
+    """
+    places = {"bundle_root": str(bundle), "output_dir": str(folder / "log"), "ckpt_dir": str(folder)}
+    files = [str(bundle / "configs" / name) for name in ("train.json", *overlays)]
+    return ConfigWorkflow(files, **{"logging_file": False, **places, **settings})
+
+
+def train_bundle(
+    bundle: Path,
+    last: Path,
+    overlays: Iterable[str] = (),
+    prepare: Callable[[ConfigWorkflow], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """Train, or resume what was interrupted; nothing is done where the last epoch's checkpoint is there.
+
+    Args:
+        bundle: its folder.
+        last: the last epoch's checkpoint, ``MODEL_last.pt``; the others, logs and the time taken go to its folder.
+        overlays: names of configs on top of ``train.json``.
+        prepare: called with the initialised workflow, before it runs.
+        settings: as those of :func:`bundle_training`.
+
+    Returns:
+        ``last``.
+    """
+    if not last.is_file():
+        begin = time.perf_counter()
+        resume = last_epoch(last.parent, last.name.removesuffix("_last.pt"))
+        workflow = bundle_training(bundle, last.parent, overlays, resume=resume, **settings)
+        workflow.initialize()
+        if prepare is not None:
+            prepare(workflow)
+        workflow.run()
+        workflow.finalize()
+        add_time(last.parent, time.perf_counter() - begin)
+    return last
+
+
+def last_epoch(folder: Path, model: str) -> str | None:
     """The checkpoint that an interrupted training left last, None before its first epoch's end."""
-    files = folder.glob(f"{name}_checkpoint_epoch=*.pt")
+    files = folder.glob(f"{model}_checkpoint_epoch=*.pt")
     return max(map(str, files), key=lambda file: int(Path(file).stem.split("=")[1]), default=None)
+
+
+def run_one(script: str, arguments: Iterable[object], log: Path, threads: int, check: bool = True) -> int:
+    """Call a script's ``one`` in a process of its own; returns its exit code.
+
+    Args:
+        script: its file.
+        arguments: of ``one``.
+        log: what the process prints is added to this file.
+        threads: of the process.
+        check: another exit code than 0 is an error.
+
+    Raises:
+        subprocess.CalledProcessError: if it is.
+    """
+    command = [sys.executable, script, "one", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with open(log, "ab") as lines:
+        return subprocess.run(command, stdout=lines, stderr=lines, check=check, env=environment).returncode
+
+
+def threads_each(workers: int) -> int:
+    """How many threads each of the processes has that run at a time."""
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 def add_time(folder: Path, seconds: float) -> None:
@@ -35,6 +110,18 @@ def add_time(folder: Path, seconds: float) -> None:
 def total_time(folder: Path) -> float:
     """Seconds of a run's parts; those that were interrupted are not among them."""
     return sum(float(line) for line in (folder / "seconds.txt").read_text(encoding="utf-8").splitlines())
+
+
+def kept(file: Path, make: Callable[[], Any]) -> Any:
+    """What a JSON file holds; where there is none, it is made first."""
+    if not file.is_file():
+        write_whole(file, json.dumps(make()))
+    return read_json(file)
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def setting(threads: int, each: str) -> str:
@@ -49,9 +136,10 @@ def replace_figure(figure: Figure, file: Path) -> None:
     save_figure(figure, file)
 
 
-def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """Lines of a markdown table."""
-    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """A markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
 
 
 def cells(values: Iterable[float]) -> list[str]:
@@ -59,9 +147,19 @@ def cells(values: Iterable[float]) -> list[str]:
     return [f"{value:.3f}" for value in values]
 
 
-def write_page(file: Path, lines: list[str]) -> None:
-    """Write a page's lines."""
-    write_whole(file, "\n".join(lines) + "\n")
+def named_values(values: Mapping[str, Any]) -> str:
+    """Names with their values, such as ``epochs 5, batch_size 64``."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def level_titles(levels: Iterable[float]) -> list[str]:
+    """Heads of a table's columns, one for each ε."""
+    return [f"ε = {level:g}" if level else "clean" for level in levels]
+
+
+def write_page(file: Path, paragraphs: Iterable[str]) -> None:
+    """Write a page's paragraphs, a blank line between them."""
+    write_whole(file, "\n\n".join(paragraphs) + "\n")
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -94,12 +192,32 @@ def integer(least: int) -> Callable[[str], int]:
     return parse
 
 
-def minutes(text: str) -> float:
-    """The type of an argument that is a number of minutes, >= 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected minutes, a number >= 0")
-    return number
+def number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """The type of an argument that is a finite number, and accepted."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and accepts(value)):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected}")
+        return value
+
+    return parse
+
+
+minutes = number("minutes, a number >= 0", lambda value: value >= 0)
+
+
+def chosen(kind: str, text: str | None, known: Collection[str]) -> list[str]:
+    """The names in a text, separated by commas; None stands for all.
+
+    Raises:
+        ValueError: if one is not known.
+    """
+    names = list(known) if text is None else text.split(",")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"Got {kind} {name!r}, expected some of {', '.join(known)}.")
+    return names

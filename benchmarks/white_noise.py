@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
 
 from compare_run import fingerprints
 from demo import DATA, NETWORK
@@ -39,9 +38,7 @@ from monai_ima.results.run_folder import RecordFile
 from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.utils.errors import one_line, root_cause
 from monai_ima.utils.weights import load_network
-from studies import REPO, RESULTS, CommandLine, integer, last_epoch, setting, table, write_page, write_whole
-
-__all__ = ["Measured", "NoiseStudy", "Share", "main", "misclassified_draws", "share_of_draws", "share_of_images"]
+from studies import REPO, RESULTS, CommandLine, integer, number, setting, table, train_bundle, write_page, write_whole
 
 BUNDLE = REPO / "bundles" / "oct_classification_ima"
 NORM = "linf"
@@ -178,26 +175,11 @@ def trained(study: NoiseStudy, name: str) -> Path:
     plain = name == "plain"
     settings = {"seed": study.seed, "epochs": study.epochs, **study.settings, **TRAINING, **({} if plain else IMA)}
     folder = _folder(study.out / name, settings)
-    model = "model_ce" if plain else "model"
-    last = folder / f"{model}_last.pt"
-    if last.is_file():
-        return last
-    print(f"{TITLES[name]}: {study.epochs} epochs", flush=True)
-    workflow = ConfigWorkflow(
-        config_file=[str(BUNDLE / "configs" / file) for file in ["train.json", *(["train_ce.json"] if plain else [])]],
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        output_dir=str(folder / "log"),
-        ckpt_dir=str(folder),
-        phantom_dir=study.phantom_dir,
-        resume=last_epoch(folder, model),
-        val_interval=study.epochs + 1,
-        **settings,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    return last
+    last = folder / ("model_ce_last.pt" if plain else "model_last.pt")
+    if not last.is_file():
+        print(f"{TITLES[name]}: {study.epochs} epochs", flush=True)
+    settings |= {"phantom_dir": study.phantom_dir, "val_interval": study.epochs + 1}
+    return train_bundle(BUNDLE, last, ["train_ce.json"] if plain else [], **settings)
 
 
 def measured(study: NoiseStudy, name: str, loaded: LoadedBundle) -> Measured:
@@ -219,7 +201,7 @@ def _folder(parent: Path, settings: dict[str, Any]) -> Path:
 
 
 def page(study: NoiseStudy, found: dict[str, Measured]) -> list[str]:
-    """Lines of the page.
+    """Paragraphs of the page.
 
     Args:
         study: what was measured.
@@ -234,33 +216,20 @@ def page(study: NoiseStudy, found: dict[str, Measured]) -> list[str]:
         ]
         for name, one in found.items()
     ]
+    head = ["training", "correct without noise", "noisy images misclassified"]
     weights = ", ".join(f"{one.prints['weights_sha256'][:12]} ({TITLES[name]})" for name, one in found.items())
     return [
         "# Uniform noise on OCT images",
-        "",
         _origin(study, found),
-        "",
         f"For each image {study.draws} draws of noise, uniform in [-{study.eps:g}, {study.eps:g}] in every pixel and "
         "clipped to valid intensities (0 to 1); the same draws for both networks. Shares are of the images that the "
         "network classifies correctly without noise, with 95 % bootstrap intervals over these images. An interval "
         "without width means that no image differed from the others, not that the share is certain: of n images "
         "without a failure, a share of 3/n is still compatible with that.",
-        "",
         f"    {_command(study)}",
-        "",
         f"{setting(torch.get_num_threads(), 'network')}. SHA-256 of the weights {weights}, of the test images "
         f"{found['plain'].prints['samples']['sha256'][:12]}.",
-        "",
-        *table(
-            [
-                "training",
-                "correct without noise",
-                "noisy images misclassified",
-                "images misclassified with at least one draw",
-            ],
-            rows,
-        ),
-        "",
+        table([*head, "images misclassified with at least one draw"], rows),
         "To compare with, not a result of this run: the paper reports about 3 % of the noisy images for ResNet-18 on "
         "OCT images at 0.05 (section 1)."
         + (" Synthetic images neither confirm nor contradict it." if found["plain"].loaded.synthetic else ""),
@@ -272,13 +241,12 @@ def _origin(study: NoiseStudy, found: dict[str, Measured]) -> str:
     loaded = found["plain"].loaded
     images: Any = loaded.data_loader
     kind = "SYNTHETIC images (OCT phantom, nothing measured on a patient)" if loaded.synthetic else loaded.data_name
-    parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     training = f"each trained for {study.epochs} epochs, IMA in L∞ up to {IMA['eps_max']:g}; last weights"
     if study.weights:
         training = ", ".join(f"{TITLES[name]}: `{file.name}`" for name, file in study.weights.items())
     return (
         f"{kind}: {len(images.dataset)} test images of {' x '.join(map(str, images.dataset[0]['image'].shape[1:]))} "
-        f"pixels. {type(loaded.network).__name__} with {parameters} parameters; {training}."
+        f"pixels. {loaded.model.network} with {loaded.model.parameters} parameters; {training}."
     )
 
 
@@ -343,22 +311,13 @@ def _networks(study: NoiseStudy) -> dict[str, LoadedBundle]:
     return {"plain": plain, "ima": ima}
 
 
-def _level(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number > 0")
-    return value
-
-
 def _parser() -> CommandLine:
     parser = CommandLine(__doc__)
+    level = number("a number > 0", lambda value: value > 0)
     parser.add_argument("--data", type=Path, help="folder of OCT images; without it the bundle's SYNTHETIC phantom")
     parser.add_argument("--plain", type=Path, help="plain-trained weights; without --plain and --ima both are trained")
     parser.add_argument("--ima", type=Path, help="weights of IMA")
-    parser.add_argument("--eps", type=_level, default=0.05, help="L-infinity level of the noise; default 0.05")
+    parser.add_argument("--eps", type=level, default=0.05, help="L-infinity level of the noise; default 0.05")
     parser.add_argument("--draws", type=integer(1), default=100, help="of noise for each image; default 100")
     parser.add_argument("--seed", type=integer(0), default=0, help="of noise, start and batch order")
     parser.add_argument("--epochs", type=integer(1), help=f"of a training where there are no weights; default {EPOCHS}")

@@ -87,6 +87,27 @@ def check_digest(archive: Path, expected: str | None, kind: str) -> None:
         raise ValueError(f"Archive {archive} has {kind} {found}, expected {expected.lower()}.")
 
 
+def unpack_source(from_file: str | None, url: str, digest: str | None, kind: str, target: Path, ready: Path) -> Path:
+    """Unpack the archive of a data set beside the folder that is made ready.
+
+    Args:
+        from_file: the archive; None downloads it to the folder that holds ``target``.
+        url: its address.
+        digest: its expected checksum; None for any.
+        kind: of the checksum, such as "sha256".
+        target: the data set's folder in the end.
+        ready: the data set's folder in the scratch folder.
+
+    Returns:
+        the folder that it was unpacked to.
+    """
+    archive = Path(str(from_file)) if from_file is not None else download(url, target.parent)
+    check_digest(archive, digest, kind)
+    unpacked = ready.with_name("unpacked")
+    unpack(archive, unpacked)
+    return unpacked
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive; nothing leaves ``folder``.
 

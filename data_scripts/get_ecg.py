@@ -124,14 +124,12 @@ def copy_beats(source: Path, ready: Path) -> None:
     Raises:
         FileNotFoundError: when the folder or one of the two files of beats is missing.
     """
-    for name in (TRAIN_FILE, TEST_FILE):
-        if not (source / name).is_file():
-            raise FileNotFoundError(
-                f"File {source / name} does not exist, expected {TRAIN_FILE} and {TEST_FILE} there."
-            )
     for name in (TRAIN_FILE, TEST_FILE, RECORDS_FILE, TEST_RECORDS_FILE):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, ready / name)
+        file = source / name
+        if file.is_file():
+            shutil.copyfile(file, ready / name)
+        elif name in (TRAIN_FILE, TEST_FILE):
+            raise FileNotFoundError(f"File {file} does not exist, expected {TRAIN_FILE} and {TEST_FILE} there.")
 
 
 def check_recordings(folder: Path, names: list[str]) -> None:

@@ -6,11 +6,12 @@ Addresses and MD5 checksums of the archives are those of MONAI's DecathlonDatase
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
-from archives import check_digest, download, unpack
+from archives import unpack_source
 from monai.apps import DecathlonDataset
-from scripting import check_one_source, check_options, new_folder, refusals, run
+from scripting import check_one_source, check_options, find_unpacked, new_folder, refusals, run
 from tqdm import tqdm
 
 from monai_ima.data import check_volumes, volume_scans
@@ -49,32 +50,20 @@ def get(
         if skip_checksum and from_file is None:
             raise ValueError("Got --skip_checksum without --from_file, expected it with an archive of your own only.")
         with new_folder(out) as (target, ready):
+            find = partial(find_task, task=task)
             if from_dir is not None:
-                copy_task(Path(str(from_dir)), task, ready, target)
+                copy_visible(find_unpacked(from_dir, find, target), ready)
             else:
                 url, md5 = DecathlonDataset.resource[ARCHIVES[task]], DecathlonDataset.md5[ARCHIVES[task]]
-                archive = Path(str(from_file)) if from_file is not None else download(url, target.parent)
-                check_digest(archive, None if skip_checksum else md5, "md5")
-                unpacked = ready.with_name("unpacked")
-                unpack(archive, unpacked)
-                find_task(unpacked, task).rename(ready)
+                digest = None if skip_checksum else md5
+                find(unpack_source(from_file, url, digest, "md5", target, ready)).rename(ready)
             counts = report(ready, task)
     print(counts)
     print(f"Ready: {target}")
 
 
-def copy_task(source: Path, task: str, ready: Path, target: Path) -> None:
-    """Copy the task's folder, wherever it is below ``source``, to ``ready``.
-
-    Raises:
-        FileNotFoundError: when there is no such folder.
-        ValueError: when the target is inside the folder that would be copied.
-    """
-    if not source.is_dir():
-        raise FileNotFoundError(f"Folder {source} does not exist, expected the unpacked archive.")
-    root = find_task(source, task)
-    if target.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"Folder {target} is inside the scans' own folder {root}, expected one outside of it.")
+def copy_visible(root: Path, ready: Path) -> None:
+    """Copy a folder without its hidden files."""
     files = [path for path in root.rglob("*") if path.is_file() and is_visible(path.relative_to(root))]
     for file in tqdm(files, desc="copying"):
         copy = ready / file.relative_to(root)
@@ -92,9 +81,8 @@ def find_task(folder: Path, task: str) -> Path:
     roots = sorted(file.parent for file in files)
     named = [root for root in roots if root.name == ARCHIVES[task]] or roots
     if len(named) != 1:
-        raise ValueError(
-            f"{len(named)} folders with a dataset.json were found, expected that of {ARCHIVES[task]} only."
-        )
+        found = f"{len(named)} folders with a dataset.json were found"
+        raise ValueError(f"{found}, expected that of {ARCHIVES[task]} only.")
     return named[0]
 
 

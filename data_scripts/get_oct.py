@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
-from archives import check_digest, download, unpack
-from scripting import check_one_source, check_options, new_folder, refusals, run
+from archives import unpack_source
+from scripting import check_one_source, check_options, find_unpacked, new_folder, refusals, run
 
 from monai_ima.data import CLASSES, kermany_datalist, scan_datalist, summarize
 from monai_ima.data.folders import SPLITS, is_visible
@@ -50,38 +51,16 @@ def get(
             raise ValueError("Got --sha256 and --from_dir, expected a checksum with an archive only.")
         with new_folder(out) as (target, ready):
             if from_dir is not None:
-                copy_scans(Path(str(from_dir)), ready, target)
+                root = find_unpacked(from_dir, find_layout, target)
             else:
-                archive = Path(str(from_file)) if from_file is not None else download(url or PUBLIC_URL, target.parent)
-                check_digest(archive, None if sha256 is None else str(sha256), "sha256")
-                unpacked = ready.with_name("unpacked")
-                unpack(archive, unpacked)
-                move_scans(unpacked, ready)
+                digest = None if sha256 is None else str(sha256)
+                root = find_layout(unpack_source(from_file, url or PUBLIC_URL, digest, "sha256", target, ready))
+            ready.mkdir()
+            place: Callable[[Path, Path], object] = shutil.move if from_dir is None else shutil.copytree
+            for name, folder in _parts(root).items():
+                place(folder, ready / name)
             report(ready)
     print(f"Ready: {target}")
-
-
-def move_scans(source: Path, ready: Path) -> None:
-    """Move the scans' folders, wherever they are below ``source``, to ``ready``."""
-    ready.mkdir()
-    for name, folder in _parts(find_layout(source)).items():
-        folder.rename(ready / name)
-
-
-def copy_scans(source: Path, ready: Path, target: Path) -> None:
-    """Copy the scans' folders, wherever they are below ``source``, to ``ready``.
-
-    Raises:
-        FileNotFoundError: when there is no such folder.
-        ValueError: when the target is inside the layout that would be copied.
-    """
-    if not source.is_dir():
-        raise FileNotFoundError(f"Folder {source} does not exist, expected the unpacked archive.")
-    root = find_layout(source)
-    if target.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"Folder {target} is inside the scans' own folder {root}, expected one outside of it.")
-    for name, folder in _parts(root).items():
-        shutil.copytree(folder, ready / name)
 
 
 def find_layout(folder: Path) -> Path:
@@ -102,19 +81,18 @@ def report(root: Path) -> None:
     """Check the layout and every image, and print the counts per class and split and the patients in two splits."""
     datalist = kermany_datalist(root, check_images=False)
     items = scan_datalist(root)
-    decode_all([Path(str(item["image"])) for item in items])
+    decode_all([Path(item["image"]) for item in items])
     published: dict[str, set[str]] = defaultdict(set)
     for item in items:
-        sample = Path(str(item["sample_id"]))
+        sample = Path(item["sample_id"])
         published[sample.parts[0]].add(sample.stem.split("-")[1])
     print(summarize(datalist))
     print(f"{len(items)} scans, all readable, of {len(set().union(*published.values()))} patients.")
     for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
         if published[one] and published[other]:
             shared = len(published[one] & published[other])
-            print(
-                f"Published split: {shared} patients are both in {one} and in {other}; {one} goes without their scans."
-            )
+            patients = f"{shared} patients are both in {one} and in {other}"
+            print(f"Published split: {patients}; {one} goes without their scans.")
 
 
 def _parts(root: Path) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from archives import check_digest, download, unpack
 from scripting import check_one_source, check_options, refusals
 
 from monai_ima.data import LabelledImages, read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
-from monai_ima.data.folders import is_visible
+from monai_ima.data.folders import as_table, is_visible
 
 Reader = Callable[[Path], tuple[LabelledImages, LabelledImages]]
 
@@ -118,7 +118,12 @@ def command(data_set: str) -> Callable[..., None]:
                 if not isinstance(classes, int) or classes not in CIFAR:
                     raise ValueError(f"Got --classes {classes}, expected 10 (CIFAR-10) or 100 (CIFAR-100).")
                 name = CIFAR[classes]
-            _check_use(out, from_dir, url, skip_checksum, unknown)
+            check_options(unknown, "out, from_dir, url or skip_checksum", out)
+            check_one_source(from_dir=from_dir, url=url)
+            if skip_checksum and from_dir is None and url is None:
+                raise ValueError(
+                    "Got --skip_checksum alone, expected it with --from_dir or --url, for files of your own only."
+                )
             _get(FILES[name], Path(str(out)).absolute(), from_dir, url, skip_checksum)
 
     return get
@@ -139,15 +144,6 @@ def _get(files: PublicFiles, target: Path, from_dir: str | None, url: str | None
         _download(url or files.url, files, lacking, target)
     counts = _read(files, target, lacking if skip_checksum else ())
     print(f"{len(there)} of {len(files.md5)} files were there already.\n{counts}\nReady: {target}")
-
-
-def _check_use(
-    out: str, from_dir: str | None, url: str | None, skip_checksum: bool, unknown: Mapping[str, object]
-) -> None:
-    check_options(unknown, "out, from_dir, url or skip_checksum", out)
-    check_one_source(from_dir=from_dir, url=url)
-    if skip_checksum and from_dir is None and url is None:
-        raise ValueError("Got --skip_checksum alone, expected it with --from_dir or --url, for files of your own only.")
 
 
 def _copy_from(folder: Path, files: PublicFiles, lacking: Mapping[str, str | None], target: Path) -> None:
@@ -224,9 +220,5 @@ def _read(files: PublicFiles, target: Path, unverified: Iterable[str]) -> str:
         raise
     classes = 1 + int(max(train.label.max(), test.label.max()))
     parts = {"train": train, "test": test}
-    rows = [("images", "all", *range(classes)), *(_row(name, part, classes) for name, part in parts.items())]
-    return "\n".join(f"{row[0]:8}" + "".join(f"{cell:>8}" for cell in row[1:]) for row in rows)
-
-
-def _row(name: str, images: LabelledImages, classes: int) -> tuple[object, ...]:
-    return (name, len(images), *np.bincount(images.label, minlength=classes).tolist())
+    counts = [(name, len(part), *np.bincount(part.label, minlength=classes)) for name, part in parts.items()]
+    return as_table([("images", "all", *range(classes)), *counts])

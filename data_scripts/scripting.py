@@ -57,6 +57,27 @@ def check_one_source(**sources: object) -> None:
         raise ValueError(f"Got several sources, expected one of {', '.join(names)} and {last}.")
 
 
+def find_unpacked(from_dir: str, find: Callable[[Path], Path], target: Path) -> Path:
+    """The folder of a data set below one that holds its unpacked archive, to be copied.
+
+    Args:
+        from_dir: folder that holds the unpacked archive.
+        find: finds the data set's folder below it.
+        target: where it is copied to.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+        ValueError: when the target is inside the folder that would be copied.
+    """
+    source = Path(str(from_dir))
+    if not source.is_dir():
+        raise FileNotFoundError(f"Folder {source} does not exist, expected the unpacked archive.")
+    root = find(source)
+    if target.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"Folder {target} is inside the scans' own folder {root}, expected one outside of it.")
+    return root
+
+
 @contextmanager
 def new_folder(out: str) -> Iterator[tuple[Path, Path]]:
     """A folder that is written beside its target and moved there when all went well.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw
+
+from monai_ima.margins import MarginTable
 
 CLASSES = ["NORMAL", "CNV", "DME"]
 LEVELS = [0.0, 0.5, 1.0, 2.0]
@@ -150,7 +154,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         "data": {"name": "MSD Task04", "licence": "CC-BY-SA 4.0", "synthetic": False, "samples": 2, "patients": None},
         "norm": "l2",
         "levels": [0.0, 5.0, 10.0],
-        "units": None,
+        **dict.fromkeys(("units", "noise", "minimum", "groups", "checks", "crosscheck")),
         "classes": ["anterior", "posterior"],
         "attacks": [
             {
@@ -166,11 +170,6 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         "surface_dice_by_class": {"anterior": [0.961, 0.822, None], "posterior": [0.941, 0.802, None]},
         "hd95_by_class": {"anterior": [1.2, 3.4, None], "posterior": [1.3, 3.512, None]},
         "hd95_undefined": [0, 0, 2],
-        "noise": None,
-        "minimum": None,
-        "groups": None,
-        "checks": None,
-        "crosscheck": None,
         "cases": [],
         "samples": [
             {
@@ -199,4 +198,13 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
         image.save(picture)
     file = folder / "results.json"
     file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def write_margins(file: Path, margins: Iterable[float]) -> Path:
+    """A checkpoint with margins, ε_max 4 and δ 1."""
+    table = MarginTable(4.0, delta=1.0)
+    for k, eps in enumerate(margins):
+        table[f"s{k}"] = eps
+    torch.save({"margins": table.state_dict()}, file)
     return file

@@ -16,16 +16,38 @@ import fire
 import pytest
 
 
-def run_script(command: Callable[..., None], capsys: pytest.CaptureFixture, *arguments: object) -> SimpleNamespace:
-    """Exit status, stdout, stderr, and the last line of stderr (after progress bars) of a script's function."""
-    status: Any = 0
-    try:
-        fire.Fire(command, [str(a) for a in arguments])
-    except SystemExit as stop:
-        status = stop.code
-    out, err = capsys.readouterr()
-    last = err.replace("\r", "\n").strip().rpartition("\n")[2]
-    return SimpleNamespace(status=status, out=out, err=err, error=last)
+class Script:
+    """A script's function, run with the arguments of a command line; ``stderr`` is that of the last run.
+
+    Args:
+        command: the function.
+        capsys: of the test.
+        always: the first arguments of every run; a later one of the same name counts.
+    """
+
+    def __init__(self, command: Callable[..., None], capsys: pytest.CaptureFixture, *always: object) -> None:
+        self.command, self.capsys, self.always, self.stderr = command, capsys, always, ""
+
+    def run(self, *arguments: object) -> str:
+        """What it prints; it must succeed."""
+        status, out = self._call(arguments)
+        assert status == 0, self.stderr
+        return out
+
+    def refused(self, *arguments: object) -> str:
+        """The last line of stderr, after progress bars; the exit status must be 2."""
+        status, _ = self._call(arguments)
+        assert status == 2, arguments
+        return self.stderr.replace("\r", "\n").strip().rpartition("\n")[2]
+
+    def _call(self, arguments: Iterable[object]) -> tuple[Any, str]:
+        status: Any = 0
+        try:
+            fire.Fire(self.command, [str(a) for a in (*self.always, *arguments)])
+        except SystemExit as stop:
+            status = stop.code
+        out, self.stderr = self.capsys.readouterr()
+        return status, out
 
 
 @contextmanager
@@ -81,12 +103,11 @@ def make_tar(path: Path, content: Mapping[str, bytes] | Iterable[tuple[str, byte
     return path
 
 
-def refusal(command: Callable[..., None], capsys: pytest.CaptureFixture, folder: Path, options: list[str]) -> str:
+def refusal(script: Script, folder: Path, options: list[str]) -> str:
     """The line on stderr of a phantom script that must refuse; USED is a folder with a file in it, NEW is missing."""
     (folder / "USED").mkdir()
     (folder / "USED" / "mine.txt").touch()
-    run = run_script(command, capsys, *[folder / o if o.isupper() else o for o in options])
-    assert run.status == 2
-    assert run.err.count("\n") == 1
+    error = script.refused(*[folder / o if o.isupper() else o for o in options])
+    assert script.stderr.count("\n") == 1
     assert [p.name for p in folder.rglob("*")] == ["USED", "mine.txt"]
-    return run.err
+    return error

@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from attack_problems import labelled_batch, length, smooth_network
+from attack_problems import (
+    NORMS,
+    SHAPES,
+    Recorder,
+    assert_alone_as_in_the_batch,
+    fit,
+    labelled_batch,
+    length,
+    segmentation_problem,
+    smooth_network,
+    streams,
+    two_classes,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -23,6 +35,7 @@ from monai_ima.attacks import (
     SPSA,
     AdaptiveNormPGD,
     BoundaryPGD,
+    MinimumNorm,
     UniformNoise,
     WorstOf,
     attack_from_name,
@@ -33,13 +46,6 @@ from monai_ima.attacks.spsa import estimate_gradient
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.errors import SampleError
-
-SHAPES = {1: (2, 17), 2: (1, 6, 7), 3: (2, 4, 3, 5)}
-NORMS = ("l2", "linf")
-
-
-def streams(rows) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(100 + row) for row in rows]
 
 
 def linear_problem(shape: tuple[int, ...], classes: int, scale: float, batch: int = 16):
@@ -66,54 +72,15 @@ def linear_problem(shape: tuple[int, ...], classes: int, scale: float, batch: in
     return network, image, label, distance
 
 
-def trained_problem(seed: int, classes: int = 4) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def trained_problem(seed: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """A small convolutional network trained on noisy prototypes in [0, 1], with images and labels."""
     torch.manual_seed(seed)
-    prototypes, label = torch.rand(classes, 1, 8, 9), torch.randint(classes, (128,))
+    prototypes, label = torch.rand(4, 1, 8, 9), torch.randint(4, (128,))
     image = (0.25 + 0.5 * prototypes[label] + 0.25 * torch.randn(128, 1, 8, 9)).clamp(0, 1)
-    network = nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(160, 24),
-        nn.ReLU(),
-        nn.Linear(24, 4),
-    )
-    optimizer = torch.optim.Adam(network.parameters(), 0.005)
-    for _ in range(80):
-        optimizer.zero_grad()
-        F.cross_entropy(network(image), label).backward()
-        optimizer.step()
+    features = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten())
+    network = nn.Sequential(features, nn.Linear(160, 24), nn.ReLU(), nn.Linear(24, 4))
+    fit(network, image, label, 0.005, 80)
     return network, image[:64], label[:64]
-
-
-def segmentation_problem(spatial: tuple[int, ...], batch: int = 4):
-    """Boxes in noise and a network of two convolutions that segments them."""
-    torch.manual_seed(0)
-    conv = nn.Conv3d if len(spatial) == 3 else nn.Conv2d
-    network = nn.Sequential(conv(1, 4, 3, padding=1), nn.Tanh(), conv(4, 3, 3, padding=1))
-    label = torch.zeros(batch, 1, *spatial)
-    label[:, :, 1:4, 2:6] = 1
-    label[:, :, 4:7, 2:6] = 2
-    image = label + 0.2 * torch.randn_like(label)
-    optimizer = torch.optim.Adam(network.parameters(), 0.03)
-    for _ in range(50):
-        optimizer.zero_grad()
-        F.cross_entropy(network(image), label[:, 0].long()).backward()
-        optimizer.step()
-    return network.double(), image.double(), label
-
-
-class Recorder:
-    """A network that keeps what it is shown."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.shown: list[torch.Tensor] = []
-
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        self.shown.append(image.detach().clone())
-        return self.network(image)
 
 
 # --- DDN
@@ -163,7 +130,7 @@ def test_ddn_leaves_samples_alone_that_are_wrong_or_have_no_room():
     assert torch.equal(result.image[1:3], image[1:3])
     assert result.distance[1:3].tolist() == [0, 0]
     assert result.success[1:3].tolist() == by_pgd.success[1:3].tolist() == [True, False]
-    assert [len(shown) for shown in recorder.shown] == [16] + [14] * 6
+    assert recorder.sizes == [16] + [14] * 6
 
 
 def test_ddn_leaves_a_point_without_gradient_in_a_random_direction():
@@ -394,15 +361,11 @@ def test_spsas_estimate_is_the_same_however_few_probes_go_at_once():
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_spsa_breaks_a_linear_classifier_beyond_its_margin_only(norm):
-    torch.manual_seed(4)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(20, 2)).double()
-    image = torch.randn(10, 1, 4, 5, dtype=torch.float64)
-    difference = (network(image)[:, 1] - network(image)[:, 0]).detach()
-    weight = (network[1].weight[1] - network[1].weight[0]).detach()
-    margin = difference.abs() / (weight.norm() if norm == "l2" else weight.abs().sum())
+    network, image, label, margins = two_classes()
+    image, label, margin = image[:10], label[:10], margins[norm][:10]
     attack = SPSA(norm, 60, 64, learning_rate=0.05)
-    assert attack(network, image, (difference > 0).long(), margin * 1.1).success.all()
-    assert not attack(network, image, (difference > 0).long(), margin * 0.999).success.any()
+    assert attack(network, image, label, margin * 1.1).success.all()
+    assert not attack(network, image, label, margin * 0.999).success.any()
 
 
 def test_spsa_steps_as_torchs_adam_does_where_the_estimate_is_exact():
@@ -481,31 +444,28 @@ def test_spsa_never_asks_for_a_gradient():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", ["ddn", "ce", "dlr", "spsa"])
-def test_a_sample_in_a_batch_ends_as_it_does_alone(kind, norm):
-    if (kind, norm) == ("ddn", "linf"):
-        return
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda norm: APGD(norm, 12, 2),
+        lambda norm: APGD(norm, 12, 2, "dlr"),
+        lambda norm: SPSA(norm, 6, 10, learning_rate=0.02),
+        lambda norm: DDN(15),
+    ],
+    ids=["ce", "dlr", "spsa", "ddn"],
+)
+def test_a_sample_in_a_batch_ends_as_it_does_alone(attack, norm):
     network = smooth_network(SHAPES[2])
     image, label = labelled_batch(network, SHAPES[2])
     label[3] = (label[3] + 1) % 3
     eps = torch.linspace(0.05, 1.0, len(image), dtype=torch.float64) / (1 if norm == "l2" else 4)
-    attack = {
-        "ddn": DDN(15),
-        "ce": APGD(norm, 12, 2),
-        "dlr": APGD(norm, 12, 2, "dlr"),
-        "spsa": SPSA(norm, 6, 10, learning_rate=0.02),
-    }[kind]
-    together = attack(network, image, label, eps, streams(range(len(image))))
+    together = assert_alone_as_in_the_batch(attack(norm), network, image, label, eps, atol=1e-9)
     assert 1 < together.success.sum() < len(image)
-    for i in range(len(image)):
-        alone = attack(network, image[i : i + 1], label[i : i + 1], eps[i : i + 1], streams([i]))
-        torch.testing.assert_close(together.image[i : i + 1], alone.image, rtol=0, atol=1e-9)
-        assert bool(together.success[i]) == bool(alone.success)
 
 
 @st.composite
 def problems(draw):
-    shape = draw(st.lists(st.integers(2, 4), min_size=1, max_size=3).map(lambda spatial: (1, *spatial)))
+    shape = (draw(st.integers(1, 2)), *draw(st.lists(st.integers(2, 4), min_size=1, max_size=3)))
     batch = draw(st.integers(1, 4))
     eps = draw(st.lists(st.sampled_from([0.0, 1e-6, 0.01, 0.3]) | st.floats(0, 3), min_size=batch, max_size=batch))
     return shape, eps, draw(st.sampled_from(NORMS)), draw(st.sampled_from([None, (0.0, 1.0)])), draw(st.integers(0, 99))
@@ -524,6 +484,7 @@ def test_every_attack_stays_inside_ball_and_bounds(problem):
         FGSM(norm, bounds=bounds),
         IFGSM(norm, 3, bounds=bounds),
         BoundaryPGD(norm, 4, 4, bounds=bounds),
+        BoundaryPGD(norm, 4, 4, start="ball", bounds=bounds, delta=0.1, restarts=2),
         APGD(norm, 6, 2, bounds=bounds),
         APGD(norm, 6, objective="dlr", bounds=bounds),
         SPSA(norm, 3, 4, learning_rate=0.3, bounds=bounds),
@@ -555,7 +516,7 @@ def test_every_attack_stays_inside_ball_and_bounds(problem):
 @pytest.mark.parametrize("spatial", [(8, 8), (8, 8, 4)])
 @pytest.mark.parametrize("threshold", [0.85, "relative:0.9"])
 def test_segmentations_are_attacked_by_auto_pgd_and_spsa(spatial, threshold):
-    network, image, label = segmentation_problem(spatial)
+    network, image, label = segmentation_problem(spatial, 4)
     criterion = DiceCriterion(threshold)
     clean = criterion.score(network(image), label)
     limit = clean * 0.9 if threshold == "relative:0.9" else torch.full_like(clean, 0.85)
@@ -578,7 +539,7 @@ def test_segmentations_are_attacked_by_auto_pgd_and_spsa(spatial, threshold):
 
 
 def test_ddn_finds_the_near_side_of_a_dice_threshold():
-    network, image, label = segmentation_problem((8, 8))
+    network, image, label = segmentation_problem((8, 8), 4)
     criterion = DiceCriterion(0.85)
     near = DDN(60, criterion=criterion)(network, image, label, 20.0)
     assert near.success.all()
@@ -648,6 +609,14 @@ def test_an_error_names_the_sample_though_others_have_left_the_batch(attack):
 @pytest.mark.parametrize(
     ("kind", "change", "sentence"),
     [
+        (PGD, {"norm": "l1"}, "Unknown norm 'l1', expected 'l2' or 'linf'"),
+        (PGD, {"steps": 0}, "Got steps 0"),
+        (PGD, {"restarts": 0}, "Got restarts 0"),
+        (PGD, {"alpha": 0.0}, "Got alpha 0"),
+        (PGD, {"bounds": (1, 0)}, "Got bounds"),
+        (PGD, {"early_stop": False}, "Got restarts 2 with early_stop=False, expected 1"),
+        (MinimumNorm, {"steps": 0}, "Got steps 0"),
+        (MinimumNorm, {"rounds": -1}, "Got rounds -1"),
         (DDN, {"steps": 0}, "Got steps 0"),
         (DDN, {"gamma": 0.0}, r"Got gamma 0.0, expected a number in \(0, 1\)"),
         (DDN, {"gamma": 1.0}, "Got gamma 1"),
@@ -673,39 +642,49 @@ def test_bad_settings_are_refused(kind, change, sentence):
         kind(**change)
 
 
-def test_the_attacks_have_short_names():
-    ddn = attack_from_name("ddn100", "l2", (0, 1))
-    assert isinstance(ddn, DDN)
-    assert (ddn.steps, ddn.norm.name, ddn.bounds) == (100, "l2", (0.0, 1.0))
-    for name, objective, restarts in (
-        ("apgd100", "ce", 1),
-        ("apgd100-ce", "ce", 1),
-        ("apgd100x2-dlr", "dlr", 2),
-    ):
-        auto = attack_from_name(name, "linf", None, ClassificationCriterion())
-        assert isinstance(auto, APGD)
-        assert (auto.steps, auto.restarts, auto.objective, auto.loss) == (
-            100,
-            restarts,
-            objective,
-            dlr_loss if objective == "dlr" else None,
-        )
-    spsa = attack_from_name("spsa100x128", "linf", criterion=BinaryCriterion())
-    assert isinstance(spsa, SPSA)
-    assert (spsa.steps, spsa.samples) == (100, 128)
-    several: Any = attack_from_name("apgd50-ce+apgd50-dlr+pgd20+spsa10x16", "l2")
-    assert [type(attack) for attack in several.attacks] == [APGD, APGD, PGD, SPSA]
-    on_maps: Any = attack_from_name("apgd9+apgd9x3-dice+apgd9-ce", "l2", None, DiceCriterion("lowest", sigmoid=True))
-    weights = [a.loss and (a.loss.dice_weight, a.loss.ce_weight, a.loss.sigmoid) for a in on_maps.attacks]
-    assert weights == [None, (1.0, 0.0, True), (0.0, 1.0, True)]
-    assert [a.restarts for a in on_maps.attacks] == [1, 3, 1]
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("pgd100x2", PGD, {"steps": 100, "restarts": 2}),
+        ("pgd40", PGD, {"steps": 40, "restarts": 1}),
+        ("ifgsm7", IFGSM, {"steps": 7}),
+        ("fgsm", FGSM, {"steps": 1}),
+        ("noise12", UniformNoise, {"draws": 12}),
+        ("ddn100", DDN, {"steps": 100}),
+        ("apgd100", APGD, {"steps": 100, "restarts": 1, "objective": "ce", "loss": None}),
+        ("apgd100-ce", APGD, {"steps": 100, "restarts": 1, "objective": "ce", "loss": None}),
+        ("apgd100x2-dlr", APGD, {"steps": 100, "restarts": 2, "objective": "dlr", "loss": dlr_loss}),
+        ("spsa100x128", SPSA, {"steps": 100, "samples": 128}),
+    ],
+)
+def test_the_attacks_have_short_names(name, kind, expected):
+    criterion = BinaryCriterion()
+    attack = attack_from_name(name, "l2", (0, 1), criterion)
+    assert type(attack) is kind
+    assert (attack.norm.name, attack.bounds, attack.criterion) == ("l2", (0.0, 1.0), criterion)
+    assert {key: getattr(attack, key) for key in expected} == expected
+
+
+def test_names_joined_by_plus_are_several_attacks_and_may_say_a_segmentations_loss():
+    several: Any = attack_from_name("apgd50-ce+apgd50-dlr+pgd20+spsa10x16", "linf")
+    assert [(type(a), a.norm.name) for a in several.attacks] == [(kind, "linf") for kind in (APGD, APGD, PGD, SPSA)]
+    for family in ("pgd", "apgd"):
+        name = f"{family}100x2+{family}50-dice+{family}7x3-ce"
+        on_maps: Any = attack_from_name(name, "l2", None, DiceCriterion("lowest", sigmoid=True))
+        assert [(a.steps, a.restarts) for a in on_maps.attacks] == [(100, 2), (50, 1), (7, 3)]
+        weights = [a.loss and (a.loss.dice_weight, a.loss.ce_weight, a.loss.sigmoid) for a in on_maps.attacks]
+        assert weights == [None, (1.0, 0.0, True), (0.0, 1.0, True)]
 
 
 def test_bad_names_are_refused():
     with pytest.raises(ValueError, match="Got norm 'linf' for the attack ddn100, expected 'l2'"):
         attack_from_name("ddn100", "linf")
-    with pytest.raises(ValueError, match="for segmentations only"):
-        attack_from_name("apgd10-dice", "l2", None, ClassificationCriterion())
-    for bad in ("ddn", "ddn5x2", "ddn5-ce", "apgd-ce", "apgd5-margin", "pgd5-dlr", "spsa100", "spsa10x5-ce", "spsax5"):
+    for name in ("apgd10-dice", "pgd10-dice"):
+        with pytest.raises(ValueError, match="for segmentations only"):
+            attack_from_name(name, "l2", None, ClassificationCriterion())
+    for bad in (
+        *("pgd", "pgdx2", "pgd5-dlr", "apgd-ce", "apgd5-margin", "cw10", "fgsm3", "noise5x2", "noise5-ce"),
+        *("ddn", "ddn5x2", "ddn5-ce", "spsa100", "spsa10x5-ce", "spsax5"),
+    ):
         with pytest.raises(ValueError, match=r"Unknown attack .*, expected a name such as pgd100x2, apgd100x2-dlr"):
             attack_from_name(bad, "l2", None, DiceCriterion())

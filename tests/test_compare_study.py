@@ -7,25 +7,23 @@ import json
 import math
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundle_runs import load
 from small_beat_files import write_beats
+from study_runs import correct_beats, refusal, table_rows
 
+import compare
+import compare_page
+import compare_records
+import compare_run
+from compare_study import RULE, Study, known_studies
 from monai_ima.networks import ECGNet
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 LEVELS = [0.5, 1.0, 2.0, 3.0]
-
-
-def module(name):
-    return importlib.import_module(name)
-
-
-def a_study(**changes):
-    return replace(module("compare_study").Study("fashion_mnist", "l2", synthetic=True), **changes)
+STUDY = Study("fashion_mnist", "l2", synthetic=True)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +41,7 @@ def a_study(**changes):
 )
 def test_every_setting_follows_the_rule(name, norm, eps_n, fixed):
     """ε_n of section 3 of the paper; the fixed ε are written out here."""
-    study = module("compare_study").Study(name, norm)
+    study = Study(name, norm)
     assert study.bundle_config["paper_eps_max"][norm] == eps_n
     handlers = {method: own.handler for method, own in study.methods.items()}
     assert handlers.pop("ce") is None
@@ -65,10 +63,9 @@ def test_every_setting_follows_the_rule(name, norm, eps_n, fixed):
 
 
 def test_every_handler_of_every_study_can_be_built():
-    study_module = module("compare_study")
-    for name, config in study_module.known_studies().items():
+    for name, config in known_studies().items():
         for norm in config["norms"]:
-            for own in study_module.Study(name, norm).methods.values():
+            for own in Study(name, norm).methods.values():
                 if own.handler is not None:
                     settings = {**own.handler, "bounds": (0, 1), "seed": 0}
                     package, _, kind = settings.pop("_target_").rpartition(".")
@@ -76,59 +73,54 @@ def test_every_handler_of_every_study_can_be_built():
 
 
 def test_the_rule_of_the_pages_is_that_of_the_program():
-    assert module("compare_study").RULE in " ".join(module("compare").__doc__.split())
+    assert RULE in " ".join(compare.__doc__.split())
 
 
 def test_one_character_a_sample_says_where_it_broke():
-    records = module("compare_records")
-    text = records.encode([0.0, 0.5, 3.0, None], LEVELS)
+    text = compare_records.encode([0.0, 0.5, 3.0, None], LEVELS)
     assert text == "014-"
-    assert records.decode(text, LEVELS).tolist() == [0.0, 0.5, 3.0, math.inf]
+    assert compare_records.decode(text, LEVELS).tolist() == [0.0, 0.5, 3.0, math.inf]
     with pytest.raises(ValueError, match="Got the character 'x'"):
-        records.decode("0x", LEVELS)
+        compare_records.decode("0x", LEVELS)
 
 
 def test_rounding_a_distance_does_not_move_it_across_a_level():
-    rounded_up = module("compare_records").rounded_up
+    rounded_up = compare_records.rounded_up
     rng = np.random.default_rng(0)
     for distance in [*rng.uniform(0, 4, 1000), *LEVELS, *np.nextafter(LEVELS, 0), *np.nextafter(LEVELS, 9)]:
         assert [rounded_up(distance) <= level for level in LEVELS] == [distance <= level for level in LEVELS]
     assert rounded_up(None) is None
 
 
-def record_of(study, broken_at, ddn=None):
-    return {"note": {"levels": study.levels}, "broken_at": broken_at, "ddn": ddn, "samples": {"count": 4}}
+def record_of(broken_at, ddn=None):
+    return {"note": {"levels": STUDY.levels}, "broken_at": broken_at, "ddn": ddn, "samples": {"count": 4}}
 
 
 def test_a_sample_is_robust_only_under_all_attacks():
-    study = a_study()
-    record = record_of(study, {"pgd100x2": "014-"}, [None, 1.7, 1.7, None])
-    robust = module("compare_page").robust
-    assert robust(study, record, ["pgd100x2", "ddn"]).tolist() == [
+    record = record_of({"pgd100x2": "014-"}, [None, 1.7, 1.7, None])
+    assert compare_page.robust(STUDY, record, ["pgd100x2", "ddn"]).tolist() == [
         [False] * 5,
         [True, False, False, False, False],
         [True, True, True, False, False],
         [True] * 5,
     ]
-    assert robust(study, record, ["ddn"]).mean(axis=0).tolist() == [1.0, 1.0, 1.0, 0.5, 0.5]
+    assert compare_page.robust(STUDY, record, ["ddn"]).mean(axis=0).tolist() == [1.0, 1.0, 1.0, 0.5, 0.5]
 
 
 def test_the_distance_from_ima_is_paired_by_sample():
     """PGD training is robust one level further than IMA on half of 40 samples: +0.2 on these, so +0.1 in the mean."""
-    study = a_study()
-    attacks = {name: "2" * 40 for name in study.strongest if name != "ddn"}
+    attacks = {name: "2" * 40 for name in STUDY.strongest if name != "ddn"}
     further = {name: "3" * 20 + "2" * 20 for name in attacks}
-    records = {method: record_of(study, attacks, [None] * 40) for method in study.methods}
-    records["pgd_1"] = record_of(study, further, [None] * 40)
-    lines = module("compare_page")._order(study, records)
-    cells = {row[0].strip(): row[1:] for line in lines if line.startswith("| ") for row in [line.strip("|").split("|")]}
-    less, interval = (cell.strip() for cell in cells["fixed ε = 1 (adv 1)"])
+    records = {method: record_of(attacks, [None] * 40) for method in STUDY.methods}
+    records["pgd_1"] = record_of(further, [None] * 40)
+    cells = table_rows(compare_page._order(STUDY, records)[-1])
+    less, interval = cells["fixed ε = 1 (adv 1)"]
     low, high = (float(end) for end in interval.split(" to "))
     # 40 samples with a standard deviation of 0.1
     assert less == "+0.100"
     assert low == pytest.approx(0.1 - 1.96 * 0.1 / 40**0.5, abs=0.006)
     assert high == pytest.approx(0.1 + 1.96 * 0.1 / 40**0.5, abs=0.006)
-    assert [cell.strip() for cell in cells["TRADES (ε = 1)"]] == ["+0.000", "+0.000 to +0.000"]
+    assert cells["TRADES (ε = 1)"] == ["+0.000", "+0.000 to +0.000"]
     assert "IMA (ε_n = 5)" not in cells
 
 
@@ -147,12 +139,12 @@ class Program:
         given = ["--data", self.beats] if data else []
         folders = ["--out", self.root / runs, "--records", self.root / "records", "--pages", self.root / "pages"]
         study = ["--bundle", "ecg", "--norm", "linf", "--epochs", "10"]
-        module("compare").main(list(map(str, [*study, *given, *folders, *arguments])))
+        compare.main(list(map(str, [*study, *given, *folders, *arguments])))
 
     @property
     def study(self):
         folders = {"runs": str(self.root / "runs"), "records": str(self.root / "records")}
-        return module("compare_study").Study("ecg", "linf", str(self.beats), epochs=10, **folders)
+        return Study("ecg", "linf", str(self.beats), epochs=10, **folders)
 
     def fill(self, *, but=()):
         """Records of the methods that were not trained: those of plain training under their own notes."""
@@ -160,7 +152,7 @@ class Program:
         for method in self.study.methods:
             file = self.study.record_file(method)
             if not file.exists() and method not in but:
-                module("compare_records").write_record(file, {**made, "note": self.study.note(method)})
+                compare_records.write_record(file, {**made, "note": self.study.note(method)})
 
 
 @pytest.fixture(scope="module")
@@ -182,22 +174,18 @@ def program(trained, tmp_path):
 
 def test_a_record_holds_what_its_weights_do(trained):
     study = trained.study
-    table = np.loadtxt(trained.beats / "mitbih_test.csv", delimiter=",")
-    image, label = torch.tensor(table[:, None, :187], dtype=torch.float32), torch.tensor(table[:, 187]).long()
     for method in ("ce", "ima"):
         record = json.loads(study.record_file(method).read_text())
-        state = torch.load(study.run_folder(method) / "model_last.pt", weights_only=True)
-        network = ECGNet(num_classes=5).eval()
-        network.load_state_dict(state["model"])
-        correct = (network(image).argmax(dim=1) == label).tolist()
+        checkpoint = study.run_folder(method) / "model_last.pt"
+        correct = correct_beats(checkpoint, trained.beats).tolist()
         for attack in ("pgd100x2", "apgd100-ce", "apgd100-dlr", "noise100", "spsa20x32"):
             assert [symbol != "0" for symbol in record["broken_at"][attack]] == correct
         assert record["note"]["training"]["epochs"] == 10
         assert record["note"]["synthetic"] is False
         assert record["samples"]["count"] == 10
-        assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+        assert record["parameters"] == sum(parameter.numel() for parameter in ECGNet(num_classes=5).parameters())
     assert json.loads(study.record_file("ce").read_text())["margins"] is None
-    margins = state["margins"]["margins"].numpy()
+    margins = load(checkpoint)["margins"]["margins"].numpy()
     assert record["margins"]["mean"] == pytest.approx(margins.mean(), abs=1e-5)
     assert record["margins"]["median"] == pytest.approx(np.median(margins), abs=1e-5)
     assert record["margins"]["share_at_eps_max"] == pytest.approx((margins >= 0.3).mean(), abs=1e-4)
@@ -230,12 +218,8 @@ def test_a_record_with_another_note_is_refused(program, capsys):
     record = json.loads(file.read_text())
     record["note"]["handler"]["beta"] = 0.9
     file.write_text(json.dumps(record))
-    with pytest.raises(SystemExit) as error:
-        program()
-    assert error.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        f"{file} was made with other settings: handler.beta is 0.9 there and 0.5 here."
-    )
+    expected = f"{file} was made with other settings: handler.beta is 0.9 there and 0.5 here."
+    assert refusal(program, capsys) == expected
     assert not (program.root / "pages").exists()
 
 
@@ -251,30 +235,22 @@ def test_a_record_with_another_note_is_refused(program, capsys):
 def test_records_that_cannot_stand_beside_the_others_are_refused(program, capsys, change, sentence):
     file = program.study.record_file("ima")
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises(SystemExit) as error:
-        program("--minutes", "0")
-    assert error.value.code == 2
-    message = capsys.readouterr().err.splitlines()[-1]
+    message = refusal(program, capsys, "--minutes", "0")
     assert str(file) in message
     assert sentence in message
 
 
 def test_records_of_other_data_are_refused_before_anything_is_trained(program, capsys, tmp_path):
     program.beats = write_beats(tmp_path / "more", test_per_class=3)
-    with pytest.raises(SystemExit) as error:
-        program(runs="elsewhere")
-    assert error.value.code == 2
-    assert "than" in (message := capsys.readouterr().err.splitlines()[-1])
+    message = refusal(program, capsys, runs="elsewhere")
+    assert "than" in message
     assert "(10 samples, first 'test-00001'" in message
     assert not (program.root / "elsewhere").exists()
 
 
 def test_real_records_are_not_completed_with_a_phantom(program, capsys):
     program.fill(but=["mma"])
-    with pytest.raises(SystemExit) as error:
-        program(data=False)
-    assert error.value.code == 2
-    assert "those of mma are missing: give --data." in capsys.readouterr().err
+    assert "those of mma are missing: give --data." in refusal(program, capsys, data=False)
 
 
 @pytest.mark.parametrize(
@@ -292,22 +268,18 @@ def test_real_records_are_not_completed_with_a_phantom(program, capsys):
 )
 def test_bad_use_is_one_sentence(arguments, sentence, capsys, tmp_path):
     folders = ["--out", str(tmp_path / "runs"), "--records", str(tmp_path / "records"), "--pages", str(tmp_path)]
-    with pytest.raises(SystemExit) as error:
-        module("compare").main([*arguments, *folders])
-    assert error.value.code == 2
-    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert sentence in refusal(compare.main, capsys, [*arguments, *folders])
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("method", ["ce", "trades", "ima"])
 def test_an_interrupted_training_resumes_where_it_was(beats, tmp_path, method):
-    run = module("compare_run")
-    study = module("compare_study").Study("ecg", "l2", str(beats), epochs=2, runs=str(tmp_path))
-    last = run.train(study, method)
-    whole = torch.load(last, weights_only=True)
+    study = Study("ecg", "l2", str(beats), epochs=2, runs=str(tmp_path))
+    last = compare_run.train(study, method)
+    whole = load(last)
     last.unlink()
     last.with_name("model_checkpoint_epoch=2.pt").unlink()
-    again = torch.load(run.train(study, method), weights_only=True)
+    again = load(compare_run.train(study, method))
     for key, value in whole["model"].items():
         torch.testing.assert_close(again["model"][key], value, rtol=0, atol=0)
     if method == "ima":
@@ -317,9 +289,9 @@ def test_an_interrupted_training_resumes_where_it_was(beats, tmp_path, method):
 
 
 def test_a_run_folder_of_other_settings_is_refused(tmp_path):
-    run, records = module("compare_run"), module("compare_records")
-    study = a_study(runs=str(tmp_path), epochs=3)
-    folder = run.open_run_folder(study, "ima")
-    assert run.open_run_folder(study, "ima") == folder
-    with pytest.raises(records.RecordError, match=r"ima.settings\.json was made with other settings: training\.epochs"):
-        run.open_run_folder(replace(study, epochs=2), "ima")
+    study = replace(STUDY, runs=str(tmp_path), epochs=3)
+    folder = compare_run.open_run_folder(study, "ima")
+    assert compare_run.open_run_folder(study, "ima") == folder
+    expected = r"ima.settings\.json was made with other settings: training\.epochs"
+    with pytest.raises(compare_records.RecordError, match=expected):
+        compare_run.open_run_folder(replace(study, epochs=2), "ima")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from ignite.metrics import Accuracy
@@ -12,7 +10,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import from_engine
 from torch import nn
 
-from monai_ima.attacks import PGD, attack_from_name
+from monai_ima.attacks import PGD
 from monai_ima.engines import AdversarialPrepareBatch
 from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.results.settings import check_levels
@@ -105,16 +103,3 @@ def test_bad_evaluations_are_refused(problem):
         adversarial(next(iter(DataLoader(Dataset(data), batch_size=60))))
     with pytest.raises(ValueError, match="Got eps -1"):
         AdversarialPrepareBatch(network, PGD("l2", 2), -1)
-
-
-def test_attacks_have_short_names():
-    short: Any = attack_from_name
-    attack = short("pgd100x2", "linf", (0, 1))
-    assert (attack.steps, attack.restarts, attack.norm.name, attack.bounds) == (100, 2, "linf", (0.0, 1.0))
-    assert short("pgd40", "l2").restarts == 1
-    assert short("ifgsm7", "l2").steps == 7
-    assert short("fgsm", "l2").steps == 1
-    assert short("noise12", "l2").draws == 12
-    for bad in ("pgd", "pgdx2", "cw10", "noise5x2", "fgsm3"):
-        with pytest.raises(ValueError, match="Unknown attack"):
-            attack_from_name(bad, "l2")

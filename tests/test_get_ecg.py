@@ -1,27 +1,24 @@
 from __future__ import annotations
 
-import csv
 import hashlib
-import runpy
-import subprocess
 import sys
 
 import ecg_beats
+import get_ecg
 import numpy as np
 import pytest
-from conftest import REPO
-from script_runs import run_script, serve
+from bundle_runs import read_rows
+from script_runs import Script, serve
 
 from monai_ima.data import BEAT_CLASSES, ecg_phantom_datalist, heartbeat_datalist
 
-SCRIPT = REPO / "data_scripts" / "get_ecg.py"
 SECONDS, RR = 21, 288
 """Length of the recordings made here, and samples at 360 Hz between two beats: 100 samples at 125 Hz."""
 
 
 @pytest.fixture
-def get_ecg(capsys):
-    return lambda *arguments: run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments)
+def script(capsys):
+    return Script(get_ecg.get, capsys)
 
 
 def wave(time):
@@ -37,14 +34,8 @@ def write_record(folder, name, symbols, leads=("MLII", "V1")):
     signal = np.stack([wave(time) if lead == "MLII" else np.sin(time) for lead in leads], axis=1)
     wfdb.wrsamp(name, 360, ["mV"] * 2, list(leads), signal, fmt=["212"] * 2, write_dir=str(folder))
     peaks = 72 + RR * np.arange(len(symbols))
-    wfdb.wrann(
-        name,
-        "atr",
-        np.array([18, *peaks]),
-        ["+", *symbols],
-        aux_note=["(N", *[""] * len(symbols)],
-        write_dir=str(folder),
-    )
+    samples, notes = np.array([18, *peaks]), ["(N", *[""] * len(symbols)]
+    wfdb.wrann(name, "atr", samples, ["+", *symbols], aux_note=notes, write_dir=str(folder))
 
 
 TRAIN, TEST, BEATS = ("101", "106", "108"), ("100",), "NVFQAN|Le/jESaJfRN"
@@ -66,11 +57,6 @@ def write_checksums(folder):
     files = sorted(p for p in folder.iterdir() if p.suffix in (".hea", ".dat", ".atr"))
     lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.name}\n" for p in files]
     (folder / "SHA256SUMS.txt").write_text("".join(lines))
-
-
-def read_rows(file):
-    with open(file, newline="") as content:
-        return list(csv.DictReader(content))
 
 
 CHOICE = ("--records", ",".join((*TRAIN, *TEST)))
@@ -136,10 +122,9 @@ def test_every_annotation_of_a_beat_has_the_class_of_the_aami():
     }
 
 
-def test_recordings_become_beats_with_their_classes_split_by_patient(tmp_path, recordings, get_ecg):
-    run = get_ecg("--out", tmp_path / "ecg", "--from_dir", recordings, *CHOICE)
-    assert run.status == 0, run.error
+def test_recordings_become_beats_with_their_classes_split_by_patient(tmp_path, recordings, script):
     out = tmp_path / "ecg"
+    assert "val is taken out of train; by patient." in script.run("--out", out, "--from_dir", recordings, *CHOICE)
     train, test = (np.loadtxt(out / f"mitbih_{part}.csv", delimiter=",") for part in ("train", "test"))
     symbols = BEATS.replace("|", "")
     assert train.shape == (3 * 17, 188)
@@ -156,38 +141,32 @@ def test_recordings_become_beats_with_their_classes_split_by_patient(tmp_path, r
     assert {row["record"] for row in read_rows(out / "mitbih_test_records.csv")} == set(TEST)
     datalist = heartbeat_datalist(out)
     assert [len(datalist[split]) for split in ("train", "val", "test")] == [34, 17, 17]
-    assert "val is taken out of train; by patient." in run.out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ecg", "served"]
 
 
-def test_beats_that_are_there_already_are_checked_and_copied(tmp_path, get_ecg):
+def test_beats_that_are_there_already_are_checked_and_copied(tmp_path, script):
     there = tmp_path / "there"
     there.mkdir()
     for part, items in ecg_phantom_datalist({"train": 50, "val": 5, "test": 20}).items():
         rows = [[*item["image"][0], item["label"]] for item in items]
         np.savetxt(there / f"mitbih_{part}.csv", rows, fmt="%.6g", delimiter=",")
-    run = get_ecg("--out", tmp_path / "ecg", "--from_csv", there)
-    assert run.status == 0, run.error
-    assert "not by patient" in run.out
+    assert "not by patient" in script.run("--out", tmp_path / "ecg", "--from_csv", there)
     assert sorted(p.name for p in (tmp_path / "ecg").iterdir()) == ["mitbih_test.csv", "mitbih_train.csv"]
     file = there / "mitbih_test.csv"
     assert (tmp_path / "ecg" / file.name).read_bytes() == file.read_bytes()
     file.write_text(file.read_text()[:-20])
-    run = get_ecg("--out", tmp_path / "again", "--from_csv", there)
-    assert run.status == 2
-    assert "Row 20 of" in run.error
+    assert "Row 20 of" in script.refused("--out", tmp_path / "again", "--from_csv", there)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ecg", "there"]
 
 
-def test_the_published_split_shares_no_record_and_no_patient(get_ecg):
-    script = runpy.run_path(str(SCRIPT))
-    published = {"train": set(map(str, script["DS1"])), "test": set(map(str, script["DS2"]))}
+def test_the_published_split_shares_no_record_and_no_patient():
+    published = {"train": set(map(str, get_ecg.DS1)), "test": set(map(str, get_ecg.DS2))}
     assert [len(names) for names in published.values()] == [22, 22]
     assert not published["train"] & published["test"]
     assert not (published["train"] | published["test"]) & {"102", "104", "107", "217"}, "pacemakers"
-    chosen = {part: set(names) for part, names in script["choose"](None, False, False).items()}
+    chosen = {part: set(names) for part, names in get_ecg.choose(None, False, False).items()}
     assert chosen == {"train": published["train"] - {"201"}, "test": published["test"]}
-    kept = script["choose"](None, True, True)
+    kept = get_ecg.choose(None, True, True)
     assert set(kept["train"]) == published["train"] | {"107"}
     assert set(kept["test"]) == published["test"] | {"217"}
 
@@ -202,46 +181,40 @@ def names_asked(server):
     return [name for name, _ in server.asked]
 
 
-def test_a_broken_download_goes_on_and_only_what_lacks_is_fetched(tmp_path, recordings, get_ecg, server):
+def test_a_broken_download_goes_on_and_only_what_lacks_is_fetched(tmp_path, recordings, script, server):
     folder = tmp_path / "data"
     server.break_at["106.dat"] = (recordings / "106.dat").stat().st_size // 2
-    broken = get_ecg("--out", folder / "ecg", "--url", server.url, *CHOICE)
-    assert broken.status == 2
-    assert "106.dat broke off at" in broken.error
+    download = ("--out", folder / "ecg", "--url", server.url, *CHOICE)
+    assert "106.dat broke off at" in script.refused(*download)
     assert names_asked(server)[-1] == "106.dat"
     before = len(server.asked)
-    whole = get_ecg("--out", folder / "ecg", "--url", server.url, *CHOICE)
-    assert whole.status == 0, whole.error
+    script.run(*download)
     later = [f"{name}.{suffix}" for name in (*TRAIN, *TEST) for suffix in ("hea", "dat", "atr")]
     assert names_asked(server)[before:] == ["RECORDS", "SHA256SUMS.txt", *later[later.index("106.dat") :]]
     assert sorted(p.name for p in folder.iterdir()) == ["ecg", "ecg-recordings"]
     for name in later:
         assert (folder / "ecg-recordings" / name).read_bytes() == (recordings / name).read_bytes()
-    again = get_ecg("--out", tmp_path / "same", "--from_dir", folder / "ecg-recordings", *CHOICE)
-    assert again.status == 0, again.error
+    script.run("--out", tmp_path / "same", "--from_dir", folder / "ecg-recordings", *CHOICE)
     for file in (folder / "ecg").iterdir():
         assert (tmp_path / "same" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_file_with_another_checksum_is_refused_and_fetched_again_later(tmp_path, recordings, get_ecg, server):
+def test_a_file_with_another_checksum_is_refused_and_fetched_again_later(tmp_path, recordings, script, server):
     good = (recordings / "100.atr").read_bytes()
     (recordings / "100.atr").write_bytes(good[:-2] + b"xx")
-    run = get_ecg("--out", tmp_path / "ecg", "--url", server.url, *CHOICE)
-    assert run.status == 2
-    assert "100.atr has sha256" in run.error
+    download = ("--out", tmp_path / "ecg", "--url", server.url, *CHOICE)
+    assert "100.atr has sha256" in script.refused(*download)
     assert not (tmp_path / "ecg").exists()
     (recordings / "100.atr").write_bytes(good)
-    run = get_ecg("--out", tmp_path / "ecg", "--url", server.url, *CHOICE)
-    assert run.status == 0, run.error
+    script.run(*download)
     assert names_asked(server)[-3:] == ["RECORDS", "SHA256SUMS.txt", "100.atr"]
 
 
-def test_recordings_that_are_damaged_or_missing_are_refused_by_name(tmp_path, recordings, get_ecg):
+def test_recordings_that_are_damaged_or_missing_are_refused_by_name(tmp_path, recordings, script):
     def refused(*options):
-        run = get_ecg("--out", tmp_path / "ecg", "--from_dir", recordings, *options)
-        assert run.status == 2
+        error = script.refused("--out", tmp_path / "ecg", "--from_dir", recordings, *options)
         assert not (tmp_path / "ecg").exists()
-        return run.error
+        return error
 
     whole = (recordings / "106.dat").read_bytes()
     (recordings / "106.dat").write_bytes(whole[:1000])
@@ -261,7 +234,7 @@ def test_recordings_that_are_damaged_or_missing_are_refused_by_name(tmp_path, re
     assert "101.hea has sha256" in refused(*CHOICE)
 
 
-def test_bad_use_is_refused_in_one_sentence(tmp_path, recordings, get_ecg, server, monkeypatch):
+def test_bad_use_is_refused_in_one_sentence(tmp_path, recordings, script, server, monkeypatch):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "x").touch()
     out = ("--out", tmp_path / "o")
@@ -279,16 +252,8 @@ def test_bad_use_is_refused_in_one_sentence(tmp_path, recordings, get_ecg, serve
         (("--url", server.url, *out, "--records", "109,100"), "RECORDS has no record 109"),
         (("--url", "http://127.0.0.1:9/", *out), "Cannot download http://127.0.0.1:9/RECORDS"),
     ]:
-        run = get_ecg(*arguments)
-        assert run.status == 2, arguments
-        assert words in run.error
+        assert words in script.refused(*arguments)
         assert not (tmp_path / "o").exists()
     monkeypatch.setitem(sys.modules, "wfdb", None)
-    assert "Package wfdb is missing" in get_ecg(*source, *out, *CHOICE).error
+    assert "Package wfdb is missing" in script.refused(*source, *out, *CHOICE)
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["x"]
-
-
-def test_help_names_the_options():
-    run = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True)
-    assert run.returncode == 0
-    assert "from_csv" in run.stdout + run.stderr

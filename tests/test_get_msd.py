@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import hashlib
-import runpy
-import subprocess
-import sys
 import tarfile
 
+import get_msd
 import pytest
-from conftest import REPO
 from monai.apps import DecathlonDataset
-from script_runs import make_tar, run_script, serve
+from script_runs import Script, make_tar, serve
 
 from monai_ima.data import msd_datalist, write_volume_phantom
 
-SCRIPT = REPO / "data_scripts" / "get_msd.py"
 KEY = "Task04_Hippocampus"
 
 
@@ -47,92 +43,80 @@ def server(archive, monkeypatch):
 
 
 @pytest.fixture
-def get_msd(capsys):
-    def run(*arguments, task="hippocampus"):
-        return run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments, "--task", task)
-
-    return run
+def script(capsys):
+    return Script(get_msd.get, capsys, "--task", "hippocampus")
 
 
-def test_an_archive_is_unpacked_checked_and_counted(tmp_path, get_msd, archive):
-    run = get_msd("--out", tmp_path / "data" / "msd", "--from_file", archive)
-    assert run.status == 0, run.error
-    assert run.out == f"4 labelled scans, all readable; 1 without a label.\nReady: {tmp_path / 'data' / 'msd'}\n"
+def test_an_archive_is_unpacked_checked_and_counted(tmp_path, script, archive):
+    out = script.run("--out", tmp_path / "data" / "msd", "--from_file", archive)
+    assert out == f"4 labelled scans, all readable; 1 without a label.\nReady: {tmp_path / 'data' / 'msd'}\n"
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["msd"]
     assert sum(len(items) for items in msd_datalist(tmp_path / "data" / "msd", classes=3).values()) == 4
 
 
-def test_without_a_source_the_published_archive_is_downloaded_once(tmp_path, get_msd, server):
+def test_without_a_source_the_published_archive_is_downloaded_once(tmp_path, script, server):
     for name in ("one", "two"):
-        run = get_msd("--out", tmp_path / "data" / name)
-        assert run.status == 0, run.error
-        assert "4 labelled scans, all readable; 1 without a label." in run.out
+        out = script.run("--out", tmp_path / "data" / name)
+        assert "4 labelled scans, all readable; 1 without a label." in out
     assert server.asked == [(f"{KEY}.tar", None)]
     (kept,) = (tmp_path / "data").glob("*.tar")
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == sorted([kept.name, "one", "two"])
 
 
 @pytest.mark.parametrize("source", ["server", "file"])
-def test_an_archive_with_another_checksum_is_refused(tmp_path, get_msd, server, archive, monkeypatch, source):
+def test_an_archive_with_another_checksum_is_refused(tmp_path, script, server, archive, monkeypatch, source):
     monkeypatch.setitem(DecathlonDataset.md5, KEY, "0" * 32)
     given = ("--from_file", archive) if source == "file" else ()
-    run = get_msd("--out", tmp_path / "data" / "msd", *given)
-    assert run.status == 2
-    assert f"{KEY}.tar has md5 {hashlib.md5(archive.read_bytes()).hexdigest()}, expected {'0' * 32}." in run.error
+    error = script.refused("--out", tmp_path / "data" / "msd", *given)
+    assert f"{KEY}.tar has md5 {hashlib.md5(archive.read_bytes()).hexdigest()}, expected {'0' * 32}." in error
     assert not list((tmp_path / "data").glob("[!.]*/"))
 
 
-def test_a_file_with_another_checksum_is_taken_when_the_user_says_so(tmp_path, get_msd, phantom):
+def test_a_file_with_another_checksum_is_taken_when_the_user_says_so(tmp_path, script, phantom):
     file = make_tar(tmp_path / "a.tar", {k: v for k, v in members(phantom).items() if "imagesTs" not in k})
-    run = get_msd("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum")
-    assert run.status == 0, run.error
-    assert "4 labelled scans, all readable; 0 without a label." in run.out
+    out = script.run("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum")
+    assert "4 labelled scans, all readable; 0 without a label." in out
     assert (tmp_path / "msd" / "dataset.json").is_file()
 
 
 def test_the_published_archives_are_known():
-    archives = runpy.run_path(str(SCRIPT), run_name="script")["ARCHIVES"]
-    assert set(archives) == {"hippocampus", "heart", "prostate"}
-    assert set(archives.values()) <= set(DecathlonDataset.resource) & set(DecathlonDataset.md5)
+    assert set(get_msd.ARCHIVES) == {"hippocampus", "heart", "prostate"}
+    assert set(get_msd.ARCHIVES.values()) <= set(DecathlonDataset.resource) & set(DecathlonDataset.md5)
 
 
-def test_an_unpacked_folder_is_copied_without_hidden_files_and_left_as_it_was(tmp_path, get_msd, archive):
+def test_an_unpacked_folder_is_copied_without_hidden_files_and_left_as_it_was(tmp_path, script, archive):
     with tarfile.open(archive) as pack:
         pack.extractall(tmp_path / "there", filter="data")
     (tmp_path / "there" / "Task02_Heart").mkdir()
     (tmp_path / "there" / "Task02_Heart" / "dataset.json").write_text("{}")
     before = sorted(tmp_path.glob("there/**/*"))
-    run = get_msd("--out", tmp_path / "msd", "--from_dir", tmp_path / "there")
-    assert run.status == 0, run.error
+    script.run("--out", tmp_path / "msd", "--from_dir", tmp_path / "there")
     assert sorted(tmp_path.glob("there/**/*")) == before
     assert sorted(p.name for p in (tmp_path / "msd").rglob("*") if p.name.startswith(".")) == []
     assert sorted(p.name for p in (tmp_path / "msd").iterdir()) == ["dataset.json", "imagesTr", "imagesTs", "labelsTr"]
-    run = get_msd("--out", tmp_path / "there" / KEY / "new", "--from_dir", tmp_path / "there")
-    assert run.status == 2
-    assert "inside the scans' own folder" in run.error
+    error = script.refused("--out", tmp_path / "there" / KEY / "new", "--from_dir", tmp_path / "there")
+    assert "inside the scans' own folder" in error
     assert sorted(tmp_path.glob("there/**/*")) == before
 
 
-def test_a_damaged_scan_is_named_and_nothing_is_left(tmp_path, get_msd, phantom):
+def test_a_damaged_scan_is_named_and_nothing_is_left(tmp_path, script, phantom):
     content = members(phantom)
     content[f"{KEY}/labelsTr/hippocampus_002.nii.gz"] = content[f"{KEY}/labelsTr/hippocampus_002.nii.gz"][:-60]
     file = make_tar(tmp_path / "a.tar", content)
-    run = get_msd("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum")
-    assert run.status == 2
-    assert "labelsTr/hippocampus_002.nii.gz cannot be read" in run.error
+    error = script.refused("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum")
+    assert "labelsTr/hippocampus_002.nii.gz cannot be read" in error
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
-def test_the_scans_of_another_task_are_refused(tmp_path, get_msd, phantom):
+def test_the_scans_of_another_task_are_refused(tmp_path, script, phantom):
     file = make_tar(tmp_path / "a.tar", members(phantom))
     for task, words in (("heart", "expected integers from 0 to 1"), ("prostate", "expected [x, y, z, 2]")):
-        run = get_msd("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum", task=task)
-        assert run.status == 2
-        assert words in run.error
+        other = ("--out", tmp_path / "msd", "--from_file", file, "--skip_checksum", "--task", task)
+        assert words in script.refused(*other)
         assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
-def test_bad_use_is_refused_in_one_sentence(tmp_path, get_msd, phantom, archive):
+def test_bad_use_is_refused_in_one_sentence(tmp_path, script, phantom, archive):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "x").touch()
     (tmp_path / "text.tar").write_text("no archive")
@@ -157,23 +141,13 @@ def test_bad_use_is_refused_in_one_sentence(tmp_path, get_msd, phantom, archive)
         (("--from_file", empty, skip, *out), "0 folders with a dataset.json were found"),
         (("--from_file", twice, skip, *out), "2 folders with a dataset.json were found"),
     ]:
-        run = get_msd(*arguments)
-        assert run.status == 2, arguments
-        assert words in run.error
+        assert words in script.refused(*arguments)
         assert not list(tmp_path.glob("deep/*"))
     assert not list(tmp_path.rglob("evil.txt"))
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["x"]
-    assert "Got --task liver, expected hippocampus, heart, prostate." in get_msd(*out, task="liver").error
+    assert "Got --task liver, expected hippocampus, heart, prostate." in script.refused(*out, "--task", "liver")
 
 
-def test_an_address_without_an_answer_is_named(tmp_path, get_msd, monkeypatch):
+def test_an_address_without_an_answer_is_named(tmp_path, script, monkeypatch):
     monkeypatch.setitem(DecathlonDataset.resource, KEY, "http://127.0.0.1:9/a.tar")
-    run = get_msd("--out", tmp_path / "msd")
-    assert run.status == 2
-    assert "Cannot download http://127.0.0.1:9/a.tar" in run.error
-
-
-def test_the_command_line_exits_with_2_and_one_line():
-    run = subprocess.run([sys.executable, str(SCRIPT), "--task", "heart"], capture_output=True, text=True)
-    assert run.returncode == 2
-    assert run.stderr == "Option --out is missing, expected the folder to write to.\n"
+    assert "Cannot download http://127.0.0.1:9/a.tar" in script.refused("--out", tmp_path / "msd")

@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import runpy
-import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
+import get_oct
 import pytest
 from archives import download
-from conftest import REPO
 from PIL import Image
-from script_runs import make_tar, run_script, serve
+from script_runs import Script, make_tar, serve
 
 from monai_ima.data import CLASSES
 
@@ -40,45 +37,41 @@ def make_zip(path, content):
     return path
 
 
-SCRIPT = REPO / "data_scripts" / "get_oct.py"
-
-
 @pytest.fixture
-def get_oct(capsys):
-    return lambda *arguments: run_script(runpy.run_path(str(SCRIPT))["get"], capsys, *arguments)
+def script(capsys):
+    return Script(get_oct.get, capsys)
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 @pytest.mark.parametrize("root", ["OCT2017 ", "CellData/OCT"])
-def test_an_archive_is_unpacked_checked_and_counted(tmp_path, get_oct, make, root):
+def test_an_archive_is_unpacked_checked_and_counted(tmp_path, script, make, root):
     hidden = [(f"__MACOSX/{root}/train/CNV/._CNV-0-1.jpeg", b"x"), ("CellData/chest_xray/train/NORMAL/a.jpeg", b"x")]
     archive = make(tmp_path / ("a.zip" if make is make_zip else "a.tar.gz"), [*hidden, *members(root)])
-    run = get_oct("--out", tmp_path / "oct", "--from_file", archive)
-    assert run.status == 0, run.error
-    assert "44 scans, all readable, of 10 patients." in run.out
-    assert "1 patients are both in train and in test" in run.out
+    out = script.run("--out", tmp_path / "oct", "--from_file", archive)
+    assert "44 scans, all readable, of 10 patients." in out
+    assert "1 patients are both in train and in test" in out
     assert sorted(p.name for p in (tmp_path / "oct").iterdir()) == ["test", "train"]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([archive.name, "oct"])
     assert len(list((tmp_path / "oct" / "train" / "CNV").glob("CNV-*.jpeg"))) == 8
 
 
-def test_an_unpacked_folder_is_copied_and_left_as_it_was(tmp_path, get_oct):
+def test_an_unpacked_folder_is_copied_and_left_as_it_was(tmp_path, script):
     with zipfile.ZipFile(make_zip(tmp_path / "a.zip", members("OCT2017 "))) as pack:
         pack.extractall(tmp_path / "there")
     (tmp_path / "there" / "OCT2017 " / "test").rename(tmp_path / "there" / "OCT2017 " / "test ")
     before = sorted(tmp_path.glob("there/**/*"))
-    assert get_oct("--out", tmp_path / "oct", "--from_dir", tmp_path / "there").status == 0
+    script.run("--out", tmp_path / "oct", "--from_dir", tmp_path / "there")
     assert sorted(tmp_path.glob("there/**/*")) == before
     assert sorted(p.name for p in (tmp_path / "oct").iterdir()) == ["test", "train"]
 
 
-def test_the_target_may_lie_beside_the_scans_but_not_in_them(tmp_path, get_oct):
+def test_the_target_may_lie_beside_the_scans_but_not_in_them(tmp_path, script):
     with zipfile.ZipFile(make_zip(tmp_path / "a.zip", members("OCT2017"))) as pack:
         pack.extractall(tmp_path / "there")
-    run = get_oct("--out", tmp_path / "there" / "OCT2017" / "train" / "oct", "--from_dir", tmp_path / "there")
-    assert run.status == 2
-    assert "inside the scans' own folder" in run.error
-    assert get_oct("--out", tmp_path / "there" / "oct", "--from_dir", tmp_path / "there").status == 0
+    source = ("--from_dir", tmp_path / "there")
+    error = script.refused("--out", tmp_path / "there" / "OCT2017" / "train" / "oct", *source)
+    assert "inside the scans' own folder" in error
+    script.run("--out", tmp_path / "there" / "oct", *source)
     assert sorted(p.name for p in (tmp_path / "there").iterdir()) == ["OCT2017", "oct"]
 
 
@@ -86,35 +79,30 @@ def test_the_target_may_lie_beside_the_scans_but_not_in_them(tmp_path, get_oct):
     ("make", "evil"),
     [(make_zip, "../../evil.txt"), (make_tar, "../../evil.txt"), (make_zip, "/tmp/monai_ima_evil/evil.txt")],
 )
-def test_a_member_that_points_outside_is_refused_by_name(tmp_path, get_oct, make, evil):
+def test_a_member_that_points_outside_is_refused_by_name(tmp_path, script, make, evil):
     archive = make(tmp_path / "a.archive", [*members(), (evil, b"x")])
-    run = get_oct("--out", tmp_path / "deep" / "oct", "--from_file", archive)
-    assert run.status == 2
-    assert "evil.txt" in run.error
+    assert "evil.txt" in script.refused("--out", tmp_path / "deep" / "oct", "--from_file", archive)
     assert not list((tmp_path / "deep").iterdir())
     assert not list(tmp_path.rglob("evil.txt"))
     assert not Path("/tmp/monai_ima_evil").exists()
 
 
-def test_a_link_that_points_outside_is_refused_by_name(tmp_path, get_oct):
+def test_a_link_that_points_outside_is_refused_by_name(tmp_path, script):
     archive = make_tar(tmp_path / "a.tar.gz", members())
     with tarfile.open(tmp_path / "b.tar", "w") as pack:
         info = tarfile.TarInfo("OCT2017/link")
         info.type, info.linkname = tarfile.SYMTYPE, "../../../outside"
         pack.addfile(info)
-    run = get_oct("--out", tmp_path / "oct", "--from_file", tmp_path / "b.tar")
-    assert run.status == 2
-    assert "OCT2017/link" in run.error
+    assert "OCT2017/link" in script.refused("--out", tmp_path / "oct", "--from_file", tmp_path / "b.tar")
     assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name, "b.tar"]
 
 
-def test_a_damaged_image_is_named_and_nothing_is_left_even_of_a_patient_in_two_splits(tmp_path, get_oct):
+def test_a_damaged_image_is_named_and_nothing_is_left_even_of_a_patient_in_two_splits(tmp_path, script):
     for patient in (3, 0):
         content = dict(members())
         content[f"OCT2017 /train/DME/DME-{patient}-1.jpeg"] = jpeg()[:-300]
-        run = get_oct("--out", tmp_path / "oct", "--from_file", make_zip(tmp_path / "a.zip", content.items()))
-        assert run.status == 2
-        assert f"DME-{patient}-1.jpeg" in run.error
+        archive = make_zip(tmp_path / "a.zip", content.items())
+        assert f"DME-{patient}-1.jpeg" in script.refused("--out", tmp_path / "oct", "--from_file", archive)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
 
 
@@ -126,7 +114,7 @@ def damaged(path, position):
     return path
 
 
-def test_bad_use_is_refused_in_one_sentence(tmp_path, get_oct):
+def test_bad_use_is_refused_in_one_sentence(tmp_path, script):
     archive = make_zip(tmp_path / "a.zip", members())
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "x").touch()
@@ -153,23 +141,9 @@ def test_bad_use_is_refused_in_one_sentence(tmp_path, get_oct):
         (("--from_file", archive, "--sha256", "abc", *out), "expected abc"),
         (("--url", "http://127.0.0.1:9/a.zip", *out), "Cannot download http://127.0.0.1:9/a.zip"),
     ]:
-        run = get_oct(*arguments)
-        assert run.status == 2, arguments
-        assert words in run.error
+        assert words in script.refused(*arguments)
         assert not (tmp_path / "o").exists()
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["x"]
-
-
-def test_the_command_line_exits_with_2_and_one_line(tmp_path):
-    run = subprocess.run([sys.executable, str(SCRIPT), "--from_file", "a.zip"], capture_output=True, text=True)
-    assert run.returncode == 2
-    assert run.stderr == "Option --out is missing, expected the folder to write to.\n"
-
-
-def test_help_names_the_options():
-    run = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True)
-    assert run.returncode == 0
-    assert "from_file" in run.stdout + run.stderr
 
 
 @pytest.fixture
@@ -181,15 +155,13 @@ def server():
         yield state
 
 
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, get_oct, server):
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path, script, server):
     server.data = make_zip(tmp_path / "served.zip", members()).read_bytes()
     folder = tmp_path / "data"
-    broken = get_oct("--out", folder / "oct", "--url", server.url)
-    assert broken.status == 2
-    assert f"broke off at 1000 of {len(server.data)} bytes" in broken.error
+    broken = script.refused("--out", folder / "oct", "--url", server.url)
+    assert f"broke off at 1000 of {len(server.data)} bytes" in broken
     digest = hashlib.sha256(server.data).hexdigest()
-    whole = get_oct("--out", folder / "oct", "--url", server.url, "--sha256", digest)
-    assert whole.status == 0, whole.error
+    script.run("--out", folder / "oct", "--url", server.url, "--sha256", digest)
     assert [asked for _, asked in server.asked] == [None, "bytes=1000-"]
     (archive,) = folder.glob("*-OCT.zip")
     assert archive.read_bytes() == server.data

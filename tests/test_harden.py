@@ -21,7 +21,7 @@ from monai.networks.nets import UNet
 from monai.transforms import Compose, Identityd, OneOf
 from shell_commands import documented_commands, shell
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wild_bundles import CPU, STYLES, write, write_pictures
+from wild_bundles import CPU, STYLES, part, write, write_pictures, write_scripts
 
 from monai_ima.__main__ import main
 from monai_ima.data import add_sample_ids
@@ -229,45 +229,37 @@ def test_the_commands_that_harden_prints_train(zoo, capsys, tmp_path):
 
 def test_a_new_bundle_of_monai_with_a_minimal_training_is_hardened(tmp_path, capsys):
     root = tmp_path / "new"
-    network = UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
-    init_bundle(root, network=network)
-    write_pictures(root)
     arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
-    write(
-        root,
-        "train.json",
-        {
-            "imports": ["$import glob"],
-            "files": "$sorted(glob.glob('data/*.npy'))",
-            "network_def": {"_target_": "UNet", **arguments},
-            "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network_def.parameters()"},
-            "train": {
-                "dataset": {
-                    "_target_": "Dataset",
-                    "data": "$[{'image': f, 'label': f} for f in @files]",
-                    "transform": {
-                        "_target_": "Compose",
-                        "transforms": [
-                            {"_target_": "LoadImaged", "keys": ["image", "label"]},
-                            {"_target_": "ScaleIntensityd", "keys": "image"},
-                            {"_target_": "ThresholdIntensityd", "keys": "label", "threshold": 120},
-                            {"_target_": "AsDiscreted", "keys": "label", "threshold": 1},
-                        ],
-                    },
-                },
-                "trainer": {
-                    "_target_": "SupervisedTrainer",
-                    "device": CPU,
-                    "max_epochs": 4,
-                    "train_data_loader": {"_target_": "DataLoader", "dataset": "@train#dataset", "batch_size": 4},
-                    "network": "@network_def",
-                    "optimizer": "@optimizer",
-                    "loss_function": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
-                },
-            },
-            "run": ["$@train#trainer.run()"],
-        },
-    )
+    init_bundle(root, network=UNet(**arguments))
+    write_pictures(root)
+    transforms = [
+        part("LoadImaged", keys=["image", "label"]),
+        part("ScaleIntensityd", keys="image"),
+        part("ThresholdIntensityd", keys="label", threshold=120),
+        part("AsDiscreted", keys="label", threshold=1),
+    ]
+    pairs = "$[{'image': f, 'label': f} for f in @files]"
+    train = {
+        "dataset": part("Dataset", data=pairs, transform=part("Compose", transforms=transforms)),
+        "trainer": part(
+            "SupervisedTrainer",
+            device=CPU,
+            max_epochs=4,
+            train_data_loader=part("DataLoader", dataset="@train#dataset", batch_size=4),
+            network="@network_def",
+            optimizer="@optimizer",
+            loss_function=part("DiceCELoss", to_onehot_y=True, softmax=True),
+        ),
+    }
+    content = {
+        "imports": ["$import glob"],
+        "files": "$sorted(glob.glob('data/*.npy'))",
+        "network_def": part("UNet", **arguments),
+        "optimizer": part("torch.optim.Adam", params="$@network_def.parameters()"),
+        "train": train,
+        "run": ["$@train#trainer.run()"],
+    }
+    write(root, "train.json", content)
     before = fingerprint(root)
     assert harden(root, "--check", *QUICK) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
@@ -279,15 +271,21 @@ def test_a_new_bundle_of_monai_with_a_minimal_training_is_hardened(tmp_path, cap
     assert len(torch.load(root / "models" / "model_ima_last.pt", weights_only=True)["margins"]["ids"]) == 8
 
 
+def summary(text: str) -> dict[str, str]:
+    """The rows that harden shows before the overlay."""
+    rows = (line.strip().partition("  ") for line in text.split("\n{")[0].splitlines())
+    return {name: value.strip() for name, _, value in rows}
+
+
 def test_the_summary_says_what_epsilon_means(tmp_path, capsys):
     STYLES["zoo_segmentation"](tmp_path / "ct")
     assert harden(tmp_path / "ct", "--dry_run", "--eps_max", "0.02", "--epochs", "4") == 0
-    rows = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.split("{")[0].splitlines())
-    assert rows["task"].strip() == "segmentation, 2 classes"
-    assert rows["eps_max"].strip() == "0.02 = 5 HU in every pixel", "0.02 of 250 HU"
-    assert rows["delta"].strip() == "0.005 = 1.25 HU in every pixel"
-    assert rows["batch norm"].strip().startswith("yes")
-    assert rows["bounds"].strip() == "[0, 1]"
+    rows = summary(capsys.readouterr().out)
+    assert rows["task"] == "segmentation, 2 classes"
+    assert rows["eps_max"] == "0.02 = 5 HU in every pixel", "0.02 of 250 HU"
+    assert rows["delta"] == "0.005 = 1.25 HU in every pixel"
+    assert rows["batch norm"].startswith("yes")
+    assert rows["bounds"] == "[0, 1]"
     assert fingerprint(tmp_path / "ct").keys() & {"configs/train_ima.json"} == set()
 
 
@@ -305,10 +303,10 @@ def test_the_summary_says_what_epsilon_means(tmp_path, capsys):
 def test_task_and_settings_are_worked_out(style, task, identity, bounds, tmp_path, capsys):
     STYLES[style](tmp_path / style)
     assert harden(tmp_path / style, "--dry_run") == 0
-    rows = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.split("\n{")[0].splitlines())
-    assert rows["task"].strip() == task
-    assert rows["sample ids"].strip().startswith(identity)
-    assert rows["bounds"].strip() == bounds
+    rows = summary(capsys.readouterr().out)
+    assert rows["task"] == task
+    assert rows["sample ids"].startswith(identity)
+    assert rows["bounds"] == bounds
 
 
 def test_everything_that_is_worked_out_can_be_overridden(zoo, capsys):
@@ -374,8 +372,7 @@ def test_reading_evaluates_and_imports_nothing(zoo):
     config["train"]["dataloader"]["num_workers"] = bomb
     config["validate"]["evaluator"]["device"] = bomb
     write(zoo, "train.json", config)
-    (zoo / "scripts").mkdir()
-    (zoo / "scripts" / "bomb.py").write_text(f"open('{zoo}/imported', 'w')\n")
+    write_scripts(zoo, "bomb.py", f"open('{zoo}/imported', 'w')\n")
     assert harden(zoo) == 0
     assert not (zoo / "evaluated").exists()
     assert not (zoo / "imported").exists()

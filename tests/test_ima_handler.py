@@ -6,83 +6,35 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from attack_problems import b_pgd_alone
 from ignite.engine import Engine
-from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedTrainer
+from monai.data import Dataset, MetaTensor
 from monai.engines.utils import IterationEvents, PrepareBatchExtraInput
-from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler
-from monai.utils import set_determinism
+from monai.handlers import CheckpointSaver
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
+from training_runs import Bfloat16Trainer, assert_same_weights, blobs, make_trainer, small_network, stacked
 
 from monai_ima.attacks import BoundaryPGD
-from monai_ima.handlers import EpochSeed, IMAHandler
+from monai_ima.handlers import IAATHandler, IMAHandler
 from monai_ima.losses import IMALoss
-from monai_ima.transforms import RandUniformNoised, SampleIdd
+from monai_ima.margins import MarginTable
+from monai_ima.transforms import SampleIdd
 from monai_ima.utils.generators import per_sample_generators
-
-
-def items(count=24, seed=0):
-    """Two overlapping classes of 1x4x4 images."""
-    generator = torch.Generator().manual_seed(seed)
-    label = torch.randint(2, (count,), generator=generator)
-    image = torch.randn(count, 1, 4, 4, generator=generator) + (label[:, None, None, None] * 2 - 1) * 0.4
-    return [{"image": image[i], "label": int(label[i]), "sample_id": f"case{seed}/{i:03d}"} for i in range(count)]
-
-
-def small_network(dropout=0.0, seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 2))
-
-
-def trainer_for(network, data, handlers, epochs=1, batch_size=8, shuffle=False, lr=0.05, transform=None, **kwargs):
-    return SupervisedTrainer(
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=DataLoader(Dataset(data, transform), batch_size=batch_size, shuffle=shuffle),
-        network=network,
-        optimizer=kwargs.pop("optimizer", None) or torch.optim.SGD(network.parameters(), lr=lr),
-        loss_function=kwargs.pop("loss_function", nn.CrossEntropyLoss()),
-        train_handlers=handlers,
-        **kwargs,
-    )
-
-
-def b_pgd_alone(network, x, y, eps, steps, halvings, norm="l2"):
-    """Algorithm 3 for one sample without random start; returns (point, case): case None when wrong from the start."""
-    if int(network(x).argmax(1)) != int(y):
-        return x, None
-    previous, current = x, x
-    for k in range(steps + 1):
-        if int(network(current).argmax(1)) != int(y):
-            inside, outside = previous, current
-            for _ in range(halvings):
-                middle = (inside + outside) / 2
-                if int(network(middle).argmax(1)) == int(y):
-                    inside = middle
-                else:
-                    outside = middle
-            return inside, 1
-        if k == steps:
-            return current, 0
-        leaf = current.clone().requires_grad_()
-        (g,) = torch.autograd.grad(F.cross_entropy(network(leaf), y), leaf)
-        v = current + 4 * eps / steps * (g / g.norm() if norm == "l2" else g.sign()) - x
-        v = v * min(1.0, eps / max(float(v.norm()), 1e-30)) if norm == "l2" else v.clamp(-eps, eps)
-        previous, current = current, (x + v).detach()
-    raise AssertionError
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("kept", ["all", "boundary"])
 def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
-    network, data, beta = small_network(), items(8), 0.3
+    network, data, beta = small_network(), blobs(8), 0.3
     reference = copy.deepcopy(network)
     handler = IMAHandler(4.0, delta=1.0, beta=beta, steps=5, binary_steps=4, noisy_samples=kept, margin_steps=5)
     seen = {}
-    trainer = trainer_for(network, data, [handler], lr=0.0, loss_function=nn.CrossEntropyLoss(reduction=reduction))
+    trainer = make_trainer(network, data, [handler], lr=0.0, loss_function=nn.CrossEntropyLoss(reduction=reduction))
     trainer.add_event_handler(
         IterationEvents.BACKWARD_COMPLETED, lambda e: seen.update(loss=e.state.output["loss"].item())
     )
@@ -92,7 +44,7 @@ def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
     for item in data:
         x, y = item["image"][None], torch.tensor([item["label"]])
         clean += float(F.cross_entropy(reference(x), y))
-        point, case = b_pgd_alone(reference, x, y, 1.0, 5, 4)
+        point, _, case = b_pgd_alone(reference, x, y, 1.0, 5, 4)
         cases.append(case)
         if case == 1 or (case == 0 and kept == "all"):
             noisy += float(F.cross_entropy(reference(point), y))
@@ -110,26 +62,26 @@ def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
 @pytest.mark.parametrize("update", ["epoch", "online"])
 @pytest.mark.parametrize("kept", ["boundary", "all"])
 def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, update, kept):
-    network, data = small_network(), items(24)
+    network, data = small_network(), blobs(24)
     top, delta = (4.0, 1.0) if norm == "l2" else (1.2, 0.4)
     handler = IMAHandler(
         top, norm, delta=delta, steps=4, margin_steps=6, binary_steps=5, update=update, noisy_samples=kept
     )
     reference = copy.deepcopy(network)
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.05)
-    trainer_for(network, data, [handler], epochs=2).run()
+    make_trainer(network, data, [handler], epochs=2).run()
 
     margins = {item["sample_id"]: delta for item in data}
     for _ in range(2):
         found: dict[str, float | None] = {}
         for start in range(0, len(data), 8):
             batch = data[start : start + 8]
-            image, label = torch.stack([b["image"] for b in batch]), torch.tensor([b["label"] for b in batch])
+            image, label = stacked(batch)
             clean = F.cross_entropy(reference(image), label)
             noisy = torch.zeros(())
             for i, item in enumerate(batch):
                 name = item["sample_id"]
-                point, case = b_pgd_alone(reference, image[i : i + 1], label[i : i + 1], margins[name], 4, 5, norm)
+                point, _, case = b_pgd_alone(reference, image[i : i + 1], label[i : i + 1], margins[name], 4, 5, norm)
                 if case is None:
                     continue
                 if case == 1 or kept == "all":
@@ -146,7 +98,7 @@ def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, u
                     eps = eps + delta if found[name] is None else (eps + found[name]) / 2
             else:
                 x, y = item["image"][None], torch.tensor([item["label"]])
-                point, case = b_pgd_alone(reference, x, y, eps, 6, 5, norm)
+                point, _, case = b_pgd_alone(reference, x, y, eps, 6, 5, norm)
                 v = (point - x).flatten()
                 moved = float(v.norm() if norm == "l2" else v.abs().max())
                 eps = {None: delta, 0: eps + delta, 1: moved}[case]
@@ -163,10 +115,10 @@ def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, u
 @pytest.mark.parametrize("restarts", [1, 3])
 def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restarts):
     """Each sample attacked alone, in the ball of ε_max that a first pass has."""
-    network, data, eps, delta = small_network(), items(24), 3.0, 0.01
+    network, data, eps, delta = small_network(), blobs(24), 3.0, 0.01
     settings = {"first_pass": True, "update_interval": 5, "start": start, "margin_restarts": restarts}
     handler = IMAHandler(eps, delta=delta, steps=2, margin_steps=6, binary_steps=20, **settings)
-    trainer_for(network, data, [handler], lr=0.0).run()
+    make_trainer(network, data, [handler], lr=0.0).run()
 
     def alone(item, count):
         x, y = item["image"][None], torch.tensor([item["label"]])
@@ -185,69 +137,12 @@ def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restart
     assert (max(gained) > 1e-3) == (restarts > 1)
 
 
-@pytest.mark.parametrize("update", ["epoch", "online"])
-def test_a_run_killed_after_an_epoch_and_resumed_equals_an_uninterrupted_one(tmp_path, update):
-    """Bit for bit, weights and margins, with shuffling, dropout, random augmentation, momentum and a scheduler."""
-    data = items(20)
-
-    def run(epochs, folder, resume=None):
-        set_determinism(7)
-        network = small_network(dropout=0.3)
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.7)
-        handler = IMAHandler(1.5, steps=4, margin_steps=5, update=update, update_interval=1, delta=0.3)
-        transform = RandUniformNoised("image", eps=(0.0, 0.5), norm="l2", prob=0.5)
-        saver = CheckpointSaver(
-            str(folder), {"network": network}, save_interval=1, n_saved=9
-        )  # before the handler, on purpose
-        handlers = [LrScheduleHandler(scheduler, print_lr=False), saver, handler]
-        trainer = trainer_for(network, data, handlers, epochs, 6, True, optimizer=optimizer, transform=transform)
-        EpochSeed(7, trainer.data_loader.dataset).attach(trainer)
-        objects = {
-            "network": network,
-            "optimizer": optimizer,
-            "scheduler": scheduler,
-            "margins": handler.margins,
-            "trainer": trainer,
-        }
-        saver.save_dict.update(objects)
-        if resume:
-            CheckpointLoader(str(resume), objects).attach(trainer)
-        trainer.run()
-        set_determinism(None)
-        return network, handler.margins
-
-    whole, whole_margins = run(4, tmp_path / "whole")
-    run(2, tmp_path / "part")
-    (checkpoint,) = (tmp_path / "part").glob("*epoch=2*")
-    resumed, resumed_margins = run(4, tmp_path / "rest", resume=checkpoint)
-    assert len(set(whole_margins.values().tolist())) > 3
-    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    assert whole_margins.ids() == resumed_margins.ids()
-    assert torch.equal(whole_margins.values(), resumed_margins.values())
-
-
 def test_bfloat16_autocast_trains_every_parameter():
     """Weight casts are cached inside autocast: an attack's no-grad passes must not cut the trainer's own gradients."""
-
-    class Bfloat16Trainer(SupervisedTrainer):
-        def _iteration(self, engine, batchdata):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                return super()._iteration(engine, batchdata)
-
-    network, data = small_network(), items(16)
+    network, data = small_network(), blobs(16)
     handler = IMAHandler(1.0, delta=0.3, steps=4, margin_steps=4)
     gradients = []
-    trainer = Bfloat16Trainer(
-        device="cpu",
-        max_epochs=2,
-        train_data_loader=DataLoader(Dataset(data), batch_size=8),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.05),
-        loss_function=nn.CrossEntropyLoss(),
-        train_handlers=[handler],
-    )
+    trainer = make_trainer(network, data, [handler], epochs=2, kind=Bfloat16Trainer)
     trainer.add_event_handler(
         IterationEvents.BACKWARD_COMPLETED,
         lambda _: gradients.append([float(p.grad.abs().sum()) for p in network.parameters()]),
@@ -261,12 +156,12 @@ def test_bfloat16_autocast_trains_every_parameter():
 
 def test_gradient_accumulation_over_two_half_batches_equals_one_whole_batch():
     """Without the mean's 1/B (sum reduction) the gradients of two halves add up to the whole batch's."""
-    data = items(16)
+    data = blobs(16)
     weights = []
     for batch_size, accumulation in ((16, 1), (8, 2)):
         network = small_network()
         handler = IMAHandler(1.0, delta=0.4, steps=4, margin_steps=4)
-        trainer_for(
+        make_trainer(
             network,
             data,
             [handler],
@@ -286,7 +181,7 @@ def test_the_margin_pass_leaves_modes_statistics_and_the_random_state_alone():
     )
     for mode in ("eval", "train"):
         handler: Any = IMAHandler(1.0, delta=0.3, margin_steps=3, attack_mode=mode)
-        trainer = trainer_for(network, items(8), [handler], shuffle=True)
+        trainer = make_trainer(network, blobs(8), [handler], shuffle=True)
         trainer.state.epoch = 1
         handler.epoch_start(trainer)
         network.train()
@@ -295,7 +190,7 @@ def test_the_margin_pass_leaves_modes_statistics_and_the_random_state_alone():
         assert len(seen) == 8
         assert torch.equal(state, torch.get_rng_state())
         assert all(m.training for m in network.modules())
-        assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
+        assert_same_weights(before, network.state_dict())
 
 
 @pytest.mark.parametrize("update", ["epoch", "online"])
@@ -303,11 +198,11 @@ def test_attacks_in_training_mode_do_not_break_the_trainers_graph(update):
     """What the clean pass kept for its way back is what it was; statistics come from clean and noisy passes only."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
-    data = items(8)
+    data = blobs(8)
     with torch.no_grad():
-        clean = network[0](torch.stack([item["image"] for item in data]))
+        clean = network[0](stacked(data)[0])
     handler = IMAHandler(1e-6, delta=1e-6, beta=0.3, steps=3, margin_steps=3, attack_mode="train", update=update)
-    trainer = trainer_for(network, data, [handler], lr=0.0)
+    trainer = make_trainer(network, data, [handler], lr=0.0)
     trainer.run()
     assert int(network[1].num_batches_tracked) == 2
     right = trainer.state.metrics["ima/correct_fraction"]
@@ -337,22 +232,22 @@ def test_a_single_noisy_sample_passes_batch_normalisation(mode):
     """Torch's layer refuses one value a channel in training mode: a training would break off where X1 is one sample."""
     network = one_value_a_channel()
     reference = copy.deepcopy(network).eval()
-    data = items(4)
+    data = blobs(4)
     with torch.no_grad():
         passed = copy.deepcopy(network).train()
-        answers = passed(torch.stack([item["image"] for item in data])).argmax(1).tolist()
+        answers = passed(stacked(data)[0]).argmax(1).tolist()
     for item, answer in zip(data, answers, strict=True):
         item["label"] = 1 - answer
     data[0]["label"] = answers[0]
     handler = IMAHandler(0.1, delta=0.1, beta=0.25, steps=2, margin_steps=2, attack_mode=mode, update="online")
-    trainer = trainer_for(network, data, [handler], lr=0.0, batch_size=4)
+    trainer = make_trainer(network, data, [handler], lr=0.0, batch_size=4)
     seen, momentum = {}, network[2].momentum
     trainer.add_event_handler(
         IterationEvents.BACKWARD_COMPLETED,
         lambda e: seen.update(grad=network[5].weight.grad.clone(), loss=e.state.output["loss"].item()),
     )
     trainer.run()
-    features = network[1](network[0](torch.stack([item["image"] for item in data])))
+    features = network[1](network[0](stacked(data)[0]))
     moved = (1 - momentum) * reference[2].running_mean + momentum * features.mean((0, 2, 3))
     torch.testing.assert_close(network[2].running_mean, moved)
     assert all(module.training for module in network.modules())
@@ -362,7 +257,7 @@ def test_a_single_noisy_sample_passes_batch_normalisation(mode):
     assert trainer.state.metrics["ima/correct_fraction"] == 0.25
     x, y = data[0]["image"][None], torch.tensor([data[0]["label"]])
     after = copy.deepcopy(network).eval()
-    point, case = b_pgd_alone(after, x, y, 0.1, 2, 10)
+    point, _, case = b_pgd_alone(after, x, y, 0.1, 2, 10)
     assert case is not None
     noisy = float(F.cross_entropy(after(point), y)) / 4
     assert trainer.state.metrics["ima/loss_noisy"] == pytest.approx(noisy, rel=1e-4)
@@ -386,7 +281,7 @@ def test_extra_network_inputs_follow_their_samples():
         for i in range(8)
     ]
     handler = IMAHandler(0.2, "linf", delta=0.2, steps=3, margin_steps=3)
-    trainer = trainer_for(
+    trainer = make_trainer(
         WithExtra(), data, [handler], lr=0.0, shuffle=True, prepare_batch=PrepareBatchExtraInput("tag")
     )
     trainer.run()
@@ -404,11 +299,11 @@ def test_noise_is_drawn_by_sample_and_epoch_not_by_batch():
 
 
 def test_a_first_pass_gives_a_linear_network_the_distances_to_its_boundary():
-    data, delta, eps_max = items(24), 0.05, 1.5
+    data, delta, eps_max = blobs(24), 0.05, 1.5
     torch.manual_seed(3)
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     handler = IMAHandler(eps_max, delta=delta, steps=1, margin_steps=40, binary_steps=12, first_pass=True)
-    trainer = trainer_for(network, data, [handler], lr=0.0)
+    trainer = make_trainer(network, data, [handler], lr=0.0)
     found = {}
     trainer.add_event_handler(
         IterationEvents.FORWARD_COMPLETED, lambda e: found or found.update(handler.margins.state_dict())
@@ -435,17 +330,16 @@ def test_plain_epochs_come_first_when_asked():
     networks = []
     for handlers in ([], [IMAHandler(1.0, delta=0.3, start_epoch=2)]):
         network = small_network()
-        trainer_for(network, items(16), handlers, epochs=2).run()
+        make_trainer(network, blobs(16), handlers, epochs=2).run()
         networks.append(network)
-    for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert_same_weights(*(network.state_dict() for network in networks))
     assert len(handlers[0].margins) == 0
 
 
 @pytest.mark.parametrize(("update", "expected"), [("epoch", 3.0 / 4 * 2), ("online", 3.0 / 4)])
 def test_delta_defaults_to_the_largest_margin_over_the_number_of_updates(update, expected):
     handler = IMAHandler(3.0, steps=2, margin_steps=2, update=update, update_interval=2)
-    trainer_for(small_network(), items(8), [handler], epochs=4).run()
+    make_trainer(small_network(), blobs(8), [handler], epochs=4).run()
     assert handler.margins.delta == expected
 
 
@@ -454,13 +348,13 @@ def test_margin_pass_runs_every_interval_only():
     passes = []
     original = handler.method.margin_pass
     handler.method.margin_pass = lambda batches: passes.append(handler.method.epoch) or original(batches)
-    trainer_for(small_network(), items(8), [handler], epochs=7).run()
+    make_trainer(small_network(), blobs(8), [handler], epochs=7).run()
     assert passes == [3, 6]
 
 
 def test_a_second_run_of_the_same_trainer_moves_the_margins_again():
     handler = IMAHandler(9.0, delta=0.01, steps=2, margin_steps=2)
-    trainer = trainer_for(small_network(), items(16), [handler], epochs=1, lr=0.0)
+    trainer = make_trainer(small_network(), blobs(16), [handler], epochs=1, lr=0.0)
     trainer.run()
     first = handler.margins.values()
     trainer.run()
@@ -478,46 +372,41 @@ def test_ima_loss_weighs_few_noisy_samples_by_the_whole_batch():
     torch.testing.assert_close(IMALoss(nn.CrossEntropyLoss(), 0.4)(logits, label, None, None), 0.6 * clean.mean())
 
 
-def test_a_nan_image_is_named_by_its_sample_id():
-    data = items(8)
-    data[5]["image"][0, 1, 1] = float("nan")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"image": torch.full((1, 4, 4), math.nan)}, "Sample 'case0/005' has an image with NaN"),
+        ({"label": 9}, r"Sample 'case0/005' has label 9, expected a class in 0..1"),
+    ],
+)
+def test_a_bad_sample_is_named_by_its_id_before_the_weights_move(change, sentence):
+    data = blobs(8)
+    data[5] |= change
     network = small_network()
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(ValueError, match="Sample 'case0/005' has an image with NaN"):
-        trainer_for(network, data, [IMAHandler(1.0)]).run()
-    assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
-
-
-def test_a_label_outside_the_classes_is_named_by_its_sample_id():
-    data = items(8)
-    data[3]["label"] = 9
-    with pytest.raises(ValueError, match=r"Sample 'case0/003' has label 9, expected a class in 0..1"):
-        trainer_for(small_network(), data, [IMAHandler(1.0)]).run()
+    with pytest.raises(ValueError, match=sentence):
+        make_trainer(network, data, [IMAHandler(1.0)]).run()
+    assert_same_weights(before, network.state_dict())
 
 
 def test_missing_ids_say_which_transform_to_add():
-    data = [{k: v for k, v in item.items() if k != "sample_id"} for item in items(8)]
+    data = [{k: v for k, v in item.items() if k != "sample_id"} for item in blobs(8)]
     with pytest.raises(ValueError, match="SampleIdd"):
-        trainer_for(small_network(), data, [IMAHandler(1.0)]).run()
+        make_trainer(small_network(), data, [IMAHandler(1.0)]).run()
 
 
 def test_one_id_for_two_files_is_refused():
-    from monai.data import MetaTensor
-
-    data = items(8)
+    data = blobs(8)
     for i, item in enumerate(data):
         item["image"] = MetaTensor(item["image"], meta={"filename_or_obj": f"/data/{i}.png"})
     data[6]["sample_id"] = data[2]["sample_id"]
     with pytest.raises(ValueError, match=r"'case0/002' is repeated: it stands for /data/2.png and for /data/6.png"):
-        trainer_for(small_network(), data, [IMAHandler(1.0)]).run()
+        make_trainer(small_network(), data, [IMAHandler(1.0)]).run()
 
 
 def test_file_names_below_the_data_folder_are_the_ids_where_no_others_are_given(tmp_path):
-    import numpy as np
-    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
-
     data = []
-    for i, item in enumerate(items(6)):
+    for i, item in enumerate(blobs(6)):
         file = tmp_path / f"site{i % 2}" / f"{i}.npy"
         file.parent.mkdir(exist_ok=True)
         np.save(file, item["image"][0].numpy())
@@ -525,18 +414,20 @@ def test_file_names_below_the_data_folder_are_the_ids_where_no_others_are_given(
     load = Compose([LoadImaged("image"), EnsureChannelFirstd("image", channel_dim="no_channel")])
     for transform in (load, Compose([SampleIdd("image", root=tmp_path), load])):
         handler = IMAHandler(1.0, delta=0.2, steps=2, margin_steps=2)
-        trainer_for(small_network(), data, [handler], transform=transform).run()
+        make_trainer(small_network(), Dataset(data, transform), [handler]).run()
         assert handler.margins.ids() == sorted(f"site{i % 2}/{i}.npy" for i in range(6))
 
 
-def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(tmp_path):
-    handler = IMAHandler(1.0, delta=0.2, steps=2, margin_steps=2)
+@pytest.mark.parametrize("kind", [IMAHandler, IAATHandler])
+def test_margins_of_another_data_set_are_refused_before_a_checkpoint_is_written(kind, tmp_path):
+    table = MarginTable(1.0)
     for i in range(5):
-        handler.margins[f"other/{i}"] = 0.5
-    network = small_network()
+        table[f"other/{i}"] = 0.5
+    handler, network = kind(1.0, steps=2), small_network()
+    handler.margins.load_state_dict(table.state_dict())
     saver = CheckpointSaver(str(tmp_path), {"network": network}, save_interval=1)
     with pytest.raises(ValueError, match=r"5 margins that were loaded .* are of another data set"):
-        trainer_for(network, items(8), [saver, handler]).run()
+        make_trainer(network, blobs(8), [saver, handler]).run()
     assert list(tmp_path.iterdir()) == []
 
 

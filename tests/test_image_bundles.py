@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bundle_runs import bundle_of, open_config, read_metrics, read_rows, run_config
+from bundle_runs import (
+    SMALL,
+    bundle_of,
+    copy_bundle,
+    load,
+    open_small,
+    options,
+    read_metrics,
+    read_rows,
+    run_small,
+    verify_and_export,
+)
 from conftest import REPO
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ConfigWorkflow
 from PIL import Image
 from small_image_files import write_cifar10, write_cifar100, write_fashion_mnist, write_svhn
 
@@ -26,25 +36,7 @@ WRITERS = {"fashion_mnist": write_fashion_mnist, "svhn": write_svhn, "cifar10": 
 SHAPES = {"fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
 NAMES = list(CLASSES)
 NETS = {"fashion_mnist": FashionMNISTNet, "svhn": SVHNNet}
-NETWORK = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"network_def#depth": 10, "network_def#widen_factor": 1}}
-PHANTOM = {"phantom_per_class": {"train": 4, "val": 2, "test": 3}}
-PLAIN = {"fashion_mnist": {}, "svhn": {}, "cifar10": {"plain_epochs": 1}}
-QUICK = {"epochs": 1, "batch_size": 16, "steps": 2, "margin_steps": 2, "val_steps": 2}
-
-
-def workflow(name, files, out, root=None, **settings) -> ConfigWorkflow:
-    if files[0] == "train.json":
-        settings = {**QUICK, **PLAIN[name], **settings}
-    root = bundle_of(f"{name}_classification") if root is None else root
-    return open_config(root, files, out, **{**PHANTOM, **NETWORK[name], **settings})
-
-
-def run(*args, **settings) -> ConfigWorkflow:
-    return run_config(workflow(*args, **settings))
-
-
-def load(file: Path) -> dict:
-    return torch.load(file, weights_only=True)
+CIFAR = bundle_of("cifar10_classification")
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -52,32 +44,10 @@ def trained(request, tmp_path_factory) -> tuple[str, Path]:
     """A bundle's checkpoints after an epoch of IMA (CIFAR-10: after one of plain training) on small synthetic data."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp(request.param)
-    built = run(request.param, ["train.json"], out)
+    built = run_small(request.param, ["train.json"], out)
     metrics = built.parser.get_parsed_content("train#trainer").state.metrics
     assert {"ima/margin_mean", "ima/loss_noisy", "train_accuracy"} <= set(metrics)
     return request.param, out
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "files", [["train.json"], ["train.json", "train_ce.json"], ["evaluate.json"], ["inference.json"]]
-)
-def test_every_config_has_the_ids_of_the_bundle_specification(name, files, tmp_path):
-    built = workflow(name, files, tmp_path)
-    built.initialize()
-    assert built.check_properties() == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_metadata_describe_the_version_the_classes_and_the_images(name):
-    metadata = json.loads((bundle_of(f"{name}_classification") / "configs" / "metadata.json").read_text())
-    assert metadata["version"] in metadata["changelog"]
-    output = metadata["network_data_format"]["outputs"]["pred"]
-    assert tuple(output["channel_def"].values()) == CLASSES[name]
-    assert output["num_channels"] == 10
-    image = metadata["network_data_format"]["inputs"]["image"]
-    assert (image["num_channels"], *image["spatial_shape"]) == SHAPES[name]
-    assert len(image["channel_def"]) == image["num_channels"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,22 +60,19 @@ def test_the_bundle_is_complete_and_its_settings_are_those_that_were_agreed_on(n
 
     assert files(oct_bundle) <= files(root)
     assert (root / "LICENSE").read_text() == (REPO / "LICENSE").read_text()
-    parser = workflow(name, ["train.json"], Path("unused")).parser
+    parser = open_small(name, ["train.json"], Path("unused")).parser
     keys = ("norm", "eps_max", "beta", "update", "update_interval", "bounds")
     settings = {key: parser.get_parsed_content(key) for key in keys}
     eps_max = {"fashion_mnist": 5.0, "svhn": 2.0, "cifar10": 3.0}[name]
     expected = {"norm": "l2", "eps_max": eps_max, "beta": 0.5, "update": "epoch", "update_interval": 1}
     assert settings == {**expected, "bounds": [0.0, 1.0]}
     assert parser["train#handlers#0#_target_"] == "monai_ima.handlers.IMAHandler"
-    for file in ("evaluate.json", "inference.json"):
-        other = json.loads((root / "configs" / file).read_text())
-        assert other["network_def"] == json.loads((root / "configs" / "train.json").read_text())["network_def"]
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_the_settings_are_those_of_the_paper(name, tmp_path):
     """Sections 3.2 and 3.3, which refer to 3.1; the paper gives no batch size."""
-    parser = workflow(name, ["train.json"], tmp_path).parser
+    parser = open_small(name, ["train.json"], tmp_path).parser
     config = json.loads((bundle_of(f"{name}_classification") / "configs" / "train.json").read_text())
     expected = {"epochs": 60, "learning_rate": 0.001, "beta": 0.5, "steps": 20, "margin_steps": 50, "binary_steps": 10}
     assert {key: config[key] for key in (*expected, "delta")} == {**expected, "delta": None}
@@ -113,40 +80,11 @@ def test_the_settings_are_those_of_the_paper(name, tmp_path):
     assert isinstance(parser.get_parsed_content("network"), NETS[name])
 
 
-@pytest.mark.parametrize(
-    ("name", "norm", "eps_max", "val_eps"),
-    [
-        ("fashion_mnist", "linf", 0.3, 0.12),
-        ("fashion_mnist", "l2", 5.0, 2.0),
-        ("svhn", "linf", 0.3, 0.03),
-        ("svhn", "l2", 2.0, 0.5),
-    ],
-)
-def test_the_norm_brings_the_papers_eps_max(name, norm, eps_max, val_eps, tmp_path, caplog):
-    """L∞: section 3.1. L2: the paper's later supplement."""
-    parser = run(name, ["train.json"], tmp_path, norm=norm).parser
-    assert load(tmp_path / "models" / "model_last.pt")["margins"]["eps_max"] == eps_max
-    assert parser.get_parsed_content("train#handlers#0").method.training_attack.norm.name == norm
-    assert parser.get_parsed_content("validate#attack").norm.name == norm
-    assert parser.get_parsed_content("val_eps") == pytest.approx(val_eps)
-    assert "eps_max" not in caplog.text
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_an_eps_max_of_the_other_norm_is_warned_of_and_an_unknown_norm_refused(name, tmp_path, caplog):
-    workflow(name, ["train.json"], tmp_path, norm="linf", eps_max=2.0).initialize()
-    assert "Got eps_max 2 for norm linf, expected about 0.3, the paper's" in caplog.text
-    for file in ("train.json", "evaluate.json"):
-        with pytest.raises(RuntimeError) as caught:
-            workflow(name, [file], tmp_path, norm="l1").initialize()
-        assert str(root_cause(caught.value)) == "Unknown norm 'l1', expected 'l2' or 'linf'."
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_images_of_another_size_are_refused_in_a_sentence(name, tmp_path):
     torch.save(NETS[name]().state_dict(), tmp_path / "model.pt")
     with pytest.raises(RuntimeError) as caught:
-        run(name, ["inference.json"], tmp_path, ckpt_path=str(tmp_path / "model.pt"), image_size=20)
+        run_small(name, ["inference.json"], tmp_path, ckpt_path=str(tmp_path / "model.pt"), image_size=20)
     channels, *size = SHAPES[name]
     expected = f"Got images of shape [30, {channels}, 20, 20], expected [B, {channels}, {size[0]}, {size[1]}]."
     assert str(root_cause(caught.value)) == expected
@@ -167,25 +105,23 @@ def test_training_leaves_best_and_last_checkpoint_and_margins(trained):
 def test_evaluation_and_inference_agree_on_synthetic_data_and_on_picture_files(trained, tmp_path):
     name, out = trained
     weights = {"ckpt_path": str(out / "models" / "model_last.pt")}
-    run(name, ["evaluate.json"], tmp_path, eval_steps=2, **weights)
-    values = {}
-    for kind in ("clean", "robust"):
-        values[kind] = read_metrics(tmp_path / kind / "metrics.csv")
-    assert values["clean"]["accuracy"] >= values["robust"]["robust_accuracy"]
-    assert set(values["robust"]) == {"robust_accuracy", "robust_balanced_accuracy"}
-    run(name, ["inference.json"], tmp_path, **weights)
+    run_small(name, ["evaluate.json"], tmp_path, eval_steps=2, **weights)
+    clean, robust = (read_metrics(tmp_path / kind / "metrics.csv") for kind in ("clean", "robust"))
+    assert clean["accuracy"] >= robust["robust_accuracy"]
+    assert set(robust) == {"robust_accuracy", "robust_balanced_accuracy"}
+    run_small(name, ["inference.json"], tmp_path, **weights)
     synthetic = read_rows(tmp_path / "predictions.csv")
-    built = workflow(name, ["evaluate.json"], tmp_path, **weights)
+    built = open_small(name, ["evaluate.json"], tmp_path, **weights)
     items = built.parser.get_parsed_content("datalist")["test"]
     label = {item["sample_id"]: CLASSES[name][item["label"]] for item in items}
     assert [row["sample_id"] for row in synthetic] == sorted(label)
     right = sum(row["predicted"] == label[row["sample_id"]] for row in synthetic) / 30
-    assert right == pytest.approx(values["clean"]["accuracy"])
+    assert right == pytest.approx(clean["accuracy"])
     folder = tmp_path / "pictures" / "deep"
     folder.mkdir(parents=True)
     for item in items:
         Image.fromarray(item["image"].transpose(1, 2, 0).squeeze()).save(folder / f"{item['sample_id']}.png")
-    run(name, ["inference.json"], tmp_path / "p", dataset_dir=str(folder.parent), **weights)
+    run_small(name, ["inference.json"], tmp_path / "p", dataset_dir=str(folder.parent), **weights)
     pictures = read_rows(tmp_path / "p" / "predictions.csv")
     for picture, row in zip(pictures, synthetic, strict=True):
         assert picture["sample_id"] == f"deep/{row['sample_id']}.png"
@@ -202,67 +138,32 @@ def test_pictures_of_another_size_and_kind_are_cropped_and_scaled(trained, tmp_p
     for mode, file in (("RGBA", "a.png"), ("L", "b.jpg"), ("P", "c.png")):
         Image.effect_noise((90, 60), 80).convert(mode).save(folder / file)
     settings = {"ckpt_path": str(out / "models" / "model_last.pt"), "dataset_dir": str(folder)}
-    run(name, ["inference.json"], tmp_path, **settings)
+    run_small(name, ["inference.json"], tmp_path, **settings)
     assert [row["sample_id"] for row in read_rows(tmp_path / "predictions.csv")] == ["a.png", "b.jpg", "c.png"]
 
 
 def test_monai_verifies_and_exports_the_network(trained, tmp_path):
     name, out = trained
-    files = {key: str(bundle_of(f"{name}_classification") / "configs" / f"{key}.json") for key in ("metadata", "train")}
-    common = {"meta_file": files["metadata"], "config_file": files["train"], **NETWORK[name]}
-    verify_net_in_out("network_def", device="cpu", **common)
-    export = tmp_path / "model.ts"
-    ckpt_export("network_def", filepath=str(export), ckpt_file=str(out / "models" / "model.pt"), **common)
+    root, weights = bundle_of(f"{name}_classification"), out / "models" / "model.pt"
+    exported = verify_and_export(root, tmp_path / "model.ts", weights, **SMALL[name])
     image = torch.rand(2, *SHAPES[name])
-    network = workflow(name, ["train.json"], tmp_path).parser.get_parsed_content("network_def")
-    network.load_state_dict(load(out / "models" / "model.pt"))
-    assert torch.allclose(torch.jit.load(export)(image), network.eval()(image), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_resumed_from_its_checkpoint_equals_an_uninterrupted_one(name, tmp_path):
-    settings = {"delta": 0.2, "phantom_per_class": {"train": 2, "val": 1, "test": 1}}
-    if name == "cifar10":
-        settings["lr_scheduler#T_max"] = 3
-    run(name, ["train.json"], tmp_path / "whole", epochs=2, **settings)
-    run(name, ["train.json"], tmp_path / "part", epochs=1, **settings)
-    (checkpoint,) = sorted((tmp_path / "part" / "models").glob("model_checkpoint_epoch=*.pt"))[-1:]
-    run(name, ["train.json"], tmp_path / "rest", epochs=2, resume=str(checkpoint), **settings)
-    whole, rest = (load(tmp_path / part / "models" / "model_last.pt") for part in ("whole", "rest"))
-    assert whole["margins"]["ids"] == rest["margins"]["ids"]
-    assert torch.equal(whole["margins"]["margins"], rest["margins"]["margins"])
-    assert all(torch.equal(value, rest["model"][key]) for key, value in whole["model"].items())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_plain_overlay_trains_without_ima_from_the_same_start(name, tmp_path):
-    run(name, ["train.json", "train_ce.json"], tmp_path, **({"plain_epochs": 0} if name == "cifar10" else {}))
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
-        "model_ce.pt",
-        "model_ce_checkpoint_epoch=1.pt",
-        "model_ce_last.pt",
-    ]
-    assert "margins" not in load(tmp_path / "models" / "model_ce_last.pt")
-    starts = []
-    for files in (["train.json"], ["train.json", "train_ce.json"]):
-        built = workflow(name, files, tmp_path)
-        built.initialize()
-        starts.append(built.parser.get_parsed_content("network_def").state_dict())
-    assert all(torch.equal(value, starts[1][key]) for key, value in starts[0].items())
+    network = open_small(name, ["train.json"], tmp_path).parser.get_parsed_content("network_def")
+    network.load_state_dict(load(weights))
+    assert torch.allclose(exported(image), network.eval()(image), atol=1e-6)
 
 
 def test_cifar10_goes_on_from_plain_trained_weights_without_plain_epochs(tmp_path):
-    run("cifar10", ["train.json", "train_ce.json"], tmp_path / "plain", plain_epochs=0)
+    run_small("cifar10", ["train.json", "train_ce.json"], tmp_path / "plain", plain_epochs=0)
     start = tmp_path / "plain" / "models" / "model_ce.pt"
-    config = str(bundle_of("cifar10_classification") / "configs" / "train.json")
+    config = str(CIFAR / "configs" / "train.json")
     for given, plain_epochs, learning_rate in ((None, 60, 0.1), (str(start), 0, 0.01)):
         parser = ConfigWorkflow(config_file=config, logging_file=False, start=given).parser
         assert parser.get_parsed_content("plain_epochs") == plain_epochs
         assert parser.get_parsed_content("learning_rate") == learning_rate
-    run("cifar10", ["train.json"], tmp_path / "ima", start=str(start), plain_epochs=0, learning_rate=0)
+    run_small("cifar10", ["train.json"], tmp_path / "ima", start=str(start), plain_epochs=0, learning_rate=0)
     weights, first = (load(file) for file in (tmp_path / "ima" / "models" / "model_last.pt", start))
     assert torch.equal(weights["model"]["stem.weight"], first["stem.weight"])
-    other = workflow("cifar10", ["train.json"], tmp_path, start=str(start), **{"network_def#depth": 16})
+    other = open_small("cifar10", ["train.json"], tmp_path, start=str(start), **{"network_def#depth": 16})
     with pytest.raises(RuntimeError) as caught:
         other.initialize()
     assert "model_ce.pt is of another network" in str(caught.value.__cause__)
@@ -276,7 +177,7 @@ def trained_cifar100(tmp_path_factory) -> Path:
     """CIFAR-100's last weights after an epoch of plain training and one of IMA on small synthetic data."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("cifar100")
-    run("cifar10", ["train.json"], out, **CIFAR100)
+    run_small("cifar10", ["train.json"], out, **CIFAR100)
     return out / "models" / "model_last.pt"
 
 
@@ -288,8 +189,8 @@ def test_with_classes_100_the_cifar_bundle_trains_a_network_of_100_logits(traine
 
 def test_cifar100_is_evaluated_and_its_probabilities_bear_its_class_names(trained_cifar100, tmp_path):
     weights = {"ckpt_path": str(trained_cifar100), **CIFAR100}
-    run("cifar10", ["evaluate.json"], tmp_path, eval_steps=2, **weights)
-    run("cifar10", ["inference.json"], tmp_path, **weights)
+    run_small("cifar10", ["evaluate.json"], tmp_path, eval_steps=2, **weights)
+    run_small("cifar10", ["inference.json"], tmp_path, **weights)
     rows = read_rows(tmp_path / "predictions.csv")
     assert tuple(rows[0]) == ("sample_id", *CIFAR100_CLASSES, "predicted")
     correct = [row["predicted"] == CIFAR100_CLASSES[k] for k, row in enumerate(rows)]
@@ -298,9 +199,8 @@ def test_cifar100_is_evaluated_and_its_probabilities_bear_its_class_names(traine
 
 
 def test_robustness_of_cifar100_is_measured_from_the_command_line(trained_cifar100, tmp_path, capsys):
-    settings = [f"--{key}={json.dumps(value)}" for key, value in {**NETWORK["cifar10"], **CIFAR100}.items()]
-    common = ["evaluate", "--bundle", str(bundle_of("cifar10_classification")), "--checkpoint", str(trained_cifar100)]
-    common += ["--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2", *settings]
+    common = ["evaluate", "--bundle", str(CIFAR), "--checkpoint", str(trained_cifar100)]
+    common += ["--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2", *options({**SMALL["cifar10"], **CIFAR100})]
     assert main([*common, "--out", str(tmp_path / "r")]) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert sorted(sample["label"] for sample in found["samples"]) == list(range(100))
@@ -317,12 +217,9 @@ def test_robustness_of_cifar100_is_measured_from_the_command_line(trained_cifar1
 
 
 def test_cifar100s_network_is_exported_to_torchscript(trained_cifar100, tmp_path):
-    files = {key: str(bundle_of("cifar10_classification") / "configs" / f"{key}.json") for key in ("metadata", "train")}
-    common = {"meta_file": files["metadata"], "config_file": files["train"], **NETWORK["cifar10"], "classes": 100}
-    ckpt_export(
-        "network_def", filepath=str(tmp_path / "a.ts"), ckpt_file=str(trained_cifar100), key_in_ckpt="model", **common
-    )
-    assert torch.jit.load(tmp_path / "a.ts")(torch.rand(2, 3, 32, 32)).shape == (2, 100)
+    settings = {**SMALL["cifar10"], **CIFAR100, "key_in_ckpt": "model"}
+    exported = verify_and_export(CIFAR, tmp_path / "a.ts", trained_cifar100, **settings)
+    assert exported(torch.rand(2, 3, 32, 32)).shape == (2, 100)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +227,7 @@ def test_cifar100s_network_is_exported_to_torchscript(trained_cifar100, tmp_path
 )
 def test_every_cifar_config_refuses_other_numbers_of_classes_before_it_runs(files, tmp_path):
     for classes in (20, 0, "100"):
-        built = workflow("cifar10", files, tmp_path, classes=classes)
+        built = open_small("cifar10", files, tmp_path, classes=classes)
         begin = built.initialize if files[0] == "train.json" else built.run
         with pytest.raises(RuntimeError) as caught:
             begin()
@@ -343,23 +240,23 @@ def test_cifar_files_are_read_by_classes_and_the_other_set_is_named(tmp_path):
     for classes, folder in folders.items():
         for file in ("train.json", "evaluate.json"):
             settings = {"classes": classes, "dataset_dir": str(folder), "val_count": classes}
-            found = workflow("cifar10", [file], tmp_path, **settings).parser.get_parsed_content("datalist")
+            found = open_small("cifar10", [file], tmp_path, **settings).parser.get_parsed_content("datalist")
             assert {item["label"] for item in found["test"]} == set(range(classes))
-    built = workflow("cifar10", ["train.json"], tmp_path, dataset_dir=str(folders[10]), classes=100)
+    built = open_small("cifar10", ["train.json"], tmp_path, dataset_dir=str(folders[10]), classes=100)
     with pytest.raises(RuntimeError) as caught:
         built.initialize()
     assert "has no train, test, meta, expected train, test, meta of CIFAR-100" in str(root_cause(caught.value))
 
 
 def test_the_cifar_metadata_name_the_classes_of_both_sets():
-    metadata = json.loads((bundle_of("cifar10_classification") / "configs" / "metadata.json").read_text())
+    metadata = json.loads((CIFAR / "configs" / "metadata.json").read_text())
     ten, hundred = metadata["label_classes"].split("; with --classes 100: ")
     for classes, words in ((CIFAR10_CLASSES, ten), (CIFAR100_CLASSES, hundred)):
         assert words == ", ".join(f"{k} {name}" for k, name in enumerate(classes))
 
 
 def test_cifar10_training_images_are_moved_and_mirrored_and_validation_images_are_not(tmp_path):
-    parser = workflow("cifar10", ["train.json"], tmp_path).parser
+    parser = open_small("cifar10", ["train.json"], tmp_path).parser
     item = cifar10_datalist(None, 1)["train"][0]
     image = torch.from_numpy(item["image"]) / 255
     assert torch.allclose(parser.get_parsed_content("validate#preprocessing")(item)["image"], image)
@@ -384,38 +281,31 @@ def test_cifar10_training_images_are_moved_and_mirrored_and_validation_images_ar
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_of_files_is_read_and_a_wrong_one_named(name, tmp_path, caplog):
+def test_a_folder_of_files_is_read(name, tmp_path, caplog):
     folder = WRITERS[name](tmp_path / "data")
     settings = {"dataset_dir": str(folder), "val_count": 10, "subset": 20}
     with caplog.at_level(logging.WARNING):
-        found = workflow(name, ["train.json"], tmp_path, **settings).parser.get_parsed_content("datalist")
-        tested = workflow(name, ["evaluate.json"], tmp_path, test_subset=10, **settings).parser
+        found = open_small(name, ["train.json"], tmp_path, **settings).parser.get_parsed_content("datalist")
+        tested = open_small(name, ["evaluate.json"], tmp_path, test_subset=10, **settings).parser
     assert {split: len(items) for split, items in found.items()} == {"train": 20, "val": 10, "test": 20}
     assert len(tested.get_parsed_content("dataset")) == 10
     assert "SYNTHETIC" not in caplog.text
-    wrong = workflow(name, ["train.json"], tmp_path, dataset_dir=str(tmp_path / "none"))
-    with pytest.raises(RuntimeError) as caught:
-        wrong.initialize()
-    assert f"Dataset folder {tmp_path / 'none'} does not exist" in str(caught.value.__cause__)
 
 
 def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys):
     name, out = trained
-    root = tmp_path / "bundle"
-    shutil.copytree(bundle_of(f"{name}_classification"), root, ignore=shutil.ignore_patterns("eval", "*.pt"))
-    settings = [part for key, value in {**PHANTOM, **NETWORK[name]}.items() for part in (f"--{key}", json.dumps(value))]
-    command = ["evaluate", "--bundle", str(root), "--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2"]
-    command += ["--checkpoint", str(out / "models" / "model.pt"), "--out", str(tmp_path / "r"), *settings]
+    common = ["--bundle", str(copy_bundle(f"{name}_classification", tmp_path / "bundle")), *options(SMALL[name])]
+    common += ["--checkpoint", str(out / "models" / "model.pt"), "--norm", "l2", "--attack", "pgd2"]
+    command = ["evaluate", *common, "--levels", "0,0.5", "--out", str(tmp_path / "r")]
     assert main(command) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert found["data"]["synthetic"]
     assert set(found["accuracy_by_class"]) == set(CLASSES[name])
     assert len(found["samples"]) == 30
-    command = ["attack", "--bundle", str(root), "--eps", "0.5", "--norm", "l2", "--attack", "pgd2"]
-    command += ["--checkpoint", str(out / "models" / "model.pt"), "--out", str(tmp_path / "a"), *settings]
+    command = ["attack", *common, "--eps", "0.5", "--out", str(tmp_path / "a")]
     assert main(command) == 0, capsys.readouterr().err
     pictures = sorted((tmp_path / "a").glob("*_noisy.png"))
-    test = workflow(name, ["evaluate.json"], tmp_path).parser.get_parsed_content("datalist")["test"]
+    test = open_small(name, ["evaluate.json"], tmp_path).parser.get_parsed_content("datalist")["test"]
     clean = {item["sample_id"]: np.asarray(item["image"], dtype=float) for item in test}
     assert len(pictures) == 30
     distances = []
@@ -428,6 +318,6 @@ def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys)
 
 def test_the_real_fashion_mnist_trains(real_data, tmp_path):
     settings = {"dataset_dir": str(real_data), "val_count": 50, "subset": 100, "batch_size": 50}
-    built = run("fashion_mnist", ["train.json"], tmp_path, **settings)
+    built = run_small("fashion_mnist", ["train.json"], tmp_path, **settings)
     assert len(built.parser.get_parsed_content("train#dataset")) == 100
     assert load(tmp_path / "models" / "model_last.pt")["margins"]["ids"][0].startswith("train-")

@@ -39,7 +39,7 @@ from monai_ima.data import (
     svhn_datalist,
 )
 from monai_ima.data.image_phantom import SHAPES
-from monai_ima.data.image_splits import balanced_order
+from monai_ima.data.labelled_images import balanced_order
 
 READERS = {
     "fashion_mnist": (write_fashion_mnist, read_fashion_mnist, fashion_mnist_datalist, (1, 28, 28)),
@@ -299,6 +299,7 @@ class Named:
         return self.reduced
 
 
+ROWS = np.zeros((2, 3072), np.uint8)
 CIFAR_FILES = [("cifar10", "data_batch_3", "labels"), ("cifar100", "train", "fine_labels"), ("cifar100", "meta", "x")]
 
 
@@ -307,7 +308,6 @@ def test_a_pickle_that_runs_something_is_refused_before_it_does(tmp_path, data_s
     write, read, _, _ = READERS[data_set]
     write(tmp_path)
     (target,) = tmp_path.rglob(file)
-    rows = np.zeros((4, 3072), np.uint8)
     for name, evil in [
         ("posix.system", Trap(tmp_path)),
         ("(builtins|__builtin__).eval", Named(eval, f"open('{tmp_path}/sprung', 'w')")),
@@ -318,7 +318,7 @@ def test_a_pickle_that_runs_something_is_refused_before_it_does(tmp_path, data_s
         ("numpy.ndarray.tofile", b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93."),
     ]:
         for protocol in (2, 5):
-            content = evil if isinstance(evil, bytes) else pickle.dumps({"data": rows, key: evil}, protocol)
+            content = evil if isinstance(evil, bytes) else pickle.dumps({"data": ROWS, key: evil}, protocol)
             target.write_bytes(content)
             with pytest.raises(ValueError, match=f"{file} cannot be read, .*it names {name}") as caught:
                 read(tmp_path)
@@ -337,27 +337,30 @@ def test_batches_of_any_pickle_protocol_are_read(tmp_path, protocol, key):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("name", "content", "words"),
     [
-        ([1, 2], "holds no images"),
-        ({"data": np.zeros((2, 3072), np.uint8)}, "holds no labels"),
-        ({"data": np.zeros((2, 3000), np.uint8), "labels": [0, 1]}, "holds no images, expected rows of 3072 values"),
-        ({"data": np.zeros((2, 3072)), "labels": [0, 1]}, "holds images of type float64"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "holds 1 labels, expected one for each of 2 images"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, -1]}, "holds the label -1 at image 1"),
-        (
-            {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 2**70]},
-            r"holds labels of shape \(2,\) and type object",
-        ),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, "1"]}, "holds no labels"),
-        ({"data": np.zeros((0, 3072), np.uint8), "labels": []}, "holds no images, expected at least one"),
+        ("cifar10", [1, 2], "holds no images"),
+        ("cifar10", {"data": ROWS}, "holds no labels"),
+        ("cifar10", {"data": ROWS[:, :3000], "labels": [0, 1]}, "holds no images, expected rows of 3072 values"),
+        ("cifar10", {"data": ROWS.astype(float), "labels": [0, 1]}, "holds images of type float64"),
+        ("cifar10", {"data": ROWS, "labels": [0]}, "holds 1 labels, expected one for each of 2 images"),
+        ("cifar10", {"data": ROWS, "labels": [0, -1]}, "holds the label -1 at image 1"),
+        ("cifar10", {"data": ROWS, "labels": [0, 2**70]}, r"holds labels of shape \(2,\) and type object"),
+        ("cifar10", {"data": ROWS, "labels": [0, "1"]}, "holds no labels"),
+        ("cifar10", {"data": ROWS[:0], "labels": []}, "holds no images, expected at least one"),
+        ("cifar100", {"data": ROWS, "fine_labels": [99, 100]}, "holds the label 100 at image 1, expected 0 to 99"),
+        ("cifar100", {"data": ROWS, "fine_labels": [0, -1]}, "holds the label -1 at image 1, expected 0 to 99"),
+        ("cifar100", {"data": ROWS, "coarse_labels": [0, 1]}, "holds no labels, expected a list .* 'fine_labels'"),
+        ("cifar100", {"data": ROWS, "fine_labels": [0]}, "holds 1 labels, expected one for each of 2 images"),
     ],
 )
-def test_a_wrong_cifar_batch_is_named(tmp_path, content, words):
-    folder = write_cifar10(tmp_path) / "cifar-10-batches-py"
-    (folder / "data_batch_2").write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match=f"data_batch_2 {words}"):
-        read_cifar10(tmp_path)
+def test_a_wrong_cifar_batch_is_named(tmp_path, name, content, words):
+    write, read, *_ = READERS[name]
+    file = {"cifar10": "data_batch_2", "cifar100": "test"}[name]
+    (target,) = write(tmp_path).rglob(file)
+    target.write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=f"{file} {words}"):
+        read(tmp_path)
 
 
 def test_a_damaged_cifar_batch_is_named(tmp_path):
@@ -370,20 +373,6 @@ def test_a_damaged_cifar_batch_is_named(tmp_path):
     file.unlink()
     with pytest.raises(FileNotFoundError, match="has no test_batch, expected data_batch_1"):
         read_cifar10(tmp_path)
-
-
-def test_cifar100_labels_out_of_range_and_coarse_labels_alone_are_named(tmp_path):
-    root = write_cifar100(tmp_path) / "cifar-100-python"
-    rows = np.zeros((2, 3072), np.uint8)
-    for content, words in [
-        ({"data": rows, "fine_labels": [99, 100]}, "test holds the label 100 at image 1, expected 0 to 99"),
-        ({"data": rows, "fine_labels": [0, -1]}, "test holds the label -1 at image 1, expected 0 to 99"),
-        ({"data": rows, "coarse_labels": [0, 1]}, "test holds no labels, expected a list .* under 'fine_labels'"),
-        ({"data": rows, "fine_labels": [0]}, "test holds 1 labels, expected one for each of 2 images"),
-    ]:
-        (root / "test").write_bytes(pickle.dumps(content))
-        with pytest.raises(ValueError, match=words):
-            read_cifar100(tmp_path)
 
 
 def test_cifar100_with_other_class_names_is_refused(tmp_path):

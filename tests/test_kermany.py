@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -152,66 +154,28 @@ def test_inference_takes_any_folder_of_images(tmp_path):
     ]
 
 
-def misspelt(root):
-    (root / "train" / "DRUSEN").rename(root / "train" / "DRUSSEN")
-
-
-def lowercase(root):
-    (root / "train" / "DME").rename(root / "train" / "dme")
-
-
-def class_missing(root):
-    for file in (root / "train" / "CNV").iterdir():
-        file.unlink()
-    (root / "train" / "CNV").rmdir()
-
-
-def bad_name(root):
-    (root / "train" / "CNV" / "CNV-5-1.jpeg").rename(root / "train" / "CNV" / "scan5.jpeg")
-
-
-def patient_without_number(root):
-    (root / "train" / "CNV" / "CNV-5-1.jpeg").rename(root / "train" / "CNV" / "CNV-smith-1.jpeg")
-
-
-def same_scan_twice(root):
-    Image.new("L", (8, 8)).save(root / "train" / "CNV" / "CNV-5-1.png")
-
-
-def same_split_twice(root):
-    write(root, "train ", range(10))
-
-
-def folder_in_a_class(root):
-    (root / "train" / "CNV" / "more").mkdir()
-
-
-def wrong_class(root):
-    (root / "train" / "CNV" / "CNV-5-1.jpeg").rename(root / "train" / "CNV" / "DME-5-1.jpeg")
-
-
-def strange_folder(root):
-    (root / "extra").mkdir()
+def rename(old, new):
+    return lambda train: (train / old).rename(train / new)
 
 
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (misspelt, "DRUSSEN is not a class, expected CNV, DME, DRUSEN, NORMAL"),
-        (lowercase, "dme is not a class"),
-        (class_missing, "has no folder CNV"),
-        (bad_name, r"scan5.jpeg is not named as expected, CLASS-patient-n"),
-        (wrong_class, "DME-5-1.jpeg is named DME in the folder CNV"),
-        (strange_folder, "extra is not a split"),
-        (patient_without_number, r"CNV-smith-1.jpeg is not named as expected"),
-        (same_scan_twice, r"CNV-5-1.jpeg and CNV-5-1.png are the same scan"),
-        (same_split_twice, "holds 'train' twice"),
-        (folder_in_a_class, "more is inside a class folder"),
+        (rename("DRUSEN", "DRUSSEN"), "DRUSSEN is not a class, expected CNV, DME, DRUSEN, NORMAL"),
+        (rename("DME", "dme"), "dme is not a class"),
+        (lambda train: shutil.rmtree(train / "CNV"), "has no folder CNV"),
+        (rename("CNV/CNV-5-1.jpeg", "CNV/scan5.jpeg"), r"scan5.jpeg is not named as expected, CLASS-patient-n"),
+        (rename("CNV/CNV-5-1.jpeg", "CNV/CNV-smith-1.jpeg"), r"CNV-smith-1.jpeg is not named as expected"),
+        (rename("CNV/CNV-5-1.jpeg", "CNV/DME-5-1.jpeg"), "DME-5-1.jpeg is named DME in the folder CNV"),
+        (lambda train: (train / "CNV/CNV-5-1.png").touch(), r"CNV-5-1.jpeg and CNV-5-1.png are the same scan"),
+        (lambda train: (train / "CNV/more").mkdir(), "more is inside a class folder"),
+        (lambda train: write(train.parent, "train ", range(10)), "holds 'train' twice"),
+        (lambda train: (train.parent / "extra").mkdir(), "extra is not a split"),
     ],
 )
 def test_a_wrong_layout_is_refused_by_name(tmp_path, damage, sentence):
     write(tmp_path, "train", range(10))
-    damage(tmp_path)
+    damage(tmp_path / "train")
     with pytest.raises(ValueError, match=sentence):
         kermany_datalist(tmp_path)
 

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.data import DataLoader, Dataset
+from monai.data import Dataset
 from monai.engines import SupervisedTrainer
-from monai.handlers import CheckpointLoader, CheckpointSaver
+from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
 from monai.utils import set_determinism
 from scipy.special import expit, rel_entr, softmax
 from torch import nn
+from training_runs import assert_same_weights, blobs, make_trainer, small_network, stacked
 
 from monai_ima.attacks import PGD, AdaptiveNormPGD
 from monai_ima.criteria import BinaryCriterion, DiceCriterion
-from monai_ima.handlers import DDNHandler, EpochSeed, IAATHandler, MMAHandler, PGDTrainingHandler, TRADESHandler
+from monai_ima.handlers import (
+    DDNHandler,
+    EpochSeed,
+    IAATHandler,
+    IMAHandler,
+    MMAHandler,
+    PGDTrainingHandler,
+    TRADESHandler,
+)
 from monai_ima.losses import MMALoss, TRADESLoss
 from monai_ima.losses.soft_logit_margin import soft_logit_margin
-from monai_ima.margins import MarginTable
+from monai_ima.transforms import RandUniformNoised
 from monai_ima.utils.generators import per_sample_generators
 
 METHODS = {
@@ -33,6 +43,13 @@ METHODS = {
     "iaat": lambda: IAATHandler(1.0, steps=3, warmup_epochs=1, smoothing=0.5),
     "mma": lambda: MMAHandler(1.0, steps=3),
 }
+IMA = {
+    f"ima {update}": lambda update=update: IMAHandler(1.5, delta=0.3, steps=4, margin_steps=5, update=update)
+    for update in ("epoch", "online")
+}
+
+still_trainer = partial(make_trainer, batch_size=32, lr=0.0)
+"""A trainer that leaves the weights as they are."""
 
 
 class Line(nn.Module):
@@ -60,38 +77,9 @@ def at_distances(distances, weight=(3.0, 4.0), bias=0.5):
     return items
 
 
-def blobs(count=24, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    label = torch.randint(2, (count,), generator=generator)
-    image = torch.randn(count, 1, 4, 4, generator=generator) + (label[:, None, None, None] * 2 - 1) * 0.4
-    return [{"image": image[i], "label": int(label[i]), "sample_id": f"case/{i:03d}"} for i in range(count)]
-
-
-def small_network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
-
-
-def make_trainer(network, data, handlers, epochs=1, batch_size=32, lr=0.0, loss=None, shuffle=False, **kwargs):
-    return SupervisedTrainer(
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=DataLoader(Dataset(data), batch_size=batch_size, shuffle=shuffle),
-        network=network,
-        optimizer=kwargs.pop("optimizer", None) or torch.optim.SGD(network.parameters(), lr=lr),
-        loss_function=loss or nn.CrossEntropyLoss(),
-        train_handlers=handlers,
-        **kwargs,
-    )
-
-
 def last_loss(trainer):
     trainer.run()
     return float(trainer.state.output[0]["loss"])
-
-
-def stacked(data):
-    return torch.stack([item["image"] for item in data]), torch.tensor([item["label"] for item in data])
 
 
 def logistic(distance, norm=5.0):
@@ -105,7 +93,7 @@ def logistic(distance, norm=5.0):
 def test_fixed_eps_training_mixes_the_clean_loss_with_the_loss_at_the_nearest_boundary_side():
     distances = [0.9, 0.3, -0.2, 1.4]
     loss = last_loss(
-        make_trainer(Line(), at_distances(distances), [PGDTrainingHandler(0.5, steps=40, beta=0.3)], batch_size=4)
+        still_trainer(Line(), at_distances(distances), [PGDTrainingHandler(0.5, steps=40, beta=0.3)], batch_size=4)
     )
     clean = sum(map(logistic, distances)) / 4
     noisy = sum(logistic(distance - 0.5) for distance in distances) / 4
@@ -119,7 +107,7 @@ def test_fixed_eps_training_mixes_the_clean_loss_with_the_loss_at_the_nearest_bo
 def test_trades_loss_equals_a_plain_loop(norm):
     network, data = small_network().eval(), blobs(6)
     steps, eps, beta, alpha = 5, 0.4, 3.0, 2.0
-    trainer = make_trainer(copy.deepcopy(network), data, [TRADESHandler(eps, norm, beta, steps, alpha)])
+    trainer = still_trainer(copy.deepcopy(network), data, [TRADESHandler(eps, norm, beta, steps, alpha)])
     trainer.network[3].p = 0.0
     loss = last_loss(trainer)
     expected = 0.0
@@ -147,10 +135,10 @@ def test_trades_at_beta_0_is_plain_training():
         set_determinism(0)
         network = small_network()
         network[3].p = 0.0
-        make_trainer(network, blobs(), handlers, epochs=2, batch_size=8, lr=0.1).run()
+        make_trainer(network, blobs(), handlers, epochs=2, lr=0.1).run()
         networks.append(network)
     set_determinism(None)
-    assert all(torch.equal(a, b) for a, b in zip(*(n.state_dict().values() for n in networks), strict=True))
+    assert_same_weights(*(network.state_dict() for network in networks))
 
 
 def test_trades_divergence_of_independent_outputs_and_of_maps():
@@ -173,7 +161,7 @@ def test_trades_divergence_of_independent_outputs_and_of_maps():
 
 def test_trades_moves_the_prediction_without_regard_to_the_label():
     weight = (3.0, 4.0)
-    loss = last_loss(make_trainer(Line(weight), at_distances([-0.4]), [TRADESHandler(0.2, beta=1.0, steps=20)]))
+    loss = last_loss(still_trainer(Line(weight), at_distances([-0.4]), [TRADESHandler(0.2, beta=1.0, steps=20)]))
 
     def divergence(a, b):
         p, q = expit(a * 5), expit(b * 5)
@@ -191,7 +179,7 @@ def test_trades_moves_the_prediction_without_regard_to_the_label():
 def test_ddn_trains_on_the_nearest_wrong_points_alone():
     distances = [0.4, 0.8, -0.3, 2.5]
     handler = DDNHandler(eps_max=1.5, steps=100, init_eps=0.5)
-    trainer = make_trainer(Line(), at_distances(distances), [handler])
+    trainer = still_trainer(Line(), at_distances(distances), [handler])
     loss = last_loss(trainer)
     expected = (2 * logistic(0.0) + logistic(-0.3) + logistic(2.5 - 1.5)) / 4
     assert loss == pytest.approx(expected, rel=0.03)
@@ -205,7 +193,7 @@ def test_ddn_trains_on_the_nearest_wrong_points_alone():
 def test_iaat_moves_every_radius_as_its_algorithm_says():
     distances = [0.55, 0.35, 2.0, 0.25, -0.1]
     handler = IAATHandler(eps_max=0.7, gamma=0.2, smoothing=0.4, warmup_epochs=1, warmup_eps=0.4, steps=40, alpha=4.0)
-    trainer = make_trainer(Line(), at_distances(distances), [handler], epochs=6)
+    trainer = still_trainer(Line(), at_distances(distances), [handler], epochs=6)
     seen = []
     trainer.add_event_handler(
         "EPOCH_COMPLETED", lambda engine: seen.append([handler.margins[f"s{k}"] for k in range(len(distances))])
@@ -232,7 +220,7 @@ def test_iaat_moves_every_radius_as_its_algorithm_says():
 def test_iaat_trains_right_samples_at_their_radius_and_wrong_ones_clean():
     distances = [1.0, 0.6, -0.2]
     handler = IAATHandler(eps_max=1.0, warmup_epochs=1, warmup_eps=0.4, steps=40, alpha=4.0)
-    loss = last_loss(make_trainer(Line(), at_distances(distances), [handler]))
+    loss = last_loss(still_trainer(Line(), at_distances(distances), [handler]))
     assert loss == pytest.approx((logistic(0.6) + logistic(0.2) + logistic(-0.2)) / 3, rel=2e-3)
 
 
@@ -244,7 +232,7 @@ def test_iaat_trains_right_samples_at_their_radius_and_wrong_ones_clean():
 def test_mma_margin_is_the_closed_form_on_a_linear_model(norm, bounds):
     distances = [0.31, 0.77, 1.3, 2.9]
     handler = MMAHandler(2.0, norm, bounds=bounds, eps_min=0.2)
-    make_trainer(Line(), at_distances([*distances, -0.5]), [handler], epochs=2).run()
+    still_trainer(Line(), at_distances([*distances, -0.5]), [handler], epochs=2).run()
     assert handler.margins["s4"] == pytest.approx(0.2)
     stretch = 5.0 / (7.0 if norm == "linf" else 5.0)
     for k, distance in enumerate(distances):
@@ -271,14 +259,14 @@ def test_mma_margin_of_several_classes_is_the_distance_to_the_nearest_other_one(
 
 def test_mma_loss_is_a_third_clean_and_two_thirds_at_the_boundary():
     distances = [0.4, 1.1, -0.3, 3.0]
-    loss = last_loss(make_trainer(Line(), at_distances(distances), [MMAHandler(2.0, binary_steps=20)]))
+    loss = last_loss(still_trainer(Line(), at_distances(distances), [MMAHandler(2.0, binary_steps=20)]))
     clean = sum(map(logistic, distances)) / 4
     margin = (2 * math.log(2) + logistic(-0.3)) / 4
     assert loss == pytest.approx(clean / 3 + 2 / 3 * margin, rel=1e-4)
 
 
 def test_mma_with_all_margins_beyond_the_hinge_trains_on_clean_samples_only():
-    trainer = make_trainer(Line(), at_distances([1.1, 1.4]), [MMAHandler(1.0)])
+    trainer = still_trainer(Line(), at_distances([1.1, 1.4]), [MMAHandler(1.0)])
     assert last_loss(trainer) == pytest.approx((logistic(1.1) + logistic(1.4)) / 2 / 3, rel=1e-3)
     assert trainer.state.metrics["mma/margin_max_fraction"] == 1.0
 
@@ -292,34 +280,39 @@ def test_soft_logit_margin_equals_the_formula():
 # --- all of them ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *IMA])
 def test_a_resumed_run_equals_an_uninterrupted_one(name, tmp_path):
-    def run(epochs, folder=None, resume=None):
-        set_determinism(0)
-        network, handler = small_network(), METHODS[name]()
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-        trainer = make_trainer(
-            network, blobs(), [EpochSeed(0), handler], epochs, batch_size=8, shuffle=True, optimizer=optimizer
-        )
-        state = {"network": network, "optimizer": optimizer, "trainer": trainer}
+    """Bit for bit, weights and margins, with shuffling, dropout, random augmentation, momentum and a scheduler."""
+
+    def run(epochs, folder, resume=None):
+        set_determinism(7)
+        network, handler = small_network(dropout=0.3), {**METHODS, **IMA}[name]()
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.7)
+        state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
         if hasattr(handler, "margins"):
             state["margins"] = handler.margins
-        if folder:
-            CheckpointSaver(str(folder), state, save_interval=1, epoch_level=True).attach(trainer)
+        saver = CheckpointSaver(str(folder), state, save_interval=1, n_saved=9)  # before the handler, on purpose
+        handlers = [LrScheduleHandler(scheduler, print_lr=False), saver, handler]
+        data = Dataset(blobs(20), RandUniformNoised("image", eps=(0.0, 0.5), norm="l2", prob=0.5))
+        trainer = make_trainer(network, data, handlers, epochs, 6, shuffle=True, optimizer=optimizer)
+        EpochSeed(7, data).attach(trainer)
+        state["trainer"] = saver.save_dict["trainer"] = trainer
         if resume:
             CheckpointLoader(str(resume), state).attach(trainer)
         trainer.run()
-        return network.state_dict(), handler
+        set_determinism(None)
+        return network.state_dict(), handler.margins.state_dict() if hasattr(handler, "margins") else None
 
-    whole, handler = run(3)
-    run(2, folder=tmp_path)
-    resumed, handler_again = run(3, resume=tmp_path / "checkpoint_epoch=2.pt")
-    set_determinism(None)
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    if hasattr(handler, "margins"):
-        assert torch.equal(handler.margins.values(), handler_again.margins.values())
-        assert len(handler.margins) == 24
-        assert len(set(handler.margins.values().tolist())) > 1
+    weights, margins = run(4, tmp_path / "whole")
+    run(2, tmp_path / "part")
+    (checkpoint,) = (tmp_path / "part").glob("*epoch=2*")
+    resumed, resumed_margins = run(4, tmp_path / "rest", resume=checkpoint)
+    assert_same_weights(weights, resumed)
+    if margins is not None:
+        assert margins["ids"] == resumed_margins["ids"] == [item["sample_id"] for item in blobs(20)]
+        assert torch.equal(margins["margins"], resumed_margins["margins"])
+        assert len(set(margins["margins"].tolist())) > 3
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -327,7 +320,7 @@ def test_training_makes_a_network_more_robust_than_plain_training(name):
     robust = {}
     for method in ("plain", name):
         set_determinism(0)
-        network = small_network()
+        network = small_network(dropout=0.1)
         handlers = [] if method == "plain" else [METHODS[name]()]
         make_trainer(network, blobs(64), handlers, epochs=25, batch_size=16, lr=0.2).run()
         image, label = stacked(blobs(64))
@@ -338,7 +331,7 @@ def test_training_makes_a_network_more_robust_than_plain_training(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_network_trains_in_training_mode_afterwards(name):
-    network, handler = small_network(), METHODS[name]()
+    network, handler = small_network(dropout=0.1), METHODS[name]()
     modes = []
     trainer = make_trainer(network, blobs(8), [handler])
     trainer.add_event_handler(
@@ -353,7 +346,7 @@ def test_the_network_trains_in_training_mode_afterwards(name):
 @pytest.mark.parametrize(
     "handler",
     [
-        lambda: PGDTrainingHandler(0.5, steps=2),
+        lambda: PGDTrainingHandler(0.5, steps=2, criterion=DiceCriterion(0.2)),
         lambda: TRADESHandler(0.5, steps=2, criterion=DiceCriterion(0.5)),
         lambda: IAATHandler(2.0, steps=2, warmup_epochs=1, criterion=DiceCriterion(0.2)),
     ],
@@ -362,9 +355,6 @@ def test_the_network_trains_in_training_mode_afterwards(name):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_segmentation(handler, dims):
     method = handler()
-    method.criterion = DiceCriterion(0.2)
-    if isinstance(method, PGDTrainingHandler):
-        method = PGDTrainingHandler(0.5, steps=2, criterion=DiceCriterion(0.2))
     generator = torch.Generator().manual_seed(0)
     data = []
     for k in range(4):
@@ -375,9 +365,8 @@ def test_segmentation(handler, dims):
     torch.manual_seed(0)
     network = UNet(dims, 1, 2, (4, 8), (2,), num_res_units=0, norm=("instance", {"affine": True}))
     before = copy.deepcopy(network.state_dict())
-    trainer = make_trainer(
-        network, data, [method], epochs=3, batch_size=2, lr=0.05, loss=DiceCELoss(to_onehot_y=True, softmax=True)
-    )
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    trainer = make_trainer(network, data, [method], epochs=3, batch_size=2, loss_function=loss)
     trainer.run()
     assert math.isfinite(trainer.state.output[0]["loss"])
     assert any(not torch.equal(before[key], value) for key, value in network.state_dict().items())
@@ -390,7 +379,7 @@ def test_multi_label_trades():
     data = [{"image": torch.randn(1, 4, 4), "label": torch.tensor([1.0, 0.0]), "sample_id": f"s{k}"} for k in range(4)]
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     handler: Any = TRADESHandler(0.3, steps=2, criterion=BinaryCriterion())
-    trainer = make_trainer(network, data, [handler], loss=nn.BCEWithLogitsLoss())
+    trainer = still_trainer(network, data, [handler], loss_function=nn.BCEWithLogitsLoss())
     loss = last_loss(trainer)
     assert handler.method.sigmoid
     assert loss > trainer.state.metrics["trades/loss_clean"]
@@ -419,29 +408,11 @@ def test_bad_arguments(make, sentence):
         make()
 
 
-def test_margins_of_another_data_set_are_refused():
-    table = MarginTable(1.0)
-    table["foreign"] = 0.5
-    handler = IAATHandler(1.0, steps=2)
-    handler.margins.load_state_dict(table.state_dict())
-    with pytest.raises(ValueError, match="are of another data set"):
-        make_trainer(small_network(), blobs(8), [handler]).run()
-
-
 def test_a_trainer_that_never_calls_the_method_is_refused():
     class Silent(SupervisedTrainer):
         def _iteration(self, engine, batchdata):
             return {"loss": 0.0}
 
-    network = small_network()
-    trainer = Silent(
-        device="cpu",
-        max_epochs=1,
-        train_data_loader=DataLoader(Dataset(blobs(8)), batch_size=4),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
-        loss_function=nn.CrossEntropyLoss(),
-        train_handlers=[METHODS["pgd"]()],
-    )
+    trainer = make_trainer(small_network(), blobs(8), [METHODS["pgd"]()], batch_size=4, kind=Silent)
     with pytest.raises(ValueError, match=r"PGDTrainingHandler was not called once in epoch 1, expected Silent to fire"):
         trainer.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attack_problems import assert_alone_as_in_the_batch
 from torch import nn
 
 from monai_ima.attacks import MinimumNorm
@@ -67,16 +68,5 @@ def test_bounds_make_the_way_longer(linear):
 
 def test_a_sample_alone_is_a_sample_in_the_batch(linear):
     network, image, label, _ = linear
-    streams = [torch.Generator().manual_seed(k) for k in range(6)]
-    whole = MinimumNorm("linf", 30, 4)(network, image[4:10], label[4:10], 0.2, streams)
-    for k in range(6):
-        own = [torch.Generator().manual_seed(k)]
-        alone = MinimumNorm("linf", 30, 4)(network, image[4 + k : 5 + k], label[4 + k : 5 + k], 0.2, own)
-        torch.testing.assert_close(alone.image[0], whole.image[k], atol=1e-5, rtol=1e-4)
-
-
-def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="Got steps 0"):
-        MinimumNorm(steps=0)
-    with pytest.raises(ValueError, match="Got rounds -1"):
-        MinimumNorm(rounds=-1)
+    attack = MinimumNorm("linf", 30, 4)
+    assert_alone_as_in_the_batch(attack, network, image[4:10], label[4:10], torch.full((6,), 0.2), atol=1e-5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import nullcontext
 
 import nibabel as nib
 import numpy as np
@@ -220,36 +221,26 @@ def test_sound_volumes_of_any_type_pass(tmp_path, image, label, suffix):
 @pytest.mark.parametrize(
     ("image", "label", "sentence"),
     [
-        (image_of((8, 9)), label_of(), r"Image .*image_odd.nii.gz has shape \(8, 9\), expected \[x, y, z\]"),
-        (
-            image_of((8, 9, 10, 2)),
-            label_of(),
-            r"Image .*image_odd.nii.gz has shape \(8, 9, 10, 2\), expected \[x, y, z\]",
+        (image_of((8, 9)), label_of(), r"Image image has shape \(8, 9\), expected \[x, y, z\]"),
+        (image_of((8, 9, 10, 2)), label_of(), r"Image image has shape \(8, 9, 10, 2\), expected \[x, y, z\]"),
+        (image_of(), label_of((8, 9, 10, 2)), r"Label label has shape \(8, 9, 10, 2\), expected \[x, y, z\]"),
+        (image_of(), label_of((8, 9, 9)), r"Label label has shape \(8, 9, 9\), expected \(8, 9, 10\)"),
+        (with_value(image_of(), np.nan), label_of(), "Image image holds NaN or infinite voxels"),
+        (with_value(image_of(), -np.inf), label_of(), "Image image holds NaN or infinite voxels"),
+        (image_of() * 0 + 7, label_of(), "Image image has the same value everywhere"),
+        (image_of().astype(np.complex64), label_of(), "File image holds .* complex64, expected real numbers"),
+        (image_of(), with_value(label_of(), 3), "Label label holds the value 3, .* from 0 to 2"),
+        (image_of(), with_value(label_of(dtype=np.int16), -1), "Label label holds the value -1"),
+        *(
+            (image_of(), with_value(label_of(dtype=np.float32), value), f"Label label holds the value {value}")
+            for value in (0.5, np.nan, np.inf)
         ),
-        (
-            image_of(),
-            label_of((8, 9, 10, 2)),
-            r"Label .*label_odd.nii.gz has shape \(8, 9, 10, 2\), expected \[x, y, z\]",
-        ),
-        (image_of(), label_of((8, 9, 9)), r"Label .*label_odd.nii.gz has shape \(8, 9, 9\), expected \(8, 9, 10\)"),
-        (with_value(image_of(), np.nan), label_of(), r"Image .*image_odd.nii.gz holds NaN or infinite voxels"),
-        (with_value(image_of(), -np.inf), label_of(), r"Image .*image_odd.nii.gz holds NaN or infinite voxels"),
-        (image_of() * 0 + 7, label_of(), r"Image .*image_odd.nii.gz has the same value everywhere"),
-        (
-            image_of().astype(np.complex64),
-            label_of(),
-            r"File .*image_odd.nii.gz holds .* complex64, expected real numbers",
-        ),
-        (image_of(), with_value(label_of(), 3), r"Label .*label_odd.nii.gz holds the value 3, .* from 0 to 2"),
-        (image_of(), with_value(label_of(dtype=np.int16), -1), r"Label .*label_odd.nii.gz holds the value -1"),
-        (image_of(), with_value(label_of(dtype=np.float32), 0.5), r"Label .*label_odd.nii.gz holds the value 0.5"),
-        (image_of(), with_value(label_of(dtype=np.float32), np.nan), r"Label .*label_odd.nii.gz holds the value nan"),
-        (image_of(), with_value(label_of(dtype=np.float32), np.inf), r"Label .*label_odd.nii.gz holds the value inf"),
-        (image_of(), label_of() * 0, r"Label .*label_odd.nii.gz has no foreground"),
+        (image_of(), label_of() * 0, "Label label has no foreground"),
     ],
 )
 def test_a_wrong_volume_is_refused_by_name(tmp_path, image, label, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    kind, name, words = sentence.split(" ", 2)
+    with pytest.raises(ValueError, match=f"{kind} .*{name}_odd.nii.gz {words}"):
         check_volumes(pair(tmp_path, image, label), channels=1, classes=3)
 
 
@@ -274,11 +265,9 @@ def test_image_and_label_must_lie_at_the_same_place(tmp_path, shift, fits):
     items = [{"image": str(tmp_path / "image.nii.gz"), "label": str(tmp_path / "label.nii.gz")}]
     save(tmp_path / "image.nii.gz", image_of(), affine)
     save(tmp_path / "label.nii.gz", label_of(), moved)
-    if fits:
+    refused = pytest.raises(ValueError, match=r"Label .*label.nii.gz has another affine than its image")
+    with nullcontext() if fits else refused:
         check_volumes(items, channels=1, classes=3)
-    else:
-        with pytest.raises(ValueError, match=r"Label .*label.nii.gz has another affine than its image"):
-            check_volumes(items, channels=1, classes=3)
 
 
 def test_a_volume_below_the_smallest_size_is_refused(tmp_path):
@@ -295,50 +284,33 @@ def test_a_volume_below_the_smallest_size_is_refused(tmp_path):
         check_volumes(items, 1, 3, min_size=(8, 9, 11), spacing=(1, 2, 0.5))
 
 
-def cut(data):
-    return data[: len(data) // 2]
-
-
-def cut_at_the_checksum(data):
-    return data[:-4]
-
-
 def flipped(data):
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
 
 
-def text(data):
-    return b"no volume"
-
-
-def empty(data):
-    return b""
+DAMAGES = {
+    "cut": lambda data: data[: len(data) // 2],
+    "cut at the checksum": lambda data: data[:-4],
+    "flipped": flipped,
+    "text": lambda data: b"no volume",
+    "empty": lambda data: b"",
+}
 
 
 @pytest.mark.parametrize("key", ["image", "label"])
 @pytest.mark.parametrize(
     ("suffix", "damage"),
-    [
-        (".nii.gz", cut),
-        (".nii.gz", cut_at_the_checksum),
-        (".nii.gz", flipped),
-        (".nii.gz", text),
-        (".nii.gz", empty),
-        (".nii", cut),
-        (".nii", text),
-        (".nii", empty),
-    ],
+    [*((".nii.gz", damage) for damage in DAMAGES), (".nii", "cut"), (".nii", "text"), (".nii", "empty")],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, key, suffix, damage):
     noise = np.random.default_rng(0)
     image, label = noise.normal(size=SHAPE).astype(np.float32), noise.integers(0, 3, SHAPE).astype(np.uint8)
     items = pair(tmp_path, image, label, suffix)
     file = tmp_path / f"{key}_odd{suffix}"
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(
-        DamagedImageError, match=rf"{key}_odd{suffix} cannot be read \(.+\), expected a whole NIfTI file"
-    ):
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    sentence = rf"{key}_odd{suffix} cannot be read \(.+\), expected a whole NIfTI file"
+    with pytest.raises(DamagedImageError, match=sentence):
         check_volumes(items, channels=1, classes=3)
 
 
@@ -402,9 +374,8 @@ def test_a_folder_without_volumes_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         volume_scans(tmp_path / "nowhere")
     (tmp_path / "._a.nii.gz").touch()
-    with pytest.raises(
-        FileNotFoundError, match=f"{tmp_path} holds no volumes, expected files ending in .nii.gz or .nii"
-    ):
+    words = f"{tmp_path} holds no volumes, expected files ending in .nii.gz or .nii"
+    with pytest.raises(FileNotFoundError, match=words):
         volume_scans(tmp_path)
     for name in ("a.nii", "a.nii.gz"):
         (tmp_path / name).touch()

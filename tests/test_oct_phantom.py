@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
 
+import make_oct_phantom
 import numpy as np
 import pytest
-from conftest import REPO
 from PIL import Image
-from script_runs import refusal
+from script_runs import Script, refusal
 
 from monai_ima.data import CLASSES, kermany_datalist, oct_datalist, oct_phantom, write_oct_phantom
 
@@ -42,37 +41,6 @@ def test_writing_is_repeatable_and_split_by_patient(tmp_path):
     assert {Image.open(tmp_path / "a" / file).size for file in files} == {(32, 32)}
 
 
-def test_a_finished_phantom_is_used_again_and_another_one_is_not_written_over(tmp_path):
-    write_oct_phantom(tmp_path, 3, 32)
-    file = next((tmp_path / "train" / "CNV").iterdir())
-    stamp = file.stat().st_mtime_ns
-    write_oct_phantom(tmp_path, 3, 32)
-    assert file.stat().st_mtime_ns == stamp
-    with pytest.raises(FileExistsError, match="not a synthetic OCT phantom of these settings"):
-        write_oct_phantom(tmp_path, 3, 64)
-    assert file.stat().st_mtime_ns == stamp
-    file.unlink()
-    with pytest.raises(FileExistsError, match=r"train/CNV of the synthetic OCT phantom holds 2 scans, expected 3"):
-        write_oct_phantom(tmp_path, 3, 32)
-
-
-def test_an_interrupted_phantom_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
-    def interrupted(*args):
-        if args[0] == 2:
-            raise KeyboardInterrupt
-        return oct_phantom(*args)
-
-    monkeypatch.setattr(sys.modules["monai_ima.data.oct_phantom"], "oct_phantom", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_oct_phantom(tmp_path, 3, 32)
-    monkeypatch.undo()
-    assert not (tmp_path / "phantom.json").exists()
-    with pytest.raises(FileExistsError, match="these settings"):
-        write_oct_phantom(tmp_path, 2, 32)
-    write_oct_phantom(tmp_path, 3, 32)
-    assert len(kermany_datalist(tmp_path)["train"]) == 12
-
-
 @pytest.mark.parametrize("unset", [None, ""])
 def test_without_data_the_log_says_synthetic(tmp_path, caplog, unset):
     datalist = oct_datalist(unset, tmp_path / "p", 3, 32)
@@ -94,7 +62,7 @@ from pathlib import Path
 import torch.distributed as dist
 import monai_ima.data
 
-oct = sys.modules["monai_ima.data.oct_datalist"]
+oct = sys.modules["monai_ima.data.datalists"]
 
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
@@ -137,19 +105,12 @@ def test_bad_settings_are_refused(tmp_path):
         with pytest.raises(ValueError, match=words):
             write_oct_phantom(tmp_path / "p", *settings)
     assert not (tmp_path / "p").exists()
-    (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError, match="is a file"):
-        write_oct_phantom(tmp_path / "file", 3, 32)
 
 
-def test_the_script_writes_the_layout_and_says_synthetic(tmp_path):
-    script = [sys.executable, str(REPO / "data_scripts" / "make_oct_phantom.py")]
-    run = subprocess.run(
-        [*script, "--out", str(tmp_path / "o"), "--per_class", "3", "--size", "32"], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    assert "SYNTHETIC" in run.stdout
-    assert "12/" in run.stdout.splitlines()[2]
+def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
+    out = Script(make_oct_phantom.make, capsys).run("--out", tmp_path / "o", "--per_class", 3, "--size", 32)
+    assert "SYNTHETIC" in out
+    assert "12/" in out.splitlines()[2]
 
 
 @pytest.mark.parametrize(
@@ -162,5 +123,4 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path):
     ],
 )
 def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
-    make = runpy.run_path(str(REPO / "data_scripts" / "make_oct_phantom.py"))["make"]
-    assert words in refusal(make, capsys, tmp_path, options)
+    assert words in refusal(Script(make_oct_phantom.make, capsys), tmp_path, options)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 
-import numpy as np
 import pytest
 import torch
+from bundle_runs import load
 from ignite.engine import Events
 from small_beat_files import write_beats
+from study_runs import correct_beats, refusal
 
-from monai_ima.networks import ECGNet
+import paper
+from compare_run import training_settings
+from compare_study import Study
+from studies import bundle_training
 
 
 class Program:
@@ -24,7 +27,7 @@ class Program:
     def __call__(self, *arguments, runs="runs"):
         places = ["--out", self.root / runs, "--records", self.root / "records", "--pages", self.root / "pages"]
         study = ["--bundle", "ecg", "--norm", "linf", "--data", self.beats]
-        importlib.import_module("paper").main(list(map(str, [*study, *places, *arguments])))
+        paper.main(list(map(str, [*study, *places, *arguments])))
         return json.loads((self.root / "records" / "paper_ecg_linf.json").read_text())
 
     def checkpoints(self, runs="runs"):
@@ -45,7 +48,7 @@ def first(program):
 def test_without_time_the_first_epoch_is_the_last(program, first):
     assert first["epochs_done"] == 1
     (checkpoint,) = program.checkpoints()
-    state = torch.load(checkpoint, weights_only=True)
+    state = load(checkpoint)
     assert state["margins"]["delta"] == pytest.approx(0.3 / 60)
     assert first["margins"]["mean"] == pytest.approx(state["margins"]["margins"].mean().item(), abs=1e-5)
     assert [epoch["epoch"] for epoch in state["progress"]["epochs"]] == [1]
@@ -55,11 +58,7 @@ def test_without_time_the_first_epoch_is_the_last(program, first):
 
 
 def test_the_record_is_of_the_weights_in_the_checkpoint(program, first):
-    table = np.loadtxt(program.beats / "mitbih_test.csv", delimiter=",")
-    image, label = torch.tensor(table[:, None, :187], dtype=torch.float32), torch.tensor(table[:, 187]).long()
-    network = ECGNet(num_classes=5).eval()
-    network.load_state_dict(torch.load(program.checkpoints()[0], weights_only=True)["model"])
-    clean = (network(image).argmax(dim=1) == label).double().mean().item()
+    clean = correct_beats(program.checkpoints()[0], program.beats).double().mean().item()
     for values in first["accuracy"].values():
         assert values[0] == pytest.approx(clean)
         assert values == sorted(values, reverse=True)
@@ -75,33 +74,31 @@ def test_given_again_without_time_it_only_attacks(program, first):
 
 
 def test_one_file_resumes_it_on_another_machine_as_if_never_interrupted(program, first):
-    state = torch.load(program.checkpoints()[0], weights_only=True)
+    state = load(program.checkpoints()[0])
     state["progress"]["machine"] = "another machine, whose epochs say nothing of this one's"
     brought = program.root / "brought.pt"
     torch.save(state, brought)
     record = program("--minutes", "0", "--resume", brought, runs="elsewhere")
     assert list(record["epochs"]) == ["1", "2"]
     assert record["epochs"]["1"] == first["epochs"]["1"]
-    resumed = torch.load(program.checkpoints("elsewhere")[-1], weights_only=True)
+    resumed = load(program.checkpoints("elsewhere")[-1])
 
-    paper, run, study = (importlib.import_module(name) for name in ("paper", "compare_run", "compare_study"))
-    whole = study.Study("ecg", "linf", str(program.beats), epochs=60, full=True, runs=str(program.root / "unbroken"))
-    handlers = [whole.methods["ima"].handler, *whole.bundle_config["train"]["handlers"][1:]]
-    workflow = run.training_workflow(whole, "ima", program.root / "unbroken", None, **{"train#handlers": handlers})
+    folder = program.root / "unbroken"
+    whole = Study("ecg", "linf", str(program.beats), epochs=60, full=True, runs=str(folder))
+    workflow = bundle_training(whole.bundle, folder, **training_settings(whole, "ima"))
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train#trainer")
     trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda engine: engine.terminate())
     workflow.run()
-    unbroken = torch.load(program.root / "unbroken" / "model_checkpoint_epoch=2.pt", weights_only=True)
+    unbroken = load(folder / "model_checkpoint_epoch=2.pt")
     assert all(torch.equal(resumed["model"][key], value) for key, value in unbroken["model"].items())
     assert torch.equal(resumed["margins"]["margins"], unbroken["margins"]["margins"])
     assert whole.training["epochs"] == paper.EPOCHS
 
 
 def test_an_epoch_is_begun_only_if_it_and_the_attacks_fit_with_a_quarter_more():
-    fits = importlib.import_module("paper").fits
-    assert fits(50.1, epoch_seconds=10, attack_seconds=30)
-    assert not fits(49.9, epoch_seconds=10, attack_seconds=30)
+    assert paper.fits(50.1, epoch_seconds=10, attack_seconds=30)
+    assert not paper.fits(49.9, epoch_seconds=10, attack_seconds=30)
 
 
 @pytest.mark.parametrize(
@@ -115,16 +112,10 @@ def test_an_epoch_is_begun_only_if_it_and_the_attacks_fit_with_a_quarter_more():
     ids=["other settings", "two checkpoints", "no subset there", "misspelt"],
 )
 def test_what_cannot_be_used_is_one_sentence(program, first, capsys, arguments, sentence):
-    with pytest.raises(SystemExit) as error:
-        program(*arguments)
-    assert error.value.code == 2
-    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert sentence in refusal(program, capsys, *arguments)
 
 
 def test_a_checkpoint_of_another_program_is_refused(program, first, capsys, tmp_path):
     torch.save({"model": {}}, tmp_path / "other.pt")
     for name, sentence in (("other.pt", "holds no progress"), ("none.pt", "does not exist")):
-        with pytest.raises(SystemExit) as error:
-            program("--resume", tmp_path / name, runs="new")
-        assert error.value.code == 2
-        assert sentence in capsys.readouterr().err
+        assert sentence in refusal(program, capsys, "--resume", tmp_path / name, runs="new")

@@ -11,27 +11,21 @@ from conftest import REPO
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from torch import nn
+from training_runs import assert_same_weights
 
-from monai_ima.handlers import (
-    DDNHandler,
-    IAATHandler,
-    IMAHandler,
-    MMAHandler,
-    PGDTrainingHandler,
-    TRADESHandler,
-)
+from monai_ima import handlers
 from monai_ima.methods import DDN, IAAT, IMA, MMA, TRADES, Batch, PGDTraining
 
 EPOCHS = 3
-PAIRS = {
-    "ima": (IMA, IMAHandler, {"eps_max": 1.0}),
-    "ima_online": (IMA, IMAHandler, {"eps_max": 1.0, "update": "online", "noisy_samples": "boundary"}),
-    "ima_from_start": (IMA, IMAHandler, {"eps_max": 1.0, "first_pass": True, "start_epoch": 1, "margin_restarts": 2}),
-    "pgd": (PGDTraining, PGDTrainingHandler, {"eps": 0.3}),
-    "trades": (TRADES, TRADESHandler, {"eps": 0.3}),
-    "ddn": (DDN, DDNHandler, {"eps_max": 1.0, "steps": 5}),
-    "iaat": (IAAT, IAATHandler, {"eps_max": 1.0, "warmup_epochs": 1}),
-    "mma": (MMA, MMAHandler, {"eps_max": 1.0}),
+CASES = {
+    "ima": (IMA, {"eps_max": 1.0}),
+    "ima_online": (IMA, {"eps_max": 1.0, "update": "online", "noisy_samples": "boundary"}),
+    "ima_from_start": (IMA, {"eps_max": 1.0, "first_pass": True, "start_epoch": 1, "margin_restarts": 2}),
+    "pgd": (PGDTraining, {"eps": 0.3}),
+    "trades": (TRADES, {"eps": 0.3}),
+    "ddn": (DDN, {"eps_max": 1.0, "steps": 5}),
+    "iaat": (IAAT, {"eps_max": 1.0, "warmup_epochs": 1}),
+    "mma": (MMA, {"eps_max": 1.0}),
 }
 
 
@@ -56,19 +50,13 @@ def with_handler(handler):
     return network.state_dict(), trainer.state.metrics
 
 
-def assert_same_weights(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
-
-
 def test_the_loop_that_is_shown_equals_the_handler_bit_for_bit():
     network, loader, optimizer, loss_function = setting()
     untrained = copy.deepcopy(network.state_dict())
     names = {"network": network, "loader": loader, "optimizer": optimizer, "loss_function": loss_function}
     names["epochs"] = EPOCHS
     exec(shown(), names)
-    handler = IMAHandler(eps_max=1.0, norm="l2")
+    handler = handlers.IMAHandler(eps_max=1.0, norm="l2")
     weights, metrics = with_handler(handler)
     assert_same_weights(network.state_dict(), weights)
     assert not torch.equal(untrained["0.weight"], weights["0.weight"])
@@ -78,9 +66,8 @@ def test_the_loop_that_is_shown_equals_the_handler_bit_for_bit():
     assert names["scalars"] == {name.removeprefix("ima/"): metrics[name] for name in metrics if name.startswith("ima/")}
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_every_method_gives_the_same_in_a_loop_and_in_a_trainer(name):
-    method_class, handler_class, settings = PAIRS[name]
+@pytest.mark.parametrize(("method_class", "settings"), CASES.values(), ids=CASES)
+def test_every_method_gives_the_same_in_a_loop_and_in_a_trainer(method_class, settings):
     method = method_class(**settings)
     network, loader, optimizer, loss_function = setting()
 
@@ -97,7 +84,7 @@ def test_every_method_gives_the_same_in_a_loop_and_in_a_trainer(name):
             loss.backward()
             optimizer.step()
         scalars = method.end_epoch(training_set())
-    handler = handler_class(**settings)
+    handler = getattr(handlers, f"{method_class.__name__}Handler")(**settings)
     weights, metrics = with_handler(handler)
     assert_same_weights(network.state_dict(), weights)
     assert scalars == {k.split("/")[1]: v for k, v in metrics.items() if k.startswith(f"{method.name}/")}

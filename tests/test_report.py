@@ -9,13 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import torch
-from report_results import LEVELS, classification, samples, segmentation, write
+from report_results import LEVELS, classification, samples, segmentation, write, write_margins
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_ima.__main__ import main
 from monai_ima.cli.report import report
-from monai_ima.margins import MarginTable
 from monai_ima.report.wording import attack_words
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -82,6 +80,13 @@ def html(folder: Path, *contents: dict, **options) -> Page:
     return Page((folder / "page.html").read_text(encoding="utf-8"))
 
 
+def written(folder: Path, content: dict, format: str, **options) -> str:
+    """The report on these results in Markdown or JSON."""
+    write(folder, content)
+    report(str(folder), format=format, **options)
+    return (folder / f"report.{format}").read_text(encoding="utf-8")
+
+
 def markers(chart: ElementTree.Element, series: int, count: int) -> list[tuple[float, float]]:
     """Positions of the first ``count`` markers of a line (the legend's comes after them)."""
     style = f"fill: var(--series-{series}); stroke: var(--series-{series})"
@@ -97,6 +102,12 @@ def filled(chart: ElementTree.Element, style: str) -> list[list[tuple[float, flo
         for path in chart.iter(f"{SVG}path")
         if path.get("style", "").startswith(style)
     ]
+
+
+def heights(chart: ElementTree.Element) -> list[float]:
+    """Of the bars."""
+    ends = [[y for _, y in bar] for bar in filled(chart, "fill: var(--series-1)")]
+    return [max(bar) - min(bar) for bar in ends]
 
 
 @pytest.fixture(scope="module")
@@ -217,12 +228,10 @@ class TestHeader:
 class TestSamples:
     def test_distances_are_binned_and_the_median_marked(self, full):
         chart = full.chart("Smallest perturbation found, by sample")
-        bars = filled(chart, "fill: var(--series-1)")
-        heights = [max(y for _, y in bar) - min(y for _, y in bar) for bar in bars]
-        left = [min(x for x, _ in bar) for bar in bars]
+        left = [min(x for x, _ in bar) for bar in filled(chart, "fill: var(--series-1)")]
         width = (left[-1] - left[0]) / 19
-        filled_bins = {round((x - left[0]) / width) for x, height in zip(left, heights, strict=True) if height > 0}
-        assert len(bars) == 20
+        filled_bins = {round((x - left[0]) / width) for x, bar in zip(left, heights(chart), strict=True) if bar > 0}
+        assert len(left) == 20
         assert filled_bins == {2, 4, 6, 8, 10, 12, 16}  # 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6 in bins of 0.1
         (mark,) = [path for path in chart.iter(f"{SVG}path") if "stroke: var(--series-2)" in path.get("style", "")]
         assert float(mark.get("d").split()[1]) == pytest.approx(left[0] + 10 * width, abs=0.1)
@@ -248,11 +257,8 @@ class TestSamples:
         rows = page.tables["Samples by the first ε that breaks them"]
         assert [row[-1] for row in rows[1:]] == ["1", "2", "3", "2", "2"]
         assert "--norm l2 --minimum" in page.words
-        heights = [
-            max(y for _, y in bar) - min(y for _, y in bar)
-            for bar in filled(page.chart("First ε that breaks a sample"), "fill: var(--series-1)")
-        ]
-        assert [height / heights[0] for height in heights] == pytest.approx([1, 2, 3, 2, 2], abs=0.01)
+        bars = heights(page.chart("First ε that breaks a sample"))
+        assert [bar / bars[0] for bar in bars] == pytest.approx([1, 2, 3, 2, 2], abs=0.01)
 
     def test_cases_are_embedded_with_what_they_say(self, full):
         assert [one["alt"] for one in full.pictures] == [
@@ -319,9 +325,7 @@ class TestComparison:
             "attacks": [attack],
             "accuracy": attack["values"],
             "accuracy_by_class": {},
-            "noise": None,
-            "minimum": None,
-            "groups": None,
+            **dict.fromkeys(("noise", "minimum", "groups")),
             "cases": [],
             "samples": [{**one, "broken_at": {"pgd100x2": None}} for one in content["samples"]],
         }
@@ -364,12 +368,8 @@ class TestComparison:
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    """A checkpoint with six margins, ε_max 4 and δ 1."""
-    table = MarginTable(4.0, delta=1.0)
-    for k, eps in enumerate([1.0, 1.0, 2.0, 3.0, 4.0, 4.0]):
-        table[f"s{k}"] = eps
-    torch.save({"margins": table.state_dict()}, tmp_path / "model_last.pt")
-    return tmp_path / "model_last.pt"
+    """A checkpoint with six margins."""
+    return write_margins(tmp_path / "model_last.pt", [1.0, 1.0, 2.0, 3.0, 4.0, 4.0])
 
 
 @pytest.fixture
@@ -392,9 +392,8 @@ class TestTraining:
         assert "33.3 % at ε_max" in page.words
         assert "the median is a start: ε = 2.5." in page.words
         assert "take the largest ε_max whose clean validation accuracy is still acceptable" in page.words
-        bars = filled(page.chart("Margins of the training samples"), "fill: var(--series-1)")
-        heights = [max(y for _, y in bar) - min(y for _, y in bar) for bar in bars]
-        assert [round(height / heights[10]) for height in heights if height > 0] == [2, 1, 1, 2]
+        bars = heights(page.chart("Margins of the training samples"))
+        assert [round(bar / bars[10]) for bar in bars if bar > 0] == [2, 1, 1, 2]
         assert ["50%", "2.5"] in page.tables["Quantiles of the margins"]
 
     def test_logged_scalars_are_found_below_the_folder(self, tmp_path, logs):
@@ -446,16 +445,13 @@ class TestSafety:
         assert "_hidden" in texts
 
     def test_markdown_is_escaped_too(self, tmp_path):
-        write(tmp_path, self.nasty())
-        report(str(tmp_path), format="md")
-        text = (tmp_path / "report.md").read_text(encoding="utf-8")
+        text = written(tmp_path, self.nasty(), "md")
         assert "<" not in text
         assert "&lt;script&gt;alert(1)" in text
 
     def test_a_pipe_does_not_open_a_cell(self, tmp_path):
-        write(tmp_path, classification(accuracy_by_class={"a|b": [0.5] * 4}))
-        report(str(tmp_path), format="md")
-        rows = [line for line in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines() if "a\\|b" in line]
+        text = written(tmp_path, classification(accuracy_by_class={"a|b": [0.5] * 4}), "md")
+        rows = [line for line in text.splitlines() if "a\\|b" in line]
         assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [4]
 
     def test_the_page_loads_nothing(self, full):
@@ -509,9 +505,7 @@ class TestFiles:
         assert [one["name"] for one in content["models"]] == ["hippocampus_ima, a", "hippocampus_ima, b"]
 
     def test_json_holds_the_numbers(self, tmp_path, checkpoint, logs):
-        write(tmp_path, classification())
-        report(str(tmp_path), format="json", checkpoint=str(checkpoint), logs=str(logs))
-        content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        content = json.loads(written(tmp_path, classification(), "json", checkpoint=str(checkpoint), logs=str(logs)))
         (model,) = content["models"]
         assert model["attacks"][-1]["values"] == [0.9, 0.7, 0.4, 0.2]
         assert model["attacks"][-1]["intervals"][2] == [0.12, 0.71]
@@ -523,9 +517,7 @@ class TestFiles:
         assert content["training"]["eval/run"]["val_accuracy"] == {"values": 3, "first": 0.5, "last": 0.625}
 
     def test_markdown_has_the_tables(self, tmp_path):
-        write(tmp_path, classification())
-        report(str(tmp_path), format="md")
-        lines = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
+        lines = written(tmp_path, classification(), "md").splitlines()
         assert "| 1 | 20 | 0.600 \\[0.310, 0.870\\] | 0.400 \\[0.120, 0.710\\] |" in lines
         assert lines[0] == "# Robustness of oct\\_classification\\_ima"
         assert sum(line.startswith("> **SYNTHETIC data**") for line in lines) == 1
@@ -574,25 +566,13 @@ class TestReading:
             ("attacks.0.intervals.1", [0.9], r"intervals\[1\] in .* expected two numbers"),
             ("accuracy_by_class.CNV", [0.1] * 5, r"accuracy_by_class.CNV in .* is \[0.1, .*\], expected 4 entries"),
             ("units.per_unit", 0, r"units.per_unit in .* is 0, expected greater than 0"),
-            (
-                "noise.failure_rate.0",
-                -0.1,
-                r"failure_rate\[0\] in .* is -0.1, expected greater than or equal to 0",
-            ),
+            ("noise.failure_rate.0", -0.1, r"failure_rate\[0\] in .* is -0.1, expected greater than or equal to 0"),
             ("minimum.found", 6, r"minimum.found in .* is 6, expected 7, the correctly classified samples that have a"),
             ("minimum.found", 10, r"minimum.found in .* is 10, expected at most 9"),
             ("groups.values.A", None, r"groups.values.A in .* is None, expected a valid array"),
             ("groups.largest_gap.between.0", "C", r"largest_gap.between\[0\] in .* is 'C', expected one of A, B"),
-            (
-                "checks.0.status",
-                "maybe",
-                r"checks\[0\].status in .* is 'maybe', expected 'passed', 'failed' or ",
-            ),
-            (
-                "crosscheck.rows.0.agrees",
-                "yes",
-                r"rows\[0\].agrees in .* is 'yes', expected a valid boolean",
-            ),
+            ("checks.0.status", "maybe", r"checks\[0\].status in .* is 'maybe', expected 'passed', 'failed' or "),
+            ("crosscheck.rows.0.agrees", "yes", r"rows\[0\].agrees in .* is 'yes', expected a valid boolean"),
             ("samples.3.label", -1, r"samples\[3\].label in .* is -1, expected greater than or equal to 0"),
             ("samples.3.broken_at.pgd100x2", 0.7, r"samples\[3\].broken_at.pgd100x2 in .* expected one of the levels"),
             ("data.samples", 11, r"data.samples in .* is 11, expected 10, the number of entries of samples"),

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from report_results import classification, segmentation, write
+from report_results import classification, segmentation, write, write_margins
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_ima.cli.report import report
-from monai_ima.margins import MarginTable
 
 START = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -105,10 +103,7 @@ def page_file(tmp_path_factory) -> Path:
     second["checks"][0]["status"] = "failed"
     write(folder / "first", first)
     write(folder / "second", second)
-    table = MarginTable(4.0, delta=1.0)
-    for k in range(9):
-        table[f"s{k}"] = 0.5 * k
-    torch.save({"margins": table.state_dict()}, folder / "model_last.pt")
+    checkpoint = write_margins(folder / "model_last.pt", [0.5 * k for k in range(9)])
     with SummaryWriter(str(folder / "logs")) as writer:
         for step in range(1, 301):
             writer.add_scalar("train_loss", 3 / step, step)
@@ -118,7 +113,7 @@ def page_file(tmp_path_factory) -> Path:
     report(
         [str(folder / "first"), str(folder / "second")],
         out=str(folder / "report.html"),
-        checkpoint=str(folder / "model_last.pt"),
+        checkpoint=str(checkpoint),
         logs=str(folder / "logs"),
     )
     return folder / "report.html"

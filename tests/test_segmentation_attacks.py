@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import nn
+from attack_problems import NORMS, segmentation_problem
 
-from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf, attack_from_name
-from monai_ima.criteria import ClassificationCriterion, DiceCriterion, SurfaceDiceCriterion
+from monai_ima.attacks import PGD, BoundaryPGD, UniformNoise, WorstOf
+from monai_ima.criteria import DiceCriterion, SurfaceDiceCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.generators import per_sample_generators
-
-NORMS = ["l2", "linf"]
-
-
-def problem(spatial=(12, 10, 8), batch=6, seed=0):
-    """A network of two smoothing convolutions and cubes in noise that it segments well, each to another degree."""
-    torch.manual_seed(seed)
-    conv = nn.Conv3d if len(spatial) == 3 else nn.Conv2d
-    network = nn.Sequential(conv(1, 4, 3, padding=1), nn.Tanh(), conv(4, 3, 3, padding=1))
-    label = torch.zeros(batch, 1, *spatial)
-    label[:, :, 2:6, 2:8] = 1
-    label[:, :, 6:10, 2:8] = 2
-    image = label + 0.5 * torch.arange(1, batch + 1).view(-1, *[1] * (len(spatial) + 1)) / batch * torch.randn_like(
-        label
-    )
-    optimizer = torch.optim.Adam(network.parameters(), 0.02)
-    for _ in range(60):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(image), label[:, 0].long()).backward()
-        optimizer.step()
-    return network.double(), image.double(), label
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -40,7 +17,7 @@ def problem(spatial=(12, 10, 8), batch=6, seed=0):
 @pytest.mark.parametrize("threshold", [0.8, "relative:0.9"])
 @pytest.mark.parametrize("start", ["clean", "ball"])
 def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, threshold, start):
-    network, image, label = problem(spatial)
+    network, image, label = segmentation_problem(spatial)
     criterion = DiceCriterion(threshold)
     clean = criterion.score(network(image), label)
     limit = clean * 0.9 if threshold == "relative:0.9" else torch.full_like(clean, 0.8)
@@ -89,7 +66,7 @@ def _next_iterate(network, image, label, eps, norm, start, row, limit):
 
 @pytest.mark.parametrize("attack", ["boundary", "pgd", "noise", "worst"])
 def test_a_samples_attack_does_not_change_with_the_rest_of_the_batch(attack):
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     for threshold in (0.85, "relative:0.95"):
         criterion = DiceCriterion(threshold)
         made = {
@@ -110,7 +87,7 @@ def test_a_samples_attack_does_not_change_with_the_rest_of_the_batch(attack):
 
 
 def test_lowest_goes_on_to_the_lowest_score_and_beats_a_threshold():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     stopped = PGD("l2", 30, 1, criterion=DiceCriterion(0.8))(network, image, label, 9.0)
     lowest = PGD("l2", 30, 1, criterion=DiceCriterion("lowest"))(network, image, label, 9.0)
     score = DiceCriterion().score
@@ -119,15 +96,14 @@ def test_lowest_goes_on_to_the_lowest_score_and_beats_a_threshold():
 
 
 def test_the_worst_of_several_attacks_counts():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     criterion = DiceCriterion("lowest")
     losses = [SegmentationLoss(1, 0), SegmentationLoss(0, 1), None]
     attacks = [PGD("l2", 10, 1, criterion=criterion, loss=loss) for loss in losses]
     names = [str(k) for k in range(6)]
     score = DiceCriterion().score
-    worst = score(
-        network(WorstOf(attacks)(network, image, label, 2.0, per_sample_generators("s", names, "cpu")).image), label
-    )
+    streams = per_sample_generators("s", names, "cpu")
+    worst = score(network(WorstOf(attacks)(network, image, label, 2.0, streams).image), label)
     streams = per_sample_generators("s", names, "cpu")
     each = torch.stack([score(network(a(network, image, label, 2.0, streams).image), label) for a in attacks])
     torch.testing.assert_close(worst, each.amin(dim=0))
@@ -143,7 +119,7 @@ def test_the_worst_of_several_attacks_counts():
 
 
 def test_wrong_scans_and_scans_without_foreground_have_no_boundary():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
     label[1] = 0
     clean = DiceCriterion().score(network(image), label)
     threshold = float(clean.nan_to_num(1).topk(3).values[-1])
@@ -154,27 +130,15 @@ def test_wrong_scans_and_scans_without_foreground_have_no_boundary():
 
 
 def test_surface_dice_can_be_the_boundary():
-    network, image, label = problem((12, 10))
+    network, image, label = segmentation_problem((12, 10))
     criterion = SurfaceDiceCriterion(0.7, tolerance=1)
     result = BoundaryPGD("l2", 10, 20, criterion=criterion)(network, image, label, 8.0)
     assert result.success.any()
     assert (criterion.score(network(result.image), label)[result.success] >= 0.7).all()
 
 
-def test_attacks_on_one_loss_have_names():
-    criterion = DiceCriterion("lowest", sigmoid=True)
-    attack: Any = attack_from_name("pgd100x2+pgd50-dice+pgd7x3-ce", "l2", None, criterion)
-    assert [(a.steps, a.restarts) for a in attack.attacks] == [(100, 2), (50, 1), (7, 3)]
-    weights = [a.loss and (a.loss.dice_weight, a.loss.ce_weight, a.loss.sigmoid) for a in attack.attacks]
-    assert weights == [None, (1.0, 0.0, True), (0.0, 1.0, True)]
-    with pytest.raises(ValueError, match="for segmentations only"):
-        attack_from_name("pgd10-dice", "l2", None, ClassificationCriterion())
-    with pytest.raises(ValueError, match="Unknown attack"):
-        attack_from_name("noise5-ce", "l2", None, criterion)
-
-
 def test_a_prediction_that_is_not_finite_names_the_sample():
-    network, image, label = problem()
+    network, image, label = segmentation_problem()
 
     def broken(x):
         return torch.where(torch.arange(len(x)).view(-1, 1, 1, 1, 1) == 4, torch.nan, network(x))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from bundle_runs import bundle_of, copy_bundle, monai_bundle, open_config, options, read_metrics, read_rows
-from conftest import REPO, run_program
+from bundle_runs import (
+    bundle_of,
+    copy_bundle,
+    load,
+    monai_bundle,
+    open_config,
+    options,
+    read_metrics,
+    read_rows,
+    run_bundle,
+    run_two_processes,
+    verify_and_export,
+)
 from monai.bundle import ConfigWorkflow
 from monai.metrics import compute_dice
 from monai.networks import one_hot
@@ -19,7 +29,7 @@ from monai.networks import one_hot
 from monai_ima.__main__ import main
 from monai_ima.data import msd_datalist, write_volume_phantom
 
-load = nibabel.Nifti1Image.from_filename
+load_scan = nibabel.Nifti1Image.from_filename
 
 TASKS = {
     "hippocampus": {"phantom_size": [24, 24, 24], "patch_size": [24, 24, 24]},
@@ -30,10 +40,8 @@ CLASSES = {"hippocampus": 3, "heart": 2, "prostate": 3}
 
 
 def small(task: str, patch: bool = True) -> dict:
-    settings = {"network": "small", "phantom_scans": 6, **TASKS[task]}
-    if not patch:
-        settings.pop("patch_size")
-    return settings
+    sizes = TASKS[task] if patch else {"phantom_size": TASKS[task]["phantom_size"]}
+    return {"network": "small", "phantom_scans": 6, **sizes}
 
 
 @pytest.fixture(scope="module", params=list(TASKS))
@@ -41,20 +49,8 @@ def trained(request, tmp_path_factory) -> tuple[str, Path]:
     """A copy of a bundle, trained for one plain and one IMA epoch on its small phantom from the command line."""
     task = request.param
     root = copy_bundle(f"{task}_segmentation", tmp_path_factory.mktemp("bundle") / task)
-    done = monai_bundle(
-        "run",
-        "--config_file",
-        root / "configs" / "train.json",
-        bundle_root=str(root),
-        plain_epochs=1,
-        epochs=1,
-        batch_size=2,
-        steps=2,
-        val_steps=2,
-        threshold=0.05,
-        **small(task),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    quick = {"plain_epochs": 1, "epochs": 1, "batch_size": 2, "steps": 2, "val_steps": 2, "threshold": 0.05}
+    done = run_bundle(root, "train.json", **quick, **small(task))
     assert "SYNTHETIC" in done.stdout + done.stderr
     assert "ima/margin_mean" in done.stdout
     return task, root
@@ -90,12 +86,12 @@ def test_metadata_describe_the_version_and_the_classes(task):
 
 def test_training_leaves_weights_margins_and_threshold(trained):
     task, root = trained
-    last = torch.load(root / "models" / "model_last.pt", weights_only=True)
+    last = load(root / "models" / "model_last.pt")
     assert set(last) == {"model", "optimizer", "lr_scheduler", "trainer", "margins", "criterion"}
     assert last["criterion"]["threshold"] == 0.05
     assert len(last["margins"]["ids"]) >= 3
     assert last["margins"]["ids"][0].startswith(task)
-    assert torch.load(root / "models" / "model.pt", weights_only=True).keys() == last["model"].keys()
+    assert load(root / "models" / "model.pt").keys() == last["model"].keys()
 
 
 @pytest.mark.slow
@@ -103,20 +99,16 @@ def test_the_baseline_threshold_and_fixed_epsilon_training_run_from_a_start(trai
     task, root = trained
     if task != "hippocampus":
         pytest.skip("one bundle is enough: the configs have these lines in common")
-    common = {"bundle_root": str(root), "start": str(root / "models" / "model.pt"), "epochs": 1, "batch_size": 2}
+    common = {"start": str(root / "models" / "model.pt"), "epochs": 1, "batch_size": 2}
     common |= {"steps": 2, "val_steps": 1, "ckpt_dir": str(tmp_path), **small(task)}
-    done = monai_bundle("run", "--config_file", root / "configs" / "train.json", **common)
-    assert done.returncode == 0, done.stderr[-3000:]
-    threshold = torch.load(tmp_path / "model_last.pt", weights_only=True)["criterion"]["threshold"]
-    assert 0 < threshold < 1
-    files = [str(root / "configs" / file) for file in ("train.json", "train_pgd.json")]
-    done = monai_bundle("run", "--config_file", str(files), eps=1.0, **common)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_bundle(root, "train.json", **common)
+    assert 0 < load(tmp_path / "model_last.pt")["criterion"]["threshold"] < 1
+    done = run_bundle(root, "train.json", "train_pgd.json", eps=1.0, **common)
     assert "pgd/loss_noisy" in done.stdout
-    start = torch.load(root / "models" / "model.pt", weights_only=True)
-    moved = torch.load(tmp_path / "model_pgd_last.pt", weights_only=True)["model"]
+    start, moved = load(root / "models" / "model.pt"), load(tmp_path / "model_pgd_last.pt")["model"]
     assert any(not torch.equal(start[name], moved[name]) for name in start)
-    done = monai_bundle("run", "--config_file", root / "configs" / "train.json", **{**common, "network": "dynunet"})
+    common |= {"bundle_root": str(root), "network": "dynunet"}
+    done = monai_bundle("run", "--config_file", root / "configs" / "train.json", **common)
     assert done.returncode != 0
     assert "is of another network" in done.stderr
 
@@ -124,32 +116,20 @@ def test_the_baseline_threshold_and_fixed_epsilon_training_run_from_a_start(trai
 @pytest.mark.slow
 def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels(trained, tmp_path):
     task, root = trained
-    common = {"bundle_root": str(root), "output_dir": str(tmp_path), **small(task, task != "hippocampus")}
-    common["phantom_dir"] = str(root / "eval" / f"synthetic_{task}")
-    done = monai_bundle(
-        "run", "--config_file", root / "configs" / "evaluate.json", eval_steps=2, eval_restarts=1, **common
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    values = {}
-    for kind in ("clean", "robust"):
-        values[kind] = read_metrics(tmp_path / kind / "metrics.csv")
-    assert values["clean"]["mean_dice"] >= values["robust"]["robust_mean_dice"]
+    data = root / "eval" / f"synthetic_{task}"
+    common = {"output_dir": str(tmp_path), **small(task, task != "hippocampus")}
+    run_bundle(root, "evaluate.json", eval_steps=2, eval_restarts=1, phantom_dir=str(data), **common)
+    clean, robust = (read_metrics(tmp_path / kind / "metrics.csv") for kind in ("clean", "robust"))
+    assert clean["mean_dice"] >= robust["robust_mean_dice"]
 
-    common["dataset_dir"] = common.pop("phantom_dir")
-    common.pop("phantom_scans")
-    common.pop("phantom_size")
-    done = monai_bundle("run", "--config_file", root / "configs" / "inference.json", **common)
-    assert done.returncode == 0, done.stderr[-3000:]
+    del common["phantom_scans"], common["phantom_size"]
+    run_bundle(root, "inference.json", dataset_dir=str(data), **common)
     saved = sorted(tmp_path.glob("*_seg.nii.gz"))
-    data = Path(common["dataset_dir"])
     assert len(saved) == len(list((data / "imagesTr").glob("*.nii.gz"))) == 6
     for file in saved:
         name = file.name.replace("_seg", "")
-        image, label = (
-            load(data / "imagesTr" / name),
-            load(data / "labelsTr" / name),
-        )
-        prediction = load(file)
+        image, label = load_scan(data / "imagesTr" / name), load_scan(data / "labelsTr" / name)
+        prediction = load_scan(file)
         assert prediction.shape == image.shape[:3] == label.shape
         np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-4)
         found = np.asarray(prediction.dataobj)
@@ -157,40 +137,27 @@ def test_evaluation_is_clean_and_robust_and_agrees_with_dice_of_the_saved_labels
         assert set(np.unique(found)) <= set(range(CLASSES[task]))
     if task != "prostate":  # resampled there: Dice is measured on the grid of the network
         dices = []
-        listed = {entry["image"] for entry in _test_split(root, common, task)}
+        test = msd_datalist(str(data), classes=CLASSES[task], check_files=False)["test"]
+        listed = {entry["image"] for entry in test}
         for file in saved:
             name = file.name.replace("_seg", "")
             if str(data / "imagesTr" / name) in listed:
-                maps = [
-                    one_hot(
-                        torch.as_tensor(np.asarray(load(path).dataobj).astype(int))[None, None],
-                        CLASSES[task],
-                    )
-                    for path in (file, data / "labelsTr" / name)
-                ]
+                pair = (np.asarray(load_scan(path).dataobj).astype(int) for path in (file, data / "labelsTr" / name))
+                maps = [one_hot(torch.as_tensor(indices)[None, None], CLASSES[task]) for indices in pair]
                 dices.append(compute_dice(*maps, include_background=False).nanmean())  # type: ignore[misc]
-        assert float(torch.stack(dices).mean()) == pytest.approx(values["clean"]["mean_dice"], abs=2e-3)
-
-
-def _test_split(root: Path, common: dict, task: str) -> list[dict]:
-    return msd_datalist(common["dataset_dir"], classes=CLASSES[task], check_files=False)["test"]
+        assert float(torch.stack(dices).mean()) == pytest.approx(clean["mean_dice"], abs=2e-3)
 
 
 def test_monai_verifies_and_exports_the_network(trained, tmp_path):
     task, root = trained
-    files = ("--meta_file", root / "configs" / "metadata.json", "--config_file", root / "configs" / "train.json")
-    done = monai_bundle("verify_net_in_out", "--net_id", "network_def", *files, device="cpu")
-    assert done.returncode == 0, done.stderr[-2000:]
-    export = tmp_path / "model.ts"
-    checkpoint = ("--ckpt_file", root / "models" / "model.pt", "--filepath", export)
-    done = monai_bundle("ckpt_export", "--net_id", "network_def", *checkpoint, *files, network="small")
-    assert done.returncode == 0, done.stderr[-2000:]
+    weights = root / "models" / "model.pt"
+    exported = verify_and_export(root, tmp_path / "model.ts", weights, network="small")
     channels = 2 if task == "prostate" else 1
     image = torch.randn(1, channels, 32, 32, 16)
     workflow = ConfigWorkflow(str(root / "configs" / "train.json"), bundle_root=str(root), network="small")
     network = workflow.parser.get_parsed_content("network_def")
-    network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
-    torch.testing.assert_close(torch.jit.load(export)(image), network.eval()(image), atol=1e-5, rtol=1e-4)
+    network.load_state_dict(load(weights))
+    torch.testing.assert_close(exported(image), network.eval()(image), atol=1e-5, rtol=1e-4)
 
 
 def command_line(capsys, *arguments) -> tuple[int, str]:
@@ -242,11 +209,8 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     done = command_line(capsys, *command, "--out", noisy, *settings)
     assert done[0] == 0, done[1]
     (file,) = noisy.glob("*_noisy.nii.gz")
-    original = load(root / "eval" / f"synthetic_{task}" / "imagesTr" / file.name.replace("_noisy", ""))
-    written, noise = (
-        load(file),
-        load(file.with_name(file.name.replace("_noisy", "_noise"))),
-    )
+    original = load_scan(root / "eval" / f"synthetic_{task}" / "imagesTr" / file.name.replace("_noisy", ""))
+    written, noise = load_scan(file), load_scan(file.with_name(file.name.replace("_noisy", "_noise")))
     np.testing.assert_allclose(written.affine, original.affine, atol=1e-4)
     assert written.shape == original.shape
     if task != "prostate":
@@ -262,33 +226,10 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
 
 @pytest.mark.slow
 def test_two_processes_share_one_table_and_one_baseline(tmp_path):
-    root = bundle_of("hippocampus_segmentation")
-    settings = {
-        "bundle_root": str(root),
-        "ckpt_dir": str(tmp_path / "models"),
-        "output_dir": str(tmp_path / "out"),
-        "plain_epochs": 1,
-        "epochs": 2,
-        "batch_size": 1,
-        "steps": 2,
-        "val_steps": 1,
-        **small("hippocampus"),
-        "phantom_scans": 16,
-    }
-    files = [str(root / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
-    done = run_program(
-        Path(sys.executable).parent / "torchrun",
-        "--nproc_per_node=2",
-        "--master_port=29617",
-        REPO / "tests" / "ddp_margins.py",
-        json.dumps([files, settings, str(tmp_path)]),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [json.loads((tmp_path / f"rank{k}.json").read_text()) for k in range(2)]
-    assert ranks[0] == ranks[1]
-    assert len(ranks[0]) == 11
-    saved = torch.load(tmp_path / "models" / "model_last.pt", weights_only=True)
-    assert dict(zip(saved["margins"]["ids"], saved["margins"]["margins"].tolist(), strict=True)) == ranks[0]
+    settings = {"plain_epochs": 1, "epochs": 2, "batch_size": 1, "steps": 2, "val_steps": 1}
+    settings |= {**small("hippocampus"), "phantom_scans": 16}
+    saved = run_two_processes(bundle_of("hippocampus_segmentation"), tmp_path, 29617, **settings)
+    assert len(saved["margins"]["ids"]) == 11
     assert 0 < saved["criterion"]["threshold"] < 1
 
 

@@ -6,9 +6,10 @@ import logging
 
 import pytest
 import torch
+from attack_problems import fit
 from ignite.engine import Events
-from monai.data import DataLoader, Dataset, list_data_collate
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.handlers import CheckpointLoader, CheckpointSaver
 from monai.inferers import SlidingWindowInferer
@@ -16,6 +17,7 @@ from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks.nets import DynUNet, UNet
 from monai.transforms import Compose, RandCropByPosNegLabeld
 from torch import nn
+from training_runs import Bfloat16Trainer, assert_same_weights, make_trainer, stacked
 
 from monai_ima.attacks import BoundaryPGD
 from monai_ima.attacks.mode import attack_mode
@@ -45,27 +47,14 @@ def small_unet(seed=0):
 
 def trained_unet(epochs=40):
     network = small_unet()
-    items = scans()
-    image, label = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
-    optimizer, loss = torch.optim.Adam(network.parameters(), 0.02), DiceCELoss(to_onehot_y=True, softmax=True)
-    for _ in range(epochs):
-        optimizer.zero_grad()
-        loss(network(image), label).backward()
-        optimizer.step()
+    fit(network, *stacked(scans()), 0.02, epochs, DiceCELoss(to_onehot_y=True, softmax=True))
     return network
 
 
-def make_trainer(network, handlers, data=None, batch_size=2, loss=None, epochs=1, lr=0.01, shuffle=False, **kwargs):
-    data = Dataset(scans()) if data is None else data
-    return SupervisedTrainer(
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=list_data_collate),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr),
-        loss_function=loss or DiceCELoss(to_onehot_y=True, softmax=True, include_background=False),
-        train_handlers=handlers,
-        **kwargs,
+def segmentation_trainer(network, handlers, data=None, batch_size=2, lr=0.01, loss_function=None, **kwargs):
+    loss_function = loss_function or DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
+    return make_trainer(
+        network, data or scans(), handlers, batch_size=batch_size, lr=lr, loss_function=loss_function, **kwargs
     )
 
 
@@ -84,14 +73,14 @@ def test_the_loss_is_algorithm_1_for_dice_ce_of_any_reduction(reduction, batch_s
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, reduction=reduction)
     criterion = DiceCriterion(0.9)
     handler = IMAHandler(2.0, delta=1.0, beta=0.3, steps=4, criterion=criterion)
-    trainer = make_trainer(network, [handler], loss=loss, batch_size=batch_size, lr=0.0)
+    trainer = segmentation_trainer(network, [handler], loss_function=loss, batch_size=batch_size, lr=0.0)
     seen = losses_of(trainer)
     trainer.run()
 
     items, attacked = scans(), 0
     for step, start in enumerate(range(0, 6, batch_size)):
         part = items[start : start + batch_size]
-        image, label = (torch.stack([item[key] for item in part]) for key in ("image", "label"))
+        image, label = stacked(part)
         reference.train()
         right = criterion.score(reference(image), label) >= 0.9
         clean = loss(reference(image), label)
@@ -120,7 +109,7 @@ def test_crops_of_a_scan_share_its_margin_and_crops_of_background_do_not_move_it
     )
     handler = IMAHandler(4.0, delta=0.5, steps=2, criterion=DiceCriterion(0.01), update="online")
     network = trained_unet()
-    trainer = make_trainer(network, [handler], Dataset(items, Compose([crop])), batch_size=2, lr=0.0, epochs=2)
+    trainer = segmentation_trainer(network, [handler], Dataset(items, Compose([crop])), batch_size=2, lr=0.0, epochs=2)
     sizes = []
     trainer.add_event_handler(IterationEvents.LOSS_COMPLETED, lambda e: sizes.append(len(e.state.output["image"])))
     trainer.run()
@@ -134,7 +123,7 @@ def test_margins_of_crops_follow_one_rule_per_scan():
     crop = RandCropByPosNegLabeld(["image", "label"], "label", (8, 8, 8), pos=1, neg=0, num_samples=4)
     for update in ("online", "epoch"):
         handler = IMAHandler(4.0, delta=0.05, steps=1, margin_steps=1, criterion=DiceCriterion("lowest"), update=update)
-        make_trainer(trained_unet(), [handler], Dataset(scans(), Compose([crop])), lr=0.0, epochs=3).run()
+        segmentation_trainer(trained_unet(), [handler], Dataset(scans(), Compose([crop])), lr=0.0, epochs=3).run()
         assert handler.margins.values().tolist() == pytest.approx([0.05 * 4] * 6)
 
 
@@ -148,8 +137,8 @@ def test_deep_supervision_heads_train_with_their_own_loss():
     single = DiceCELoss(to_onehot_y=True, softmax=True)
     weighted = DeepSupervisionLoss(single)
     handler = IMAHandler(1.0, delta=0.5, steps=2, criterion=DiceCriterion("lowest"))
-    trainer = make_trainer(
-        network, [handler], loss=lambda pred, y: weighted(list(pred.unbind(1)), y), epochs=1, lr=0.05
+    trainer = segmentation_trainer(
+        network, [handler], loss_function=lambda pred, y: weighted(list(pred.unbind(1)), y), epochs=1, lr=0.05
     )
     seen = losses_of(trainer)
     before = [p.detach().clone() for p in network.parameters()]
@@ -169,7 +158,7 @@ def test_deep_supervision_heads_train_with_their_own_loss():
             return [out, out[..., ::2, ::2, ::2]]
 
     listed = IMAHandler(1.0, delta=0.5, steps=2, criterion=DiceCriterion("lowest"))
-    trainer = make_trainer(Heads(), [listed], loss=weighted)
+    trainer = segmentation_trainer(Heads(), [listed], loss_function=weighted)
     trainer.run()
     assert trainer.state.metrics["ima/loss_noisy"] > 0
 
@@ -181,21 +170,14 @@ def test_accumulated_steps_give_the_step_of_one_batch():
         network = trained_unet()
         handler = IMAHandler(2.0, delta=1.0, steps=3, criterion=DiceCriterion(0.5))
         kwargs = {"accumulation_steps": accumulate} if accumulate > 1 else {}
-        make_trainer(network, [handler], batch_size=batch_size, lr=0.05, **kwargs).run()
+        segmentation_trainer(network, [handler], batch_size=batch_size, lr=0.05, **kwargs).run()
         moved.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     torch.testing.assert_close(moved[0], moved[1], atol=1e-6, rtol=1e-5)
 
 
 def test_bfloat16_autocast_trains():
     handler = IMAHandler(2.0, delta=1.0, steps=2, criterion=DiceCriterion(0.5))
-    trainer = make_trainer(trained_unet(), [handler], lr=0.01)
-    inner = trainer._iteration
-
-    def under_autocast(engine, batch):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return inner(engine, batch)
-
-    trainer._process_function = under_autocast
+    trainer = segmentation_trainer(trained_unet(), [handler], kind=Bfloat16Trainer)
     trainer.run()
     assert trainer.state.metrics["ima/loss_noisy"] > 0
 
@@ -215,7 +197,7 @@ def test_the_baseline_is_the_mean_clean_validation_score_when_the_method_sets_in
     criterion = DiceCriterion("baseline")
     baseline = BaselineThreshold(criterion, evaluator_of(network, inferer=inferer), start_epoch=2)
     ima = IMAHandler(2.0, delta=0.5, steps=2, criterion=criterion, start_epoch=2)
-    trainer = make_trainer(network, [ima, baseline], epochs=3, lr=0.05)
+    trainer = segmentation_trainer(network, [ima, baseline], epochs=3, lr=0.05)
     expected = []
 
     @trainer.on(Events.EPOCH_COMPLETED(once=2))
@@ -237,7 +219,8 @@ def test_a_resumed_run_keeps_its_baseline(tmp_path):
     def run(epochs, resume=None, save_criterion=True):
         network, criterion = trained_unet(15), DiceCriterion("baseline")
         ima = IMAHandler(2.0, delta=0.5, steps=2, criterion=criterion)
-        trainer = make_trainer(network, [ima, BaselineThreshold(criterion, evaluator_of(network))], epochs=epochs)
+        baseline = BaselineThreshold(criterion, evaluator_of(network))
+        trainer = segmentation_trainer(network, [ima, baseline], epochs=epochs)
         state = {"network": network, "trainer": trainer, "margins": ima.margins, "optimizer": trainer.optimizer}
         if save_criterion:
             state["criterion"] = criterion
@@ -251,7 +234,7 @@ def test_a_resumed_run_keeps_its_baseline(tmp_path):
     resumed = run(2, tmp_path / "checkpoint_epoch=1.pt")
     assert whole[0] == resumed[0]
     assert torch.equal(whole[1], resumed[1])
-    assert all(torch.equal(a, b) for a, b in zip(whole[2].values(), resumed[2].values(), strict=True))
+    assert_same_weights(whole[2], resumed[2])
     with pytest.raises(ValueError, match="goes on at epoch 2 but the baseline"):
         run(2, tmp_path / "checkpoint_epoch=1.pt", save_criterion=False)
 
@@ -261,14 +244,14 @@ def test_a_network_that_scores_nothing_gives_no_baseline():
     criterion = DiceCriterion("baseline")
     empty = [{**item, "label": torch.zeros(1, *SIZE)} for item in scans(3)]
     baseline = BaselineThreshold(criterion, evaluator_of(network, Dataset(empty)))
-    trainer = make_trainer(network, [IMAHandler(1.0, delta=0.5, criterion=criterion), baseline])
+    trainer = segmentation_trainer(network, [IMAHandler(1.0, delta=0.5, criterion=criterion), baseline])
     with pytest.raises(ValueError, match="not trained yet"):
         trainer.run()
 
 
 def test_scans_below_the_threshold_are_told_of_once(caplog):
     handler = IMAHandler(2.0, delta=0.5, steps=1, criterion=DiceCriterion(1.0), update="online")
-    trainer = make_trainer(trained_unet(2), [handler], epochs=2)
+    trainer = segmentation_trainer(trained_unet(2), [handler], epochs=2)
     with caplog.at_level(logging.WARNING, "monai_ima"):
         trainer.run()
     told = [record.message for record in caplog.records if "threshold" in record.message]
@@ -281,11 +264,11 @@ def test_scans_below_the_threshold_are_told_of_once(caplog):
 def test_fixed_epsilon_training_attacks_every_sample_to_the_last_iterate():
     network, reference = trained_unet(3), trained_unet(3)
     handler = PGDTrainingHandler(1.5, beta=0.25, steps=3, criterion=DiceCriterion(0.99))
-    trainer = make_trainer(network, [handler], batch_size=6, lr=0.0)
+    trainer = segmentation_trainer(network, [handler], batch_size=6, lr=0.0)
     seen = losses_of(trainer)
     trainer.run()
     items = scans()
-    image, label = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
+    image, label = stacked(items)
     loss, climbed = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False), DiceCriterion(0.5).loss
     streams = per_sample_generators("0/1/training", [item["sample_id"] for item in items], "cpu")
     noise = torch.stack([torch.empty(1, *SIZE).normal_(generator=s) for s in streams])
@@ -314,6 +297,6 @@ def test_fixed_epsilon_training_attacks_every_sample_to_the_last_iterate():
 def test_bad_scans_are_named(change, match):
     items = scans(2)
     items[1] = {**items[1], **change}
-    trainer = make_trainer(trained_unet(1), [IMAHandler(1.0, criterion=DiceCriterion(0.5))], Dataset(items))
+    trainer = segmentation_trainer(trained_unet(1), [IMAHandler(1.0, criterion=DiceCriterion(0.5))], Dataset(items))
     with pytest.raises(ValueError, match=match):
         trainer.run()

@@ -59,11 +59,7 @@ def test_of_equal_slices_the_middle_one_is_shown(scan):
     image, noisy, *_ = scan
     empty = torch.zeros(image.shape[1:], dtype=torch.long)
     figure = volume_example(image, noisy, empty, empty, empty, 0.25, "linf")
-    assert [figure.axes[k].get_ylabel() for k in (0, 3, 6)] == [
-        "axis 0, slice 7",
-        "axis 1, slice 8",
-        "axis 2, slice 6",
-    ]
+    assert [figure.axes[k].get_ylabel() for k in (0, 3, 6)] == ["axis 0, slice 7", "axis 1, slice 8", "axis 2, slice 6"]
     assert not any(axes.collections for axes in figure.axes[:9])
 
 

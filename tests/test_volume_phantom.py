@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from typing import Any
 
+import make_volume_phantom
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import REPO
-from script_runs import refusal, run_script
+from script_runs import Script, refusal
 
 from monai_ima.data import msd_datalist, volume_datalist, volume_phantom, write_volume_phantom
 from monai_ima.data.volume_phantom import TASKS
@@ -104,42 +103,6 @@ def test_a_longer_phantom_begins_with_the_scans_of_a_shorter_one_of_the_same_see
         assert file.read_bytes() != (tmp_path / "other" / "imagesTr" / file.name).read_bytes()
 
 
-def test_a_finished_phantom_is_used_again_and_another_one_is_not_written_over(tmp_path):
-    write_volume_phantom(tmp_path, "heart", 3, 16)
-    file = tmp_path / "labelsTr" / "heart_001.nii.gz"
-    stamp = file.stat().st_mtime_ns
-    assert write_volume_phantom(tmp_path, "heart", 3, (16, 16, 16)) == tmp_path
-    for task, scans, size, seed in (
-        ("prostate", 3, 16, 0),
-        ("heart", 4, 16, 0),
-        ("heart", 3, 20, 0),
-        ("heart", 3, 16, 1),
-    ):
-        with pytest.raises(FileExistsError, match=f"not a synthetic {task} phantom of these settings"):
-            write_volume_phantom(tmp_path, task, scans, size, seed)
-    assert file.stat().st_mtime_ns == stamp
-    file.unlink()
-    with pytest.raises(FileExistsError, match=r"labelsTr of the synthetic heart phantom holds 2 scans, expected 3"):
-        write_volume_phantom(tmp_path, "heart", 3, 16)
-
-
-def test_an_interrupted_phantom_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
-    def interrupted(*args):
-        if (tmp_path / "imagesTr" / "heart_001.nii.gz").exists():
-            raise KeyboardInterrupt
-        return volume_phantom(*args)
-
-    monkeypatch.setattr(sys.modules["monai_ima.data.volume_phantom"], "volume_phantom", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_volume_phantom(tmp_path, "heart", 3, 16)
-    monkeypatch.undo()
-    assert not (tmp_path / "phantom.json").exists()
-    with pytest.raises(FileExistsError, match="these settings"):
-        write_volume_phantom(tmp_path, "heart", 2, 16)
-    write_volume_phantom(tmp_path, "heart", 3, 16)
-    assert len(msd_datalist(tmp_path)["train"]) == 1
-
-
 @pytest.mark.parametrize("unset", [None, ""])
 def test_without_data_the_log_says_synthetic_and_the_split_is_ignored(tmp_path, caplog, unset):
     datalist = volume_datalist("prostate", unset, tmp_path / "p", 5, 16, split=tmp_path / "none.json", seed=2)
@@ -161,7 +124,7 @@ def test_a_folder_of_scans_is_read_with_its_split_and_no_phantom_written(tmp_pat
 
 def test_of_several_processes_one_writes_the_phantom_while_the_others_wait(tmp_path, monkeypatch):
     """The context that makes the others wait is open while the phantom is written, and only then."""
-    module, events = sys.modules["monai_ima.data.volume_datalist"], []
+    module, events = sys.modules["monai_ima.data.datalists"], []
 
     class OneRankFirst:
         def __enter__(self):
@@ -203,20 +166,12 @@ def test_bad_settings_are_refused(tmp_path):
     assert not (tmp_path / "p").exists()
     with pytest.raises(ValueError, match="task liver"):
         volume_datalist("liver", None, tmp_path / "p")
-    (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError, match="is a file"):
-        write_volume_phantom(tmp_path / "file", "heart", 3, 16)
-
-
-SCRIPT = REPO / "data_scripts" / "make_volume_phantom.py"
 
 
 def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
     options = ["--out", str(tmp_path / "o"), "--task", "heart", "--scans", "3", "--size", "16,20,16"]
-    assert (
-        run_script(runpy.run_path(str(SCRIPT))["make"], capsys, *options).out
-        == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
-    )
+    out = Script(make_volume_phantom.make, capsys).run(*options)
+    assert out == f"SYNTHETIC heart phantom in {tmp_path / 'o'}: 3 scans.\n"
     assert nib.Nifti1Image.from_filename(tmp_path / "o" / "labelsTr" / "heart_000.nii.gz").shape == (16, 20, 16)
 
 
@@ -232,5 +187,4 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
     ],
 )
 def test_the_script_refuses_bad_use_in_one_line(tmp_path, capsys, options, words):
-    make = runpy.run_path(str(SCRIPT))["make"]
-    assert words in refusal(make, capsys, tmp_path, options)
+    assert words in refusal(Script(make_volume_phantom.make, capsys), tmp_path, options)

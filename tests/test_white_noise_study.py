@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import math
@@ -11,22 +10,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundle_runs import load
 from monai.data import DataLoader, Dataset
 from monai.engines import default_prepare_batch
 from monai.inferers import SimpleInferer
+from study_runs import refusal, table_rows
 from torch import nn
 
+import white_noise
 from monai_ima.data import write_oct_phantom
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.networks import OCTNet
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 EPS = 0.05
 
 
 @pytest.fixture
 def study():
-    yield importlib.import_module("white_noise")
+    yield white_noise
     logging.disable(logging.NOTSET)
 
 
@@ -133,13 +134,7 @@ def make_small(study, monkeypatch):
 
 def weights_of(folder, name):
     (file,) = folder.glob(f"{name}/*/model*_last.pt")
-    return file, torch.load(file, weights_only=True)["model"]
-
-
-def rows_of(page):
-    """Cells of the table by training."""
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
-    return {row[0]: row[1:] for row in found[2:]}
+    return file, load(file)["model"]
 
 
 def test_without_data_and_weights_both_networks_are_trained_measured_and_resumed(study, monkeypatch, tmp_path):
@@ -158,7 +153,8 @@ def test_without_data_and_weights_both_networks_are_trained_measured_and_resumed
     }
     assert len(records) == 2
     assert any(sum(record["noise_failures"] or []) for found in records.values() for record in found)
-    for title, (correct, draws, images) in rows_of(page).items():
+    for title in study.TITLES.values():
+        correct, draws, images = table_rows(page)[title]
         digest = re.search(rf"(\w{{12}}) \({title}\)", page).group(1)
         known = [record["noise_failures"] for record in records[digest] if record["label"] == record["predicted"]]
         assert correct == f"{len(known)} of 12"
@@ -226,10 +222,7 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_is_trained(study, 
         ([*data, "--plain", text, "--ima", there], "text.pt is no checkpoint"),
         ([*data, "--plain", there, "--ima", other], "other.pt is of another network"),
     ]:
-        with pytest.raises(SystemExit) as stop:
-            study.main([*map(str, arguments), "--out", str(tmp_path / "out"), "--pages", str(tmp_path / "pages")])
-        assert stop.value.code == 2
-        last = capsys.readouterr().err.strip().splitlines()[-1]
-        assert words in last, last
+        places = ["--out", str(tmp_path / "out"), "--pages", str(tmp_path / "pages")]
+        assert words in refusal(study.main, capsys, [*map(str, arguments), *places])
     assert not (tmp_path / "pages").exists()
     assert not list(tmp_path.glob("out/**/*.pt"))

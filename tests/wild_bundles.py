@@ -19,17 +19,59 @@ def part(target: str, **arguments: Any) -> dict[str, Any]:
     return {"_target_": target, **arguments}
 
 
+def trainer(**arguments: Any) -> dict[str, Any]:
+    """A trainer with the ids that most bundles give its arguments."""
+    ids = {"device": "@device", "train_data_loader": "@train#dataloader", "network": "@network"}
+    ids |= {"loss_function": "@loss", "optimizer": "@optimizer", "train_handlers": "@train#handlers"}
+    return part("SupervisedTrainer", **{"max_epochs": 1, **ids, **arguments})
+
+
+def evaluator(**arguments: Any) -> dict[str, Any]:
+    """An evaluator with the ids that most bundles give its arguments."""
+    ids = {"device": "@device", "val_data_loader": "@validate#dataloader", "network": "@network"}
+    ids |= {"postprocessing": "@validate#postprocessing", "key_val_metric": "@validate#key_metric"}
+    return part("SupervisedEvaluator", **{**ids, **arguments})
+
+
+def softmax_post(pred: str, label: str) -> dict[str, Any]:
+    """The post-processing of two exclusive classes."""
+    transforms = [
+        part("Activationsd", keys=pred, softmax=True),
+        part("AsDiscreted", keys=[pred, label], argmax=[True, False], to_onehot=2),
+    ]
+    return part("Compose", transforms=transforms)
+
+
+SIGMOID_POST = part(
+    "Compose",
+    transforms=[part("Activationsd", keys="pred", sigmoid=True), part("AsDiscreted", keys="pred", threshold=0.5)],
+)
 STATS = part(
     "StatsHandler", tag_name="train_loss", output_transform="$monai.handlers.from_engine(['loss'], first=True)"
 )
+SAVER = part(
+    "CheckpointSaver",
+    save_dir="@ckpt_dir",
+    save_dict={"model": "@network"},
+    save_key_metric=True,
+    key_metric_filename="model.pt",
+)
 FROM_ENGINE = "$monai.handlers.from_engine(['pred', 'label'])"
 CPU = "$torch.device('cpu')"
+RUN = {"initialize": ["$monai.utils.set_determinism(seed=123)"], "run": ["$@train#trainer.run()"]}
 
 
 def write(folder: Path, name: str, content: dict[str, Any]) -> None:
     text = yaml.safe_dump(content, sort_keys=False) if name.endswith("yaml") else json.dumps(content, indent=2)
     (folder / "configs").mkdir(parents=True, exist_ok=True)
     (folder / "configs" / name).write_text(text)
+
+
+def write_scripts(folder: Path, name: str, code: str) -> None:
+    """A module of the bundle's own code."""
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "__init__.py").touch()
+    (folder / "scripts" / name).write_text(code)
 
 
 def metadata(folder: Path, modality: str = "MR", kind: str = "", shape: list[int] | None = None) -> None:
@@ -116,18 +158,11 @@ def zoo_classification(root: Path) -> None:
                 part("TensorBoardStatsHandler", log_dir="@output_dir"),
             ],
             "key_metric": {"train_accu": accuracy},
-            "trainer": part(
-                "SupervisedTrainer",
+            "trainer": trainer(
                 max_epochs="@epochs",
-                device="@device",
-                train_data_loader="@train#dataloader",
-                network="@network",
-                loss_function="@loss",
-                optimizer="@optimizer",
                 inferer="@train#inferer",
                 postprocessing="@train#postprocessing",
                 key_train_metric="@train#key_metric",
-                train_handlers="@train#handlers",
             ),
         },
         "validate": {
@@ -136,30 +171,11 @@ def zoo_classification(root: Path) -> None:
             "dataloader": part("DataLoader", dataset="@validate#dataset", batch_size=4),
             "inferer": part("SimpleInferer"),
             "postprocessing": part("Compose", transforms="%train#postprocessing"),
-            "handlers": [
-                part("StatsHandler", iteration_log=False),
-                part(
-                    "CheckpointSaver",
-                    save_dir="@ckpt_dir",
-                    save_dict={"model": "@network"},
-                    save_key_metric=True,
-                    key_metric_filename="model.pt",
-                ),
-            ],
+            "handlers": [part("StatsHandler", iteration_log=False), SAVER],
             "key_metric": {"val_accu": accuracy},
-            "evaluator": part(
-                "SupervisedEvaluator",
-                device="@device",
-                val_data_loader="@validate#dataloader",
-                network="@network",
-                inferer="@validate#inferer",
-                postprocessing="@validate#postprocessing",
-                key_val_metric="@validate#key_metric",
-                val_handlers="@validate#handlers",
-            ),
+            "evaluator": evaluator(inferer="@validate#inferer", val_handlers="@validate#handlers"),
         },
-        "initialize": ["$monai.utils.set_determinism(seed=123)"],
-        "run": ["$@train#trainer.run()"],
+        **RUN,
     }
     write(root, "train.json", train)
     write(root, "multi_gpu_train.json", several_processes())
@@ -224,26 +240,9 @@ def zoo_segmentation(root: Path) -> None:
             "preprocessing": part("Compose", transforms="$@train#deterministic_transforms + @train#random_transforms"),
             "dataset": part("CacheDataset", data="$@items[:-2]", transform="@train#preprocessing", progress=False),
             "dataloader": part("DataLoader", dataset="@train#dataset", batch_size=2, shuffle=True),
-            "postprocessing": part(
-                "Compose",
-                transforms=[
-                    part("Activationsd", keys="pred", softmax=True),
-                    part("AsDiscreted", keys=["pred", "label"], argmax=[True, False], to_onehot=2),
-                ],
-            ),
+            "postprocessing": softmax_post("pred", "label"),
             "handlers": [part("ValidationHandler", validator="@validate#evaluator", interval=1), STATS],
-            "trainer": part(
-                "SupervisedTrainer",
-                max_epochs=1,
-                device="@device",
-                train_data_loader="@train#dataloader",
-                network="@network",
-                loss_function="@loss",
-                optimizer="@optimizer",
-                postprocessing="@train#postprocessing",
-                train_handlers="@train#handlers",
-                amp=True,
-            ),
+            "trainer": trainer(postprocessing="@train#postprocessing", amp=True),
         },
         "validate": {
             "preprocessing": part("Compose", transforms="%train#deterministic_transforms"),
@@ -251,30 +250,11 @@ def zoo_segmentation(root: Path) -> None:
             "dataloader": part("DataLoader", dataset="@validate#dataset", batch_size=1),
             "inferer": part("SlidingWindowInferer", roi_size=[8, 8, 8], sw_batch_size=4, overlap=0),
             "postprocessing": "%train#postprocessing",
-            "handlers": [
-                part(
-                    "CheckpointSaver",
-                    save_dir="@ckpt_dir",
-                    save_dict={"model": "@network"},
-                    save_key_metric=True,
-                    key_metric_filename="model.pt",
-                )
-            ],
+            "handlers": [SAVER],
             "key_metric": {"val_mean_dice": part("MeanDice", include_background=False, output_transform=FROM_ENGINE)},
-            "evaluator": part(
-                "SupervisedEvaluator",
-                device="@device",
-                val_data_loader="@validate#dataloader",
-                network="@network",
-                inferer="@validate#inferer",
-                postprocessing="@validate#postprocessing",
-                key_val_metric="@validate#key_metric",
-                val_handlers="@validate#handlers",
-                amp=True,
-            ),
+            "evaluator": evaluator(inferer="@validate#inferer", val_handlers="@validate#handlers", amp=True),
         },
-        "initialize": ["$monai.utils.set_determinism(seed=123)"],
-        "run": ["$@train#trainer.run()"],
+        **RUN,
     }
     write(root, "train.json", train)
 
@@ -315,13 +295,7 @@ def template(root: Path) -> None:
         "lossfn": part("DiceLoss", to_onehot_y=True, softmax=True),
         "optimizer": part("torch.optim.Adam", params="$@network.parameters()", lr=0.001),
         "inferer": part("SimpleInferer"),
-        "postprocessing": part(
-            "Compose",
-            transforms=[
-                part("Activationsd", keys="@pred", softmax=True),
-                part("AsDiscreted", keys=["@pred", "@label"], argmax=[True, False], to_onehot=2),
-            ],
-        ),
+        "postprocessing": softmax_post("@pred", "@label"),
         "val_handlers": [
             part("StatsHandler", name=None, output_transform="$lambda x: None"),
             part(
@@ -334,11 +308,8 @@ def template(root: Path) -> None:
                 key_metric_name="val_mean_dice",
             ),
         ],
-        "evaluator": part(
-            "SupervisedEvaluator",
-            device="@device",
+        "evaluator": evaluator(
             val_data_loader="@val_dataloader",
-            network="@network",
             postprocessing="@postprocessing",
             key_val_metric={
                 "val_mean_dice": part(
@@ -368,19 +339,15 @@ def template(root: Path) -> None:
                 save_final=True,
             ),
         ],
-        "trainer": part(
-            "SupervisedTrainer",
+        "trainer": trainer(
             max_epochs="@num_epochs",
-            device="@device",
             train_data_loader="@train_dataloader",
-            network="@network",
             inferer="@inferer",
             loss_function="@lossfn",
-            optimizer="@optimizer",
             key_train_metric=None,
             train_handlers="@handlers",
         ),
-        "initialize": ["$monai.utils.set_determinism(seed=123)"],
+        **RUN,
         "run": ["$@trainer.run()"],
     }
     write(root, "train.yaml", train)
@@ -390,7 +357,6 @@ def channels(root: Path) -> None:
     """JSON of an old kind (``training``), independent channels, z-scores, a cache on disk that keeps no metadata."""
     write_volumes(root, shape=(12, 12), foreground=2)
     both = ["image", "label"]
-    post = [part("Activationsd", keys="pred", sigmoid=True), part("AsDiscreted", keys="pred", threshold=0.5)]
     train = {
         "imports": ["$import glob"],
         **DATA,
@@ -423,36 +389,16 @@ def channels(root: Path) -> None:
             "dataloader": part("DataLoader", dataset="@train#dataset", batch_size=2, shuffle=True),
             "inferer": part("SimpleInferer"),
             "handlers": [part("ValidationHandler", validator="@validate#evaluator", interval=1), STATS],
-            "trainer": part(
-                "SupervisedTrainer",
-                max_epochs="@epochs",
-                device="@device",
-                train_data_loader="@train#dataloader",
-                network="@network",
-                loss_function="@loss",
-                optimizer="@optimizer",
-                inferer="@train#inferer",
-                train_handlers="@train#handlers",
-                amp="@amp",
-            ),
+            "trainer": trainer(max_epochs="@epochs", inferer="@train#inferer", amp="@amp"),
         },
         "validate": {
             "preprocessing": part("Compose", transforms="$@train#preprocessing_transforms"),
             "dataset": part("Dataset", data="$@items[:2]", transform="@validate#preprocessing"),
             "dataloader": part("DataLoader", dataset="@validate#dataset", batch_size=1),
             "inferer": part("SlidingWindowInferer", roi_size=[8, 8], sw_batch_size=2),
-            "postprocessing": part("Compose", transforms=post),
+            "postprocessing": SIGMOID_POST,
             "key_metric": {"val_mean_dice": part("MeanDice", output_transform=FROM_ENGINE)},
-            "evaluator": part(
-                "SupervisedEvaluator",
-                device="@device",
-                val_data_loader="@validate#dataloader",
-                network="@network",
-                inferer="@validate#inferer",
-                postprocessing="@validate#postprocessing",
-                key_val_metric="@validate#key_metric",
-                amp="@amp",
-            ),
+            "evaluator": evaluator(inferer="@validate#inferer", amp="@amp"),
         },
         "training": ["$monai.utils.set_determinism(seed=123)", "$@train#trainer.run()"],
     }
@@ -515,22 +461,15 @@ def deep_supervision(root: Path) -> None:
                 part("ValidationHandler", validator="@validate#evaluator", interval=1),
                 part("ignite.handlers.ProgressBar"),
             ],
-            "trainer": part(
-                "SupervisedTrainer",
+            "trainer": trainer(
                 _requires_="@seeds",
                 max_epochs=2,
-                device="@device",
-                train_data_loader="@train#dataloader",
-                network="@network",
                 loss_function="@deep_loss",
-                optimizer="@optimizer",
                 train_handlers="$@train#handlers[:-1]",
             ),
         },
         "validate": {
-            "evaluator": part(
-                "SupervisedEvaluator",
-                device="@device",
+            "evaluator": evaluator(
                 val_data_loader=part(
                     "DataLoader",
                     dataset=part(
@@ -540,7 +479,6 @@ def deep_supervision(root: Path) -> None:
                     ),
                     batch_size=1,
                 ),
-                network="@network",
                 postprocessing=part("AsDiscreted", keys=["pred", "label"], argmax=[True, False], to_onehot=2),
                 key_val_metric={"dice": part("MeanDice", output_transform=FROM_ENGINE)},
             )
@@ -608,9 +546,7 @@ def own_code(root: Path) -> None:
     dataset (without ``data``) are the bundle's own; images lose their file names."""
     write_pictures(root)
     metadata(root, "XR", "classification")
-    (root / "scripts").mkdir()
-    (root / "scripts" / "__init__.py").touch()
-    (root / "scripts" / "parts.py").write_text(SCRIPTS)
+    write_scripts(root, "parts.py", SCRIPTS)
     logits = "$lambda output: (torch.stack([o['pred']['logits'] for o in output]), torch.stack([torch.as_tensor(o['label']) for o in output]))"
     transforms = [
         part("LoadImaged", keys=["image"]),
@@ -672,30 +608,19 @@ def multi_label(root: Path) -> None:
                 transform=part("ScaleIntensityRanged", keys="image", a_min=0, a_max=1, b_min=0, b_max=1),
             ),
             "handlers": [part("StatsHandler", _disabled_="$True", name="x")],
-            "trainer": part(
-                "monai.engines.SupervisedTrainer",
-                max_epochs=1,
-                device="@device",
+            "trainer": trainer(
+                _target_="monai.engines.SupervisedTrainer",
                 train_data_loader=part("DataLoader", dataset="@train#dataset", batch_size=4),
                 network="@network_def",
                 loss_function=part("torch.nn.BCEWithLogitsLoss", reduction="none"),
-                optimizer="@optimizer",
                 train_handlers="$list(filter(bool, @train#handlers))",
             ),
         },
         "validate": {
-            "evaluator": part(
-                "SupervisedEvaluator",
-                device="@device",
+            "evaluator": evaluator(
                 val_data_loader="@train#trainer#train_data_loader",
                 network="@network_def",
-                postprocessing=part(
-                    "Compose",
-                    transforms=[
-                        part("Activationsd", keys="pred", sigmoid=True),
-                        part("AsDiscreted", keys="pred", threshold=0.5),
-                    ],
-                ),
+                postprocessing=SIGMOID_POST,
                 key_val_metric={"mae": part("MeanAbsoluteError", output_transform=FROM_ENGINE)},
                 metric_cmp_fn="$lambda new, best: new < best",
             )
@@ -708,14 +633,14 @@ def multi_label(root: Path) -> None:
 def no_validation(root: Path) -> None:
     """YAML without any validation; a tuple out of the network, focal loss, no handlers, no ids but the trainer's."""
     write_volumes(root, shape=(8, 8))
-    (root / "scripts").mkdir()
-    (root / "scripts" / "__init__.py").touch()
-    (root / "scripts" / "net.py").write_text(
+    write_scripts(
+        root,
+        "net.py",
         "import torch\n\n\n"
         "class Net(torch.nn.Module):\n"
         "    def __init__(self):\n        super().__init__()\n        self.conv = torch.nn.Conv2d(1, 1, 3, padding=1)\n\n"
         "    def forward(self, x):\n        return self.conv(x), x.mean()\n\n\n"
-        "def first(loss):\n    return lambda pred, label: loss(pred[0], label)\n"
+        "def first(loss):\n    return lambda pred, label: loss(pred[0], label)\n",
     )
     train = {
         "imports": ["$import glob", "$from scripts.net import Net, first", "$from scripts.net import first"],

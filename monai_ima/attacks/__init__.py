@@ -2,7 +2,7 @@
 
 from .adaptive_norm import AdaptiveNormPGD
 from .apgd import APGD, dlr_loss
-from .base import Attack, AttackResult
+from .base import Attack, AttackResult, AttackSettings
 from .boundary import BoundaryPGD
 from .ddn import DDN
 from .minimum import MinimumNorm
@@ -23,6 +23,7 @@ __all__ = [
     "AdaptiveNormPGD",
     "Attack",
     "AttackResult",
+    "AttackSettings",
     "BoundaryPGD",
     "MinimumNorm",
     "UniformNoise",

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 
-from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_positive
 
-from .base import AttackResult
+from .base import AttackResult, AttackSettings
 from .pgd import PathAttack
-from .target import Loss, Target, bisect
+from .target import Target, bisect
 
 __all__ = ["AdaptiveNormPGD"]
 
@@ -33,10 +32,7 @@ class AdaptiveNormPGD(PathAttack):
         steps: of PGD, >= 1.
         binary_steps: number of bisections, >= 0.
         alpha: α; a PGD step is α eps / steps long.
-        bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
-        generator: source of the random starts; None means one of the attack's own, seeded with 0.
+        settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -56,23 +52,9 @@ class AdaptiveNormPGD(PathAttack):
         steps: int = 10,
         binary_steps: int = 10,
         alpha: float = 2.5,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
+        **settings: Unpack[AttackSettings],
     ) -> None:
-        super().__init__(
-            norm,
-            steps=steps,
-            restarts=1,
-            alpha=alpha,
-            random_start=True,
-            bounds=bounds,
-            criterion=criterion,
-            loss=loss,
-            generator=generator,
-            early_stop=False,
-        )
+        super().__init__(norm, steps=steps, restarts=1, alpha=alpha, early_stop=False, **settings)
         self.binary_steps = check_count("binary_steps", binary_steps, 0)
         self.eps_max = check_positive("eps_max", eps_max)
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 
-from monai_ima.criteria import ClassificationCriterion, Criterion
+from monai_ima.criteria import ClassificationCriterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_fraction
 from monai_ima.utils.tensors import at_least_float32
 
+from .base import AttackSettings
 from .pgd import PGD, Iterate
 from .target import GradientPrediction, Loss, Target, select_samples
 
@@ -78,10 +80,8 @@ class APGD(PGD):
             ``loss``.
         rho: ρ, in (0, 1].
         momentum: α, in (0, 1]; 1 means none.
-        bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: attack objective, ``(logits, label) -> float [B]``, with ``objective=None``.
-        generator: source of the random starts; None means one of the attack's own, seeded with 0.
+        settings: see :class:`Attack`; ``loss`` goes with ``objective=None``, and the random starts are drawn from
+            ``generator``.
 
     Raises:
         ValueError: if a number is out of its range, or not exactly one of ``objective`` and ``loss`` is given.
@@ -102,26 +102,15 @@ class APGD(PGD):
         objective: str | None = "ce",
         rho: float = 0.75,
         momentum: float = 0.75,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
+        **settings: Unpack[AttackSettings],
     ) -> None:
         if objective is not None and objective not in OBJECTIVES:
             raise ValueError(f"Got objective {objective!r}, expected 'ce', 'dlr' or None (with a loss).")
+        loss = settings.get("loss")
         if (objective is None) != (loss is not None):
             raise ValueError(f"Got objective {objective!r} and loss {loss!r}, expected one of them, the other None.")
-        chosen = loss if objective is None else OBJECTIVES[objective]
-        super().__init__(
-            norm,
-            steps=steps,
-            restarts=restarts,
-            alpha=INITIAL_STEP * steps,
-            bounds=bounds,
-            criterion=criterion,
-            loss=chosen,
-            generator=generator,
-        )
+        settings["loss"] = loss if objective is None else OBJECTIVES[objective]
+        super().__init__(norm, steps=steps, restarts=restarts, alpha=INITIAL_STEP * steps, **settings)
         self.objective = objective
         self.rho = check_fraction("rho", rho, "(]")
         self.momentum = check_fraction("momentum", momentum, "(]")
@@ -134,12 +123,12 @@ class APGD(PGD):
         state = _Trajectory.begin(image, self.alpha / self.steps * target.eps)
         last = 0
         for k in range(self.steps):
-            found = target.loss_and_gradient(image)
-            yield Iterate(index, previous, image, found.prediction)
-            state.record(image, found)
-            gradient = found.gradient
-            if not found.prediction.correct.all():
-                stay = found.prediction.correct.nonzero().squeeze(1)
+            prediction = target.predict_with_gradient(image)
+            gradient = prediction.gradient
+            yield Iterate(index, previous, image, prediction)
+            state.record(image, prediction)
+            if not prediction.correct.all():
+                stay = prediction.correct.nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
                 index, previous, image, gradient = index[stay], previous[stay], image[stay], gradient[stay]
@@ -189,7 +178,7 @@ class _Trajectory:
 
     def select(self, index: torch.Tensor) -> _Trajectory:
         """The trajectories of the samples at ``index`` only."""
-        return _Trajectory(*(getattr(self, field.name)[index] for field in fields(self)))
+        return _Trajectory(**{name: value[index] for name, value in vars(self).items()})
 
     def record(self, image: torch.Tensor, found: GradientPrediction) -> None:
         """Take in the next iterate."""

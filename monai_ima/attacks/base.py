@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from monai.utils import convert_to_dst_type, convert_to_tensor
@@ -14,12 +15,13 @@ from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
 from monai_ima.utils.checks import check_bounds
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.tensors import check_finite, first_output
+from monai_ima.utils.signatures import named_settings
+from monai_ima.utils.tensors import check_finite, first_output, plain
 
 from .mode import attack_mode
 from .target import Loss, Target, select_samples
 
-__all__ = ["Attack", "AttackResult", "check_eps"]
+__all__ = ["Attack", "AttackResult", "AttackSettings", "check_eps"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,21 @@ class AttackResult:
     queries: torch.Tensor | None = None
 
 
+class AttackSettings(TypedDict, total=False):
+    """The settings that all attacks share, explained at :class:`Attack`.
+
+    Example:
+        >>> settings: AttackSettings = {"bounds": (0, 1), "generator": torch.Generator().manual_seed(3)}
+        >>> sorted(settings)
+        ['bounds', 'generator']
+    """
+
+    bounds: Sequence[float] | None
+    criterion: Criterion | None
+    loss: Loss | None
+    generator: torch.Generator | None
+
+
 class Attack(ABC):
     """Base of all attacks: checks the input, guards the network's mode, hands plain tensors to :meth:`run`.
 
@@ -76,6 +93,11 @@ class Attack(ABC):
         >>> Darker("linf")(network, torch.tensor([[[0.9, 0.5]]]), label, eps=0.1).image
         tensor([[[0.8000, 0.4000]]])
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        arguments = named_settings(cls.__init__, Attack.__init__, AttackSettings)
+        cls.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -115,12 +137,18 @@ class Attack(ABC):
             ValueError: when an argument does not fit.
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
-        x = _plain(image).detach()
-        y = _plain(label).detach()
+        x, y = plain(image).detach(), plain(label).detach()
         _check_batch(x, y, self.bounds)
+        criterion = self.criterion if criterion is None else criterion
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with guard, torch.no_grad():
-            target = self._target(network, x, y, check_eps(eps, x), self.criterion if criterion is None else criterion)
+            radius = check_eps(eps, x)
+            logits = first_output(network(x))
+            check_finite(logits, "a prediction")
+            score = criterion.score(logits, y)
+            criterion = criterion.relative_to(score)
+            rows = torch.arange(len(x), device=x.device)
+            target = Target(network, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
             result = self.run(target, self._generators(generator, x))
         return replace(result, image=convert_to_dst_type(result.image, image)[0])
 
@@ -152,21 +180,6 @@ class Attack(ABC):
         distance = self.norm.length(image - target.image)
         return AttackResult(image, success, distance, target.clean_correct, target.clean_score)
 
-    def _target(
-        self,
-        network: Callable[[torch.Tensor], Any],
-        image: torch.Tensor,
-        label: torch.Tensor,
-        eps: torch.Tensor,
-        criterion: Criterion,
-    ) -> Target:
-        logits = first_output(network(image))
-        check_finite(logits, "a prediction")
-        score = criterion.score(logits, label)
-        criterion = criterion.relative_to(score)
-        rows = torch.arange(len(image), device=image.device)
-        return Target(network, rows, image, label, eps, criterion, self.loss, score, criterion.decide(score))
-
     def _generators(self, generator: Generators | None, image: torch.Tensor) -> Generators:
         if generator is None:
             if self.generator is None:
@@ -191,10 +204,6 @@ def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         sample = int(bad.nonzero()[0])
         raise SampleError(sample, f"has eps {float(radius[sample])}, expected a finite value >= 0.")
     return radius.expand(len(image)).contiguous()
-
-
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return convert_to_tensor(tensor, track_meta=False)
 
 
 def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, float] | None) -> None:

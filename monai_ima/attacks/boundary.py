@@ -1,23 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 
-from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_count, check_not_negative
+from monai_ima.utils.checks import check_choice, check_count, check_not_negative
 
-from .base import AttackResult
+from .base import AttackResult, AttackSettings
 from .pgd import PathAttack
-from .target import Loss, Target, bisect, select_samples
+from .target import Target, bisect, select_samples
 
 __all__ = ["BoundaryPGD"]
 
 SMALLEST_START = 0.01
-
-STARTS = ("clean", "ball")
 
 
 class BoundaryPGD(PathAttack):
@@ -50,11 +47,8 @@ class BoundaryPGD(PathAttack):
             radius ε - ``delta`` (but at least 1 % of ε).
         restarts: number of paths, >= 1.
         alpha: α; a step is α ε / N_PGD long.
-        bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
-        generator: source of the random starts; None means one of the attack's own, seeded with 0.
         delta: δ, the expansion step, >= 0: a random start lies in the part of the ball that was safe before it grew.
+        settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:
         ValueError: if a number is out of its range, or ``start`` is neither ``"clean"`` nor ``"ball"``.
@@ -76,25 +70,11 @@ class BoundaryPGD(PathAttack):
         start: str = "clean",
         restarts: int = 1,
         alpha: float = 4.0,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
         delta: float = 0.0,
+        **settings: Unpack[AttackSettings],
     ) -> None:
-        if start not in STARTS:
-            raise ValueError(f"Unknown start {start!r}, expected 'clean' or 'ball'.")
-        super().__init__(
-            norm,
-            steps=steps,
-            restarts=restarts,
-            alpha=alpha,
-            random_start=start == "ball",
-            bounds=bounds,
-            criterion=criterion,
-            loss=loss,
-            generator=generator,
-        )
+        random_start = check_choice("start", start, ("clean", "ball")) == "ball"
+        super().__init__(norm, steps=steps, restarts=restarts, alpha=alpha, random_start=random_start, **settings)
         self.binary_steps = check_count("binary_steps", binary_steps, 0)
         self.delta = check_not_negative("delta", delta)
 

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 
-from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_fraction, check_positive
 
-from .base import Attack, AttackResult
-from .target import Loss, NearestAdversarial, Target, select_samples
+from .base import Attack, AttackResult, AttackSettings
+from .target import NearestAdversarial, Target, select_samples
 
 __all__ = ["DDN"]
 
@@ -38,10 +37,7 @@ class DDN(Attack):
         steps: K, >= 1.
         gamma: γ, by which the radius grows or shrinks in a step, in (0, 1).
         init_eps: the radius of the first step in the units of the image, > 0.
-        bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
-        generator: source of the random directions; None means one of the attack's own, seeded with 0.
+        settings: see :class:`Attack`; the random directions are drawn from ``generator``.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -59,12 +55,9 @@ class DDN(Attack):
         steps: int = 100,
         gamma: float = 0.05,
         init_eps: float = 1.0,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
+        **settings: Unpack[AttackSettings],
     ) -> None:
-        super().__init__("l2", bounds=bounds, criterion=criterion, loss=loss, generator=generator)
+        super().__init__("l2", **settings)
         self.steps = check_count("steps", steps, 1)
         self.gamma = check_fraction("gamma", gamma, "()")
         self.init_eps = check_positive("init_eps", init_eps)
@@ -77,14 +70,13 @@ class DDN(Attack):
             first = radius = active.eps.clamp(max=self.init_eps)
             image = active.image
             for step in range(self.steps):
-                prediction, gradient = active.predict_with_gradient(image)
+                prediction = active.predict_with_gradient(image)
                 nearest.update(rows, image, prediction, self.norm.length(image - active.image))
                 pace = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / self.steps)) / 2
-                move = self.direction(gradient, active, generators).mul_(per_sample(pace * first, image))
+                move = self.direction(prediction.gradient, active, generators).mul_(per_sample(pace * first, image))
                 direction = self.norm.steepest(move.add_(image).sub_(active.image))
                 radius = torch.where(prediction.correct, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
                 radius = torch.minimum(radius, active.eps)
                 image = self.move(active, direction.mul_(per_sample(radius, image)))
-            prediction = active.predict(image)
-            nearest.update(rows, image, prediction, self.norm.length(image - active.image))
+            nearest.update(rows, image, active.predict(image), self.norm.length(image - active.image))
         return self.result(target, nearest.image, nearest.known)

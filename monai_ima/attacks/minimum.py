@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 
-from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
 
-from .base import Attack, AttackResult
+from .base import Attack, AttackResult, AttackSettings
 from .ddn import DDN
 from .pgd import PGD
-from .target import Loss, NearestAdversarial, Target, bisect, select_samples
+from .target import NearestAdversarial, Target, bisect, select_samples
 
 __all__ = ["MinimumNorm"]
 
@@ -36,10 +35,7 @@ class MinimumNorm(Attack):
         norm: ``"l2"`` or ``"linf"``.
         steps: of PGD, and of DDN, >= 1.
         rounds: of halving, >= 0.
-        bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
-        generator: source of the random starts; None means one of the attack's own, seeded with 0.
+        settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -52,17 +48,8 @@ class MinimumNorm(Attack):
         (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
-    def __init__(
-        self,
-        norm: str = "l2",
-        steps: int = 100,
-        rounds: int = 8,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
+    def __init__(self, norm: str = "l2", steps: int = 100, rounds: int = 8, **settings: Unpack[AttackSettings]) -> None:
+        super().__init__(norm, **settings)
         self.steps = check_count("steps", steps, 1)
         self.rounds = check_count("rounds", rounds, 0)
 

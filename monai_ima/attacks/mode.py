@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from monai_ima.utils.checks import check_choice
 from monai_ima.utils.distributed import world_size
 
 __all__ = ["allow_single_value_batchnorm", "attack_mode"]
@@ -27,8 +28,7 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
     Raises:
         ValueError: when ``mode`` is neither.
     """
-    if mode not in ("eval", "train"):
-        raise ValueError(f"Unknown attack mode {mode!r}, expected 'eval' or 'train'.")
+    check_choice("attack mode", mode, ("eval", "train"))
     training = [(module, module.training) for module in network.modules()]
     with ExitStack() as stack:
         if mode == "train":

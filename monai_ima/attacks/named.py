@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.attack_names import AttackName
 
 from .apgd import APGD
-from .base import Attack
+from .base import Attack, AttackSettings
 from .ddn import DDN
 from .noise import UniformNoise
 from .pgd import FGSM, IFGSM, PGD
@@ -52,32 +51,27 @@ def attack_from_name(
         return WorstOf([attack_from_name(one, norm, bounds, criterion) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
-    shared = Shared(bounds=bounds, criterion=criterion)
+    settings = AttackSettings(bounds=bounds, criterion=criterion)
     match parsed.family:
         case "fgsm":
-            return FGSM(norm, **shared)
+            return FGSM(norm, **settings)
         case "ifgsm":
-            return IFGSM(norm, steps, **shared)
+            return IFGSM(norm, steps, **settings)
         case "noise":
-            return UniformNoise(norm, steps, **shared)
+            return UniformNoise(norm, steps, bounds, criterion)
         case "spsa":
-            return SPSA(norm, steps, times, **shared)
+            return SPSA(norm, steps, times, **settings)
         case "ddn" if norm == "l2":
-            return DDN(steps, **shared)
+            return DDN(steps, **settings)
         case "ddn":
             raise ValueError(f"Got norm {norm!r} for the attack {name}, expected 'l2', the only one it knows.")
         case "pgd":
-            return PGD(norm, steps, times, loss=_objective(parsed.objective, criterion), **shared)
+            settings["loss"] = _objective(parsed.objective, criterion)
+            return PGD(norm, steps, times, **settings)
     if parsed.objective == "dice" or (parsed.objective == "ce" and isinstance(criterion, SegmentationCriterion)):
-        return APGD(norm, steps, times, None, loss=_objective(parsed.objective, criterion), **shared)
-    return APGD(norm, steps, times, parsed.objective or "ce", **shared)
-
-
-class Shared(TypedDict):
-    """What every attack takes."""
-
-    bounds: Sequence[float] | None
-    criterion: Criterion | None
+        settings["loss"] = _objective(parsed.objective, criterion)
+        return APGD(norm, steps, times, None, **settings)
+    return APGD(norm, steps, times, parsed.objective or "ce", **settings)
 
 
 def _objective(name: str | None, criterion: Criterion | None) -> SegmentationLoss | None:

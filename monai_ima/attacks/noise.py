@@ -9,7 +9,7 @@ from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
 
 from .base import Attack, AttackResult
-from .target import MostAdversarial, Target, select_samples
+from .target import MostAdversarial, Target
 
 __all__ = ["UniformNoise"]
 
@@ -50,15 +50,8 @@ class UniformNoise(Attack):
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_correct
         worst = MostAdversarial(target)
-        for _ in range(self.draws):
-            rows = (~broken).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            active, generators = select_samples(target, generator, rows)
+        for rows, active, generators in worst.rounds(self.draws, generator):
             image = self.draw(active, active.eps, generators)
-            prediction = active.predict(image)
-            worst.update(rows, image, prediction)
-            broken[rows[~prediction.correct]] = True
-        return self.result(target, worst.image, broken)
+            worst.update(rows, image, active.predict(image))
+        return self.result(target, worst.image, worst.broken)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 
@@ -9,7 +10,7 @@ from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_positive
 
-from .base import Attack, AttackResult
+from .base import Attack, AttackResult, AttackSettings
 from .target import Loss, MostAdversarial, Prediction, Target, select_samples
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
@@ -52,20 +53,21 @@ class PathAttack(Attack):
         generator: see :class:`Attack`.
 
     Raises:
-        ValueError: if a number is out of its range or a name is unknown.
+        ValueError: if a number is out of its range or a name is unknown, or ``early_stop`` is False with ``restarts``
+            > 1.
     """
 
     def __init__(
         self,
-        norm: str,
-        steps: int,
-        restarts: int,
-        alpha: float,
-        random_start: bool,
-        bounds: Sequence[float] | None,
-        criterion: Criterion | None,
-        loss: Loss | None,
-        generator: torch.Generator | None,
+        norm: str = "l2",
+        steps: int = 100,
+        restarts: int = 2,
+        alpha: float = 4.0,
+        random_start: bool = True,
+        bounds: Sequence[float] | None = None,
+        criterion: Criterion | None = None,
+        loss: Loss | None = None,
+        generator: torch.Generator | None = None,
         early_stop: bool = True,
     ) -> None:
         super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
@@ -74,6 +76,10 @@ class PathAttack(Attack):
         self.alpha = check_positive("alpha", alpha)
         self.random_start = random_start
         self.early_stop = early_stop
+        if restarts > 1 and not early_stop:
+            raise ValueError(
+                f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."
+            )
 
     def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
         """Line 1 of IMA's Algorithm 3: the iterates k = 0 (start) to N; ``early_stop``: to the first misclassified.
@@ -88,7 +94,8 @@ class PathAttack(Attack):
         previous = target.image
         image = target.image if start_radius is None else self.draw(target, start_radius, generator)
         for _ in range(self.steps):
-            prediction, gradient = target.predict_with_gradient(image)
+            prediction = target.predict_with_gradient(image)
+            gradient = prediction.gradient
             yield Iterate(index, previous, image, prediction)
             if self.early_stop and not prediction.correct.all():
                 stay = prediction.correct.nonzero().squeeze(1)
@@ -133,51 +140,14 @@ class PGD(PathAttack):
         True
     """
 
-    def __init__(
-        self,
-        norm: str = "l2",
-        steps: int = 100,
-        restarts: int = 2,
-        alpha: float = 4.0,
-        random_start: bool = True,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
-        early_stop: bool = True,
-    ) -> None:
-        super().__init__(
-            norm,
-            steps=steps,
-            restarts=restarts,
-            alpha=alpha,
-            random_start=random_start,
-            bounds=bounds,
-            criterion=criterion,
-            loss=loss,
-            generator=generator,
-            early_stop=early_stop,
-        )
-        if restarts > 1 and not early_stop:
-            raise ValueError(
-                f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."
-            )
-
     def run(self, target: Target, generator: Generators) -> AttackResult:
         if not self.early_stop:
             return self._last_iterate(target, generator)
-        broken = ~target.clean_correct
         worst = MostAdversarial(target)
-        for _ in range(self.restarts):
-            rows = (~broken).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            active, generators = select_samples(target, generator, rows)
+        for rows, active, generators in worst.rounds(self.restarts, generator):
             for iterate in self.path(active, generators, active.eps if self.random_start else None):
-                at = rows[iterate.index]
-                worst.update(at, iterate.image, iterate.prediction)
-                broken[at[~iterate.prediction.correct]] = True
-        return self.result(target, worst.image, broken)
+                worst.update(rows[iterate.index], iterate.image, iterate.prediction)
+        return self.result(target, worst.image, worst.broken)
 
     def _last_iterate(self, target: Target, generator: Generators) -> AttackResult:
         broken = ~target.clean_correct
@@ -200,16 +170,8 @@ class FGSM(PGD):
         (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
-    def __init__(
-        self,
-        norm: str = "linf",
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-    ) -> None:
-        super().__init__(
-            norm, steps=1, restarts=1, alpha=1.0, random_start=False, bounds=bounds, criterion=criterion, loss=loss
-        )
+    def __init__(self, norm: str = "linf", **settings: Unpack[AttackSettings]) -> None:
+        super().__init__(norm, steps=1, restarts=1, alpha=1.0, random_start=False, **settings)
 
 
 class IFGSM(PGD):
@@ -225,14 +187,5 @@ class IFGSM(PGD):
         (torch.Size([4, 1, 4, 4]), torch.bool)
     """
 
-    def __init__(
-        self,
-        norm: str = "linf",
-        steps: int = 10,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-    ) -> None:
-        super().__init__(
-            norm, steps=steps, restarts=1, alpha=1.0, random_start=False, bounds=bounds, criterion=criterion, loss=loss
-        )
+    def __init__(self, norm: str = "linf", steps: int = 10, **settings: Unpack[AttackSettings]) -> None:
+        super().__init__(norm, steps=steps, restarts=1, alpha=1.0, random_start=False, **settings)

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 
-from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, Linf, per_sample
 from monai_ima.utils.checks import check_count, check_positive
 from monai_ima.utils.tensors import first_output
 
-from .base import Attack, AttackResult
-from .target import Loss, MostAdversarial, Target, select_samples
+from .base import Attack, AttackResult, AttackSettings
+from .target import MostAdversarial, Target, select_samples
 
 __all__ = ["SPSA", "estimate_gradient"]
 
@@ -43,11 +43,9 @@ class SPSA(Attack):
         samples: number of random directions per step, >= 1, each of which takes two queries.
         delta: length of a probe along each voxel, in the units of the image, > 0.
         learning_rate: Adam's, in the units of the image, > 0.
-        bounds: valid intensities ``(lo, hi)``; None for no limit.
-        criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
-        loss: J, ``(logits, label) -> float [B]``; None means minus the criterion's score.
-        generator: source of the directions; None means one of the attack's own, seeded with 0.
         batch_size: the most probes shown to the network at once, >= 1.
+        settings: see :class:`Attack`; J is ``loss``, None means minus the criterion's score; the directions are drawn
+            from ``generator``.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -67,13 +65,10 @@ class SPSA(Attack):
         samples: int = 128,
         delta: float = 0.01,
         learning_rate: float = 0.01,
-        bounds: Sequence[float] | None = None,
-        criterion: Criterion | None = None,
-        loss: Loss | None = None,
-        generator: torch.Generator | None = None,
         batch_size: int = 128,
+        **settings: Unpack[AttackSettings],
     ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
+        super().__init__(norm, **settings)
         self.steps = check_count("steps", steps, 1)
         self.samples = check_count("samples", samples, 1)
         self.delta = check_positive("delta", delta)
@@ -81,9 +76,8 @@ class SPSA(Attack):
         self.batch_size = check_count("batch_size", batch_size, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_correct
         worst = MostAdversarial(target)
-        queries = torch.ones_like(broken, dtype=torch.long)
+        queries = torch.ones_like(target.rows)
         rows = (target.clean_correct & (target.eps > 0)).nonzero().squeeze(1)
         active, generators = select_samples(target, generator, rows)
         image = active.image
@@ -101,11 +95,10 @@ class SPSA(Attack):
             worst.update(rows, image, prediction)
             queries[rows] += 2 * self.samples + 1
             if not prediction.correct.all():
-                broken[rows[~prediction.correct]] = True
                 stay = prediction.correct.nonzero().squeeze(1)
                 rows, image, mean, square = rows[stay], image[stay], mean[stay], square[stay]
                 active, generators = select_samples(active, generators, stay)
-        return replace(self.result(target, worst.image, broken), queries=queries)
+        return replace(self.result(target, worst.image, worst.broken), queries=queries)
 
     def _estimate(self, target: Target, image: torch.Tensor, generator: Generators) -> torch.Tensor:
         def value(probes: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

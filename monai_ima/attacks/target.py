@@ -41,16 +41,14 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class GradientPrediction:
+class GradientPrediction(Prediction):
     """A prediction with the attack objective and its gradient with respect to the images.
 
     Attributes:
-        prediction: score and decision, ``[B]`` each.
         loss: float ``[B]``, the attack's.
         gradient: ``[B, C, *spatial]``, the loss's, with respect to the images.
     """
 
-    prediction: Prediction
     loss: torch.Tensor
     gradient: torch.Tensor
 
@@ -82,29 +80,15 @@ class Target:
         A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
         """
         network = self.network.select(index) if hasattr(self.network, "select") else self.network
-        return replace(
-            self,
-            network=network,
-            rows=self.rows[index],
-            image=self.image[index],
-            label=self.label[index],
-            eps=self.eps[index],
-            criterion=self.criterion.select(index),
-            clean_score=self.clean_score[index],
-            clean_correct=self.clean_correct[index],
-        )
+        tensors: dict[str, Any] = {name: value[index] for name, value in vars(self).items() if torch.is_tensor(value)}
+        return replace(self, network=network, criterion=self.criterion.select(index), **tensors)
 
     @torch.no_grad()
     def predict(self, image: torch.Tensor) -> Prediction:
         """What the network makes of these images."""
         return self._judge(first_output(self.network(image)))
 
-    def predict_with_gradient(self, image: torch.Tensor) -> tuple[Prediction, torch.Tensor]:
-        """As :meth:`predict`, with the loss's gradient with respect to the images, ``[B, C, *spatial]``."""
-        found = self.loss_and_gradient(image)
-        return found.prediction, found.gradient
-
-    def loss_and_gradient(self, image: torch.Tensor) -> GradientPrediction:
+    def predict_with_gradient(self, image: torch.Tensor) -> GradientPrediction:
         """As :meth:`predict`, with the attack's loss and its gradient with respect to the images."""
         image = image.detach().requires_grad_()
         with torch.enable_grad():
@@ -113,7 +97,7 @@ class Target:
             (gradient,) = torch.autograd.grad(loss.sum(), image)
         with self._errors_name_the_row():
             check_finite(gradient, "a gradient")
-        return GradientPrediction(self._judge(logits.detach()), loss.detach(), gradient)
+        return GradientPrediction(**vars(self._judge(logits.detach())), loss=loss.detach(), gradient=gradient)
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """The attack's loss, checked: float ``[B]``."""
@@ -146,17 +130,29 @@ class MostAdversarial:
 
     Attributes:
         image: ``[B, C, *spatial]``, the clean images at first.
+        broken: bool ``[B]``, a misclassified image has been seen.
     """
 
     def __init__(self, target: Target) -> None:
+        self._target = target
         self.image = target.image.clone()
+        self.broken = ~target.clean_correct
         self._lowest = target.clean_score.clone()
+
+    def rounds(self, count: int, generator: Generators) -> Iterator[tuple[torch.Tensor, Target, Generators]]:
+        """Up to ``count`` times the samples not yet broken: their rows, target and generators."""
+        for _ in range(count):
+            rows = (~self.broken).nonzero().squeeze(1)
+            if len(rows) == 0:
+                return
+            yield rows, *select_samples(self._target, generator, rows)
 
     def update(self, rows: torch.Tensor, image: torch.Tensor, prediction: Prediction) -> None:
         """Take in one more image of each of the samples at ``rows``."""
         worse = prediction.score < self._lowest[rows]
         self.image[rows[worse]] = image[worse]
         self._lowest[rows[worse]] = prediction.score[worse]
+        self.broken[rows[~prediction.correct]] = True
 
 
 class NearestAdversarial:

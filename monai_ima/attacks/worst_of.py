@@ -6,7 +6,7 @@ from dataclasses import replace
 from monai_ima.perturbations.norms import Generators
 
 from .base import Attack, AttackResult
-from .target import MostAdversarial, Target, select_samples
+from .target import MostAdversarial, Target
 
 __all__ = ["WorstOf"]
 
@@ -44,17 +44,13 @@ class WorstOf(Attack):
         self.attacks = list(attacks)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
-        broken = ~target.clean_correct
         worst = MostAdversarial(target)
-        for attack in self.attacks:
-            rows = (~broken).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            active, generators = select_samples(target, generator, rows)
+        rounds = worst.rounds(len(self.attacks), generator)
+        for attack, (rows, active, generators) in zip(self.attacks, rounds, strict=False):
             found = attack.run(replace(active, attack_loss=attack.loss), generators)
-            worst.update(rows, found.image, active.predict(found.image))
-            broken[rows[found.success]] = True
-        return self.result(target, worst.image, broken)
+            prediction = active.predict(found.image)
+            worst.update(rows, found.image, replace(prediction, correct=~found.success))
+        return self.result(target, worst.image, worst.broken)
 
 
 def _comparable(value: object) -> object:

@@ -9,8 +9,9 @@ from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
+from monai_ima.results.parts import Units
 from monai_ima.results.run_folder import check_folder
-from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults, Units
+from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 
 __all__ = ["print_verdicts", "run"]

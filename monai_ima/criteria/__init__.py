@@ -2,10 +2,8 @@
 
 from .base import AlwaysCorrect, Criterion
 from .classification import BinaryCriterion, ClassificationCriterion
-from .dice import DiceCriterion
 from .divergence import DivergenceCriterion
-from .segmentation import SegmentationCriterion
-from .surface_dice import SurfaceDiceCriterion
+from .segmentation import DiceCriterion, SegmentationCriterion, SurfaceDiceCriterion
 
 __all__ = [
     "AlwaysCorrect",

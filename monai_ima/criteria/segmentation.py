@@ -3,17 +3,20 @@ from __future__ import annotations
 import copy
 import math
 import re
+import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from monai.metrics import compute_dice, compute_surface_dice
 
 from monai_ima.losses.segmentation import SegmentationLoss
 from monai_ima.utils.label_maps import first_head, label_maps, prediction_maps
 
 from .base import Criterion
 
-__all__ = ["SegmentationCriterion"]
+__all__ = ["DiceCriterion", "SegmentationCriterion", "SurfaceDiceCriterion"]
 
 LEAST = 1e-30
 """A threshold that any overlap passes, also in float32."""
@@ -46,7 +49,6 @@ class SegmentationCriterion(Criterion):
         ValueError: if ``threshold`` is none of these.
 
     Example:
-        >>> from monai_ima.criteria import DiceCriterion
         >>> isinstance(DiceCriterion("relative:0.9"), SegmentationCriterion)
         True
         >>> DiceCriterion("baseline").awaits_baseline
@@ -137,6 +139,75 @@ class SegmentationCriterion(Criterion):
         bound = copy.copy(self)
         bound._limits = limits
         return bound
+
+
+class DiceCriterion(SegmentationCriterion):
+    """Correct when the mean Dice over the classes present in the label is at least τ.
+
+    Arguments, shapes and errors as for :class:`SegmentationCriterion`. The score is MONAI's ``compute_dice``.
+
+    Example:
+        >>> label = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
+        >>> logits = torch.tensor([1.0, -1.0, -1.0, -1.0]).view(1, 1, 2, 2)
+        >>> criterion = DiceCriterion(0.8)
+        >>> two = torch.cat([-logits, logits], dim=1)
+        >>> criterion.score(two, label), criterion(two, label)
+        (tensor([0.6667]), tensor([False]))
+    """
+
+    def class_scores(self, prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return compute_dice(prediction, label, include_background=self.include_background)
+
+
+class SurfaceDiceCriterion(SegmentationCriterion):
+    """Correct when the mean surface Dice over the classes present in the label is at least τ.
+
+    Surface Dice is the share of both surfaces' edge voxels that lie within ``tolerance`` of the other surface. The
+    score is MONAI's ``compute_surface_dice``; it costs a distance transform per class and evaluation.
+
+    Args:
+        threshold: see :class:`SegmentationCriterion`.
+        tolerance: largest distance that counts as met, >= 0, in the units of ``spacing``.
+        spacing: size of a voxel along each axis, or one number for all; None means voxels of size 1.
+        include_background: see :class:`SegmentationCriterion`.
+        sigmoid: see :class:`SegmentationCriterion`.
+
+    Raises:
+        ValueError: if ``threshold`` is none of these or ``tolerance`` is negative or not finite.
+
+    Example:
+        >>> label = torch.zeros(1, 1, 8, 8)
+        >>> label[..., 2:6, 2:6] = 1
+        >>> moved = label.roll(1, dims=-1)
+        >>> two = torch.cat([-moved, 2 * moved - 1], dim=1)
+        >>> SurfaceDiceCriterion(0.9, tolerance=1.0)(two, label), SurfaceDiceCriterion(0.9, tolerance=0.0)(two, label)
+        (tensor([True]), tensor([False]))
+    """
+
+    def __init__(
+        self,
+        threshold: float | str = 0.8,
+        tolerance: float = 1.0,
+        spacing: float | Sequence[float] | None = None,
+        include_background: bool | None = None,
+        sigmoid: bool = False,
+    ) -> None:
+        super().__init__(threshold, include_background, sigmoid)
+        if not 0 <= tolerance < math.inf:
+            raise ValueError(f"Got tolerance {tolerance}, expected a finite number >= 0.")
+        self.tolerance = float(tolerance)
+        self.spacing = spacing
+
+    def class_scores(self, prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        first = 0 if self.include_background else 1
+        prediction, label = prediction[:, first:], label[:, first:]
+        tolerances = [self.tolerance] * label.shape[1]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the (ground truth|prediction) of class")
+            warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
+            scores = compute_surface_dice(prediction, label, tolerances, include_background=True, spacing=self.spacing)
+        present = label.flatten(2).any(dim=2)
+        return torch.where(present, scores.nan_to_num(0.0), torch.nan)
 
 
 def _parse(threshold: float | str) -> tuple[float | None, float | None]:

@@ -1,22 +1,24 @@
 """Dataset readers and synthetic phantoms: ``ecg_*`` beats, ``image_*`` small images, ``oct_*`` scans, ``volume_*``."""
 
-from .ecg_datalist import ecg_datalist
+from .datalists import (
+    cifar10_datalist,
+    ecg_datalist,
+    fashion_mnist_datalist,
+    oct_datalist,
+    svhn_datalist,
+    volume_datalist,
+)
 from .ecg_heartbeat import BEAT_CLASSES, balanced, beat_datalist, heartbeat_datalist, summarize_beats
 from .ecg_phantom import ecg_phantom, ecg_phantom_datalist
 from .folders import DamagedImageError
 from .image_cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, cifar_classes, read_cifar10, read_cifar100
-from .image_datalist import cifar10_datalist, fashion_mnist_datalist, svhn_datalist
-from .image_fashion_mnist import FASHION_MNIST_CLASSES, read_fashion_mnist
-from .image_idx import read_idx
+from .image_fashion_mnist import FASHION_MNIST_CLASSES, read_fashion_mnist, read_idx
 from .image_phantom import shapes_datalist, shapes_phantom
-from .image_splits import split_images
 from .image_svhn import SVHN_CLASSES, read_svhn
-from .labelled_images import LabelledImages
-from .oct_datalist import oct_datalist
+from .labelled_images import LabelledImages, split_images
 from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
 from .oct_phantom import oct_phantom, write_oct_phantom
 from .sample_ids import add_sample_ids
-from .volume_datalist import volume_datalist
 from .volume_msd import check_volumes, msd_datalist, volume_scans
 from .volume_phantom import volume_phantom, write_volume_phantom
 

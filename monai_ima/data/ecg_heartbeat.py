@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .folders import dataset_folder
+from .folders import Datalist, Item, as_table, dataset_folder
 
 __all__ = [
     "BEAT_CLASSES",
@@ -40,12 +39,8 @@ TRAIN_FILE, TEST_FILE, RECORDS_FILE = "mitbih_train.csv", "mitbih_test.csv", "mi
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, Any]
 
-
-def heartbeat_datalist(
-    dataset_dir: str | os.PathLike, val_fraction: float = 0.2, seed: int = 0
-) -> dict[str, list[Item]]:
+def heartbeat_datalist(dataset_dir: str | os.PathLike, val_fraction: float = 0.2, seed: int = 0) -> Datalist:
     """The beats of a folder that holds ``mitbih_train.csv`` and ``mitbih_test.csv``.
 
     The validation beats are taken out of the training file. Where ``mitbih_train_records.csv`` (a header, a column
@@ -145,39 +140,32 @@ def balanced(items: Sequence[Item], seed: int = 0) -> list[Item]:
     return chosen
 
 
-def summarize_beats(datalist: dict[str, list[Item]]) -> str:
+def summarize_beats(datalist: Datalist) -> str:
     """A table of the number of beats for each split and class, as :func:`heartbeat_datalist` returns them."""
-    lines = [f"{'beats':8}" + "".join(f"{name:>8}" for name in (*BEAT_CLASSES, "all"))]
+    rows: list[Sequence[object]] = [("beats", *BEAT_CLASSES, "all")]
     for split, items in datalist.items():
         counts = np.bincount([item["label"] for item in items], minlength=len(BEAT_CLASSES))
-        lines.append(f"{split:8}" + "".join(f"{count:>8}" for count in (*counts, len(items))))
-    return "\n".join(lines)
+        rows.append((split, *counts, len(items)))
+    return as_table(rows)
 
 
 def _read_items(file: Path, name: str, with_class: bool = True) -> list[Item]:
     if not file.is_file():
         raise FileNotFoundError(f"File {file} does not exist, expected beats of {SAMPLES} samples, one a row.")
-    columns = (SAMPLES + 1,) if with_class else (SAMPLES, SAMPLES + 1)
-    items = [
-        beat_item(values[:SAMPLES], name, number, int(values[SAMPLES]) if with_class else None)
-        for number, values in _read_rows(file, columns)
-    ]
+    columns, items = (SAMPLES + 1,) if with_class else (SAMPLES, SAMPLES + 1), []
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(tqdm(lines, desc=f"reading {file.name}", unit=" beats", leave=False), 1):
+            if line.strip():
+                values = _read_row(line, columns, f"Row {number} of {file}")
+                columns = (len(values),)  # all rows are as wide as the first one
+                items.append(beat_item(values[:SAMPLES], name, number, int(values[SAMPLES]) if with_class else None))
     if not items:
         raise ValueError(f"File {file} is empty, expected beats of {SAMPLES} samples, one a row.")
     return items
 
 
-def _read_rows(file: Path, columns: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Row numbers, counted from 1, and checked values, float32; all rows are as wide as the first one."""
-    with open(file, encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(tqdm(lines, desc=f"reading {file.name}", unit=" beats", leave=False), 1):
-            if line.strip():
-                values = _read_row(line, columns, f"Row {number} of {file}")
-                columns = (len(values),)
-                yield number, values
-
-
 def _read_row(line: str, columns: Collection[int], where: str) -> np.ndarray:
+    """The checked values of a row, float32."""
     cells = line.split(",")
     if len(cells) not in columns:
         expected = " or ".join(map(str, columns))
@@ -188,9 +176,8 @@ def _read_row(line: str, columns: Collection[int], where: str) -> np.ndarray:
         raise ValueError(f"{where} holds text ({error}), expected numbers only and no header.") from None
     wrong = np.flatnonzero(~((values[:SAMPLES] >= 0) & (values[:SAMPLES] <= 1)))
     if wrong.size:
-        raise ValueError(
-            f"{where} holds {cells[wrong[0]].strip()} in column {wrong[0] + 1}, expected samples in [0, 1]."
-        )
+        first = f"{cells[wrong[0]].strip()} in column {wrong[0] + 1}"
+        raise ValueError(f"{where} holds {first}, expected samples in [0, 1].")
     if len(values) > SAMPLES and values[SAMPLES] not in range(len(BEAT_CLASSES)):
         known = ", ".join(f"{label} {name}" for label, name in enumerate(BEAT_CLASSES))
         raise ValueError(f"{where} has class {cells[SAMPLES].strip()}, expected one of {known}.")

@@ -12,8 +12,8 @@ import numpy as np
 
 from monai_ima.utils.checks import check_count
 
-from .ecg_heartbeat import BEAT_CLASSES, SAMPLES, Item, beat_item
-from .folders import SPLITS
+from .ecg_heartbeat import BEAT_CLASSES, SAMPLES, beat_item
+from .folders import SPLITS, Datalist
 from .phantom import phantom_counts
 
 __all__ = ["ecg_phantom", "ecg_phantom_datalist"]
@@ -92,7 +92,7 @@ def ecg_phantom(label: int, rng: np.random.Generator) -> np.ndarray:
     return np.pad(beat, (0, SAMPLES - beat.size)).astype(np.float32)
 
 
-def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -> dict[str, list[Item]]:
+def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -> Datalist:
     """A SYNTHETIC data set in memory; its classes are of unequal size (``SHARES``, at least one beat of each).
 
     Args:

@@ -1,14 +1,21 @@
-"""What all readers of data sets share: names of the splits, the folder, hidden files, shares of a random split."""
+"""What all readers of data sets share: splits and their shares, data lists, folders, hidden files, tables of counts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["SPLITS", "DamagedImageError", "check_fractions", "dataset_folder", "is_visible"]
+__all__ = ["SPLITS", "DamagedImageError", "Datalist", "as_table", "check_fractions", "dataset_folder", "is_visible"]
 
 SPLITS = ("train", "val", "test")
+
+Item = dict[str, Any]
+"""A sample: its image (array or file), its id, and what else is known of it."""
+
+Datalist = dict[str, list[Item]]
+"""Samples by split."""
 
 
 class DamagedImageError(ValueError):
@@ -53,3 +60,18 @@ def check_fractions(fractions: Sequence[float]) -> None:
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
+
+
+def as_table(rows: Iterable[Sequence[object]], width: int = 8) -> str:
+    """Rows of cells as text: the first cell at the left of its column, the others at the right.
+
+    Args:
+        rows: the cells, all rows equally long.
+        width: of every column.
+
+    Example:
+        >>> print(as_table([("beats", "N", "S"), ("train", 12, 3)]))
+        beats          N       S
+        train         12       3
+    """
+    return "\n".join(f"{first:{width}}" + "".join(f"{cell!s:>{width}}" for cell in others) for first, *others in rows)

@@ -35,6 +35,8 @@ CIFAR100_CLASSES = (
 
 SHAPE = (3, 32, 32)
 
+TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
+
 
 @dataclass(frozen=True)
 class _Edition:
@@ -64,15 +66,7 @@ class _Edition:
 
 
 EDITIONS = {
-    10: _Edition(
-        "CIFAR-10",
-        CIFAR10_CLASSES,
-        "cifar-10-batches-py",
-        tuple(f"data_batch_{k}" for k in range(1, 6)),
-        "test_batch",
-        None,
-        "labels",
-    ),
+    10: _Edition("CIFAR-10", CIFAR10_CLASSES, "cifar-10-batches-py", TRAIN_BATCHES, "test_batch", None, "labels"),
     100: _Edition("CIFAR-100", CIFAR100_CLASSES, "cifar-100-python", ("train",), "test", "meta", "fine_labels"),
 }
 
@@ -101,7 +95,9 @@ def cifar_classes(classes: int = 10) -> list[str]:
         >>> cifar_classes(100)[:3]
         ['apple', 'aquarium_fish', 'baby']
     """
-    return list(_edition(classes).classes)
+    if not isinstance(classes, int) or classes not in EDITIONS:
+        raise ValueError(f"Got classes {classes!r}, expected 10 (CIFAR-10) or 100 (CIFAR-100).")
+    return list(EDITIONS[classes].classes)
 
 
 def read_cifar10(dataset_dir: str | os.PathLike) -> tuple[LabelledImages, LabelledImages]:
@@ -142,12 +138,6 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
-
-
-def _edition(classes: int) -> _Edition:
-    if not isinstance(classes, int) or classes not in EDITIONS:
-        raise ValueError(f"Got classes {classes!r}, expected 10 (CIFAR-10) or 100 (CIFAR-100).")
-    return EDITIONS[classes]
 
 
 def _read_edition(dataset_dir: str | os.PathLike, edition: _Edition) -> tuple[LabelledImages, LabelledImages]:

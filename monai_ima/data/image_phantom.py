@@ -7,20 +7,31 @@ side, rows grow downwards. Nothing here was photographed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from monai_ima.utils.checks import check_count
 
-from .folders import SPLITS
-from .image_splits import Item, first_balanced, image_items
-from .labelled_images import LabelledImages
+from .folders import SPLITS, Datalist
+from .labelled_images import LabelledImages, balanced_order, first_rows, image_items
 from .phantom import MIN_SIZE, phantom_counts
 
 __all__ = ["HUES", "SHAPES", "shapes_datalist", "shapes_phantom"]
 
-SHAPES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "lying bars", "standing bars", "crescent")
+SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "disc": lambda u, v, stroke: np.hypot(u, v) - 0.85,
+    "ring": lambda u, v, stroke: abs(np.hypot(u, v) - 0.75) - stroke,
+    "square": lambda u, v, stroke: _side(u, v) - 0.8,
+    "frame": lambda u, v, stroke: abs(_side(u, v) - 0.75) - stroke,
+    "triangle": lambda u, v, stroke: np.maximum(v, 0.866 * abs(u) - 0.5 * v) - 0.55,
+    "plus": lambda u, v, stroke: np.maximum(np.minimum(abs(u), abs(v)) - stroke, _side(u, v) - 0.95),
+    "cross": lambda u, v, stroke: SHAPES["plus"](*_rotated(u, v, np.pi / 4), stroke),
+    "lying bars": lambda u, v, stroke: np.maximum(abs(abs(v) - 0.5) - 0.9 * stroke, abs(u) - 0.85),
+    "standing bars": lambda u, v, stroke: SHAPES["lying bars"](v, u, stroke),
+    "crescent": lambda u, v, stroke: np.maximum(np.hypot(u, v) - 0.9, 0.75 - np.hypot(u - 0.45, v)),
+}
+"""By name: the signed distance to a shape's edge, negative inside, where the shape is about 1 large."""
 
 HUES = 10
 """Hues of the phantom of a hundred classes, red first, equally far apart on the colour circle."""
@@ -37,7 +48,7 @@ def shapes_datalist(
     test_subset: int | None = None,
     seed: int = 0,
     classes: int = len(SHAPES),
-) -> dict[str, list[Item]]:
+) -> Datalist:
     """Training, validation and test images of the phantom, drawn in memory; the log says that they are SYNTHETIC.
 
     Args:
@@ -68,7 +79,7 @@ def shapes_datalist(
         label = np.tile(np.arange(classes), counts[split])
         rng = np.random.default_rng([phantom_seed, k])
         images = LabelledImages(shapes_phantom(label, rng, size, channels, classes), label)
-        rows = first_balanced(images, *limits[split], seed)
+        rows = first_rows(*limits[split], balanced_order(label, seed))
         datalist[split] = image_items(images, f"synthetic-{split}", rows)
     return datalist
 
@@ -112,9 +123,9 @@ def shapes_phantom(
     scale, stroke = draw(0.42, 0.68), draw(0.13, 0.26)
     u, v = _rotated((x - draw(-0.25, 0.25)) / scale, (y - draw(-0.25, 0.25)) / scale, draw(-0.3, 0.3))
     distance = np.empty_like(u)
-    for k in range(len(SHAPES)):
+    for k, signed_distance in enumerate(SHAPES.values()):
         own = label % len(SHAPES) == k
-        distance[own] = _distance(SHAPES[k], u[own], v[own], stroke[own])
+        distance[own] = signed_distance(u[own], v[own], stroke[own])
     shape = _inside(distance * scale, draw(0.8, 2.0) * 2 / size)
     across, along = _rotated(x - draw(-0.8, 0.8), y - draw(-0.8, 0.8), draw(0, np.pi))
     stray = _inside(np.maximum(abs(across) - draw(0.02, 0.07), abs(along) - draw(0.3, 1.0)), 2 / size)
@@ -142,28 +153,8 @@ def _tint(hue: np.ndarray) -> np.ndarray:
     return 0.8 + 0.35 * np.cos(2 * np.pi * (hue / HUES - primary))
 
 
-def _distance(name: str, u: np.ndarray, v: np.ndarray, stroke: np.ndarray) -> np.ndarray:
-    """Signed distance to a shape's edge, negative inside, where the shape is about 1 large."""
-    radius, side = np.hypot(u, v), np.maximum(abs(u), abs(v))
-    if name == "disc":
-        return radius - 0.85
-    if name == "ring":
-        return abs(radius - 0.75) - stroke
-    if name == "square":
-        return side - 0.8
-    if name == "frame":
-        return abs(side - 0.75) - stroke
-    if name == "triangle":
-        return np.maximum(v, 0.866 * abs(u) - 0.5 * v) - 0.55
-    if name == "plus":
-        return np.maximum(np.minimum(abs(u), abs(v)) - stroke, side - 0.95)
-    if name == "cross":
-        return _distance("plus", *_rotated(u, v, np.pi / 4), stroke)
-    if name == "lying bars":
-        return np.maximum(abs(abs(v) - 0.5) - 0.9 * stroke, abs(u) - 0.85)
-    if name == "standing bars":
-        return _distance("lying bars", v, u, stroke)
-    return np.maximum(radius - 0.9, 0.75 - np.hypot(u - 0.45, v))
+def _side(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.maximum(abs(u), abs(v))
 
 
 def _rotated(x: np.ndarray, y: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:

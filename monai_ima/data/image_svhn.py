@@ -9,7 +9,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from .folders import dataset_folder
-from .labelled_images import CLASS_COUNT, LabelledImages, labelled_images, require_files
+from .labelled_images import LabelledImages, labelled_images, require_files
 
 __all__ = ["SVHN_CLASSES", "read_svhn"]
 
@@ -50,7 +50,6 @@ def _read(file: Path) -> LabelledImages:
         raise ValueError(f"File {file} holds images of shape {image.shape}, expected (32, 32, 3, n).")
     if label.ndim == 2 and label.shape[1] == 1:
         label = label[:, 0]
-    found = labelled_images(
-        np.ascontiguousarray(image.transpose(3, 2, 0, 1)), label, SHAPE, f"File {file}", first_label=1
-    )
-    return LabelledImages(found.image, found.label % CLASS_COUNT)
+    image = np.ascontiguousarray(image.transpose(3, 2, 0, 1))
+    found = labelled_images(image, label, SHAPE, f"File {file}", first_label=1)
+    return LabelledImages(found.image, found.label % len(SVHN_CLASSES))

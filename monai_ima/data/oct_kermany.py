@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .folders import SPLITS, DamagedImageError, check_fractions, dataset_folder, is_visible
+from .folders import SPLITS, DamagedImageError, Datalist, Item, as_table, check_fractions, dataset_folder, is_visible
 
 __all__ = ["CLASSES", "decode_all", "kermany_datalist", "scan_datalist", "summarize"]
 
@@ -27,16 +27,17 @@ DEALS = 20
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, str | int]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Scan:
-    """One file, the index of its class in ``CLASSES`` and the number of its patient."""
+    """One file, the index of its class in ``CLASSES`` and the number of its patient; sorted by file."""
 
     file: Path
     label: int
     patient: str
+
+
+Splits = dict[str, list[Scan]]
 
 
 def kermany_datalist(
@@ -45,7 +46,7 @@ def kermany_datalist(
     seed: int = 0,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     check_images: bool = True,
-) -> dict[str, list[Item]]:
+) -> Datalist:
     """The scans of a folder in Kermany's layout, split by patient.
 
     No patient, known by the number in the file name, is in two splits. A folder with ``train`` and ``test`` keeps its
@@ -88,7 +89,10 @@ def kermany_datalist(
     _check_classes(splits, root)
     if check_images:
         decode_all([scan.file for split in SPLITS for scan in splits[split]])
-    datalist = {split: [_item(scan, root) for scan in sorted(splits[split], key=_path)] for split in SPLITS}
+    datalist = {
+        split: [_item(scan.file, root, label=scan.label, patient=scan.patient) for scan in sorted(splits[split])]
+        for split in SPLITS
+    }
     logger.info("Scans in %s:\n%s", root, summarize(datalist))
     return datalist
 
@@ -109,17 +113,17 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
     files = sorted(path for path in root.rglob("*") if _is_image(path) and is_visible(path.relative_to(root)))
     if not files:
         raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(SUFFIXES)}.")
-    return [{"image": str(file.resolve()), "sample_id": file.relative_to(root).as_posix()} for file in files]
+    return [_item(file, root) for file in files]
 
 
-def summarize(datalist: dict[str, list[Item]]) -> str:
+def summarize(datalist: Datalist) -> str:
     """A table of ``scans/patients`` for each split and class, as :func:`kermany_datalist` returns them."""
-    lines = [f"{'scans/patients':14}" + "".join(f"{name:>14}" for name in (*CLASSES, "all"))]
+    rows = [["scans/patients", *CLASSES, "all"]]
     for split, items in datalist.items():
         by_class = [[item for item in items if item["label"] == label] for label in range(len(CLASSES))]
         cells = [f"{len(part)}/{len({item['patient'] for item in part})}" for part in (*by_class, items)]
-        lines.append(f"{split:14}" + "".join(f"{cell:>14}" for cell in cells))
-    return "\n".join(lines)
+        rows.append([split, *cells])
+    return as_table(rows, width=14)
 
 
 def _visible_folders(root: Path) -> list[Path]:
@@ -162,9 +166,8 @@ def _read_split(folder: Path) -> list[Scan]:
         raise FileNotFoundError(f"Folder {folder} holds no scans, expected files such as CNV/CNV-123456-1.jpeg.")
     for scan, following in pairwise(scans):
         if scan.file.with_suffix("") == following.file.with_suffix(""):
-            raise ValueError(
-                f"Files {scan.file} and {following.file.name} are the same scan, expected one file a scan."
-            )
+            names = f"{scan.file} and {following.file.name}"
+            raise ValueError(f"Files {names} are the same scan, expected one file a scan.")
     return scans
 
 
@@ -177,9 +180,7 @@ def _scan(file: Path) -> Scan:
     return Scan(file, CLASSES.index(match[1]), match[2])
 
 
-def _keep_split(
-    found: dict[str, list[Scan]], val_share: float, rng: np.random.Generator, root: Path
-) -> dict[str, list[Scan]]:
+def _keep_split(found: Splits, val_share: float, rng: np.random.Generator, root: Path) -> Splits:
     test = found["test"]
     taken = {scan.patient for scan in test}
     val = _without(found.get("val", []), taken, "val", "test")
@@ -195,19 +196,12 @@ def _keep_split(
 def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> list[Scan]:
     kept = [scan for scan in scans if scan.patient not in patients]
     if len(kept) < len(scans):
-        logger.warning(
-            "%d of %d scans were left out of %s: their patients are in %s too.",
-            len(scans) - len(kept),
-            len(scans),
-            split,
-            other,
-        )
+        left_out = f"{len(scans) - len(kept)} of {len(scans)} scans"
+        logger.warning("%s were left out of %s: their patients are in %s too.", left_out, split, other)
     return kept
 
 
-def _split_by_patient(
-    scans: list[Scan], shares: dict[str, float], rng: np.random.Generator, root: Path
-) -> dict[str, list[Scan]]:
+def _split_by_patient(scans: list[Scan], shares: dict[str, float], rng: np.random.Generator, root: Path) -> Splits:
     """No patient in two splits, and every class in each: the first of some random deals that achieves this."""
     by_patient: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
@@ -225,19 +219,15 @@ def _split_by_patient(
     )
 
 
-def _deal(patients: list[list[Scan]], shares: dict[str, float]) -> dict[str, list[Scan]]:
+def _deal(patients: list[list[Scan]], shares: dict[str, float]) -> Splits:
     """Deal patients' scans out in order, each to the split that lacks most of the patient's rarest class."""
     totals = _per_class(scan for own in patients for scan in own)
-    splits: dict[str, list[Scan]] = {name: [] for name in shares}
+    splits: Splits = {name: [] for name in shares}
     counts = {name: np.zeros_like(totals) for name in shares}
     for own in patients:
         label = min({scan.label for scan in own}, key=lambda k: (totals[k], k))
-
-        def lack(name: str, label: int = label) -> tuple[bool, float]:
-            has = counts[name][label]
-            return has == 0, shares[name] * totals[label] - has
-
-        name = max(shares, key=lack)
+        lacks = {name: (has[label] == 0, shares[name] * totals[label] - has[label]) for name, has in counts.items()}
+        name = max(lacks, key=lacks.__getitem__)
         splits[name].extend(own)
         counts[name] += _per_class(own)
     return splits
@@ -250,13 +240,12 @@ def _per_class(scans: Iterable[Scan]) -> np.ndarray:
 def _limit(scans: list[Scan], per_class: int, rng: np.random.Generator) -> list[Scan]:
     limited: list[Scan] = []
     for label in range(len(CLASSES)):
-        own = sorted((scan for scan in scans if scan.label == label), key=_path)
-        chosen = rng.permutation(len(own))[:per_class]
-        limited += [own[k] for k in chosen]
+        own = sorted(scan for scan in scans if scan.label == label)
+        limited += [own[k] for k in rng.permutation(len(own))[:per_class]]
     return limited
 
 
-def _check_classes(splits: dict[str, list[Scan]], root: Path) -> None:
+def _check_classes(splits: Splits, root: Path) -> None:
     for name, scans in splits.items():
         for label, class_name in enumerate(CLASSES):
             if not any(scan.label == label for scan in scans):
@@ -279,19 +268,9 @@ def decode_all(files: Sequence[Path]) -> None:
     if damaged:
         raise DamagedImageError(
             f"{len(damaged)} image file(s) cannot be read, expected every one to decode; the first: "
-            + "; ".join(damaged[:5])
-            + "."
+            f"{'; '.join(damaged[:5])}."
         )
 
 
-def _item(scan: Scan, root: Path) -> Item:
-    return {
-        "image": str(scan.file.resolve()),
-        "label": scan.label,
-        "patient": scan.patient,
-        "sample_id": scan.file.relative_to(root).as_posix(),
-    }
-
-
-def _path(scan: Scan) -> str:
-    return scan.file.as_posix()
+def _item(file: Path, root: Path, **known: str | int) -> Item:
+    return {"image": str(file.resolve()), **known, "sample_id": file.relative_to(root).as_posix()}

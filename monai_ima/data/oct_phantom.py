@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,7 +19,7 @@ from monai_ima.utils.checks import check_count
 
 from .folders import SPLITS
 from .oct_kermany import CLASSES
-from .phantom import MIN_SIZE, begin, finish, is_written, phantom_counts
+from .phantom import MIN_SIZE, phantom_counts, write_once
 
 __all__ = ["PhantomRetina", "oct_phantom", "write_oct_phantom"]
 
@@ -142,15 +141,13 @@ def _surfaces(label: int, rng: np.random.Generator, x: np.ndarray, retina: Phant
     name = CLASSES[label]
     if name == "DRUSEN":
         for _ in range(rng.integers(3, 8)):
-            lift = np.maximum(
-                lift, rng.uniform(0.018, 0.05) * _bump(x, rng.uniform(0.1, 0.9), rng.uniform(0.018, 0.05))
-            )
+            druse = rng.uniform(0.018, 0.05) * _bump(x, rng.uniform(0.1, 0.9), rng.uniform(0.018, 0.05))
+            lift = np.maximum(lift, druse)
         material = DRUSE * rng.uniform(0.8, 1.1)
     elif name == "CNV":
         centre, width = rng.uniform(0.25, 0.75), rng.uniform(0.08, 0.16)
-        ragged = 1 + 0.35 * gaussian_filter1d(rng.normal(size=x.size), x.size / 60, mode="reflect") * np.sqrt(
-            x.size / 17
-        )
+        ripple = gaussian_filter1d(rng.normal(size=x.size), x.size / 60, mode="reflect")
+        ragged = 1 + 0.35 * ripple * np.sqrt(x.size / 17)
         lift = rng.uniform(0.035, 0.09) * _bump(x, centre, width) * np.clip(ragged, 0.3, 1.7)
         fluid = rng.uniform(0.015, 0.06) * _bump(x, centre + rng.uniform(-0.1, 0.1), width * rng.uniform(0.9, 1.5))
         material = MEMBRANE * rng.uniform(0.8, 1.1)
@@ -214,10 +211,7 @@ def _as_scanned(image: np.ndarray, surfaces: Surfaces, rng: np.random.Generator,
 
 
 def write_oct_phantom(
-    out_dir: str | os.PathLike,
-    per_class: Mapping[str, int] | int = 100,
-    size: int = 224,
-    seed: int = 0,
+    out_dir: str | os.PathLike, per_class: Mapping[str, int] | int = 100, size: int = 224, seed: int = 0
 ) -> Path:
     """Write a SYNTHETIC data set in Kermany's layout: 1 to 3 scans a patient, no patient in two splits.
 
@@ -238,32 +232,19 @@ def write_oct_phantom(
         ValueError: if a number is below its least value, or a split is missing.
         FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
-    settings = _settings(per_class, size, seed)
-    root = Path(out_dir)
-
-    def counts() -> dict[Path, tuple[int, int]]:
-        folders = {root / split / name: settings["per_class"][split] for split in SPLITS for name in CLASSES}
-        return {folder: (len(list(folder.glob("*.jpeg"))), expected) for folder, expected in folders.items()}
-
-    if is_written(root, settings, counts):
-        return root
-    begin(root, settings)
-    for split_index, split in enumerate(SPLITS):
-        for label, name in enumerate(CLASSES):
-            folder = root / split / name
-            folder.mkdir(parents=True, exist_ok=True)
-            scans = tqdm(range(settings["per_class"][split]), desc=f"synthetic {split}/{name}", leave=False)
-            _write_class(folder, scans, (seed, split_index, label), size)
-    finish(root)
-    return root
-
-
-def _settings(per_class: Mapping[str, int] | int, size: int, seed: int) -> dict[str, Any]:
-    """What ``phantom.json`` holds."""
     counts = phantom_counts("per_class", per_class)
     check_count("seed", seed, 0)
     check_count("size", size, MIN_SIZE)
-    return {"data": "synthetic OCT phantom", "per_class": counts, "size": size, "seed": seed}
+
+    def write(root: Path) -> None:
+        for split_index, split in enumerate(SPLITS):
+            for label, name in enumerate(CLASSES):
+                scans = tqdm(range(counts[split]), desc=f"synthetic {split}/{name}", leave=False)
+                _write_class(root / split / name, scans, (seed, split_index, label), size)
+
+    settings = {"data": "synthetic OCT phantom", "per_class": counts, "size": size, "seed": seed}
+    patterns = {f"{split}/{name}/*.jpeg": counts[split] for split in SPLITS for name in CLASSES}
+    return write_once(out_dir, settings, patterns, write)
 
 
 def _write_class(folder: Path, scans: tqdm, key: tuple[int, int, int], size: int) -> None:

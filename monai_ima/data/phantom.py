@@ -1,18 +1,16 @@
-"""What all phantoms share: how many samples a split has, and folders of synthetic data.
-
-A finished folder is used again, an interrupted one is written again, any other is refused.
-"""
+"""What all phantoms share: how many samples a split has, and folders of synthetic data."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .folders import SPLITS
 
-__all__ = ["MIN_SIZE", "begin", "finish", "is_written", "phantom_counts"]
+__all__ = ["MIN_SIZE", "phantom_counts", "write_once"]
 
 MIN_SIZE = 16
 """Smallest side of an image in pixels or voxels."""
@@ -45,46 +43,56 @@ def phantom_counts(name: str, count: Mapping[str, int] | int, least: int = 1) ->
     return counts
 
 
-def is_written(root: Path, settings: Mapping[str, Any], counts: Callable[[], Mapping[Path, tuple[int, int]]]) -> bool:
-    """Whether a folder holds the whole phantom of these settings; False when it may be written to.
+def write_once(
+    folder: str | os.PathLike, settings: Mapping[str, Any], counts: Mapping[str, int], write: Callable[[Path], None]
+) -> Path:
+    """Write a phantom, unless the folder holds it already.
+
+    ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
+    is left as it is; one whose writing was interrupted is written again, with the same settings only.
 
     Args:
-        root: the folder.
+        folder: the folder.
         settings: what ``phantom.json`` holds; ``settings["data"]`` is the phantom's name.
-        counts: gives for each folder of files how many it holds and how many it should.
+        counts: number of files of each pattern below the folder, such as ``{"imagesTr/*.nii.gz": 12}``.
+        write: writes everything below the folder, in which the patterns' folders are made before.
+
+    Returns:
+        ``folder``.
 
     Raises:
         FileExistsError: when the folder holds anything else, or files of a finished phantom are gone.
     """
+    root = Path(folder)
+    if not _is_written(root, settings, counts):
+        root.mkdir(parents=True, exist_ok=True)
+        (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
+        for pattern in counts:
+            (root / pattern).parent.mkdir(parents=True, exist_ok=True)
+        write(root)
+        (root / UNFINISHED).replace(root / FINISHED)
+    return root
+
+
+def _is_written(root: Path, settings: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+    """Whether a folder holds the whole phantom of these settings; False when it may be written to."""
     name = settings["data"]
     if root.exists() and not root.is_dir():
         raise FileExistsError(f"{root} is a file, expected an empty or missing folder for the {name}.")
-    if not root.exists() or not any(root.iterdir()):
+    if not root.exists() or not any(root.iterdir()) or _read(root / UNFINISHED) == settings:
         return False
-    if _read(root / FINISHED) == settings:
-        for folder, (found, expected) in counts().items():
-            if found != expected:
-                raise FileExistsError(
-                    f"Folder {folder} of the {name} holds {found} scans, expected {expected}: remove {root} to have "
-                    "it written again."
-                )
-        return True
-    if _read(root / UNFINISHED) == settings:
-        return False
-    raise FileExistsError(
-        f"Folder {root} holds files that are not a {name} of these settings, expected an empty or missing folder."
-    )
-
-
-def begin(root: Path, settings: Mapping[str, Any]) -> None:
-    """Mark a folder as being written."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
-
-
-def finish(root: Path) -> None:
-    """Mark it as written."""
-    (root / UNFINISHED).replace(root / FINISHED)
+    if _read(root / FINISHED) != settings:
+        raise FileExistsError(
+            f"Folder {root} holds files that are not a {name} of these settings, expected an empty or missing folder."
+        )
+    for pattern, expected in counts.items():
+        found = len(list(root.glob(pattern)))
+        if found != expected:
+            raise FileExistsError(
+                f"Folder {(root / pattern).parent} of the {name} holds {found} scans, expected {expected}: remove "
+                f"{root} to have it written again."
+            )
+    return True
 
 
 def _read(file: Path) -> object:

@@ -35,8 +35,7 @@ def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
     if not isinstance(data, (list, tuple)):
         return _WithSampleIds(data)
     for k, item in enumerate(data):
-        if not isinstance(item, Mapping):
-            raise ValueError(f"Item {k} of the data is of type {type(item).__name__}, expected a dictionary.")
+        _check_item(k, item)
     files = [item_file(item.get(key)) for item in data]
     root = folder_of(files)
     ids = [_number(k) if file is None else relative_id(file, root) for k, file in enumerate(files)]
@@ -46,17 +45,18 @@ def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
 
 
 class _WithSampleIds(Dataset):
-    def __init__(self, data: Any) -> None:
-        super().__init__(data)
-
     def __getitem__(self, index: int) -> Any:  # type: ignore[override]
         item = self.data[index]
         crops = item if isinstance(item, (list, tuple)) else [item]
         for crop in crops:
-            if not isinstance(crop, Mapping):
-                raise ValueError(f"Item {index} of the data is of type {type(crop).__name__}, expected a dictionary.")
+            _check_item(index, crop)
         named = [{SAMPLE_ID: _number(range(len(self.data))[index]), **crop} for crop in crops]
         return named if crops is item else named[0]
+
+
+def _check_item(k: int, item: object) -> None:
+    if not isinstance(item, Mapping):
+        raise ValueError(f"Item {k} of the data is of type {type(item).__name__}, expected a dictionary.")
 
 
 def _number(k: int) -> str:

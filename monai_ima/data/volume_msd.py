@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from monai_ima.utils.checks import check_count
 
-from .folders import SPLITS, DamagedImageError, check_fractions, dataset_folder
+from .folders import SPLITS, DamagedImageError, Datalist, Item, check_fractions, dataset_folder
 
 __all__ = ["check_volumes", "labelled_scans", "msd_datalist", "volume_scans"]
 
@@ -37,8 +37,6 @@ MSD_LAYOUT = "the layout of an MSD task"
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, str]
-
 
 def msd_datalist(
     dataset_dir: str | os.PathLike,
@@ -50,7 +48,7 @@ def msd_datalist(
     min_size: int | Sequence[int] | None = None,
     spacing: float | Sequence[float] | None = None,
     check_files: bool = True,
-) -> dict[str, list[Item]]:
+) -> Datalist:
     """The labelled scans of a folder in MSD layout, split by a list or at random.
 
     Args:
@@ -108,17 +106,17 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
     try:
         entries = load_decathlon_datalist(file, base_dir=root.resolve())
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f'File {file} cannot be read ({error}), expected a list "training" of images and labels.'
-        ) from error
+        expected = 'a list "training" of images and labels'
+        raise ValueError(f"File {file} cannot be read ({error}), expected {expected}.") from error
     items = []
     for entry in entries:
-        if not all(isinstance(entry.get(key), str) for key in ("image", "label")):
+        image, label = entry.get("image"), entry.get("label")
+        if not isinstance(image, str) or not isinstance(label, str):
             raise ValueError(
                 f'An entry of "training" in {file} is {entry}, expected one image file and one label file.'
             )
-        if _is_volume(Path(entry["image"])):
-            items.append({"image": entry["image"], "label": entry["label"], "sample_id": _sample_id(entry["image"])})
+        if _is_volume(Path(image)):
+            items.append({"image": image, "label": label, "sample_id": _sample_id(image)})
     if not items:
         raise ValueError(f'List "training" of {file} names no image, expected files ending in {" or ".join(SUFFIXES)}.')
     for item in items:
@@ -232,17 +230,15 @@ def _listed_split(
             if sample_id not in ids:
                 raise ValueError(f"{source} names {sample_id} in {name}, expected a labelled scan of {root}.")
             if sample_id in place:
-                raise ValueError(
-                    f"{source} names {sample_id} in {place[sample_id]} and in {name}, expected each scan once."
-                )
+                parts = f"{place[sample_id]} and in {name}"
+                raise ValueError(f"{source} names {sample_id} in {parts}, expected each scan once.")
             place[sample_id] = name
     rest = [sample_id for sample_id in ids if sample_id not in place]
     if rest:
         logger.info("%d of %d scans in %s are in no list of the split and go to train.", len(rest), len(ids), root)
-    ids_by_split = {name: list(lists[name]) for name in SPLITS}
-    ids_by_split["train"] += rest
-    for name in SPLITS:
-        if not ids_by_split[name]:
+    ids_by_split = {**lists, "train": [*lists["train"], *rest]}
+    for name, own in ids_by_split.items():
+        if not own:
             raise ValueError(f"{source} leaves no scan for {name}, expected at least one.")
     return ids_by_split
 
@@ -282,12 +278,12 @@ def _check_item(
     if spacing is not None:
         size = np.rint(size * voxel_sizes(image_affine) / spacing).astype(int)
     if (size < smallest).any():
-        grid = "" if spacing is None else " resampled to {:g}x{:g}x{:g} mm".format(*spacing)
-        raise ValueError(
-            "Image {}{} has {}x{}x{} voxels, expected at least {:g}x{:g}x{:g}.".format(
-                item["image"], grid, *size, *smallest
-            )
-        )
+        grid = "" if spacing is None else f" resampled to {_by(spacing)} mm"
+        raise ValueError(f"Image {item['image']}{grid} has {_by(size)} voxels, expected at least {_by(smallest)}.")
+
+
+def _by(numbers: np.ndarray) -> str:
+    return "x".join(f"{number:g}" for number in numbers)
 
 
 def _read(file: str) -> tuple[np.ndarray, np.ndarray]:

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from monai_ima.utils.checks import check_count
 
-from .phantom import MIN_SIZE, begin, finish, is_written
+from .phantom import MIN_SIZE, write_once
 
-__all__ = ["TASKS", "VolumeTask", "volume_phantom", "write_volume_phantom"]
+__all__ = ["TASKS", "VolumeTask", "volume_phantom", "volume_task", "write_volume_phantom"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,17 @@ TASKS = {
     "prostate": VolumeTask((96, 96, 16), 0, (0.625, 0.625, 3.6), ("T2", "ADC"), ("background", "PZ", "TZ")),
 }
 """The tasks; spacing, modality and labels are those of the real data."""
+
+
+def volume_task(task: str) -> VolumeTask:
+    """The task of that name.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    if task not in TASKS:
+        raise ValueError(f"Got task {task}, expected {', '.join(TASKS)}.")
+    return TASKS[task]
 
 
 def volume_phantom(
@@ -87,10 +98,9 @@ def volume_phantom(
 
 
 def _size(task: str, size: int | Sequence[int] | None) -> tuple[int, int, int]:
-    if task not in TASKS:
-        raise ValueError(f"Got task {task}, expected {', '.join(TASKS)}.")
+    own = volume_task(task).size
     if size is None:
-        return TASKS[task].size
+        return own
     sides = (size,) * 3 if isinstance(size, int) else tuple(size) if isinstance(size, Sequence) else ()
     if len(sides) != 3 or not all(isinstance(side, int) and side >= MIN_SIZE for side in sides):
         raise ValueError(f"Got size {size}, expected one integer or three, at least {MIN_SIZE}.")
@@ -208,11 +218,7 @@ def _prostate(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[list[np
 
 
 def write_volume_phantom(
-    folder: str | os.PathLike,
-    task: str,
-    scans: int = 12,
-    size: int | Sequence[int] | None = None,
-    seed: int = 0,
+    folder: str | os.PathLike, task: str, scans: int = 12, size: int | Sequence[int] | None = None, seed: int = 0
 ) -> Path:
     """Write a SYNTHETIC data set in MSD layout: dataset.json, imagesTr and labelsTr.
 
@@ -234,38 +240,25 @@ def write_volume_phantom(
         ValueError: if the task is another one, or a number is below its least value.
         FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
-    settings = _settings(task, scans, size, seed)
-    root = Path(folder)
-
-    def counts() -> dict[Path, tuple[int, int]]:
-        folders = [root / part for part in ("imagesTr", "labelsTr")]
-        return {folder: (len(list(folder.glob("*.nii.gz"))), scans) for folder in folders}
-
-    if is_written(root, settings, counts):
-        return root
-    begin(root, settings)
-    for part in ("imagesTr", "labelsTr"):
-        (root / part).mkdir(parents=True, exist_ok=True)
-    names = [f"{task}_{scan:03d}.nii.gz" for scan in range(scans)]
-    for scan, name in enumerate(tqdm(names, desc=f"synthetic {task}", leave=False)):
-        rng = np.random.default_rng([seed, list(TASKS).index(task), scan])
-        varied = rng.integers(-TASKS[task].varied, TASKS[task].varied + 1, size=3)
-        image, label = volume_phantom(task, rng, [max(MIN_SIZE, int(n)) for n in settings["size"] + varied])
-        affine = np.diag((*TASKS[task].spacing, 1.0))
-        affine[:3, 3] = -np.array(TASKS[task].spacing) * (np.array(label.shape) - 1) / 2
-        nib.save(nib.Nifti1Image(image, affine), root / "imagesTr" / name)
-        nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / name)
-    (root / "dataset.json").write_text(json.dumps(_dataset(task, names), indent=2))
-    finish(root)
-    return root
-
-
-def _settings(task: str, scans: int, size: int | Sequence[int] | None, seed: int) -> dict[str, Any]:
-    """What ``phantom.json`` holds."""
     shape = _size(task, size)
     check_count("scans", scans, 1)
     check_count("seed", seed, 0)
-    return {"data": f"synthetic {task} phantom", "task": task, "scans": scans, "size": list(shape), "seed": seed}
+    varied, spacing = TASKS[task].varied, np.array(TASKS[task].spacing)
+
+    def write(root: Path) -> None:
+        names = [f"{task}_{scan:03d}.nii.gz" for scan in range(scans)]
+        for scan, name in enumerate(tqdm(names, desc=f"synthetic {task}", leave=False)):
+            rng = np.random.default_rng([seed, list(TASKS).index(task), scan])
+            sides = shape + rng.integers(-varied, varied + 1, size=3)
+            image, label = volume_phantom(task, rng, [max(MIN_SIZE, int(n)) for n in sides])
+            affine = np.diag((*spacing, 1.0))
+            affine[:3, 3] = -spacing * (np.array(label.shape) - 1) / 2
+            nib.save(nib.Nifti1Image(image, affine), root / "imagesTr" / name)
+            nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / name)
+        (root / "dataset.json").write_text(json.dumps(_dataset(task, names), indent=2))
+
+    settings = {"data": f"synthetic {task} phantom", "task": task, "scans": scans, "size": list(shape), "seed": seed}
+    return write_once(folder, settings, dict.fromkeys(("imagesTr/*.nii.gz", "labelsTr/*.nii.gz"), scans), write)
 
 
 def _dataset(task: str, names: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from monai_ima.criteria import ClassificationCriterion
-from monai_ima.utils.checks import check_bounds, check_positive
+from monai_ima.utils.checks import check_bounds, check_choice, check_positive
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.tensors import first_output
 
@@ -79,8 +79,7 @@ def check_images(
         SampleError: if an image is not finite, or outside the bounds.
         ValueError: if the images' shape or type, ``norm``, ``eps`` or ``bounds`` are not as AttackProblem has them.
     """
-    if norm not in ("l2", "linf"):
-        raise ValueError(f"Unknown norm {norm!r}, expected 'l2' or 'linf'.")
+    check_choice("norm", norm, ("l2", "linf"))
     radius = check_positive("eps", eps)
     image = torch.as_tensor(images).detach()
     if image.ndim < 3 or image.numel() == 0 or image.dtype not in (torch.float32, torch.float64):

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from monai_ima.attacks import MinimumNorm
 from monai_ima.results.base import as_numbers
+from monai_ima.results.parts import Minimum, Noise
 from monai_ima.results.records import SampleRecord
 from monai_ima.results.run_folder import MAX_CASES
-from monai_ima.results.schema import ClassificationResults, Minimum, Noise
+from monai_ima.results.schema import ClassificationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.visualize import Example, attack_examples, case_picture, robustness_curves, save_figure
 

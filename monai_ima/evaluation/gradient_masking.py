@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 from tqdm import tqdm
 
 from monai_ima.attacks import PGD, SPSA, Attack, UniformNoise, WorstOf, attack_mode
@@ -32,15 +33,7 @@ NO_GRADIENT = 0.02
 SMALL_STEP = 0.05
 RANDOM_DIRECTIONS = 10
 BEST_SHARE = 0.9
-RANDOM_LAYERS = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-    nn.RReLU,
-)
+RANDOM_LAYERS = (_DropoutNd, nn.RReLU)
 
 
 class GradientMaskingChecks:

@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_ima.attacks import Attack, attack_from_name
 from monai_ima.criteria import Criterion, DiceCriterion, SegmentationCriterion
-from monai_ima.results.schema import Data, Model
+from monai_ima.results.parts import Data, Model
 from monai_ima.utils.weights import fit_weights, load_weights
 
 __all__ = ["LoadedBundle", "load_bundle"]

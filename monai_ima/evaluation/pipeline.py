@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from monai_ima.inferers import AveragedInferer, gradient_inferer
+from monai_ima.results.parts import AttackCurve, Case, Units
 from monai_ima.results.provenance import command_line, machine, python_call, versions
 from monai_ima.results.run_folder import RecordFile, remove_pictures, start_folder
-from monai_ima.results.schema import FORMAT, AttackCurve, Case, ClassificationResults, SegmentationResults, Units
+from monai_ima.results.schema import FORMAT, ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.results.subgroups import subgroups

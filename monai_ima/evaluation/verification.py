@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from monai_ima.attacks import attack_mode
 from monai_ima.inferers import gradient_inferer
+from monai_ima.results.parts import Verification
 from monai_ima.results.records import CheckResult, VerificationRow
 from monai_ima.results.run_folder import RecordFile
-from monai_ima.results.schema import Results, Verification
-from monai_ima.utils.weights import fit_weights, load_weights
+from monai_ima.results.schema import Results
+from monai_ima.utils.weights import load_network
 
 from .attack_problem import Network
 from .batch import EvaluationBatch, evaluation_batch
@@ -68,13 +69,15 @@ def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verific
     loaded, eps = task.loaded, middle_level(results)
     batches = spread_samples(loaded, results.data.samples, task.max_verified)
     predict = _predictor(loaded, loaded.network)
-    common = {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed}
+    common: dict[str, Any] = {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed}
     records = RecordFile(folder / VERIFICATION, VerificationRow)
     found = records.read()
 
+    criterion: dict[str, Any] = {"criterion": loaded.criterion}
+
     def scan_rows() -> Iterator[VerificationRow]:
         for batch in batches[len(found) :]:
-            yield from verify_segmentation(predict, batch.image, batch.label, criterion=loaded.criterion, **common)
+            yield from verify_segmentation(predict, batch.image, batch.label, **common, **criterion)
 
     def classifier_rows() -> Iterator[VerificationRow]:
         images, labels = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("image", "label"))
@@ -134,7 +137,7 @@ def _mean_row(found: list[VerificationRow], sizes: list[int]) -> VerificationRow
 
 def _other_model(loaded: LoadedBundle, checkpoint: str) -> Network:
     network = copy.deepcopy(loaded.network)
-    fit_weights(network, load_weights(checkpoint), checkpoint)
+    load_network(network, checkpoint)
     network.eval()
     return _predictor(loaded, network)
 

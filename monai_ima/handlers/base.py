@@ -9,10 +9,12 @@ from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
 
 from monai_ima.margins import MarginTable
-from monai_ima.methods import PerSampleMethod, TrainingMethod, method_parameters
+from monai_ima.methods import MethodSettings, PerSampleMethod, TrainingMethod
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.signatures import named_settings
+from monai_ima.utils.tensors import plain
 
-from .training_batches import TrainingBatches, autocast, plain, prepared
+from .training_batches import TrainingBatches, autocast, prepared
 
 __all__ = ["AdversarialTrainingHandler"]
 
@@ -54,7 +56,8 @@ class AdversarialTrainingHandler:
         super().__init_subclass__(**kwargs)
         cls.method_class = method
         sample_key = inspect.Parameter("sample_key", inspect.Parameter.KEYWORD_ONLY, default=None)
-        cls.__signature__ = inspect.Signature([*method_parameters(method), sample_key])  # type: ignore[attr-defined]
+        arguments = named_settings(method.__init__, TrainingMethod.__init__, MethodSettings)
+        cls.__signature__ = inspect.Signature([*arguments, sample_key])  # type: ignore[attr-defined]
 
     def __init__(self, *arguments: Any, sample_key: str | None = None, **settings: Any) -> None:
         self.method = self.method_class(*arguments, **settings)

@@ -6,14 +6,13 @@ import math
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
-from monai.utils import convert_to_tensor
 
 from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.predictor import Predictor, unwrap
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.tensors import first_output, plain
 
 from .training_batches import autocast, prepared
 
@@ -92,8 +91,7 @@ class BaselineThreshold:
             for batchdata in evaluator.data_loader:
                 image, label, *extra = prepared(evaluator, batchdata)
                 forward = Predictor.prepared(evaluator.inferer, network, len(image), extra)
-                logits = convert_to_tensor(first_output(forward(image)), track_meta=False)
-                scores = self.criterion.score(logits, convert_to_tensor(label, track_meta=False))
+                scores = self.criterion.score(plain(first_output(forward(image))), plain(label))
                 scores = scores[~scores.isnan()].double()
                 total, count = total + float(scores.sum()), count + len(scores)
         parts = gather_all((total, count))

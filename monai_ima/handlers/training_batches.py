@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.utils import convert_to_tensor
 
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
+from monai_ima.utils.tensors import plain
 
-__all__ = ["TrainingBatches", "autocast", "plain", "prepared"]
+__all__ = ["TrainingBatches", "autocast", "prepared"]
 
 
 class TrainingBatches:
@@ -80,8 +80,3 @@ def prepared(engine: SupervisedTrainer | SupervisedEvaluator, batchdata: Any) ->
 def autocast(engine: SupervisedTrainer | SupervisedEvaluator) -> AbstractContextManager:
     """The context of mixed precision that an engine runs its network in."""
     return torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp})
-
-
-def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without metadata."""
-    return convert_to_tensor(tensor, track_meta=False)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from .reading import SEPARATOR, Component, TrainingConfig
+from .reading import MISSING, Component, TrainingConfig
 
 __all__ = ["Normalisation", "find_normalisation"]
 
-UNKNOWN = object()
 SHIFTED_LATER = ("Shift", "Scale", "Gaussian", "Contrast", "Noise", "Bias", "Gibbs", "Histogram", "Std", "Jitter")
 
 
@@ -53,7 +52,8 @@ def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], 
     """
     normalisation, shifted = None, False
     for transform in transforms:
-        if not _acts_on(config, transform, image):
+        keys = config.keys(transform)
+        if keys and image not in keys:
             continue
         name = re.sub("(?:d|D|Dict)$", "", transform.name)
         if name in STEPS:
@@ -98,19 +98,13 @@ def _described(config: TrainingConfig) -> Normalisation | None:
     return Normalisation(f"values in [{lo:g}, {hi:g}] (metadata)", hi - lo, (lo, hi))
 
 
-def _acts_on(config: TrainingConfig, transform: Component, image: str) -> bool:
-    keys = config.value(f"{transform.id}{SEPARATOR}keys")
-    return keys is None or image in ([keys] if isinstance(keys, str) else keys)
-
-
 def _unit(config: TrainingConfig) -> str:
     return "HU" if config.described("inputs", "image").get("modality") == "CT" else "intensity units"
 
 
 def _argument(config: TrainingConfig, transform: Component, name: str, default: Any = None) -> Any:
-    """A transform's argument; :data:`UNKNOWN` where it needs an expression."""
-    path = f"{transform.id}{SEPARATOR}{name}"
-    return config.value(path, UNKNOWN) if path in config else default
+    """A transform's argument; :data:`MISSING` where it needs an expression."""
+    return config.argument(transform, name, MISSING) if transform.at(name) in config else default
 
 
 def _range(name: str, argument: Callable[..., Any]) -> _Step | None:

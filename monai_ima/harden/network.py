@@ -13,7 +13,7 @@ from torch import nn
 from monai_ima.utils.errors import one_line, root_cause
 
 from .parts import Parts
-from .reading import SEPARATOR, Component, readable
+from .reading import MISSING, Component, readable
 
 __all__ = ["build_network"]
 
@@ -31,10 +31,9 @@ def build_network(parts: Parts) -> nn.Module | None:
     network_class = None if component is None else _monai_class(component)
     if component is None or network_class is None:
         return None
-    missing = object()
     names = component.config.keys() - ConfigComponent.non_arg_keys
-    arguments = {name: parts.config.value(f"{component.id}{SEPARATOR}{name}", missing) for name in names}
-    if any(value is missing for value in arguments.values()) or _downloads(network_class, arguments):
+    arguments = {name: parts.config.argument(component, name, MISSING) for name in names}
+    if any(value is MISSING for value in arguments.values()) or _downloads(network_class, arguments):
         return None
     target = str(component.config["_target_"])
     try:

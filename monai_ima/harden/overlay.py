@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 from typing import Any
 
+from monai.engines import SupervisedEvaluator
+
 from monai_ima.methods import PerSampleMethod
 
 from .plan import Plan, handler_class
-from .reading import SEPARATOR, Component, readable, reference
+from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
 from .sample_ids import SampleIdSource
 from .settings import METHODS
 
@@ -20,26 +23,9 @@ SECTION = "harden"
 WEIGHTS = "model"
 FOLDER = "$str(@bundle_root) + '/models'"
 OWN_WEIGHTS = "$str(@bundle_root) + '/models/model.pt'"
-SHARED = (
-    "_requires_",
-    "amp",
-    "amp_kwargs",
-    "compile",
-    "compile_kwargs",
-    "decollate",
-    "device",
-    "epoch_length",
-    "event_names",
-    "event_to_attr",
-    "inferer",
-    "metric_cmp_fn",
-    "mode",
-    "network",
-    "non_blocking",
-    "postprocessing",
-    "to_kwargs",
-    "val_data_loader",
-)
+OWN = {"additional_metrics", "iteration_update", "key_val_metric", "prepare_batch", "val_handlers"}
+"""Arguments of evaluators that the robust one gets on its own, or does without."""
+SHARED = sorted({"_requires_", *inspect.signature(SupervisedEvaluator).parameters} - OWN)
 """Arguments that the robust evaluator takes over from the clean one."""
 
 
@@ -52,27 +38,19 @@ def make_overlay(plan: Plan) -> dict[str, Any]:
     training starts from are not written over; the number of epochs; and, where ids are added, the data or transforms.
     """
     parts, section = plan.parts, _section(plan)
-    trainer = parts.trainer.id
-    overlay: dict[str, Any] = {}
-    if "bundle_root" not in parts.config:
-        overlay["bundle_root"] = "."
-    overlay[SECTION] = section
-    if plan.epochs is not None:
-        overlay[readable(parts.epochs_id)] = plan.epochs
-    overlay |= _sample_ids(plan)
-    for saver in parts.savers:
-        folder = _subfolder(saver.config.get("save_dir", "."), plan.settings.method)
-        overlay[readable(f"{saver.id}{SEPARATOR}save_dir")] = folder
-    before = ["@harden#handler"] if "baseline" not in section else ["@harden#baseline", "@harden#handler"]
-    after = [f"@harden#{name}" for name in ("resumable", "start", "validation", "validate") if name in section]
-    overlay[f"{readable(trainer)}#_target_"] = "monai_ima.engines.with_handlers"
-    overlay[f"{readable(trainer)}#engine_class"] = {
-        "_target_": parts.trainer.config["_target_"],
-        "_mode_": "callable",
+    trainer = readable(parts.trainer.id)
+    before, after = ("baseline", "handler"), ("resumable", "start", "validation", "validate")
+    return {
+        **({} if "bundle_root" in parts.config else {"bundle_root": "."}),
+        SECTION: section,
+        **({} if plan.epochs is None else {readable(parts.epochs_id): plan.epochs}),
+        **_sample_ids(plan),
+        **{readable(saver.at("save_dir")): _save_dir(saver, plan.settings.method) for saver in parts.savers},
+        f"{trainer}#_target_": "monai_ima.engines.with_handlers",
+        f"{trainer}#engine_class": {"_target_": parts.trainer.config["_target_"], "_mode_": "callable"},
+        f"{trainer}#handlers_before": [f"@harden#{name}" for name in before if name in section],
+        f"{trainer}#handlers_after": [f"@harden#{name}" for name in after if name in section],
     }
-    overlay[f"{readable(trainer)}#handlers_before"] = before
-    overlay[f"{readable(trainer)}#handlers_after"] = after
-    return overlay
 
 
 def run_lines(plan: Plan) -> list[str]:
@@ -90,7 +68,7 @@ def run_lines(plan: Plan) -> list[str]:
     several = [
         f"{name}.{suffix}"
         for name in ("multi_gpu_train", "train_multigpu", "train-multigpu")
-        for suffix in ("json", "yaml", "yml")
+        for suffix in SUFFIXES
         if (config.root / "configs" / f"{name}.{suffix}").is_file()
     ]
     if several and several[0] not in names:
@@ -101,7 +79,7 @@ def run_lines(plan: Plan) -> list[str]:
 def _section(plan: Plan) -> dict[str, Any]:
     """The content of the id ``harden``, in the order in which it is read."""
     parts, method = plan.parts, plan.settings.method
-    criterion = _criterion(plan)
+    averages = _averages(plan)
     section: dict[str, Any] = {
         "eps_max": plan.eps_max,
         "norm": plan.norm,
@@ -109,34 +87,36 @@ def _section(plan: Plan) -> dict[str, Any]:
         "folder": FOLDER,
         "name": f"{WEIGHTS}_{method}",
         "resume": None,
+        **_given(pretrained=_pretrained(plan), threshold=plan.threshold, criterion=_criterion(plan)),
+        "handler": _handler(plan),
     }
-    if plan.pretrained is not None:
-        from_user = plan.settings.pretrained is not None
-        section["pretrained"] = str(plan.pretrained.resolve()) if from_user else OWN_WEIGHTS
-    if plan.threshold is not None:
-        section["threshold"] = plan.threshold
-    if criterion is not None:
-        section["criterion"] = criterion
-    section["handler"] = _handler(plan)
     if plan.threshold == "baseline" and parts.evaluator is not None:
-        section["baseline"] = {
-            "_target_": "monai_ima.handlers.BaselineThreshold",
-            "criterion": "@harden#criterion",
-            "evaluator": f"@{readable(parts.evaluator.id)}",
-        }
-    averages = _averages(plan)
+        clean = f"@{readable(parts.evaluator.id)}"
+        section["baseline"] = _ours("handlers.BaselineThreshold", criterion="@harden#criterion", evaluator=clean)
     if plan.pretrained is not None:
-        section["start"] = {
-            "_target_": "monai_ima.handlers.StartWeights",
-            "network": f"@{readable(parts.trainer.id)}#network",
-            "file": "@harden#pretrained",
-            **({"averages": list(averages.values())} if averages else {}),
-        }
+        network, kept = f"@{readable(parts.trainer.id)}#network", list(averages.values()) or None
+        section["start"] = _ours("handlers.StartWeights", network=network, file="@harden#pretrained", averages=kept)
     margins = "$@harden#handler.margins" if issubclass(handler_class(method).method_class, PerSampleMethod) else None
     if plan.robust_validation:
         section |= _robust_validation(plan, margins)
     section["resumable"] = _resumable(plan, averages, margins)
     return section
+
+
+def _ours(target: str, **arguments: Any) -> dict[str, Any]:
+    """A component of this package, without the arguments that are None."""
+    return {"_target_": f"monai_ima.{target}", **_given(**arguments)}
+
+
+def _given(**entries: Any) -> dict[str, Any]:
+    """The entries that are not None."""
+    return {name: value for name, value in entries.items() if value is not None}
+
+
+def _pretrained(plan: Plan) -> str | None:
+    if plan.pretrained is None:
+        return None
+    return OWN_WEIGHTS if plan.settings.pretrained is None else str(plan.pretrained.resolve())
 
 
 def _handler(plan: Plan) -> dict[str, Any]:
@@ -154,32 +134,29 @@ def _handler(plan: Plan) -> dict[str, Any]:
 
 def _resumable(plan: Plan, averages: dict[str, str], margins: str | None) -> dict[str, Any]:
     trainer = readable(plan.parts.trainer.id)
-    return {
-        "_target_": "monai_ima.handlers.Resumable",
-        "folder": "@harden#folder",
-        "prefix": "@harden#name",
-        "objects": {
-            "model": f"@{trainer}#network",
-            "optimizer": f"@{trainer}#optimizer",
-            **_schedulers(plan),
-            **averages,
-            **({} if margins is None else {"margins": margins}),
-            **({"criterion": "@harden#criterion"} if plan.threshold is not None else {}),
-            **({"validation": "@harden#validation"} if plan.robust_validation else {}),
-        },
-        "resume": "@harden#resume",
+    objects = {
+        "model": f"@{trainer}#network",
+        "optimizer": f"@{trainer}#optimizer",
+        **_schedulers(plan),
+        **averages,
+        **_given(margins=margins),
+        **({} if plan.threshold is None else {"criterion": "@harden#criterion"}),
+        **({"validation": "@harden#validation"} if plan.robust_validation else {}),
     }
+    return _ours(
+        "handlers.Resumable", folder="@harden#folder", prefix="@harden#name", objects=objects, resume="@harden#resume"
+    )
 
 
 def _criterion(plan: Plan) -> dict[str, Any] | None:
     if plan.task.kind == "segmentation":
-        return {
-            "_target_": "monai_ima.criteria.DiceCriterion",
-            "threshold": "@harden#threshold",
-            "include_background": plan.task.include_background,
-            "sigmoid": plan.task.sigmoid,
-        }
-    return {"_target_": "monai_ima.criteria.BinaryCriterion"} if plan.task.sigmoid else None
+        return _ours(
+            "criteria.DiceCriterion",
+            threshold="@harden#threshold",
+            include_background=plan.task.include_background,
+            sigmoid=plan.task.sigmoid,
+        )
+    return _ours("criteria.BinaryCriterion") if plan.task.sigmoid else None
 
 
 def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
@@ -191,16 +168,16 @@ def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
         "min_clean": plan.settings.min_clean,
         "attack": _validation_attack(plan),
         "robust_evaluator": _robust_evaluator(plan, parts.evaluator),
-        "validation": {
-            "_target_": "monai_ima.handlers.RobustValidation",
-            "evaluator": clean,
-            "robust_evaluator": "@harden#robust_evaluator",
-            "network": f"{clean}#network",
-            "folder": "@harden#folder",
-            "name": "@harden#name",
-            "min_clean": "@harden#min_clean",
-            **({} if margins is None else {"margins": margins}),
-        },
+        "validation": _ours(
+            "handlers.RobustValidation",
+            evaluator=clean,
+            robust_evaluator="@harden#robust_evaluator",
+            network=f"{clean}#network",
+            folder="@harden#folder",
+            name="@harden#name",
+            min_clean="@harden#min_clean",
+            margins=margins,
+        ),
     }
     if not parts.validated:
         section["validate"] = {"_target_": "ValidationHandler", "validator": clean, "interval": 1}
@@ -208,13 +185,13 @@ def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
 
 
 def _validation_attack(plan: Plan) -> dict[str, Any]:
-    attack = {"_target_": "monai_ima.attacks.PGD", "norm": "@harden#norm", "steps": plan.settings.val_steps}
-    attack |= {"restarts": 1, "bounds": "@harden#bounds"}
+    criterion: Any = "@harden#criterion" if plan.task.sigmoid else None
     if plan.task.kind == "segmentation":
-        attack["criterion"] = {**(_criterion(plan) or {}), "threshold": "lowest"}
-    elif plan.task.sigmoid:
-        attack["criterion"] = "@harden#criterion"
-    return attack
+        criterion = {**(_criterion(plan) or {}), "threshold": "lowest"}
+    steps = plan.settings.val_steps
+    return _ours(
+        "attacks.PGD", norm="@harden#norm", steps=steps, restarts=1, bounds="@harden#bounds", criterion=criterion
+    )
 
 
 def _robust_evaluator(plan: Plan, evaluator: Component) -> dict[str, Any]:
@@ -240,12 +217,9 @@ def _copied_metrics(plan: Plan, path: str) -> Any:
     config = plan.parts.config
     path, value = config.follow(path)
     if isinstance(value, dict) and "_target_" not in value:
-        return {f"robust_{name}": _copied(plan, f"{path}{SEPARATOR}{name}") for name in value}
+        ends = {name: config.follow(f"{path}{SEPARATOR}{name}")[0] for name in value}
+        return {f"robust_{name}": f"%{readable(end)}" for name, end in ends.items()}
     return f"%{readable(path)}"
-
-
-def _copied(plan: Plan, path: str) -> str:
-    return f"%{readable(plan.parts.config.follow(path)[0])}"
 
 
 def _sample_ids(plan: Plan) -> dict[str, Any]:
@@ -253,15 +227,11 @@ def _sample_ids(plan: Plan) -> dict[str, Any]:
     parts, dataset, source = plan.parts, plan.parts.dataset, plan.sample_ids
     if dataset is None or source in (SampleIdSource.PRESENT, SampleIdSource.FILES):
         return {}
+    target, argument = "data.add_sample_ids", "data"
     if source is SampleIdSource.TRANSFORM:
-        path, target, argument = f"{dataset.id}{SEPARATOR}transform", "transforms.with_sample_id", "transform"
-    else:
-        in_data = source is SampleIdSource.DATA
-        path = f"{dataset.id}{SEPARATOR}data" if in_data else parts.dataset_argument
-        target, argument = "data.add_sample_ids", "data"
-    return {
-        readable(path): {"_target_": f"monai_ima.{target}", argument: parts.config.get(path), "keys": plan.image_key}
-    }
+        target, argument = "transforms.with_sample_id", "transform"
+    path = parts.dataset_argument if source is SampleIdSource.DATASET else dataset.at(argument)
+    return {readable(path): _ours(target, **{argument: parts.config.get(path)}, keys=plan.image_key)}
 
 
 def _schedulers(plan: Plan) -> dict[str, Any]:
@@ -278,9 +248,9 @@ def _averages(plan: Plan) -> dict[str, Any]:
     return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(handlers)}
 
 
-def _subfolder(value: Any, name: str) -> str:
-    """A folder below another one that is given as text, reference or expression."""
-    text = str(value)
+def _save_dir(saver: Component, name: str) -> str:
+    """A folder below the one that a saver writes to, given as text, reference or expression."""
+    text = str(saver.config.get("save_dir", "."))
     if text.startswith("$"):
         return f"$str({text[1:].strip()}) + '/{name}'"
     return f"$str({text}) + '/{name}'" if reference(text) else f"{text}/{name}"

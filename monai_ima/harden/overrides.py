@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import pydoc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent
 
-from .reading import inner_items, merged_config, readable
+from .reading import contents, merged_config, readable
 
 __all__ = ["ConfigIds"]
 
@@ -29,7 +29,7 @@ class ConfigIds:
     """
 
     def __init__(self, bundle: str | Path, config: str) -> None:
-        self.contents = dict(_contents("", merged_config(bundle, config)[1].get()))
+        self.contents = {readable(path): part for path, part in contents(merged_config(bundle, config)[1].get())}
         self.contents.pop("bundle_root", None)
 
     def find(self, name: str) -> str | None:
@@ -59,12 +59,6 @@ class ConfigIds:
         if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             return None
         return {*parameters, *ConfigComponent.non_arg_keys}
-
-
-def _contents(prefix: str, content: Any) -> Iterator[tuple[str, Any]]:
-    for key, inner in inner_items(content):
-        yield f"{prefix}{key}", inner
-        yield from _contents(f"{prefix}{key}#", inner)
 
 
 def _located(target: str) -> Any:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from monai.bundle import ReferenceResolver
-from monai.bundle.properties import TrainProperties
-from monai.utils import BundlePropertyConfig
 
 from monai_ima import handlers as our_handlers
 
-from .reading import SEPARATOR, Component, TrainingConfig, readable, reference
+from .reading import SEPARATOR, Component, TrainingConfig, readable
 
-__all__ = ["Parts", "find_parts", "transforms_of"]
+__all__ = ["EVALUATOR_ID", "Parts", "find_parts", "transforms_of"]
 
-TRAINER_ID, EVALUATOR_ID = (
-    ReferenceResolver.normalize_id(str(TrainProperties[name][BundlePropertyConfig.ID]))
-    for name in ("trainer", "evaluator")
-)
+TRAINER_ID, EVALUATOR_ID = f"train{SEPARATOR}trainer", f"validate{SEPARATOR}evaluator"
+"""Of MONAI's specification of bundles."""
 NEEDED = ("train_data_loader", "network", "loss_function")
 WRAPPERS = ("DistributedDataParallel", "DataParallel")
-SAVERS = ("CheckpointSaver",)
 
 UNSUITED = (
     (r"G[Aa][Nn](?:Trainer|Loss)|AdversarialTrainer|PatchAdversarialLoss", "trains a GAN"),
@@ -79,7 +75,7 @@ class Parts:
     @property
     def epochs_id(self) -> str:
         """Id of the number of epochs, references followed."""
-        return self.config.follow(f"{self.trainer.id}{SEPARATOR}max_epochs")[0]
+        return self.config.follow(self.trainer.at("max_epochs"))[0]
 
 
 def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
@@ -97,25 +93,25 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
     run_id = _run_id(config, engine.id)
     for root in (engine.id, *(key for key in ("initialize", run_id) if key in config)):
         list(config.reachable(root))
-    at = f"{engine.id}{SEPARATOR}".__add__
-    loss = config.component(at("loss_function"))
-    loader = config.component(at("train_data_loader"))
-    dataset = None if loader is None else config.component(f"{loader.id}{SEPARATOR}dataset")
-    network = _network(config, at("network"))
+    loss = config.inner(engine, "loss_function")
+    loader = config.inner(engine, "train_data_loader")
+    dataset = config.inner(loader, "dataset")
+    network = _network(config, engine.at("network"))
     _refuse(config, engine, network, loss)
-    evaluator, validated = _evaluator(config, engine.id)
-    key_metric = f"{evaluator.id}{SEPARATOR}key_val_metric" if evaluator else None
+    run = [c for c in config.components(engine.id) if c.name == "ValidationHandler" and c.config.get("validator")]
+    evaluator = _evaluator(config, [config.inner(handler, "validator") for handler in run])
+    key_metric = evaluator.at("key_val_metric") if evaluator else None
     return Parts(
         config=config,
         trainer=engine,
         dataset=dataset,
-        dataset_argument="" if loader is None else f"{loader.id}{SEPARATOR}dataset",
-        transforms=[] if dataset is None else list(transforms_of(config, f"{dataset.id}{SEPARATOR}transform")),
+        dataset_argument="" if loader is None else loader.at("dataset"),
+        transforms=[] if dataset is None else transforms_of(config, dataset.at("transform")),
         network=network,
         loss=loss,
         evaluator=evaluator,
-        validated=validated,
-        savers=[c for c in config.everything() if c.name in SAVERS],
+        validated=bool(run),
+        savers=[c for c in config.everything() if c.name == "CheckpointSaver"],
         key_metric=key_metric if key_metric and config.get(key_metric) is not None else None,
         run_id=run_id,
     )
@@ -124,7 +120,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
 def _trainer(config: TrainingConfig, trainer_id: str | None) -> Component:
     if trainer_id is not None:
         path = ReferenceResolver.normalize_id(trainer_id)
-        component = config.component(path) if path in config else None
+        component = config.component(path)
         if component is None:
             raise ValueError(f"Id {trainer_id!r} of {config.files[-1]} is no component, expected the trainer's id.")
         return component
@@ -176,22 +172,16 @@ def _network(config: TrainingConfig, path: str) -> Component | None:
             if component.name not in WRAPPERS:
                 networks[here] = component
             elif "module" in value:
-                waiting.append(f"{here}{SEPARATOR}module")
+                waiting.append(component.at("module"))
     return next(iter(networks.values())) if len(networks) == 1 else None
 
 
-def _evaluator(config: TrainingConfig, trainer: str) -> tuple[Component | None, bool]:
-    """The evaluator that the trainer's handlers run, else the one that looks like it; and whether they run it."""
-    run = [c for c in config.components(trainer) if c.name == "ValidationHandler" and c.config.get("validator")]
-    for handler in run:
-        evaluator = config.component(f"{handler.id}{SEPARATOR}validator")
-        if evaluator is not None and "Ensemble" not in evaluator.name:
-            return evaluator, True
-    evaluator = config.component(EVALUATOR_ID)
-    if evaluator is not None:
-        return evaluator, bool(run)
+def _evaluator(config: TrainingConfig, run: Sequence[Component | None]) -> Component | None:
+    """The first of those that the trainer's handlers run, unless it is an ensemble; else the one that looks like it."""
+    single = [evaluator for evaluator in run if evaluator is not None and "Ensemble" not in evaluator.name]
+    evaluator = single[0] if single else config.component(EVALUATOR_ID)
     others = [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
-    return (others[0], bool(run)) if len(others) == 1 else (None, bool(run))
+    return others[0] if evaluator is None and len(others) == 1 else evaluator
 
 
 def transforms_of(config: TrainingConfig, path: str) -> list[Component]:
@@ -200,9 +190,9 @@ def transforms_of(config: TrainingConfig, path: str) -> list[Component]:
         return []
     path, value = config.follow(path)
     if isinstance(value, dict) and "_target_" in value:
-        inner = f"{path}{SEPARATOR}transforms"
         here = Component(path, value)
-        return transforms_of(config, inner) if here.name == "Compose" and inner in config else [here]
+        compose = here.name == "Compose" and "transforms" in value
+        return transforms_of(config, here.at("transforms")) if compose else [here]
     if isinstance(value, list):
         return [t for k in range(len(value)) for t in transforms_of(config, f"{path}{SEPARATOR}{k}")]
     if isinstance(value, str) and value.startswith("$"):
@@ -219,18 +209,16 @@ def _refuse(config: TrainingConfig, trainer: Component, network: Component | Non
             f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network."
         )
 
-    at = f"{trainer.id}{SEPARATOR}".__add__
     if trainer.name in vars(our_handlers) or trainer.name == "with_handlers":
         raise refusal("is hardened already")
     if any(key in trainer.config for key in ("g_network", "d_network", "d_loss_function")):
         raise refusal("trains a GAN")
-    named = [trainer, network, loss]
-    named += [config.component(at(key)) for key in ("inferer", "prepare_batch")]
-    names = [(c.name if c else "") for c in named]
-    names += [key for key in ("detector",) if key in trainer.config]
-    for key in ("inferer", "prepare_batch", "loss_function", "network"):
-        content = config.follow(at(key))[1] if trainer.config.get(key) is not None else None
-        names += [content] if isinstance(content, str) and reference(content) is None and key != "network" else []
+    named = [trainer, network, loss, config.inner(trainer, "inferer"), config.inner(trainer, "prepare_batch")]
+    keys = [key for key in ("inferer", "prepare_batch", "loss_function") if key in trainer.config]
+    expressions = [config.follow(trainer.at(key))[1] for key in keys]
+    names = [part.name for part in named if part is not None]
+    names += [expression for expression in expressions if isinstance(expression, str)]
+    names += ["detector"] * ("detector" in trainer.config)
     for pattern, why in UNSUITED:
         if any(re.search(pattern, name) for name in names):
             raise refusal(why)

@@ -19,7 +19,6 @@ from monai_ima.utils.weights import fit_weights, load_weights
 from .intensity import Normalisation, find_normalisation
 from .network import build_network
 from .parts import Parts
-from .reading import SEPARATOR
 from .sample_ids import SampleIdSource, find_sample_ids
 from .settings import METHODS, HardenSettings
 from .task import Task, find_task, image_key
@@ -112,7 +111,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
     if settings.min_clean is not None and parts.key_metric is None:
         raise ValueError("Got min_clean, expected a bundle with an evaluator that has a key metric (key_val_metric).")
     norm = settings.norm or ("l2" if method == "ddn" else "linf")
-    key = image_key(parts)
+    key = image_key(parts.config, parts.transforms)
     normalisation = find_normalisation(parts.config, parts.transforms, key)
     eps_max = settings.eps_max or _suggest_eps(parts, task, normalisation, norm)
     handler_class(method)(eps_max, **({} if method == "ddn" else {"norm": norm}), **settings.handler_options)
@@ -180,7 +179,7 @@ def _image_size(parts: Parts) -> int | None:
     channels = described.get("num_channels")
     shapes = [described.get("spatial_shape")]
     for transform in reversed(parts.transforms):
-        shapes += [parts.config.value(f"{transform.id}{SEPARATOR}{name}") for name in ("spatial_size", "roi_size")]
+        shapes += [parts.config.argument(transform, name) for name in ("spatial_size", "roi_size")]
     for shape in shapes:
         if isinstance(shape, list) and shape and all(isinstance(n, int) and n > 0 for n in shape):
             return math.prod(shape) * (channels if isinstance(channels, int) else 1)

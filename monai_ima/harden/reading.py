@@ -15,16 +15,7 @@ from monai.utils import CommonKeys
 
 from monai_ima.utils.errors import one_line
 
-__all__ = [
-    "Component",
-    "TrainingConfig",
-    "inner_items",
-    "merged_config",
-    "read_training_config",
-    "readable",
-    "reference",
-    "target_name",
-]
+__all__ = ["Component", "TrainingConfig", "contents", "merged_config", "read_training_config", "readable", "reference"]
 
 SEPARATOR = ReferenceResolver.sep
 SUFFIXES = ("json", "yaml", "yml")
@@ -32,6 +23,8 @@ REFERENCE = re.compile(r"\$?\s*@((?:\w+)(?:::\w+)*)\s*")
 COMMON_KEY = re.compile(r"\$\s*(?:monai\.utils\.)?(?:enums\.)?CommonKeys\.(\w+)\s*")
 ENTRY = re.compile(r"\$\s*@(\w+(?:::\w+)*)\[(\d+)\]\s*")
 LENGTH = re.compile(r"\$\s*len\(@(\w+(?:::\w+)*)\)\s*")
+MISSING = object()
+"""In place of a value that is not there, or that needs an expression."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,11 @@ class Component:
     @property
     def name(self) -> str:
         """The last part of its ``_target_``, such as ``SupervisedTrainer``."""
-        return target_name(self.config)
+        return str(self.config["_target_"]).rsplit(".", 1)[-1]
+
+    def at(self, argument: str) -> str:
+        """The id of an argument."""
+        return f"{self.id}{SEPARATOR}{argument}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,7 @@ class TrainingConfig:
         return node
 
     def __contains__(self, path: str) -> bool:
-        missing = object()
-        return self.get(path, missing) is not missing
+        return self.get(path, MISSING) is not MISSING
 
     def follow(self, path: str) -> tuple[str, Any]:
         """Id and content that an id ends at when plain references (``@id``, ``$@id``) are followed.
@@ -105,34 +101,43 @@ class TrainingConfig:
 
     def value(self, path: str, default: Any = None) -> Any:
         """The plain value at an id, references followed; ``default`` where it is missing or needs an expression."""
-        missing = object()
-        value = self._plain(path, missing) if path in self else missing
-        return default if value is missing else value
+        value = self._plain(path) if path in self else MISSING
+        return default if value is MISSING else value
 
-    def _plain(self, path: str, missing: object) -> Any:
+    def _plain(self, path: str) -> Any:
         path, value = self.follow(path)
-        if isinstance(value, dict):
-            if "_target_" in value:
-                return missing
-            items = {key: self._plain(f"{path}{SEPARATOR}{key}", missing) for key in value}
-            return missing if any(item is missing for item in items.values()) else items
-        if isinstance(value, list):
-            parts = [self._plain(f"{path}{SEPARATOR}{k}", missing) for k in range(len(value))]
-            return missing if any(part is missing for part in parts) else parts
-        return self._known_form(value, missing) if isinstance(value, str) and value.startswith("$") else value
+        if isinstance(value, str):
+            return self._known_form(value) if value.startswith("$") else value
+        if not isinstance(value, (dict, list)):
+            return value
+        if isinstance(value, dict) and "_target_" in value:
+            return MISSING
+        parts = {key: self._plain(f"{path}{SEPARATOR}{key}") for key, _ in _inner(value)}
+        if any(part is MISSING for part in parts.values()):
+            return MISSING
+        return parts if isinstance(value, dict) else list(parts.values())
 
-    def _known_form(self, expression: str, missing: object) -> Any:
+    def _known_form(self, expression: str) -> Any:
         """The value of an expression of one of three forms that are read as text: a common key, an entry, a length."""
         key, entry, length = (form.fullmatch(expression) for form in (COMMON_KEY, ENTRY, LENGTH))
         if key is not None and key[1] in CommonKeys.__members__:
             return str(CommonKeys[key[1]].value)
-        counted = self.value(length[1]) if length is not None and length[1] in self else None
-        if isinstance(counted, (list, dict)):
-            return len(counted)
-        container = self.value(entry[1]) if entry is not None and entry[1] in self else None
+        if length is not None:
+            counted = self.value(length[1])
+            return len(counted) if isinstance(counted, (list, dict)) else MISSING
+        container = self.value(entry[1]) if entry is not None else None
         if entry is not None and isinstance(container, list) and int(entry[2]) < len(container):
             return container[int(entry[2])]
-        return missing
+        return MISSING
+
+    def argument(self, component: Component, name: str, default: Any = None) -> Any:
+        """The plain value of a component's argument, as :meth:`value` gives it."""
+        return self.value(component.at(name), default)
+
+    def keys(self, transform: Component) -> list[str]:
+        """The keys that a transform acts on; none where they are not given or need an expression."""
+        keys = self.argument(transform, "keys", [])
+        return [keys] if isinstance(keys, str) else keys or []
 
     def component(self, path: str) -> Component | None:
         """The component that an id ends at, through references; None when there is none or it is disabled."""
@@ -140,6 +145,10 @@ class TrainingConfig:
             return None
         path, value = self.follow(path)
         return Component(path, value) if _is_component(value) else None
+
+    def inner(self, component: Component | None, name: str) -> Component | None:
+        """The component that is an argument of another one; None when either is none."""
+        return None if component is None else self.component(component.at(name))
 
     def reachable(self, path: str) -> Iterator[tuple[str, Any]]:
         """Ids and contents below an id and of everything that they refer to, expressions included, each once.
@@ -159,27 +168,15 @@ class TrainingConfig:
             yield here, value
             if isinstance(value, str):
                 waiting.extend(reversed(ReferenceResolver.match_refs_pattern(value)))
-            elif isinstance(value, dict):
-                waiting.extend(f"{here}{SEPARATOR}{key}" for key in reversed(value))
-            elif isinstance(value, list):
-                waiting.extend(f"{here}{SEPARATOR}{k}" for k in reversed(range(len(value))))
+            waiting.extend(reversed([f"{here}{SEPARATOR}{key}" for key, _ in _inner(value)]))
 
     def components(self, path: str) -> Iterator[Component]:
         """The components among :meth:`reachable` that are not disabled for good."""
-        for here, value in self.reachable(path):
-            if _is_component(value):
-                yield Component(here, value)
+        return _components(self.reachable(path))
 
     def everything(self) -> Iterator[Component]:
         """All components of the config, referred to or not."""
-
-        def walk(here: str, value: Any) -> Iterator[Component]:
-            if _is_component(value):
-                yield Component(here, value)
-            for key, inner in inner_items(value):
-                yield from walk(f"{here}{SEPARATOR}{key}" if here else str(key), inner)
-
-        yield from walk("", {key: value for key, value in self.content.items() if key != ConfigParser.meta_key})
+        return _components(contents({k: value for k, value in self.content.items() if k != ConfigParser.meta_key}))
 
     def described(self, side: str, name: str) -> dict[str, Any]:
         """What the metadata's network_data_format say of an input or output; ``{}`` where they say nothing.
@@ -250,13 +247,21 @@ def merged_config(bundle: str | Path, config: str | Sequence[str] | None) -> tup
             raise FileNotFoundError(f"Config {file} does not exist, expected it in the bundle.")
     parser = ConfigParser({})
     for file in files:
-        _load(file, parser)
+        for key, value in _read(file).items():
+            try:
+                merge_kv(parser, key, value)
+            except (KeyError, ValueError, IndexError, TypeError) as error:
+                raise ValueError(
+                    f"Key {key!r} of {file} cannot be merged, expected the id of an existing part."
+                ) from error
     return files, parser
 
 
-def inner_items(value: Any) -> Iterable[tuple[Any, Any]]:
-    """Keys and contents of a dictionary, or positions and contents of a list; nothing of other values."""
-    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+def contents(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Ids and contents of everything in a config, what is in a part behind the part itself."""
+    for key, inner in _inner(content):
+        yield f"{prefix}{key}", inner
+        yield from contents(inner, f"{prefix}{key}{SEPARATOR}")
 
 
 def reference(value: Any) -> str | None:
@@ -265,14 +270,18 @@ def reference(value: Any) -> str | None:
     return match[1] if match else None
 
 
-def target_name(config: dict[str, Any]) -> str:
-    """The last part of a component's ``_target_``."""
-    return str(config["_target_"]).rsplit(".", 1)[-1]
-
-
 def readable(path: str) -> str:
     """An id with ``#``, as bundles write it."""
     return path.replace(SEPARATOR, "#")
+
+
+def _inner(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Keys and contents of a dictionary, or positions and contents of a list; nothing of other values."""
+    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+
+
+def _components(parts: Iterable[tuple[str, Any]]) -> Iterator[Component]:
+    return (Component(path, value) for path, value in parts if _is_component(value))
 
 
 def _is_component(value: Any) -> bool:
@@ -296,11 +305,3 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"Config {file} holds {type(content).__name__}, expected a dictionary.")
     return content
-
-
-def _load(file: Path, parser: ConfigParser) -> None:
-    for key, value in _read(file).items():
-        try:
-            merge_kv(parser, key, value)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise ValueError(f"Key {key!r} of {file} cannot be merged, expected the id of an existing part.") from error

@@ -13,17 +13,9 @@ __all__ = ["SampleIdSource", "find_sample_ids"]
 
 STRIPPING = ("ToNumpy", "Lambda", "TorchVision", "ToPIL", "ToCupy", "NumpyD")
 """Transforms that drop an image's file name."""
-KEEPS_ITEMS = (
-    "Dataset",
-    "CacheDataset",
-    "SmartCacheDataset",
-    "PersistentDataset",
-    "CacheNTransDataset",
-    "LMDBDataset",
-    "GDSDataset",
-)
-"""Datasets that hand all keys of an item of their ``data`` to the transforms."""
 CACHES_ON_DISK = ("PersistentDataset", "CacheNTransDataset", "LMDBDataset", "GDSDataset")
+KEEPS_ITEMS = ("Dataset", "CacheDataset", "SmartCacheDataset", *CACHES_ON_DISK)
+"""Datasets that hand all keys of an item of their ``data`` to the transforms."""
 
 
 class SampleIdSource(Enum):
@@ -59,11 +51,9 @@ def _names_survive(parts: Parts, image_key: str) -> bool:
     """The images are loaded from files, and no transform is known to drop their names."""
     loaded = False
     for transform in parts.transforms:
-        keys = parts.config.value(f"{transform.id}{SEPARATOR}keys", [])
-        if image_key not in ([keys] if isinstance(keys, str) else keys):
+        if image_key not in parts.config.keys(transform):
             continue
-        tracked = parts.config.value(f"{transform.id}{SEPARATOR}track_meta") is not False
         loaded |= transform.name.startswith("LoadImage")
-        if transform.name.startswith(STRIPPING) or not tracked:
+        if transform.name.startswith(STRIPPING) or parts.config.argument(transform, "track_meta") is False:
             return False
     return loaded

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from monai_ima.utils.checks import check_bool, check_bounds, check_count, check_positive, is_number
@@ -24,6 +25,14 @@ EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network see
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "sigmoid": check_bool,
+    "epochs": partial(check_count, least=1),
+    "val_steps": partial(check_count, least=1),
+    "eps_max": check_positive,
+    "val_eps": check_positive,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +66,9 @@ class HardenSettings:
             raise ValueError("Got norm 'linf' for method ddn, expected l2: its attack finds the nearest point in L2.")
         if self.task not in (None, *TASKS):
             raise ValueError(f"Unknown task {self.task!r}, expected one of {', '.join(TASKS)}.")
-        if self.sigmoid is not None:
-            check_bool("sigmoid", self.sigmoid)
         if self.min_clean is not None and not is_number(self.min_clean):
             raise ValueError(f"Got min_clean {self.min_clean!r}, expected a value of the clean key metric.")
-        checked: dict[str, Any] = {"bounds": check_bounds(self.bounds)}
-        for name in ("epochs", "val_steps"):
-            checked[name] = None if getattr(self, name) is None else check_count(name, getattr(self, name), 1)
-        for name in ("eps_max", "val_eps"):
-            checked[name] = None if getattr(self, name) is None else check_positive(name, getattr(self, name))
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "bounds", check_bounds(self.bounds))
+        for name, check in CHECKS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check(name, getattr(self, name)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monai.utils import CommonKeys
 
 from .parts import Parts
-from .reading import SEPARATOR, Component
+from .reading import Component, TrainingConfig
 from .settings import TASKS
 
 __all__ = ["Task", "find_task", "image_key"]
@@ -62,50 +63,41 @@ def find_task(parts: Parts, task: str | None = None, sigmoid: bool | None = None
     return Task(kind, _classes(parts), sigmoid, sigmoid and kind == "segmentation")
 
 
-def image_key(parts: Parts) -> str:
+def image_key(config: TrainingConfig, transforms: Sequence[Component]) -> str:
     """The key of the images in the data: the first that is loaded, else ``image``."""
-    keys = _loaded(parts)
-    return keys[0] if keys else str(CommonKeys.IMAGE.value)
+    return next(iter(_loaded(config, transforms)), str(CommonKeys.IMAGE.value))
 
 
-def _loaded(parts: Parts) -> list[str]:
-    for transform in parts.transforms:
-        if transform.name.startswith("LoadImage"):
-            keys = parts.config.value(f"{transform.id}{SEPARATOR}keys", [])
-            return [keys] if isinstance(keys, str) else [str(key) for key in keys]
-    return []
+def _loaded(config: TrainingConfig, transforms: Sequence[Component]) -> list[str]:
+    return next((config.keys(transform) for transform in transforms if transform.name.startswith("LoadImage")), [])
 
 
 def _is_segmentation(parts: Parts) -> bool:
-    loss = "" if parts.loss is None else parts.loss.name
-    losses = [loss]
-    if parts.loss is not None:
-        losses += [c.name for c in parts.config.components(parts.loss.id)]
-    if any(word in name for name in losses for word in MAP_LOSSES):
+    config, loss = parts.config, parts.loss
+    loss_id = None if loss is None else loss.id
+    kind = str(config.described("outputs", "pred").get("format", "")).lower()
+    if _uses(config, loss_id, MAP_LOSSES) or _uses(config, parts.key_metric, MAP_METRICS) or "segmentation" in kind:
         return True
-    metrics = [] if parts.key_metric is None else [c.name for c in parts.config.components(parts.key_metric)]
-    if any(word in name for name in metrics for word in MAP_METRICS):
+    loads_label = str(CommonKeys.LABEL.value) in _loaded(config, parts.transforms)
+    if loads_label and kind not in ("classification", "probabilities", "probability", "labels"):
         return True
-    kind = str(parts.config.described("outputs", "pred").get("format", "")).lower()
-    if "segmentation" in kind:
-        return True
-    label = str(CommonKeys.LABEL.value)
-    if kind not in ("classification", "probabilities", "probability", "labels") and label in _loaded(parts):
-        return True
-    if not any(word in name for name in losses for word in LABEL_LOSSES) and kind == "":
+    if not _uses(config, loss_id, LABEL_LOSSES) and kind == "":
         raise ValueError(
-            f"The task of {parts.config.files[-1]} cannot be inferred from its loss ({loss or 'an expression'}), "
-            f"expected --task, one of {', '.join(TASKS)}."
+            f"The task of {config.files[-1]} cannot be inferred from its loss ({loss.name if loss else 'an expression'}"
+            f"), expected --task, one of {', '.join(TASKS)}."
         )
     return False
+
+
+def _uses(config: TrainingConfig, path: str | None, words: Sequence[str]) -> bool:
+    """Some component at an id, or that it refers to, has one of the words in its name."""
+    return path is not None and any(word in c.name for c in config.components(path) for word in words)
 
 
 def _sigmoid(parts: Parts) -> bool:
     """Post-processing decides, then the loss."""
     config = parts.config
-    engines = [engine.id for engine in (parts.evaluator, parts.trainer) if engine is not None]
-    for engine in engines:
-        path = f"{engine}{SEPARATOR}postprocessing"
+    for path in [engine.at("postprocessing") for engine in (parts.evaluator, parts.trainer) if engine is not None]:
         for component in config.components(path) if config.get(path) is not None else ():
             if component.name.startswith("Activations"):
                 if _flag(parts, component, "sigmoid"):
@@ -117,23 +109,19 @@ def _sigmoid(parts: Parts) -> bool:
                     return False
                 if component.config.get("threshold") is not None:
                     return True
-    if parts.loss is None:
-        return False
-    for component in config.components(parts.loss.id):
-        if "BCE" in component.name or "MultiLabel" in component.name or _flag(parts, component, "sigmoid"):
-            return True
-    return False
+    losses = [] if parts.loss is None else config.components(parts.loss.id)
+    return any("BCE" in c.name or "MultiLabel" in c.name or _flag(parts, c, "sigmoid") for c in losses)
 
 
 def _flag(parts: Parts, component: Component, name: str) -> bool:
-    value = parts.config.value(f"{component.id}{SEPARATOR}{name}", False)
+    value = parts.config.argument(component, name, False)
     return any(value) if isinstance(value, list) else bool(value)
 
 
 def _classes(parts: Parts) -> int | None:
     network = parts.network
     for name in ("num_classes", "out_channels", "out_classes", "n_classes"):
-        value = None if network is None else parts.config.value(f"{network.id}{SEPARATOR}{name}")
+        value = None if network is None else parts.config.argument(network, name)
         if isinstance(value, int):
             return value
     channels = parts.config.described("outputs", "pred").get("num_channels")

@@ -71,7 +71,7 @@ def _shortened(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, An
     for component in plan.parts.config.everything():
         for name in WRITES:
             if name in component.config:
-                content[readable(f"{component.id}{SEPARATOR}{name}")] = folder
+                content[readable(component.at(name))] = folder
     if "output_dir" in plan.parts.config:
         content["output_dir"] = folder
     return content
@@ -89,9 +89,8 @@ def _run(plan: Plan, files: list[str], root: Path) -> str:
     parser = workflow.parser
     trainer = parser.get_parsed_content(plan.parts.trainer.id)
     trainer.run()
-    loss = float(
-        trainer.state.output[0]["loss"] if isinstance(trainer.state.output, list) else trainer.state.output["loss"]
-    )
+    output = trainer.state.output
+    loss = float((output[0] if isinstance(output, list) else output)["loss"])
     metrics = {key: value for key, value in trainer.state.metrics.items() if key.startswith(f"{plan.settings.method}/")}
     if not math.isfinite(loss):
         raise ValueError(f"the loss became {loss}, expected a finite number")

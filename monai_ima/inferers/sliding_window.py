@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from .pad import PadInferer
+from .wrappers import PadInferer
 
 __all__ = ["GradientSlidingWindowInferer", "gradient_inferer"]
 

@@ -2,7 +2,7 @@
 
 from monai_ima.utils.batch import Batch
 
-from .base import MethodSettings, TrainingMethod, method_parameters
+from .base import MethodSettings, TrainingMethod
 from .ddn import DDN
 from .iaat import IAAT
 from .ima import IMA
@@ -22,5 +22,4 @@ __all__ = [
     "PGDTraining",
     "PerSampleMethod",
     "TrainingMethod",
-    "method_parameters",
 ]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,13 +12,13 @@ from torch import nn
 from monai_ima.attacks import Attack, AttackResult, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_bounds, check_count
+from monai_ima.utils.checks import check_bounds, check_choice, check_count
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.tensors import check_finite, first_output
 
-__all__ = ["LossFunction", "MethodSettings", "TrainingMethod", "method_parameters"]
+__all__ = ["LossFunction", "MethodSettings", "TrainingMethod"]
 
 LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
 """``(prediction, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts."""
@@ -91,12 +90,10 @@ class TrainingMethod(ABC):
         attack_mode: str = "eval",
         seed: int = 0,
     ) -> None:
-        if attack_mode not in ("eval", "train"):
-            raise ValueError(f"Unknown attack mode {attack_mode!r}, expected 'eval' or 'train'.")
+        self.attack_mode = check_choice("attack mode", attack_mode, ("eval", "train"))
         self.criterion = ClassificationCriterion() if criterion is None else criterion
         self.bounds = check_bounds(bounds)
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
-        self.attack_mode = attack_mode
         self.seed = check_count("seed", seed, 0)
         self.epoch = 0
         self.clean_score = torch.empty(0)
@@ -155,6 +152,7 @@ class TrainingMethod(ABC):
                 clean_loss = loss_function(prediction, batch.label).mean()
             if not self.active:
                 return clean_loss
+            self.note("loss_clean", clean_loss.item(), 1)
             return self.adversarial_loss(batch, prediction, loss_function, clean_loss)
         except SampleError as error:
             raise error.named(batch.sample_ids) from None
@@ -166,7 +164,8 @@ class TrainingMethod(ABC):
             training_set: every training sample once, as batches.
 
         Returns:
-            the epoch's scalars, over all processes; none as long as the method is not active.
+            the epoch's scalars, over all processes; none as long as the method is not active. ``loss_clean``, the mean
+            of the clean batches' losses, is one of them.
         """
         if not self.active:
             return {}
@@ -224,14 +223,3 @@ class TrainingMethod(ABC):
     def scalar(self, name: str) -> tuple[float, float]:
         """Sum and count of what this process has noted under ``name`` in this epoch."""
         return self._sums.get(name, (0.0, 0.0))
-
-
-def method_parameters(method: type[TrainingMethod]) -> list[inspect.Parameter]:
-    """All arguments of a method, the shared settings among them by name."""
-    declared = inspect.signature(method).parameters
-    shared = inspect.signature(TrainingMethod).parameters
-    by_name = [name for name in MethodSettings.__annotations__ if name not in declared]
-    return [
-        *(parameter for parameter in declared.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD),
-        *(shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in by_name),
-    ]

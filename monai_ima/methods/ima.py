@@ -13,7 +13,7 @@ from monai_ima.criteria import SegmentationCriterion
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, OutcomeLog, epoch_rule, online_rule
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_count, check_fraction
+from monai_ima.utils.checks import check_choice, check_count, check_fraction
 from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.errors import SampleError
 
@@ -97,14 +97,10 @@ class IMA(PerSampleMethod):
         **settings: Unpack[MethodSettings],
     ) -> None:
         super().__init__(MarginTable(eps_max, delta), **settings)
-        if update not in ("epoch", "online"):
-            raise ValueError(f"Unknown margin update {update!r}, expected 'epoch' or 'online'.")
-        if noisy_samples not in ("all", "boundary"):
-            raise ValueError(f"Unknown noisy_samples {noisy_samples!r}, expected 'all' or 'boundary'.")
+        self.margin_update = check_choice("margin update", update, ("epoch", "online"))
+        self.noisy_samples = check_choice("noisy_samples", noisy_samples, ("all", "boundary"))
         self.beta = check_fraction("beta", beta)
-        self.margin_update = update
         self.update_interval = check_count("update_interval", update_interval, 1)
-        self.noisy_samples = noisy_samples
         self.first_pass = first_pass
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
@@ -139,7 +135,6 @@ class IMA(PerSampleMethod):
         ima_loss = IMALoss(loss_function, self.beta)
         noisy = self.generate_adversarial(batch.select(correct.nonzero().squeeze(1)))
         noisy_loss = self.subset_loss(ima_loss, noisy, batch)
-        self.note("loss_clean", clean_loss.item(), 1)
         self.note("loss_noisy", noisy_loss.item(), 1)
         self.note("correct_fraction", int(correct.sum()), int(scored.sum()))
         return ima_loss.combine(clean_loss, noisy_loss)

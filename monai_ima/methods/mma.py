@@ -95,7 +95,6 @@ class MMA(PerSampleMethod):
         rows = (result.success | ~result.clean_correct).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
         margin_loss = self.subset_loss(mma_loss, entering, batch)
-        self.note("loss_clean", clean_loss.item(), 1)
         self.note("loss_margin", margin_loss.item(), 1)
         self.note("correct_fraction", int(result.clean_correct.sum()), len(margins))
         return mma_loss.combine(clean_loss, margin_loss)

@@ -84,7 +84,6 @@ class TRADES(TrainingMethod):
             noisy = self.attack_batch(self.attack, batch, self.eps, criterion=divergence).image
         trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid)
         robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
-        self.note("loss_clean", clean_loss.item(), 1)
         self.note("loss_robust", robust_loss.item(), 1)
         return trades_loss.combine(clean_loss, robust_loss)
 

@@ -1,9 +1,6 @@
 """The networks of the papers' experiments, layer by layer."""
 
-from .ecg import ECGNet
-from .fashion_mnist import FashionMNISTNet
-from .oct import OCTNet
-from .svhn import SVHNNet
-from .wide_resnet import WideResNet
+from .convnets import ECGNet, FashionMNISTNet, SVHNNet
+from .resnets import OCTNet, WideResNet
 
 __all__ = ["ECGNet", "FashionMNISTNet", "OCTNet", "SVHNNet", "WideResNet"]

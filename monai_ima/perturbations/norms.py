@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
+from monai_ima.utils.checks import check_choice
+
 __all__ = ["L2", "Generators", "Linf", "Norm", "gaussian", "get_norm", "per_sample"]
 
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -116,9 +118,7 @@ def get_norm(name: str) -> Norm:
         ValueError: when the name is neither ``"l2"`` nor ``"linf"``.
     """
     norms: dict[str, type[Norm]] = {"l2": L2, "linf": Linf}
-    if name not in norms:
-        raise ValueError(f"Unknown norm {name!r}, expected 'l2' or 'linf'.")
-    return norms[name]()
+    return norms[check_choice("norm", name, norms)]()
 
 
 def _fill(tensor: torch.Tensor, generator: Generators, method: str) -> torch.Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 from .charts import Chart
 
@@ -28,7 +27,6 @@ __all__ = [
 class Text:
     """A paragraph."""
 
-    kind: ClassVar[str] = "text"
     text: str
 
 
@@ -36,7 +34,6 @@ class Text:
 class Note:
     """A paragraph that must not be overlooked; ``tone`` is failed, caution or passed."""
 
-    kind: ClassVar[str] = "note"
     tone: str
     heading: str
     text: str
@@ -46,7 +43,6 @@ class Note:
 class Command:
     """A line for the shell."""
 
-    kind: ClassVar[str] = "command"
     text: str
 
 
@@ -54,7 +50,6 @@ class Command:
 class Tiles:
     """Key figures; each is (what, value, detail)."""
 
-    kind: ClassVar[str] = "tiles"
     tiles: Sequence[tuple[str, str, str]]
 
 
@@ -69,7 +64,6 @@ class Table:
         words: columns after the first are words, not numbers.
     """
 
-    kind: ClassVar[str] = "table"
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -85,7 +79,6 @@ class Table:
 class Figures:
     """Charts side by side, and the table of their numbers."""
 
-    kind: ClassVar[str] = "figures"
     charts: Sequence[Chart]
     table: Table
 
@@ -94,7 +87,6 @@ class Figures:
 class Findings:
     """What checks found; each is (title, status, numbers, what was seen, what a failure means)."""
 
-    kind: ClassVar[str] = "findings"
     findings: Sequence[tuple[str, str, str, str, str]]
 
 
@@ -116,7 +108,6 @@ class Picture:
 class Pictures:
     """Pictures below each other."""
 
-    kind: ClassVar[str] = "pictures"
     pictures: Sequence[Picture]
 
 
@@ -130,7 +121,7 @@ class Section:
     id: str
     title: str
     blocks: Sequence[Block] = ()
-    sections: Sequence[Section] = field(default=())
+    sections: Sequence[Section] = ()
 
 
 @dataclass(frozen=True)

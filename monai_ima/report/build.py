@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from monai_ima.margins import MarginSummary, MarginTable
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Note, Report, Section, Table, Text, Tiles
-from .compare import check_comparable, comparison, labels
+from .compare import comparison, labelled
 from .logs import Scalars
 from .model_sections import model_section
-from .training_sections import curves_section, margins_section
-from .wording import (
-    INTERVALS,
-    NOTHING,
-    clean_index,
-    epsilon,
-    interval,
-    metric_word,
-    middle_index,
-    norm_word,
-    score,
-    score_at,
-)
+from .training_sections import Margins, curves, margin_findings
+from .wording import INTERVALS, METRICS, NORMS, NOTHING, capitalised, epsilon, score, score_at
 
-__all__ = ["Margins", "build_report", "checks_word", "headline"]
-
-
-@dataclass(frozen=True)
-class Margins:
-    """A margin table with its summary and the checkpoint it comes from.
-
-    Example:
-        >>> from monai_ima.margins import summarize_margins
-        >>> table = MarginTable(eps_max=1.0, delta=0.25)
-        >>> table.register(["a", "b"])
-        >>> Margins(Path("model_last.pt"), table, summarize_margins(table)).summary.mean
-        0.25
-    """
-
-    checkpoint: Path
-    table: MarginTable
-    summary: MarginSummary
+__all__ = ["build_report"]
 
 
 def build_report(
@@ -65,29 +35,25 @@ def build_report(
     Raises:
         ValueError: if the models' norms or metrics differ.
     """
-    check_comparable(models)
-    names = labels(models)
+    models = labelled(models)
     sections: list[Section] = []
     if len(models) > 1:
-        sections.append(comparison(models, names))
-    sections += [
-        model_section(one, name, f"model-{k}") for k, (one, name) in enumerate(zip(models, names, strict=True), 1)
-    ]
+        sections.append(Section("comparison", "Comparison of the models", list(comparison(models))))
+    sections += [model_section(one, f"model-{k}") for k, one in enumerate(models, 1)]
     if margins is not None:
-        sections.append(margins_section(margins.checkpoint, margins.table, margins.summary))
+        sections.append(Section("margins", "Margins of the training samples", list(margin_findings(margins))))
     if logs is not None:
-        sections.append(curves_section(*logs))
-    summary = list(_summary(models, names))
+        sections.append(Section("training", "Training", list(curves(*logs))))
     return Report(
-        title or f"Robustness of {names[0] if len(names) == 1 else f'{len(names)} models'}",
-        summary,
+        title or f"Robustness of {models[0].label if len(models) == 1 else f'{len(models)} models'}",
+        list(_summary(models)),
         sections,
         f"Written by monai_ima {version('monai-ima')}. For research, not for clinical use.",
     )
 
 
-def _summary(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]:
-    synthetic = [name for name, one in zip(names, models, strict=True) if one.data.synthetic]
+def _summary(models: Sequence[Results]) -> Iterator[Block]:
+    synthetic = [one.label for one in models if one.data.synthetic]
     if synthetic:
         whose = "" if len(models) == 1 else f" ({', '.join(synthetic)})"
         yield Note(
@@ -95,25 +61,21 @@ def _summary(models: Sequence[Results], names: Sequence[str]) -> Iterator[Block]
             "SYNTHETIC data",
             f"The samples were drawn by a program{whose}. The figures say nothing about patients.",
         )
-    for one, name in zip(models, names, strict=True):
+    for one in models:
         if one.failed:
             titles = "; ".join(check.title for check in one.failed)
             yield Note(
                 "failed",
                 f"{len(one.failed)} of {len(one.checks or ())} checks for gradient masking failed",
-                f"{name}: {titles}. The score under attack may be too high; do not quote it before the cause is known.",
+                f"{one.label}: {titles}. The score under attack may be too high; do not quote it before the cause is "
+                "known.",
             )
-    for one, name in zip(models, names, strict=True):
-        yield Text(headline(one, name))
-    if len(models) == 1:
-        yield Tiles(list(_tiles(models[0])))
-    else:
-        yield _glance(models, names)
+    yield from (Text(_headline(one)) for one in models)
+    yield Tiles(list(_tiles(models[0]))) if len(models) == 1 else _glance(models)
 
 
-def headline(results: Results, name: str) -> str:
+def _headline(results: Results) -> str:
     """What was measured and what came out, in two sentences."""
-    metric = metric_word(results.metric)
     kind = "SYNTHETIC " if results.data.synthetic else ""
     samples = f"{results.data.samples} {kind}sample{'s' * (results.data.samples != 1)} of {results.data.name}"
     count = results.data.patients
@@ -121,40 +83,45 @@ def headline(results: Results, name: str) -> str:
     *others, last = (one.name for one in results.attacks)
     attacks = f"{', '.join(others)} and {last}" if others else last
     first = (
-        f"{name} was attacked on {samples}{patients} in the {norm_word(results.norm)} norm up to "
+        f"{results.label} was attacked on {samples}{patients} in the {NORMS[results.norm]} norm up to "
         f"{epsilon(results.levels[-1], results.units)} ({attacks})."
     )
-    parts = [f"{_with_interval(results, k)} {where}" for k, where in _places(results)]
-    return f"{first} Its {metric} is {' and '.join(parts)}."
+    places = [k for k in _places(results)[:2] if k is not None]
+    parts = [f"{_with_interval(results, k)} {_where(results, k)}" for k in places]
+    return f"{first} Its {METRICS[results.metric]} is {' and '.join(parts)}."
 
 
-def _places(results: Results) -> Iterator[tuple[int, str]]:
-    """The levels that a headline names."""
-    clean, middle = clean_index(results), middle_index(results.levels)
-    if clean is not None:
-        yield clean, "without attack"
-    if middle is not None:
-        yield middle, f"under attack at {epsilon(results.levels[middle], results.units)}"
+def _places(results: Results) -> tuple[int | None, int | None, int]:
+    """Which ε is 0, which is in the middle of those above 0 (the lower one of two), and the largest."""
+    above = [k for k, value in enumerate(results.levels) if value > 0]
+    clean = 0 if results.levels[0] == 0 else None
+    return clean, above[(len(above) - 1) // 2] if above else None, len(results.levels) - 1
+
+
+def _where(results: Results, k: int) -> str:
+    level = results.levels[k]
+    return "without attack" if level == 0 else f"under attack at {epsilon(level, results.units)}"
+
+
+def _interval(results: Results, k: int) -> str:
+    ends = results.strongest.intervals[k]
+    return f"95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
 
 
 def _with_interval(results: Results, k: int) -> str:
-    ends = results.strongest.intervals[k]
-    return score(results.strongest.values[k]) + (f" (95 % interval {interval(ends)})" if ends else "")
+    interval = _interval(results, k)
+    return score(results.strongest.values[k]) + (f" ({interval})" if interval else "")
 
 
 def _tiles(results: Results) -> Iterator[tuple[str, str, str]]:
-    metric = metric_word(results.metric)
-    places = list(_places(results))
-    last = len(results.levels) - 1
-    if last not in [k for k, _ in places]:
-        places.append((last, f"under attack at {epsilon(results.levels[last], results.units)}"))
-    for k, where in places:
-        ends = results.strongest.intervals[k]
-        yield f"{metric} {where}", score(results.strongest.values[k]), f"95 % interval {interval(ends)}" if ends else ""
-    yield "checks for gradient masking", checks_word(results), ""
+    for k in dict.fromkeys(_places(results)):
+        if k is not None:
+            what = f"{METRICS[results.metric]} {_where(results, k)}"
+            yield what, score(results.strongest.values[k]), _interval(results, k)
+    yield "checks for gradient masking", _checks(results), ""
 
 
-def checks_word(results: Results) -> str:
+def _checks(results: Results) -> str:
     """How many checks passed, in a few words."""
     if not results.checks:
         return "not run"
@@ -163,25 +130,23 @@ def checks_word(results: Results) -> str:
     return f"{passed} of {len(results.checks)} passed{failed}"
 
 
-def _glance(models: Sequence[Results], names: Sequence[str]) -> Table:
+def _glance(models: Sequence[Results]) -> Table:
     rows = []
-    for one, name in zip(models, names, strict=True):
-        clean, middle = clean_index(one), middle_index(one.levels)
-        last = len(one.levels) - 1
+    for one in models:
+        clean, *attacked = _places(one)
         rows.append(
             [
-                name,
-                NOTHING if clean is None else score_at(one.strongest, clean),
-                NOTHING
-                if middle is None
-                else f"{score_at(one.strongest, middle)} at {epsilon(one.levels[middle], one.units)}",
-                f"{score_at(one.strongest, last)} at {epsilon(one.levels[last], one.units)}",
-                checks_word(one),
+                one.label,
+                NOTHING if clean is None else score_at(one, clean),
+                *(
+                    NOTHING if k is None else f"{score_at(one, k)} at {epsilon(one.levels[k], one.units)}"
+                    for k in attacked
+                ),
+                _checks(one),
             ]
         )
-    metric = metric_word(models[0].metric)
     return Table(
-        f"{metric[0].upper() + metric[1:]} under all attacks, with {INTERVALS}",
+        f"{capitalised(METRICS[models[0].metric])} under all attacks, with {INTERVALS}",
         ["model", "without attack", "middle ε", "largest ε", "checks"],
         rows,
         words=True,

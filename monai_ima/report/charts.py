@@ -19,10 +19,12 @@ from matplotlib.ticker import MaxNLocator
 
 from .svg import GRID, INK, MUTED, SERIES, inline_svg
 
-__all__ = ["Bars", "Chart", "Histogram", "Line", "LineChart", "draw"]
+__all__ = ["LINES_A_CHART", "Bars", "Chart", "Histogram", "Line", "LineChart", "draw"]
 
 WIDTH, PLOT_HEIGHT, LEGEND_ROW = 360, 236, 16
 FONT = 11
+LINES_A_CHART = 6
+"""As many lines are told apart by colour, marker and dashes."""
 MARKERS = "osD^vP"
 DASHES = ["-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
 LONGEST_LABEL = 44
@@ -31,27 +33,15 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "monai_ima",
     "text.parse_math": False,
-    "font.size": FONT,
-    "axes.titlesize": FONT,
-    "axes.labelsize": FONT,
-    "xtick.labelsize": FONT,
-    "ytick.labelsize": FONT,
-    "legend.fontsize": FONT,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
+    **dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), FONT),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top"), False),
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
 }
 
 
@@ -72,7 +62,7 @@ class LineChart:
     Attributes:
         title: above the chart.
         x_label, y_label: of the axes.
-        lines: at most six are told apart by colour, marker and dashes.
+        lines: :data:`LINES_A_CHART` are told apart by colour, marker and dashes, more by the dashes only.
         share: y is a share, the axis runs from 0 to 1.
         second: name and factor of a second scale on top of the chart, such as ``("ε in HU", 20)``.
         whole: x are integers (epochs).
@@ -198,17 +188,12 @@ def _legend_rows(chart: Chart) -> tuple[int, int]:
 def _draw_lines(figure: Figure, axes: Axes, chart: LineChart, columns: int) -> None:
     handles = []
     for k, line in enumerate(chart.lines):
-        color, marker, dash = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)], DASHES[k // len(SERIES) % len(DASHES)]
-        if k < len(SERIES):
-            dash = DASHES[k]
-        if len(line.x) > WORDY:
-            marker = ""
+        color, dash = SERIES[k % len(SERIES)], DASHES[k if k < len(SERIES) else k // len(SERIES) % len(DASHES)]
+        marker = "" if len(line.x) > WORDY else MARKERS[k % len(MARKERS)]
         y = [math.nan if value is None else value for value in line.y]
         if any(end is not None for end in line.intervals):
-            ends = [end or (math.nan, math.nan) for end in line.intervals]
-            axes.fill_between(
-                line.x, [low for low, _ in ends], [high for _, high in ends], color=color, alpha=0.16, linewidth=0
-            )
+            low, high = zip(*(ends or (math.nan, math.nan) for ends in line.intervals), strict=True)
+            axes.fill_between(line.x, low, high, color=color, alpha=0.16, linewidth=0)
         handles += axes.plot(line.x, y, color=color, marker=marker, markersize=5, linewidth=1.6, linestyle=dash)
     if chart.share:
         axes.set_ylim(-0.03, 1.03)

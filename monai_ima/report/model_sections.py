@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from monai_ima.results.base import Curve, Distances
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 
 from .blocks import Block, Figures, Section, Table, Text
-from .charts import Line, LineChart
+from .charts import LINES_A_CHART, Line, LineChart
 from .sample_sections import distances, worst_cases
 from .trust_sections import checks, provenance, verification
 from .wording import (
     INTERVALS,
+    METRICS,
     attack_words,
     axis,
+    capitalised,
     epsilon,
-    level_cells,
-    level_header,
-    metric_word,
+    level_table,
     score,
     score_cell,
     second_axis,
@@ -26,16 +26,12 @@ from .wording import (
 
 __all__ = ["model_section"]
 
-LINES_A_CHART = 6
-SURFACE_NAMES = {"surface_dice": "surface Dice", "hd95": "HD95 (mm)"}
 
-
-def model_section(results: Results, label: str, name: str) -> Section:
+def model_section(results: Results, name: str) -> Section:
     """Everything about one model.
 
     Args:
         results: what was measured.
-        label: how the report calls the model.
         name: what the ids of its sections begin with.
     """
     parts = [
@@ -50,11 +46,10 @@ def model_section(results: Results, label: str, name: str) -> Section:
         ("data", "Model, data and command", provenance(results)),
     ]
     sections = [Section(f"{name}-{part}", title, list(blocks)) for part, title, blocks in parts]
-    return Section(name, label, (), sections)
+    return Section(name, results.label, (), sections)
 
 
 def _curves(results: Results) -> Iterator[Block]:
-    metric = metric_word(results.metric)
     if len(results.attacks) > 1:
         yield Text(
             "Attacks are cumulative: a sample counts as correct only if it is robust to the named attack and all "
@@ -64,50 +59,37 @@ def _curves(results: Results) -> Iterator[Block]:
             "it, so the last line is the one to quote."
         )
     lines = [Line(one.name, results.levels, one.values, one.intervals) for one in results.attacks]
-    yield _over_levels(results, f"{metric} under attack, with {INTERVALS}", lines)
+    yield _over_levels(results, f"{METRICS[results.metric]} under attack, with {INTERVALS}", lines)
     words = {one.name: attack_words(one.name, results.metric) for one in results.attacks}
     known = [f"{name}: {text}" for name, text in words.items() if text != name]
     if known:
         yield Text("; ".join(known) + ".")
     if isinstance(results, SegmentationResults):
-        yield _surface_table(results, "all classes", {"surface_dice": results.surface_dice, "hd95": results.hd95})
+        yield _surface_table(results, "all classes", results.surface_dice, results.hd95)
 
 
-def _surface_table(results: Results, whose: str, curves: Mapping[str, Curve | Distances]) -> Table:
-    rows = [
-        [
-            *level_cells(value, results.units),
-            *(score(curves[key][k], 2 if key == "hd95" else 3) for key in SURFACE_NAMES),
-        ]
-        for k, value in enumerate(results.levels)
-    ]
+def _surface_table(results: Results, whose: str, surface_dice: Curve, hd95: Distances) -> Table:
+    columns = [("surface Dice", list(map(score, surface_dice))), ("HD95 (mm)", [score(value, 2) for value in hd95])]
     caption = f"Surface Dice and 95th percentile of the surface distance (HD95) under all attacks: {whose}"
-    return Table(caption, [*level_header(results.units), *SURFACE_NAMES.values()], rows)
+    return level_table(caption, results.levels, results.units, columns)
 
 
 def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str | None = None) -> Figures:
     """Line charts over the levels, at most six lines each, with the table of all lines."""
-    title = title[0].upper() + title[1:]
+    title = capitalised(title)
     groups = [lines[k : k + LINES_A_CHART] for k in range(0, len(lines), LINES_A_CHART)]
     charts = [
         LineChart(
             title if len(groups) == 1 else f"{title} ({k} of {len(groups)})",
             axis(results.norm, results.units),
-            label or metric_word(results.metric),
+            label or METRICS[results.metric],
             group,
             second=second_axis(results.units),
         )
         for k, group in enumerate(groups, 1)
     ]
-    rows = [
-        [
-            *level_cells(value, results.units),
-            *(score_cell(one.y[k], one.intervals[k] if one.intervals else None) for one in lines),
-        ]
-        for k, value in enumerate(results.levels)
-    ]
-    header = [*level_header(results.units), *(one.name for one in lines)]
-    return Figures(charts, Table(f"{title}: the numbers", header, rows))
+    columns = [(one.name, list(map(score_cell, one.y, one.intervals or [None] * len(one.y)))) for one in lines]
+    return Figures(charts, level_table(f"{title}: the numbers", results.levels, results.units, columns))
 
 
 def _classes(results: Results) -> Iterator[Block]:
@@ -115,11 +97,10 @@ def _classes(results: Results) -> Iterator[Block]:
         yield Text("The results name no classes.")
         return
     lines = [Line(name, results.levels, curve) for name, curve in results.by_class.items()]
-    yield _over_levels(results, f"{metric_word(results.metric)} by class under all attacks", lines)
+    yield _over_levels(results, f"{METRICS[results.metric]} by class under all attacks", lines)
     if isinstance(results, SegmentationResults):
         for name in results.by_class:
-            curves = {"surface_dice": results.surface_dice_by_class[name], "hd95": results.hd95_by_class[name]}
-            yield _surface_table(results, name, curves)
+            yield _surface_table(results, name, results.surface_dice_by_class[name], results.hd95_by_class[name])
 
 
 def _noise(results: Results) -> Iterator[Block]:
@@ -151,7 +132,7 @@ def _groups(results: Results) -> Iterator[Block]:
         Line(f"{name} (n = {groups.samples[name]})", results.levels, groups.values[name], groups.intervals[name])
         for name in groups.samples
     ]
-    metric = metric_word(results.metric)
+    metric = METRICS[results.metric]
     if groups.largest_gap is not None:
         (one, other), gap = groups.largest_gap.between, groups.largest_gap
         yield Text(

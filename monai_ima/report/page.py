@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from itertools import count
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .blocks import Block, Figures, Report, Section
-from .charts import Chart, draw
+from .blocks import Report
+from .charts import draw
 
 __all__ = ["html_page"]
 
@@ -23,21 +23,9 @@ def html_page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    charts = {id(chart): Markup(draw(chart, f"chart{k}")) for k, chart in enumerate(_charts(report), 1)}
+    numbers = count(1)
     return environment.get_template("page.html.j2").render(
         report=report,
-        svg=lambda chart: charts[id(chart)],
+        svg=lambda chart: Markup(draw(chart, f"chart{next(numbers)}")),
         data_uri=lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
     )
-
-
-def _charts(report: Report) -> Iterator[Chart]:
-    for block in [*report.summary, *(one for section in report.sections for one in _blocks(section))]:
-        if isinstance(block, Figures):
-            yield from block.charts
-
-
-def _blocks(section: Section) -> Iterator[Block]:
-    yield from section.blocks
-    for part in section.sections:
-        yield from _blocks(part)

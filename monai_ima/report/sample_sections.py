@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
-from monai_ima.results.schema import ClassificationResults, Minimum, Results
+from monai_ima.results.parts import Minimum
+from monai_ima.results.schema import ClassificationResults, Results
 
 from .blocks import Block, Command, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
@@ -53,10 +55,8 @@ def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterat
     for quantile in QUANTILES:
         place = math.ceil(quantile * minimum.of) - 1
         value = minimum.median if quantile == 0.5 else found[place] if 0 <= place < len(found) else None
-        cells = level_cells(value, units) if value is not None else [f"> {level(minimum.up_to)}"]
-        if value is None and units:
-            cells.append(f"> {level(minimum.up_to * units.per_unit)}")
-        rows.append([f"{quantile:.0%}", *cells])
+        beyond = [f"> {cell}" for cell in level_cells(minimum.up_to, units)]
+        rows.append([f"{quantile:.0%}", *(beyond if value is None else level_cells(value, units))])
     header = ["samples broken", *level_header(units)]
     yield Figures(
         [histogram], Table("Perturbation that breaks a given share of the correctly classified samples", header, rows)
@@ -69,18 +69,16 @@ def _first_levels(results: ClassificationResults) -> Iterator[Block]:
         "The smallest perturbation of every sample comes from this, with a new --out:"
     )
     yield Command(results.command_with("minimum"))
-    names = ["misclassified", *(level(value) for value in results.levels if value > 0), "none"]
-    correct = [one for one in results.samples if one.correct]
-    counts = [
-        len(results.samples) - len(correct),
-        *(sum(one.broken == value for one in correct) for value in results.levels if value > 0),
-        sum(one.broken is None for one in correct),
-    ]
+    above = [value for value in results.levels if value > 0]
+    broken = Counter(one.broken for one in results.samples)
+    counts = [broken[eps] for eps in (0, *above, None)]
+    names = ["misclassified", *map(level, above), "none"]
     bars = Bars("First ε that breaks a sample", axis(results.norm, results.units), "samples", names, counts)
+    no_unit = [NOTHING] * bool(results.units)
     cells = [
-        ["misclassified without attack"] + [NOTHING] * bool(results.units),
-        *(level_cells(value, results.units) for value in results.levels if value > 0),
-        ["none"] + [NOTHING] * bool(results.units),
+        ["misclassified without attack", *no_unit],
+        *(level_cells(value, results.units) for value in above),
+        ["none", *no_unit],
     ]
     rows = [[*cell, str(count)] for cell, count in zip(cells, counts, strict=True)]
     header = [*level_header(results.units), "samples"]

@@ -10,9 +10,9 @@ from typing import Any
 
 from monai_ima.results.schema import Results
 
-from .build import Margins
-from .compare import check_comparable, labels
+from .compare import labelled
 from .logs import Scalars
+from .training_sections import Margins
 
 __all__ = ["json_summary"]
 
@@ -28,25 +28,26 @@ def json_summary(
     Raises:
         ValueError: if the models' norms or metrics differ.
     """
-    check_comparable(models)
     content = {
         "title": title,
-        "models": [_model(one, name) for one, name in zip(models, labels(models), strict=True)],
+        "models": list(map(_model, labelled(models))),
         "margins": _margins(margins) if margins else None,
         "training": _training(logs[1]) if logs else None,
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-FIELDS = {"task", "metric", "model", "data", "command", "norm", "levels", "units", "attacks", "surface_dice", "hd95"}
-FIELDS |= {"noise", "minimum", "groups", "crosscheck"}
+FIELDS = {
+    *("task", "metric", "model", "data", "command", "norm", "levels", "units", "attacks", "surface_dice", "hd95"),
+    *("noise", "minimum", "groups", "crosscheck"),
+}
 """What a summary takes over as it is."""
 
 
-def _model(results: Results, name: str) -> dict[str, Any]:
+def _model(results: Results) -> dict[str, Any]:
     checks = None if results.checks is None else {check.title: check.status for check in results.checks}
     return {
-        "name": name,
+        "name": results.label,
         "file": str(results.source.file),
         "sha256": results.source.digest,
         **results.model_dump(mode="json", include=FIELDS),
@@ -56,13 +57,12 @@ def _model(results: Results, name: str) -> dict[str, Any]:
 
 
 def _margins(margins: Margins) -> dict[str, Any]:
-    summary = asdict(margins.summary)
-    summary["quantiles"] = {f"{quantile:g}": value for quantile, value in margins.summary.quantiles.items()}
     return {
         "checkpoint": str(margins.checkpoint),
         "eps_max": margins.table.eps_max,
         "delta": margins.table.delta,
-        **summary,
+        **asdict(margins.summary),
+        "quantiles": {f"{quantile:g}": value for quantile, value in margins.summary.quantiles.items()},
     }
 
 

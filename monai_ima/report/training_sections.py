@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from monai_ima.margins import MarginSummary, MarginTable
 
-from .blocks import Block, Figures, Section, Table, Text
-from .charts import Histogram, Line, LineChart
+from .blocks import Block, Figures, Table, Text
+from .charts import LINES_A_CHART, Histogram, Line, LineChart
 from .logs import Scalars
-from .wording import level, share
+from .wording import level
 
-__all__ = ["curves_section", "margins_section"]
+__all__ = ["Margins", "curves", "margin_findings"]
 
 POINTS = 200
-LINES_A_CHART = 6
 
 
-def margins_section(checkpoint: str | Path, table: MarginTable, summary: MarginSummary) -> Section:
-    """The margins that IMA training found, and what they say about ε.
+@dataclass(frozen=True)
+class Margins:
+    """A margin table with its summary and the checkpoint it comes from.
 
-    Args:
-        checkpoint: where they come from.
-        table: one margin a training sample.
-        summary: of the table.
+    Example:
+        >>> from monai_ima.margins import summarize_margins
+        >>> table = MarginTable(eps_max=1.0, delta=0.25)
+        >>> table.register(["a", "b"])
+        >>> Margins(Path("model_last.pt"), table, summarize_margins(table)).summary.mean
+        0.25
     """
-    return Section("margins", "Margins of the training samples", list(_margins(checkpoint, table, summary)))
+
+    checkpoint: Path
+    table: MarginTable
+    summary: MarginSummary
 
 
-def _margins(checkpoint: str | Path, table: MarginTable, summary: MarginSummary) -> Iterator[Block]:
+def margin_findings(margins: Margins) -> Iterator[Block]:
+    """The margins that IMA training found, and what they say about ε."""
+    table, summary = margins.table, margins.summary
     yield Text(
         f"IMA training gave each of {summary.count} training samples its own ε, its margin, between δ = "
-        f"{level(table.delta)} and ε_max = {level(table.eps_max)}. {share(summary.at_delta)} of the margins lie at δ "
-        f"(misclassified, or next to the boundary), {share(summary.at_eps_max)} at ε_max. Read from {checkpoint}."
+        f"{level(table.delta)} and ε_max = {level(table.eps_max)}. {100 * summary.at_delta:.1f} % of the margins lie "
+        f"at δ (misclassified, or next to the boundary), {100 * summary.at_eps_max:.1f} % at ε_max. Read from "
+        f"{margins.checkpoint}."
     )
     histogram = Histogram(
         "Margins of the training samples",
@@ -56,29 +65,27 @@ def _margins(checkpoint: str | Path, table: MarginTable, summary: MarginSummary)
     )
 
 
-def curves_section(folder: str | Path, runs: Mapping[str, Scalars]) -> Section:
+def curves(folder: str | Path, runs: Mapping[str, Scalars]) -> Iterator[Block]:
     """What training logged.
 
     Args:
         folder: where the logs were found.
         runs: scalars by run.
     """
-    return Section("training", "Training", list(_curves(folder, runs)))
-
-
-def _curves(folder: str | Path, runs: Mapping[str, Scalars]) -> Iterator[Block]:
     lines = {
         (f"{run}: {tag}" if len(runs) > 1 else tag): points
         for run, scalars in runs.items()
         for tag, points in scalars.items()
     }
-    thinned = " Each point of a long curve is the mean of its neighbours." if _any_long(lines) else ""
+    long = any(len(points) > POINTS for points in lines.values())
+    thinned = " Each point of a long curve is the mean of its neighbours." if long else ""
     yield Text(
         f"Scalars from the TensorBoard files in {folder}. MONAI logs scores and margins once an epoch, the training "
         f"loss once an iteration.{thinned}"
     )
     charts = []
-    for title, y_label, tags in _grouped(lines):
+    for title, y_label in CHARTS:
+        tags = [tag for tag in lines if _kind(tag) == (title, y_label)]
         for k in range(0, len(tags), LINES_A_CHART):
             part = [_line(tag, lines[tag]) for tag in tags[k : k + LINES_A_CHART]]
             bounded = y_label in ("score", "share") and all(
@@ -94,19 +101,11 @@ def _curves(folder: str | Path, runs: Mapping[str, Scalars]) -> Iterator[Block]:
     yield Figures(charts, Table("Logged scalars", header, rows))
 
 
-def _grouped(tags: Sequence[str] | Mapping[str, object]) -> Iterator[tuple[str, str, list[str]]]:
-    """Title, label and tags of the charts; every tag is in one of them."""
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for tag in tags:
-        kinds.setdefault(_kind(tag), []).append(tag)
-    for kind in sorted(kinds, key=ORDER.index):
-        yield *kind, kinds[kind]
-
-
 MARGINS, SHARES = ("Mean margin", "margin ε"), ("Shares of the training samples", "share")
 SCORES, LOSS = ("Scores", "score"), ("Training loss", "loss")
 PARTS, OTHER = ("Parts of the loss", "loss"), ("Other scalars", "value")
-ORDER = [MARGINS, SHARES, SCORES, LOSS, PARTS, OTHER]
+CHARTS = [MARGINS, SHARES, SCORES, LOSS, PARTS, OTHER]
+"""Title and y-label, in this order; every tag is in one of them."""
 
 
 def _kind(tag: str) -> tuple[str, str]:
@@ -118,10 +117,6 @@ def _kind(tag: str) -> tuple[str, str]:
     if "loss" in name:
         return PARTS if "/" in name else LOSS
     return OTHER if "/" in name else SCORES
-
-
-def _any_long(lines: Mapping[str, Sequence[object]]) -> bool:
-    return any(len(points) > POINTS for points in lines.values())
 
 
 def _line(name: str, points: Sequence[tuple[int, float]]) -> Line:

@@ -9,7 +9,7 @@ from monai_ima.results.records import CheckResult
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Command, Findings, Note, Table, Text
-from .wording import NOTHING, epsilon, level, metric_word, norm_word, score
+from .wording import METRICS, NORMS, NOTHING, capitalised, epsilon, level, score
 
 __all__ = ["checks", "provenance", "verification"]
 
@@ -56,9 +56,8 @@ def verification(results: Results) -> Iterator[Block]:
             f"{apart} of {len(other.rows)} results do not agree with ours",
             "A lower score of theirs means that our attack missed perturbations that exist.",
         )
-    metric = metric_word(results.metric)
     yield Table(
-        f"{metric[0].upper() + metric[1:]} under attack, theirs and ours",
+        f"{capitalised(METRICS[results.metric])} under attack, theirs and ours",
         ["by", "theirs", "ours", "difference", "agrees"],
         [
             [row.by, score(row.theirs), score(row.ours), f"{row.theirs - row.ours:+.3f}", "yes" if row.agrees else "no"]
@@ -69,7 +68,7 @@ def verification(results: Results) -> Iterator[Block]:
 
 def provenance(results: Results) -> Iterator[Block]:
     """Where the figures come from."""
-    data = results.data
+    data, units = results.data, results.units
     settings = {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for name, value in results.settings.items()
@@ -83,9 +82,9 @@ def provenance(results: Results) -> Iterator[Block]:
         ["licence of the data", data.licence or "not stated"],
         ["samples", f"{data.samples}"],
         ["patients", "not stated" if data.patients is None else str(data.patients)],
-        ["norm", norm_word(results.norm)],
+        ["norm", NORMS[results.norm]],
         ["budgets ε", ", ".join(map(level, results.levels))],
-        *_physical_levels(results),
+        *([[f"ε in {units.name}", ", ".join(level(eps * units.per_unit) for eps in results.levels)]] if units else []),
         ["attacks", ", ".join(one.name for one in results.attacks)],
         ["seed", settings.get("seed", "not stated")],
         ["machine", results.machine],
@@ -96,16 +95,4 @@ def provenance(results: Results) -> Iterator[Block]:
     yield Table("What was measured, on what, by what", ["item", "value"], rows, words=True)
     yield Text("The command that measured this:")
     yield Command(results.command)
-    yield Table(
-        "All settings of the evaluation",
-        ["setting", "value"],
-        [[key, value] for key, value in settings.items()],
-        words=True,
-    )
-
-
-def _physical_levels(results: Results) -> list[list[str]]:
-    units = results.units
-    if units is None:
-        return []
-    return [[f"ε in {units.name}", ", ".join(level(one * units.per_unit) for one in results.levels)]]
+    yield Table("All settings of the evaluation", ["setting", "value"], list(settings.items()), words=True)

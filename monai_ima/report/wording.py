@@ -4,45 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai_ima.results.schema import AttackCurve, Results, Units
+from monai_ima.results.parts import Units
+from monai_ima.results.schema import Results
 from monai_ima.utils.attack_names import AttackName
+
+from .blocks import Table
 
 __all__ = [
     "INTERVALS",
+    "METRICS",
+    "NORMS",
     "NOTHING",
     "attack_words",
     "axis",
-    "clean_index",
+    "capitalised",
     "epsilon",
-    "interval",
     "level",
     "level_cells",
     "level_header",
-    "metric_word",
-    "middle_index",
-    "norm_word",
+    "level_table",
     "score",
     "score_at",
     "score_cell",
     "second_axis",
-    "share",
 ]
 
 NOTHING = "–"
 INTERVALS = "95 % bootstrap intervals"
 NORMS = {"l2": "L2", "linf": "L∞"}
 METRICS = {"accuracy": "accuracy", "dice": "Dice"}
+"""A metric's name within a sentence."""
 MINIMUM = "minimum"
 
 
-def norm_word(norm: str) -> str:
-    """``l2`` as L2, ``linf`` as L∞."""
-    return NORMS[norm]
-
-
-def metric_word(metric: str) -> str:
-    """A metric's name within a sentence."""
-    return METRICS[metric]
+def capitalised(text: str) -> str:
+    """A text as a sentence begins."""
+    return text[0].upper() + text[1:]
 
 
 def score(value: float | None, digits: int = 3) -> str:
@@ -50,24 +47,14 @@ def score(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def interval(ends: tuple[float, float] | None) -> str:
-    """An interval's ends, or nothing."""
-    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
 def score_cell(value: float | None, ends: tuple[float, float] | None = None) -> str:
     """A score, with its interval in brackets where there is one."""
     return score(value) + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
 
 
-def score_at(curve: AttackCurve, k: int) -> str:
-    """The score at a level, with its interval in brackets."""
-    return score_cell(curve.values[k], curve.intervals[k])
-
-
-def share(value: float) -> str:
-    """A share of 0..1 in per cent."""
-    return f"{100 * value:.1f} %"
+def score_at(results: Results, k: int) -> str:
+    """The score at a level under all attacks, with its interval in brackets."""
+    return score_cell(results.strongest.values[k], results.strongest.intervals[k])
 
 
 def level(value: float) -> str:
@@ -91,25 +78,23 @@ def level_cells(value: float, units: Units | None) -> list[str]:
     return [level(value), f"{value * units.per_unit:.4g}"] if units else [level(value)]
 
 
+def level_table(
+    caption: str, levels: Sequence[float], units: Units | None, columns: Sequence[tuple[str, Sequence[str]]]
+) -> Table:
+    """A table with a row for each ε; a column has a name and one cell a row."""
+    header = [*level_header(units), *(name for name, _ in columns)]
+    rows = [[*level_cells(value, units), *(cells[k] for _, cells in columns)] for k, value in enumerate(levels)]
+    return Table(caption, header, rows)
+
+
 def axis(norm: str, units: Units | None) -> str:
     """Label of an axis of ε."""
-    return f"perturbation ε ({norm_word(norm)}{', network’s units' if units else ' norm'})"
+    return f"perturbation ε ({NORMS[norm]}{', network’s units' if units else ' norm'})"
 
 
 def second_axis(units: Units | None) -> tuple[str, float] | None:
     """The second scale of an axis of ε."""
     return (f"ε in {units.name}", units.per_unit) if units else None
-
-
-def clean_index(results: Results) -> int | None:
-    """Which of the levels is 0, the clean one."""
-    return 0 if results.levels[0] == 0 else None
-
-
-def middle_index(levels: Sequence[float]) -> int | None:
-    """Which level is in the middle of those above 0 (the lower one of two); None if there is none."""
-    above = [k for k, value in enumerate(levels) if value > 0]
-    return above[(len(above) - 1) // 2] if above else None
 
 
 def attack_words(name: str, metric: str) -> str:

@@ -16,28 +16,10 @@ from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, TypeAdapter
 from pydantic_core import from_json
 
 from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch, one_sentence, shown
-from .parts import AttackCurve, Case, Data, Gap, Groups, Minimum, Model, Noise, Units, Verification
+from .parts import AttackCurve, Case, Data, Groups, Minimum, Model, Noise, Units, Verification
 from .records import CheckResult, SampleRecord, ScanRecord
 
-__all__ = [
-    "FORMAT",
-    "RESULTS",
-    "AttackCurve",
-    "Case",
-    "ClassificationResults",
-    "Data",
-    "Gap",
-    "Groups",
-    "Minimum",
-    "Model",
-    "Noise",
-    "Results",
-    "SegmentationResults",
-    "Source",
-    "Units",
-    "Verification",
-    "json_schema",
-]
+__all__ = ["FORMAT", "RESULTS", "ClassificationResults", "Results", "SegmentationResults", "Source", "json_schema"]
 
 FORMAT: Final = 3
 RESULTS = "results.json"

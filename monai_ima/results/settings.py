@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
-from monai_ima.utils.checks import check_bool, check_count, check_seed
+from monai_ima.utils.checks import check_bool, check_choice, check_count, check_seed
 
 __all__ = ["EvaluationSettings", "check_levels"]
 
@@ -152,8 +152,7 @@ class EvaluationSettings(BaseModel):
 
     @model_validator(mode="after")
     def _options_go_together(self) -> Self:
-        if self.units not in ("network", "raw"):
-            raise ValueError(f"Unknown units {self.units!r}, expected 'network' or 'raw'.")
+        check_choice("units", self.units, ("network", "raw"))
         if self.transfer_from is not None and not self.checks:
             raise ValueError("Option --transfer_from is for --checks, expected both.")
         if (self.checks or self.crosscheck or self.minimum) and len(self.levels) < 2:

@@ -10,7 +10,7 @@ import numpy as np
 
 from monai_ima.utils.sample_ids import SAMPLE_ID
 
-from .schema import Gap, Groups
+from .parts import Gap, Groups
 from .statistics import bootstrap_intervals
 
 __all__ = ["read_column", "subgroups"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
-from monai.utils import convert_to_tensor
 
 from .predictor import Predictor
+from .tensors import plain
 
 __all__ = ["Batch"]
 
@@ -58,18 +58,14 @@ class Batch:
             raise ValueError(
                 f"Got {len(image)} images, {len(label)} labels and {len(sample_ids)} ids, expected as many of each."
             )
-        image, label = (convert_to_tensor(tensor, track_meta=False) for tensor in (image, label))
-        return cls(Predictor.of(network, len(image)), image, label, list(sample_ids))
+        return cls(Predictor.of(network, len(image)), plain(image), plain(label), list(sample_ids))
 
     def select(self, rows: Sequence[int] | torch.Tensor) -> Self:
         """The samples at these rows only, in rising order: int ``[n]``."""
         if len(rows) == len(self.image):
             return self
         index = torch.as_tensor(rows, device=self.image.device)
-        values = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
-        lists = {
-            name: [value[row] for row in index.tolist()] for name, value in values.items() if isinstance(value, list)
-        }
-        return replace(
-            self, predict=self.predict.select(index), image=self.image[index], label=self.label[index], **lists
-        )
+        lists = {name: value for name, value in vars(self).items() if isinstance(value, list)}
+        chosen = {name: [value[row] for row in index.tolist()] for name, value in lists.items()}
+        predict, image, label = self.predict.select(index), self.image[index], self.label[index]
+        return replace(self, predict=predict, image=image, label=label, **chosen)

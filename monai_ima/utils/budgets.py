@@ -16,7 +16,7 @@ import logging
 import math
 from collections.abc import Mapping
 
-from .checks import check_positive
+from .checks import check_choice, check_positive
 
 __all__ = ["by_norm", "warn_of_other_norm"]
 
@@ -37,9 +37,7 @@ def by_norm(values: Mapping[str, float], norm: str) -> float:
         >>> by_norm({"linf": 0.3, "l2": 1.5}, "l2")
         1.5
     """
-    if norm not in values:
-        raise ValueError(f"Unknown norm {norm!r}, expected {' or '.join(map(repr, sorted(values)))}.")
-    return values[norm]
+    return values[check_choice("norm", norm, sorted(values))]
 
 
 def warn_of_other_norm(eps_max: float, norm: str, paper: Mapping[str, float]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = [
     "check_bool",
     "check_bounds",
+    "check_choice",
     "check_count",
     "check_fraction",
     "check_not_negative",
@@ -64,6 +65,22 @@ def check_not_negative(name: str, value: float) -> float:
     if not is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"Got {name} {value!r}, expected a finite number >= 0.")
     return float(value)
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """``value``, when it is one of the names allowed.
+
+    Args:
+        name: of the setting.
+        value: to check.
+        choices: the names allowed.
+
+    Raises:
+        ValueError: when it is another one.
+    """
+    if value not in choices:
+        raise ValueError(f"Unknown {name} {value!r}, expected {' or '.join(map(repr, choices))}.")
+    return value
 
 
 def check_bool(name: str, value: bool) -> bool:

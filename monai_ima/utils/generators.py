@@ -18,8 +18,5 @@ def per_sample_generators(key: str, sample_ids: Sequence[str], device: torch.dev
         sample_ids: one for each sample.
         device: of the generators.
     """
-    streams = []
-    for sample_id in sample_ids:
-        digest = hashlib.blake2b(f"{key}/{sample_id}".encode(), digest_size=7).digest()
-        streams.append(torch.Generator(device).manual_seed(int.from_bytes(digest, "little")))
-    return streams
+    digests = (hashlib.blake2b(f"{key}/{sample_id}".encode(), digest_size=7).digest() for sample_id in sample_ids)
+    return [torch.Generator(device).manual_seed(int.from_bytes(digest, "little")) for digest in digests]

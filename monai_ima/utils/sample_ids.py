@@ -90,11 +90,7 @@ def batch_sample_ids(
     """
     key = SAMPLE_ID if sample_key is None else sample_key
     if isinstance(batch, Mapping) and key in batch:
-        found = batch[key]
-        sample_ids = [str(i) for i in (found.flatten().tolist() if isinstance(found, torch.Tensor) else found)]
-        if len(sample_ids) != len(image):
-            raise ValueError(f"Key {key!r} holds {len(sample_ids)} ids for {len(image)} samples, expected one each.")
-        return sample_ids
+        return _one_for_each(batch[key], len(image), key, "ids")
     files = batch_files(image) if sample_key is None else None
     if files is None:
         raise ValueError(
@@ -114,7 +110,11 @@ def batch_patients(batch: Any, count: int) -> list[str | None]:
     found = batch.get(PATIENT) if isinstance(batch, Mapping) else None
     if found is None:
         return [None] * count
-    patients = [str(value) for value in (found.flatten().tolist() if isinstance(found, torch.Tensor) else found)]
-    if len(patients) != count:
-        raise ValueError(f"Key {PATIENT!r} holds {len(patients)} patients for {count} samples, expected one each.")
-    return list(patients)
+    return list(_one_for_each(found, count, PATIENT, "patients"))
+
+
+def _one_for_each(values: Any, count: int, key: str, kind: str) -> list[str]:
+    texts = [str(value) for value in (values.flatten().tolist() if isinstance(values, torch.Tensor) else values)]
+    if len(texts) != count:
+        raise ValueError(f"Key {key!r} holds {len(texts)} {kind} for {count} samples, expected one each.")
+    return texts

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.utils import convert_to_tensor
 
 from .errors import SampleError
 
-__all__ = ["at_least_float32", "check_finite", "first_output"]
+__all__ = ["at_least_float32", "check_finite", "first_output", "plain"]
 
 
 def first_output(output: Any) -> torch.Tensor:
@@ -35,6 +36,11 @@ def first_output(output: Any) -> torch.Tensor:
                 "whose first value is the tensor of logits."
             )
     return output
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor without metadata."""
+    return convert_to_tensor(tensor, track_meta=False)
 
 
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:

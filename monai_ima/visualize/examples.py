@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .case import NOISE_GAIN, shown
+__all__ = ["Example", "attack_examples", "case_picture"]
 
-__all__ = ["Example", "attack_examples"]
+NOISE_GAIN = 10
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,18 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             raise ValueError(
                 f"Sample {example.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or [C, L]."
             )
-        clean, noisy = shown(example.clean), shown(example.noisy)
-        lo, hi = min(clean.min(), noisy.min()), max(clean.max(), noisy.max())
-        if clean.ndim == 1:
-            for axis, line in zip(axes, (clean, NOISE_GAIN * (noisy - clean), noisy), strict=True):
-                axis.plot(line, color="black", linewidth=0.8)
-            axes[0].set_ylim(lo, hi)
-            axes[2].set_ylim(lo, hi)
-        else:
-            span = (hi - lo) or 1.0
-            axes[0].imshow((clean - lo) / span, cmap="gray", vmin=0, vmax=1)
-            axes[1].imshow(np.clip(NOISE_GAIN * (noisy - clean) / span + 0.5, 0, 1), cmap="gray", vmin=0, vmax=1)
-            axes[2].imshow((noisy - lo) / span, cmap="gray", vmin=0, vmax=1)
+        panels = _panels(example.clean, example.noisy)
+        for axis, panel in zip(axes, panels, strict=True):
+            if panel.ndim == 1:
+                axis.plot(panel, color="black", linewidth=0.8)
+            else:
+                axis.imshow(panel, cmap="gray", vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        if example.clean.ndim == 2:
+            limits = np.concatenate(panels[::2])
+            axes[0].set_ylim(limits.min(), limits.max())
+            axes[2].set_ylim(limits.min(), limits.max())
         misclassified = example.noisy_predicted != example.predicted
         axes[0].set_title(f"clean: {classes[example.predicted]}", fontsize=9)
         axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}", fontsize=9)
@@ -81,8 +81,55 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             f"noisy: {classes[example.noisy_predicted]}", fontsize=9, color="firebrick" if misclassified else "black"
         )
         axes[0].set_ylabel(f"label: {classes[example.label]}", fontsize=9)
-        for axis in axes:
-            axis.set_xticks([])
-            axis.set_yticks([])
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def case_picture(clean: torch.Tensor, noisy: torch.Tensor) -> Figure:
+    """Clean image, noise times 10 and noisy image side by side, without words; a signal as two lines.
+
+    Args:
+        clean: image ``[C, H, W]`` (three channels are shown in colour, of any other number the first) or signal
+            ``[C, L]`` (the first channel is shown).
+        noisy: of the same shape.
+
+    Raises:
+        ValueError: when it is neither an image nor a signal, or the shapes differ.
+    """
+    if clean.ndim not in (2, 3) or clean.shape != noisy.shape:
+        raise ValueError(
+            f"Got a clean image of shape {tuple(clean.shape)} and a noisy one of {tuple(noisy.shape)}, expected the "
+            "same shape [C, H, W] or [C, L]."
+        )
+    panels = _panels(clean, noisy)
+    if clean.ndim == 2:
+        figure = Figure(figsize=(4, 2), dpi=100, layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(panels[0], color="#0072B2", linewidth=1.2)
+        axes.plot(panels[2], color="#D55E00", linewidth=0.9, linestyle="--")
+        axes.set_axis_off()
+        return figure
+    height = 2 * clean.shape[1] / clean.shape[2]
+    figure = Figure(figsize=(6.2, height), dpi=100, layout="constrained")
+    for axes, panel in zip(figure.subplots(1, 3), panels, strict=True):
+        axes.imshow(panel, cmap="gray", vmin=0, vmax=1)
+        axes.set_axis_off()
+    return figure
+
+
+def _panels(clean: torch.Tensor, noisy: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clean image, noise times 10 and noisy image: ``[H, W]`` or ``[H, W, 3]`` on a scale from 0 to 1, or ``[L]``."""
+    first, second = _drawn(clean), _drawn(noisy)
+    noise = NOISE_GAIN * (second - first)
+    if first.ndim == 1:
+        return first, noise, second
+    lo, hi = min(first.min(), second.min()), max(first.max(), second.max())
+    span = (hi - lo) or 1.0
+    return (first - lo) / span, np.clip(noise / span + 0.5, 0, 1), (second - lo) / span
+
+
+def _drawn(image: torch.Tensor) -> np.ndarray:
+    """What of an image is drawn: ``[H, W]``, ``[H, W, 3]`` or ``[L]``."""
+    if image.ndim == 3 and len(image) == 3:
+        return image.permute(1, 2, 0).float().numpy()
+    return image[0].float().numpy()

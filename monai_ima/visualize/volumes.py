@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -64,13 +66,13 @@ def volume_example(
     figure = Figure(figsize=(3 * INCHES + 0.9, INCHES * sum(heights) + 1.1), dpi=150, layout="constrained")
     grid = figure.subplots(len(cuts), 3, squeeze=False, height_ratios=heights)
     limit = largest or 1.0
-    for row, height, (axis, index) in zip(grid, heights, cuts, strict=True):
+    for row, (axis, index) in zip(grid, cuts, strict=True):
         for axes, values, predicted in zip(row, (clean, changed), predictions, strict=False):
-            _image(axes, _plane(values, axis, index), height, axis, "gray", lo, hi)
+            _image(axes, _plane(values, axis, index), axis, "gray", lo, hi)
             for k in classes:
                 for style, mask in (("solid", truth == k), ("dashed", predicted == k)):
                     _contour(axes, _plane(mask, axis, index), k, style)
-        shown = _image(row[2], _plane(noise, axis, index), height, axis, "RdBu_r", -limit, limit)
+        shown = _image(row[2], _plane(noise, axis, index), axis, "RdBu_r", -limit, limit)
         if axis is not None:
             row[0].set_ylabel(f"axis {axis}, slice {index}", fontsize=9)
         for axes in row:
@@ -110,19 +112,10 @@ def _height(plane: np.ndarray) -> float:
     return min(max(plane.shape[0] / plane.shape[1], FLATTEST), 1 / FLATTEST)
 
 
-def _image(
-    axes: Axes, plane: np.ndarray, height: float, axis: int | None, colours: str, lo: float, hi: float
-) -> AxesImage:
-    rows, columns = plane.shape
-    shown = axes.imshow(
-        plane,
-        cmap=colours,
-        vmin=lo,
-        vmax=hi,
-        origin="upper" if axis is None else "lower",
-        aspect=height * columns / rows,
-        interpolation="nearest",
-    )
+def _image(axes: Axes, plane: np.ndarray, axis: int | None, colours: str, lo: float, hi: float) -> AxesImage:
+    origin: Literal["upper", "lower"] = "upper" if axis is None else "lower"
+    aspect = _height(plane) * plane.shape[1] / plane.shape[0]
+    shown = axes.imshow(plane, cmap=colours, vmin=lo, vmax=hi, origin=origin, aspect=aspect, interpolation="nearest")
     axes.autoscale(False)
     return shown
 

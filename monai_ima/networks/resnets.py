@@ -1,0 +1,181 @@
+"""Residual networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets import ResNet
+from torch import nn
+
+from monai_ima.utils.checks import check_count
+
+__all__ = ["OCTNet", "WideResNet"]
+
+OCT_STAGES = 4
+
+STEM_CHANNELS = 16
+"""Of wide residual networks."""
+
+
+class OCTNet(nn.Module):
+    """ResNet-18 with instance normalisation, the OCT network of section 3.4 of the IMA paper (arXiv 2005.09147).
+
+    He et al. 2016 (arXiv 1512.03385): 7 x 7 convolution with stride 2, max-pooling, four stages of two basic blocks,
+    mean over the pixels, a fully connected layer. **Every** normalisation, 20 of them, is affine instance
+    normalisation, so that no layer looks at the other samples of a batch. MONAI 1.6.1's ``ResNet`` hands its argument
+    ``norm`` to the stem only (its pull request 9028); the batch normalisation in its blocks is replaced here.
+
+    11 172 292 parameters with one channel and four classes.
+
+    Args:
+        in_channels: of the image, >= 1.
+        num_classes: number of logits, >= 1.
+        channels: of the four stages, each >= 1. Smaller ones than the default make a smaller network than the paper's.
+        blocks: of the four stages, each >= 1.
+
+    Raises:
+        ValueError: if a number < 1, or ``channels`` or ``blocks`` are not four.
+
+    Example:
+        >>> OCTNet()(torch.rand(2, 1, 224, 224)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 4,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2),
+    ) -> None:
+        super().__init__()
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.resnet = ResNet(
+            block="basic",
+            layers=_stages("blocks", blocks),
+            block_inplanes=_stages("channels", channels),
+            spatial_dims=2,
+            n_input_channels=self.in_channels,
+            conv1_t_stride=2,
+            num_classes=check_count("num_classes", num_classes, 1),
+            bias_downsample=False,
+        )
+        for name, layer in list(self.resnet.named_modules()):
+            if isinstance(layer, nn.BatchNorm2d):
+                self.resnet.set_submodule(name, nn.InstanceNorm2d(layer.num_features, affine=True))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, in_channels, height, width]``.
+
+        Raises:
+            ValueError: if the images have another number of dimensions or channels, or are so small that one pixel is
+                left of them, which instance normalisation would make 0.
+        """
+        _check_shape(image, self.in_channels)
+        if max(image.shape[2], image.shape[3]) <= 32:
+            raise ValueError(
+                f"Got images of {image.shape[2]} x {image.shape[3]} pixels, expected a side longer than 32: "
+                "instance normalisation needs more than one pixel in the last stage."
+            )
+        return self.resnet(image)
+
+
+def _stages(name: str, values: Sequence[int]) -> list[int]:
+    if not isinstance(values, Sequence) or len(values) != OCT_STAGES:
+        raise ValueError(f"Got {name} {values!r}, expected {OCT_STAGES} integers, one for each stage.")
+    return [check_count(name, value, 1) for value in values]
+
+
+class WideResNet(nn.Module):
+    """Wide residual network with pre-activation (Zagoruyko & Komodakis 2016, arXiv 1605.07146).
+
+    A 3 x 3 convolution to 16 channels; three groups of ``(depth - 4) / 6`` blocks with 16, 32 and 64 times
+    ``widen_factor`` channels, the second and third group halving the image; batch normalisation, ReLU, mean over the
+    pixels, a fully connected layer. WRN-28-4 has 5.85 million parameters.
+
+    Args:
+        depth: number of convolutions along the longest path plus one: 6 n + 4, such as 10, 16, 22, 28.
+        widen_factor: >= 1.
+        num_classes: number of logits, >= 1.
+        in_channels: of the image, >= 1.
+        dropout: probability of dropping a value between a block's two convolutions, in [0, 1).
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> WideResNet(depth=10, widen_factor=1)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self, depth: int = 28, widen_factor: int = 4, num_classes: int = 10, in_channels: int = 3, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
+            raise ValueError(f"Got depth {depth}, expected 10, 16, 22, 28 or another 6 n + 4.")
+        for name, value in (("widen_factor", widen_factor), ("num_classes", num_classes), ("in_channels", in_channels)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"Got {name} {value}, expected an integer >= 1.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"Got dropout {dropout}, expected a number in [0, 1).")
+        self.in_channels = in_channels
+        self.stem = _convolution(in_channels, STEM_CHANNELS, kernel_size=3)
+        groups, channels = [], STEM_CHANNELS
+        for width, stride in ((16 * widen_factor, 1), (32 * widen_factor, 2), (64 * widen_factor, 2)):
+            others = (_Block(width, width, 1, dropout) for _ in range((depth - 4) // 6 - 1))
+            groups.append(nn.Sequential(_Block(channels, width, stride, dropout), *others))
+            channels = width
+        self.groups = nn.Sequential(*groups)
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, in_channels, height, width]``.
+
+        Raises:
+            ValueError: when the images have another number of dimensions or channels.
+        """
+        _check_shape(image, self.in_channels)
+        return self.head(self.groups(self.stem(image)))
+
+
+class _Block(nn.Module):
+    """Two times batch normalisation, ReLU and 3 x 3 convolution, added to the shortcut.
+
+    Where the shape changes, the shortcut is a 1 x 1 convolution that starts after the first ReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.activate = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU())
+        self.convolve = nn.Sequential(
+            _convolution(in_channels, out_channels, kernel_size=3, stride=stride),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            _convolution(out_channels, out_channels, kernel_size=3),
+        )
+        same = stride == 1 and in_channels == out_channels
+        self.shortcut = None if same else _convolution(in_channels, out_channels, kernel_size=1, stride=stride)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        active = self.activate(image)
+        around = image if self.shortcut is None else self.shortcut(active)
+        return around + self.convolve(active)
+
+
+def _convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+
+
+def _check_shape(image: torch.Tensor, in_channels: int) -> None:
+    if image.dim() != 4 or image.shape[1] != in_channels:
+        raise ValueError(f"Got images of shape {list(image.shape)}, expected [B, {in_channels}, height, width].")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+__all__ = ["margin_histogram", "robustness_curves", "save_figure"]
+
+MARKERS = "osD^vP*X"
+
+
+def robustness_curves(
+    levels: Sequence[float],
+    accuracies: Mapping[str, Sequence[float]],
+    norm: str,
+    title: str = "",
+    quantity: str = "accuracy",
+) -> Figure:
+    """Accuracy, or another score in [0, 1], against ε, one line a model (or class).
+
+    Args:
+        levels: ε of every point, rising.
+        accuracies: for each name the score at every level, in [0, 1].
+        norm: ``"l2"`` or ``"linf"``, for the label of the axis.
+        title: above the figure.
+        quantity: name of the score.
+
+    Raises:
+        ValueError: when a line does not have one value for every level.
+    """
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for marker, (name, values) in zip(MARKERS * len(accuracies), accuracies.items(), strict=False):
+        if len(values) != len(levels):
+            raise ValueError(f"Line {name!r} has {len(values)} values for {len(levels)} levels, expected one for each.")
+        axes.plot(levels, values, marker=marker, markersize=4, label=name)
+    axes.set_xlabel(f"noise level ε ({'L2' if norm == 'l2' else 'L∞'} norm)")
+    axes.set_ylabel(quantity)
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.set_title(title)
+    return figure
+
+
+def margin_histogram(
+    margins: Sequence[float], eps_max: float, suggested: float | None = None, title: str = "", bins: int = 30
+) -> Figure:
+    """Histogram of the training samples' margins.
+
+    Args:
+        margins: ε of every sample, in [0, eps_max].
+        eps_max: right end of the axis.
+        suggested: a fixed ε to mark; None for no mark.
+        title: above the figure.
+        bins: number of bars.
+    """
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(margins, bins=bins, range=(0, eps_max), color="steelblue")
+    if suggested is not None:
+        axes.axvline(suggested, color="firebrick", linestyle="--", label=f"suggested fixed ε = {suggested:.4g}")
+        axes.legend()
+    axes.set_xlabel("margin ε")
+    axes.set_ylabel("training samples")
+    axes.set_title(title)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG.
+
+    Raises:
+        FileExistsError: when ``path`` exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"File {path} exists already, expected a new one.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path))
+    return path
