@@ -15,6 +15,7 @@ from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
 from monai_ima.utils.checks import check_bounds
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
 from monai_ima.utils.tensors import check_finite, first_output, plain
 
@@ -140,15 +141,16 @@ class Attack(ABC):
         x, y = plain(image).detach(), plain(label).detach()
         _check_batch(x, y, self.bounds)
         criterion = self.criterion if criterion is None else criterion
+        predict = network if hasattr(network, "select") else Predictor.of(network, len(x))
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with guard, torch.no_grad():
             radius = check_eps(eps, x)
-            logits = first_output(network(x))
+            logits = first_output(predict(x))
             check_finite(logits, "a prediction")
             score = criterion.score(logits, y)
             criterion = criterion.relative_to(score)
             rows = torch.arange(len(x), device=x.device)
-            target = Target(network, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
+            target = Target(predict, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
             result = self.run(target, self._generators(generator, x))
         return replace(result, image=convert_to_dst_type(result.image, image)[0])
 

@@ -144,4 +144,4 @@ def _other_model(loaded: LoadedBundle, checkpoint: str) -> Network:
 
 def _predictor(loaded: LoadedBundle, network: nn.Module) -> Network:
     inferer = gradient_inferer(loaded.inferer)
-    return lambda image: inferer(image, network)
+    return lambda image: inferer(image.clone(), network)

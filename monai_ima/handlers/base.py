@@ -14,7 +14,7 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.signatures import named_settings
 from monai_ima.utils.tensors import plain
 
-from .training_batches import TrainingBatches, autocast, prepared
+from .training_batches import TrainingBatches, autocast
 
 __all__ = ["AdversarialTrainingHandler"]
 
@@ -29,7 +29,7 @@ class AdversarialTrainingHandler:
     ``IterationEvents.FORWARD_COMPLETED``        the clean batch is checked and scored (:meth:`TrainingMethod.check`)
     ``IterationEvents.LOSS_COMPLETED``           the loss is replaced (:meth:`TrainingMethod.loss`), before ``backward``
     ``Events.ITERATION_COMPLETED``, the last one the method ends the epoch (:meth:`TrainingMethod.end_epoch`)
-    ``Events.EPOCH_COMPLETED``                   the same, for an epoch that ended early; checkpoints come after it
+    ``TERMINATE_SINGLE_EPOCH``, EPOCH_COMPLETED  the same, for an epoch that ended early; checkpoints come after it
     ============================================ =======================================================================
 
     The trainer's backward, mixed precision, gradient accumulation, schedulers, checkpoints and
@@ -37,9 +37,7 @@ class AdversarialTrainingHandler:
     network. The method's scalars go into ``engine.state.metrics`` as ``{method.name}/...``, where ``StatsHandler``,
     ``TensorBoardStatsHandler`` and ``MLFlowHandler`` find them.
 
-    For a method of one's own this is enough:
-
-        >>> class MyHandler(AdversarialTrainingHandler, method=TrainingMethod): ...
+    For a method of one's own: ``class MyHandler(AdversarialTrainingHandler, method=MyMethod): ...``
 
     Args:
         arguments: of the method.
@@ -62,8 +60,8 @@ class AdversarialTrainingHandler:
     def __init__(self, *arguments: Any, sample_key: str | None = None, **settings: Any) -> None:
         self.method = self.method_class(*arguments, **settings)
         self.batches = TrainingBatches(sample_key)
-        self._epoch_finished = False
-        self._called = False
+        self._epoch_finished = self._called = False
+        self._iterations = self._resumed_at = 0
 
     @property
     def margins(self) -> MarginTable:
@@ -80,21 +78,26 @@ class AdversarialTrainingHandler:
 
         Raises:
             TypeError: if it is another engine.
+            ValueError: if the method goes through every sample by itself, and the trainer's loader reads a stream.
         """
         if not isinstance(engine, SupervisedTrainer):
             raise TypeError(
                 f"{type(self).__name__} was attached to a {type(engine).__name__}, expected a SupervisedTrainer."
             )
+        self.batches.attach(engine, self.method.makes_passes)
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_start)
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.check)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._last_iteration)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
+        for end in (Events.TERMINATE_SINGLE_EPOCH, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(end, self._finish_epoch)
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         """Begin an epoch."""
         self._epoch_finished = self._called = False
-        self.batches.begin_epoch(engine)
+        self._iterations, self._resumed_at = self._resumed_at, 0
+        self.batches.begin_epoch()
         with autocast(engine):
             self.method.begin_epoch(engine.state.epoch, engine.state.max_epochs, self.batches)
 
@@ -119,18 +122,20 @@ class AdversarialTrainingHandler:
             return
         self._called = True
         output = engine.state.output
-        image, label = output[CommonKeys.IMAGE], output[CommonKeys.LABEL]
-        batch = self.batches.batch(engine.state.batch, image, label, prepared(engine, engine.state.batch)[2:])
         output[CommonKeys.LOSS] = self.method.loss(
-            batch, output[CommonKeys.PRED], engine.loss_function, output[CommonKeys.LOSS]
+            self.batches.current(), output[CommonKeys.PRED], engine.loss_function, output[CommonKeys.LOSS]
         )
 
-    def _last_iteration(self, engine: SupervisedTrainer) -> None:
+    def _start(self, engine: SupervisedTrainer) -> None:
         length = engine.state.epoch_length
-        if length is not None and engine.state.iteration % length == 0:
+        self._resumed_at = engine.state.iteration % length if length else 0
+
+    def _last_iteration(self, engine: SupervisedTrainer) -> None:
+        self._iterations += 1
+        if self._iterations == engine.state.epoch_length:
             self._finish_epoch(engine)
 
-    def _finish_epoch(self, engine: SupervisedTrainer) -> None:
+    def _finish_epoch(self, engine: SupervisedTrainer, iter_counter: int = 0) -> None:
         if not self.method.active or self._epoch_finished:
             return
         self._epoch_finished = True

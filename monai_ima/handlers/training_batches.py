@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 from typing import Any
 
 import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
+from monai_ima.data.every_sample import every_sample, kept_random_states
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
@@ -17,7 +17,10 @@ __all__ = ["TrainingBatches", "autocast", "prepared"]
 
 
 class TrainingBatches:
-    """A trainer's batches as training methods take them; iterated: one epoch of its own loader.
+    """A trainer's batches as training methods take them; iterated: every training sample once.
+
+    The trainer's own loader is left alone: a second one, in a fixed order, with copies of the data set's random
+    transforms, gives the samples. Batches, augmentations and random states of the training stay as they are.
 
     Args:
         sample_key: key of the sample ids in a batch; None means ``"sample_id"``, else the image file's name.
@@ -27,13 +30,35 @@ class TrainingBatches:
         self.sample_key = sample_key
         self._root: str | None = None
         self._files: dict[str, str] = {}
+        self._seen: tuple[Any, Sequence[Any]] = (None, ())
 
-    def begin_epoch(self, engine: SupervisedTrainer) -> None:
-        """Called before an epoch's first batch."""
+    def attach(self, engine: SupervisedTrainer, passes: bool) -> None:
+        """Note what the trainer's ``prepare_batch`` makes of every batch: it is called once only.
+
+        Args:
+            engine: the trainer.
+            passes: the method goes through every sample by itself.
+
+        Raises:
+            ValueError: if it does, and the trainer's loader reads a stream.
+        """
+        if passes:
+            every_sample(engine.data_loader)
         self._engine = engine
+        prepare = engine.prepare_batch
+
+        def noting(batchdata: Any, *args: Any, **kwargs: Any) -> Any:
+            result = prepare(batchdata, *args, **kwargs)
+            self._seen = (batchdata, (plain(result[0]).clone(), *result[1:]))
+            return result
+
+        engine.prepare_batch = noting
+
+    def begin_epoch(self) -> None:
+        """Called before an epoch's first batch."""
         self._files.clear()
         if self._root is None:
-            self._root = common_folder(getattr(engine.data_loader, "dataset", None))
+            self._root = common_folder(getattr(self._engine.data_loader, "dataset", None))
 
     def sample_ids(self, batchdata: Any, image: torch.Tensor) -> list[str]:
         """The ids of a batch's samples.
@@ -50,26 +75,36 @@ class TrainingBatches:
                 )
         return sample_ids
 
-    def batch(self, batchdata: Any, image: torch.Tensor, label: torch.Tensor, extra: Sequence[Any]) -> Batch:
-        """A batch without metadata.
+    def current(self) -> Batch:
+        """The batch that the trainer is at, its image as it was before the network saw it.
 
-        Args:
-            batchdata: as the loader gave it.
-            image: as ``prepare_batch`` made it.
-            label: likewise.
-            extra: what ``prepare_batch`` gave after these two: nothing, or the network's args and kwargs.
+        Raises:
+            ValueError: if it has no ids.
         """
+        output, batchdata = self._engine.state.output, self._engine.state.batch
+        noted, result = self._seen
+        if noted is not batchdata:
+            result = prepared(self._engine, batchdata)
+        return self._batch(batchdata, output["image"], result)
+
+    def _batch(self, batchdata: Any, named: torch.Tensor, result: Sequence[Any]) -> Batch:
+        image, label, *extra = result
         predict = Predictor.prepared(self._engine.inferer, unwrap(self._engine.network), len(image), extra)
-        return Batch(predict, plain(image), plain(label), self.sample_ids(batchdata, image))
+        return Batch(predict, plain(image), plain(label), self.sample_ids(batchdata, named))
 
     def __len__(self) -> int:
-        return self._engine.state.epoch_length
+        return len(every_sample(self._engine.data_loader))
 
     def __iter__(self) -> Iterator[Batch]:
-        engine = self._engine
-        for batchdata in islice(engine.data_loader, engine.state.epoch_length):
-            image, label, *extra = prepared(engine, batchdata)
-            yield self.batch(batchdata, image, label, extra)
+        """Every training sample of this process once.
+
+        Raises:
+            ValueError: if the trainer's loader reads a stream, which cannot be read twice.
+        """
+        with kept_random_states():
+            for batchdata in every_sample(self._engine.data_loader):
+                result = prepared(self._engine, batchdata)
+                yield self._batch(batchdata, result[0], result)
 
 
 def prepared(engine: SupervisedTrainer | SupervisedEvaluator, batchdata: Any) -> Sequence[Any]:

@@ -104,6 +104,11 @@ class TrainingMethod(ABC):
         """The epochs of plain training are over."""
         return self.epoch > self.start_epoch
 
+    @property
+    def makes_passes(self) -> bool:
+        """It goes through ``training_set`` by itself, outside the training's batches."""
+        return False
+
     def begin_epoch(self, epoch: int, epochs: int, training_set: Iterable[Batch] = ()) -> None:
         """Called before an epoch's first batch.
 

@@ -110,6 +110,10 @@ class IMA(PerSampleMethod):
         self._outcomes = OutcomeLog()
         self._warned_of_threshold = False
 
+    @property
+    def makes_passes(self) -> bool:
+        return self.margin_update == "epoch" or self.first_pass
+
     def begin_epoch(self, epoch: int, epochs: int, training_set: Iterable[Batch] = ()) -> None:
         super().begin_epoch(epoch, epochs, training_set)
         if not self.margins.has_delta:

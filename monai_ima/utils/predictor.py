@@ -38,7 +38,8 @@ class Predictor:
         return cls(lambda image, call: call(image), unwrapped, batch_size)
 
     def __call__(self, image: torch.Tensor) -> Any:
-        return self.inferer(image, self.network, *self.args, **(self.kwargs or {}))
+        """The prediction; the network gets a copy of the images, which it may change in place."""
+        return self.inferer(image.clone(), self.network, *self.args, **(self.kwargs or {}))
 
     def select(self, index: torch.Tensor) -> Predictor:
         """For the samples at ``index`` only."""
