@@ -34,9 +34,9 @@ def bundle_training(bundle: Path, folder: Path, overlays: Iterable[str] = (), **
         overlays: names of configs on top of ``train.json``.
         settings: config ids, and arguments of MONAI's workflow; they come before those given here.
     """
-    places = {"bundle_root": str(bundle), "output_dir": str(folder / "log"), "ckpt_dir": str(folder)}
     files = [str(bundle / "configs" / name) for name in ("train.json", *overlays)]
-    return ConfigWorkflow(files, **{"logging_file": False, **places, **settings})
+    places: dict[str, Any] = {"bundle_root": str(bundle), "output_dir": str(folder / "log"), "ckpt_dir": str(folder)}
+    return ConfigWorkflow(files, **{**places, "logging_file": False, **settings})
 
 
 def train_bundle(

@@ -173,7 +173,9 @@ def misclassified_draws(loaded: LoadedBundle, eps: float, draws: int, seed: int,
 def trained(study: NoiseStudy, name: str) -> Path:
     """Train a small network, or resume an interrupted training; returns the last epoch's weights."""
     plain = name == "plain"
-    settings = {"seed": study.seed, "epochs": study.epochs, **study.settings, **TRAINING, **({} if plain else IMA)}
+    settings: dict[str, Any] = {"seed": study.seed, "epochs": study.epochs, **study.settings, **TRAINING}
+    if not plain:
+        settings |= IMA
     folder = _folder(study.out / name, settings)
     last = folder / ("model_ce_last.pt" if plain else "model_last.pt")
     if not last.is_file():

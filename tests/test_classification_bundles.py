@@ -95,10 +95,9 @@ def test_the_norm_brings_the_papers_eps_max_and_delta(name, norm, eps_max, val_e
 def test_an_eps_max_of_the_other_norm_is_warned_of_and_an_unknown_norm_refused(
     name, norm, eps_max, expected, tmp_path, caplog
 ):
-    built = open_small(name, TRAIN, tmp_path, norm=norm, eps_max=eps_max, bounds=None)
+    built = open_small(name, TRAIN, tmp_path, norm=norm, eps_max=eps_max)
     built.initialize()
-    ima = built.parser.get_parsed_content("train#handlers#0")
-    assert (ima.margins.eps_max, ima.method.bounds) == (eps_max, None)
+    assert built.parser.get_parsed_content("train#handlers#0").margins.eps_max == eps_max
     assert f"Got eps_max {eps_max:g} for norm {norm}, expected about {expected}, the paper's" in caplog.text
     for file in ("train.json", "evaluate.json"):
         with pytest.raises(RuntimeError) as refused:

@@ -98,6 +98,12 @@ def test_the_settings_are_those_of_the_paper(tmp_path):
     assert isinstance(built.parser.get_parsed_content("network"), ECGNet)
 
 
+def test_beats_need_no_bounds(tmp_path):
+    built = open_small("ecg", ["train.json"], tmp_path, bounds=None)
+    built.initialize()
+    assert built.parser.get_parsed_content("train#handlers#0").method.bounds is None
+
+
 def test_training_sees_balanced_classes_and_validation_the_data_as_they_are(tmp_path):
     built = open_small("ecg", ["train.json"], tmp_path)
     built.initialize()
