@@ -7,10 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor, list_data_collate
+from monai.losses import DiceLoss
+from monai.networks import one_hot
+from monai.transforms import RandZoomd
 
 from monai_ima.criteria import DiceCriterion, SurfaceDiceCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.label_maps import fraction_warning, label_maps
 
 
 def random_case(spatial=(6, 7, 5), classes=3, batch=4, seed=0):
@@ -167,8 +172,8 @@ def test_bad_labels_and_shapes_are_named():
     label[3, 0, 0, 0, 0] = 3
     with pytest.raises(SampleError, match=r"Sample 3 .* value 3 .* expected integers in 0\.\.2"):
         criterion(logits, label)
-    with pytest.raises(SampleError, match=r"Sample 1 .* value 0\.5"):
-        criterion(logits, torch.where(torch.arange(4).view(4, 1, 1, 1, 1) == 1, 0.5, 0.0).expand(4, 1, 6, 7, 5))
+    with pytest.raises(SampleError, match=r"Sample 1 .* value nan"):
+        criterion(logits, torch.where(torch.arange(4).view(4, 1, 1, 1, 1) == 1, math.nan, 0.0).expand(4, 1, 6, 7, 5))
     with pytest.raises(ValueError, match=r"labels of shape \(4, 1, 6\)"):
         criterion(logits, label[:, :, :, 0, 0])
     with pytest.raises(ValueError, match="on one 2-D or 3-D grid"):
@@ -185,3 +190,45 @@ def test_bad_labels_and_shapes_are_named():
         SegmentationLoss(0, 0)
     with pytest.raises(ValueError, match="Got tolerance -1"):
         SurfaceDiceCriterion(tolerance=-1)
+
+
+@pytest.mark.parametrize("noise", [7e-15, 1 / 255, -1 / 255])
+def test_values_that_are_nearly_integers_are_rounded(noise):
+    whole = torch.randint(0, 3, (2, 1, 6, 7), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(label_maps(whole + noise, 3, False), label_maps(whole, 3, False))
+    binary = (whole > 0).float()
+    assert torch.equal(label_maps(binary + noise, 1, True), binary)
+    assert fraction_warning(whole + noise) is None
+
+
+def test_values_between_classes_are_taken_as_monais_losses_take_them():
+    label = torch.tensor([0.0, 0.25, 0.9, 1.0, 1.5, 1.9, 2.0, 1.1176]).view(1, 1, 2, 4)
+    assert torch.equal(label_maps(label, 3, False), one_hot(label, 3))
+    assert label_maps(torch.tensor([0.25, 0.5, 0.75]).view(1, 1, 1, 3), 1, True).flatten().tolist() == [0, 1, 1]
+
+
+def test_a_map_of_class_indices_for_independent_outputs_becomes_one_hot():
+    label = torch.randint(0, 6, (2, 1, 6, 7), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(label_maps(label, 6, True), one_hot(label, 6))
+    logits = torch.randn(2, 6, 6, 7, generator=torch.Generator().manual_seed(1))
+    ours = SegmentationLoss(1, 0, sigmoid=True, include_background=True)(logits, label)
+    theirs = DiceLoss(sigmoid=True, to_onehot_y=True, reduction="none", smooth_nr=0, smooth_dr=1e-5)(logits, label)
+    assert ours.tolist() == pytest.approx(theirs.flatten(1).mean(dim=1).tolist(), abs=2e-2)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16, torch.int16, torch.bool, torch.float64])
+def test_labels_may_be_of_any_type(kind):
+    label = torch.tensor([0, 1, 1, 0]).view(1, 1, 2, 2)
+    assert torch.equal(label_maps(label.to(kind), 2, False), one_hot(label, 2))
+    assert torch.equal(label_maps(label.to(kind), 1, True), label.float())
+
+
+def test_the_warning_of_fractions_names_the_transform():
+    item = {"label": MetaTensor(torch.rand(1, 12, 12).round())}
+    smooth = RandZoomd("label", prob=1.0, min_zoom=0.8, max_zoom=0.8, mode="bilinear", keep_size=False)
+    label = list_data_collate([smooth.set_random_state(0)(item)] * 2)["label"]
+    warning = fraction_warning(label)
+    assert warning is not None
+    assert "between two classes: RandZoomd interpolates it" in warning
+    assert "between two classes: a transform interpolates" in str(fraction_warning(label.as_tensor()))
+    assert fraction_warning(label.round()) is None

@@ -69,7 +69,8 @@ class ClassificationCriterion(Criterion):
 class BinaryCriterion(Criterion):
     """Sigmoid outputs: a single logit, or K independent labels; correct when every output is on its label's side.
 
-    Logits are ``[B]``, ``[B, 1]`` or ``[B, K]``; labels hold as many values per sample, each 0 or 1.
+    Logits are ``[B]``, ``[B, 1]`` or ``[B, K]``, spatial axes of length 1 behind them allowed; labels hold as many
+    values per sample, each 0 or 1.
 
     Args:
         threshold: probability from which an output counts as positive, in (0, 1).
@@ -104,6 +105,7 @@ class BinaryCriterion(Criterion):
 
     @staticmethod
     def _flatten(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, label = (x.flatten(1) if x.ndim > 2 and x.shape[2:].numel() == 1 else x for x in (logits, label))
         if logits.ndim not in (1, 2) or label.ndim not in (1, 2) or logits.numel() != label.numel():
             raise ValueError(
                 f"BinaryCriterion got logits of shape {tuple(logits.shape)} and labels of shape "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
@@ -18,12 +19,15 @@ from monai_ima.results.records import SampleRecord, ScanRecord
 from monai_ima.results.settings import check_levels
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.label_maps import fraction_warning
 from monai_ima.utils.predictor import unwrap
 
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .loaded import LoadedBundle
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
+
+logger = logging.getLogger(__name__)
 
 Record = TypeVar("Record", SampleRecord, ScanRecord)
 Outcome = TypeVar("Outcome")
@@ -71,6 +75,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
         self.seed = int(seed)
+        self._warned = False
 
     @classmethod
     def of_bundle(
@@ -168,8 +173,17 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         Raises:
             ValueError: if it has no labels or ids.
         """
-        prepared = self.prepare_batch(batchdata, self.device)
+        prepared = self.prepared(batchdata)
         return evaluation_batch(batchdata, prepared, self.inferer, self.network)
+
+    def prepared(self, batchdata: Any) -> Sequence[Any]:
+        """What ``prepare_batch`` makes of a batch; warns once of a label with values between two classes."""
+        result = self.prepare_batch(batchdata, self.device)
+        warning = None if self._warned or result[1] is None else fraction_warning(result[1])
+        if warning is not None:
+            self._warned = True
+            logger.warning(warning)
+        return result
 
     @abstractmethod
     def _attacked(self, batch: Any, levels: list[float]) -> list[Record]:

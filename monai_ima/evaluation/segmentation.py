@@ -168,7 +168,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         Raises:
             ValueError: if it has no labels or ids.
         """
-        prepared = self.prepare_batch(batchdata, self.device)
+        prepared = self.prepared(batchdata)
         batch = evaluation_batch(batchdata, prepared, self.inferer, self.network)
         return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 

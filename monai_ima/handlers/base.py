@@ -37,7 +37,9 @@ class AdversarialTrainingHandler:
     network. The method's scalars go into ``engine.state.metrics`` as ``{method.name}/...``, where ``StatsHandler``,
     ``TensorBoardStatsHandler`` and ``MLFlowHandler`` find them.
 
-    For a method of one's own: ``class MyHandler(AdversarialTrainingHandler, method=MyMethod): ...``
+    For a method of one's own this is enough:
+
+        >>> class MyHandler(AdversarialTrainingHandler, method=TrainingMethod): ...
 
     Args:
         arguments: of the method.
@@ -90,8 +92,7 @@ class AdversarialTrainingHandler:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.check)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._last_iteration)
-        for end in (Events.TERMINATE_SINGLE_EPOCH, Events.EPOCH_COMPLETED):
-            engine.add_event_handler(end, self._finish_epoch)
+        engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED, self._finish_epoch)
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         """Begin an epoch."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,9 +10,12 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 from monai_ima.data.every_sample import every_sample, kept_random_states
 from monai_ima.utils.batch import Batch
+from monai_ima.utils.label_maps import fraction_warning
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
 from monai_ima.utils.tensors import plain
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["TrainingBatches", "autocast", "prepared"]
 
@@ -31,6 +35,7 @@ class TrainingBatches:
         self._root: str | None = None
         self._files: dict[str, str] = {}
         self._seen: tuple[Any, Sequence[Any]] = (None, ())
+        self._warned = False
 
     def attach(self, engine: SupervisedTrainer, passes: bool) -> None:
         """Note what the trainer's ``prepare_batch`` makes of every batch: it is called once only.
@@ -49,6 +54,10 @@ class TrainingBatches:
 
         def noting(batchdata: Any, *args: Any, **kwargs: Any) -> Any:
             result = prepare(batchdata, *args, **kwargs)
+            warning = None if self._warned else fraction_warning(result[1])
+            if warning is not None:
+                self._warned = True
+                logger.warning(warning)
             self._seen = (batchdata, (plain(result[0]).clone(), *result[1:]))
             return result
 

@@ -16,6 +16,10 @@ __all__ = ["Task", "find_task", "image_key"]
 MAP_LOSSES = ("Dice", "Tversky", "Jaccard", "HausdorffDT", "SoftclDice", "NACL", "Barlow")
 LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSupervision", "Masked")
 MAP_METRICS = ("Dice", "MeanIoU", "SurfaceDistance", "HausdorffDistance", "SurfaceDice")
+CLASSIFIERS = ("DenseNet", "Densenet", "ResNet", "EfficientNet", "SENet", "SEResNe", "TorchVisionFCModel", "ViT")
+"""How the names of networks begin that give a vector for an image."""
+CLASS_FORMATS = ("classification", "classes", "probabilities", "probability", "labels")
+"""``format`` of such an output in the metadata."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,9 @@ def _is_segmentation(parts: Parts) -> bool:
     kind = str(config.described("outputs", "pred").get("format", "")).lower()
     if _uses(config, loss_id, MAP_LOSSES) or _uses(config, parts.key_metric, MAP_METRICS) or "segmentation" in kind:
         return True
-    loads_label = str(CommonKeys.LABEL.value) in _loaded(config, parts.transforms)
-    if loads_label and kind not in ("classification", "probabilities", "probability", "labels"):
+    if kind in CLASS_FORMATS or (parts.network is not None and parts.network.name.startswith(CLASSIFIERS)):
+        return False
+    if str(CommonKeys.LABEL.value) in _loaded(config, parts.transforms):
         return True
     if not _uses(config, loss_id, LABEL_LOSSES) and kind == "":
         raise ValueError(

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
 import torch
+from monai.utils import TraceKeys
 
 from .errors import SampleError
 
-__all__ = ["first_head", "label_maps", "prediction_maps"]
+__all__ = ["first_head", "fraction_warning", "label_maps", "prediction_maps"]
+
+NEAR = 0.01
+"""How far a label's value may be from an integer to be rounded: interpolation in float32, or a grey level."""
+INTERPOLATING = re.compile("Resample|Spac|Resize|Affine|Zoom|Rotate|Elastic|Distortion")
+WIDE = {torch.uint16, torch.uint32, torch.uint64}
+"""Types that torch can convert, but not compare."""
 
 
 def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -35,30 +46,73 @@ def prediction_maps(logits: torch.Tensor, sigmoid: bool) -> torch.Tensor:
 def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tensor:
     """A label as float maps of 0 and 1, ``[B, K, *spatial]``.
 
+    Values within 0.01 of an integer are rounded. Others, between two classes, are taken as MONAI's losses take them:
+    a class index is cut to the integer below, a binary map is 1 from 0.5 on (see :func:`fraction_warning`).
+
     Args:
-        label: class indices ``[B, 1, *spatial]`` (not with ``sigmoid``, unless K is 1) or one-hot ``[B, K, *spatial]``.
+        label: class indices ``[B, 1, *spatial]`` or binary maps ``[B, K, *spatial]``.
         channels: K, of the logits; at least 2 without ``sigmoid``.
         sigmoid: channels are independent of each other; else every voxel has one class.
 
     Raises:
         ValueError: when the label has neither 1 nor K channels, or K is 1 without ``sigmoid``.
-        SampleError: when values are not integers in 0..K-1, or one-hot maps are not.
+        SampleError: when values are outside 0..K-1, or maps outside 0..1 or (without ``sigmoid``) not one-hot.
     """
     if channels == 1 and not sigmoid:
         raise ValueError("Got logits of one channel, expected two or more, or sigmoid=True.")
-    if label.shape[1] not in ({channels} if sigmoid else {1, channels}):
+    if label.shape[1] not in (1, channels):
         raise ValueError(
-            f"Got labels of {label.shape[1]} channels for logits of {channels}, expected {channels} binary maps"
-            + ("." if sigmoid else " or 1 map of class indices.")
+            f"Got labels of {label.shape[1]} channels for logits of {channels}, expected {channels} binary maps or 1 "
+            "map of class indices."
         )
-    if label.shape[1] == 1 and not sigmoid:
-        index = label.long()
-        _refuse((index != label) | (index < 0) | (index >= channels), label, f"integers in 0..{channels - 1}")
-        return _one_hot(index, channels)
-    _refuse((label != 0) & (label != 1), label, "binary maps of 0 and 1")
+    label = label.long() if label.dtype in WIDE else label
+    if channels > label.shape[1]:
+        index = _integers(label, label.trunc)
+        _refuse(~((index >= 0) & (index < channels)), label, f"integers in 0..{channels - 1}")
+        return _one_hot(index.long(), channels)
+    maps = _integers(label, lambda: (label >= 0.5).to(label))
+    _refuse(~((label >= -NEAR) & (label <= 1 + NEAR)), label, "binary maps of 0 and 1")
     if not sigmoid:
-        _refuse(label.sum(dim=1, keepdim=True) != 1, label, "one class at every voxel (or sigmoid=True)")
-    return label.float()
+        _refuse(maps.sum(dim=1, keepdim=True) != 1, maps, "one class at every voxel (or sigmoid=True)")
+    return maps.float()
+
+
+def fraction_warning(label: torch.Tensor) -> str | None:
+    """A sentence on a segmentation's label with values between two classes, and on what to mend; None without such.
+
+    Args:
+        label: as ``prepare_batch`` gives it, ``[B, C, *spatial]``; a ``MetaTensor`` names the transforms it has seen.
+    """
+    if label.ndim < 4 or not label.is_floating_point():
+        return None
+    between = (label - label.round()).abs() > NEAR
+    if not between.any():
+        return None
+    seen = dict.fromkeys(filter(INTERPOLATING.search, _transforms(getattr(label, "applied_operations", ()))))
+    names = " or ".join(seen) or "a transform"
+    return (
+        f"A label has the value {float(label[between][0]):g}, between two classes: {names} interpolates it, or "
+        "its file is compressed with loss. It is taken as MONAI's losses take it, cut to the class below; expected "
+        "mode='nearest' for labels, or AsDiscreted(rounding='torchrounding')."
+    )
+
+
+def _transforms(operations: Iterable[Any]) -> Iterator[str]:
+    """The names of the transforms that a batch of labels has seen."""
+    for operation in operations:
+        if isinstance(operation, Mapping):
+            yield str(operation.get(TraceKeys.CLASS_NAME, ""))
+        else:
+            yield from _transforms(operation)
+
+
+def _integers(label: torch.Tensor, otherwise: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """A label's values rounded where they are near an integer; NaN stays."""
+    if not label.is_floating_point():
+        return label
+    nearest = label.round()
+    near = (label - nearest).abs() <= NEAR
+    return nearest if near.all() else torch.where(near, nearest, otherwise())
 
 
 def _one_hot(index: torch.Tensor, channels: int) -> torch.Tensor:
