@@ -130,12 +130,24 @@ def harden(bundle: Bundle) -> int:
 
 
 def hardened(bundle: Bundle) -> int:
-    """An epoch of the training whose line harden printed, attacks shortened."""
+    """An epoch of the training whose line harden printed, attacks shortened; no error and robust weights are expected.
+
+    A segmentation of which no sample was correct, as after so short a training is usual, is trained once more with a
+    threshold that all samples reach, so that they are attacked.
+    """
     lines = bundle.log("harden").read_text(encoding="utf-8").splitlines()
     line = next(line for line in lines if " -m monai.bundle run " in line and "torchrun" not in line)
     words = shlex.split(line)
-    options = [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
-    return _monai_bundle(bundle.copy, [*words[words.index("monai.bundle") + 2 :], *options])
+    words = words[words.index("monai.bundle") + 2 :]
+    words += [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
+    weights = bundle.copy / "models" / "model_ima.pt"
+    weights.unlink(missing_ok=True)
+    _monai_bundle(bundle.copy, words)
+    assert weights.is_file(), f"no {weights.name} was written"
+    printed = bundle.log("hardened").read_text(encoding="utf-8", errors="replace")
+    if "ima/correct_fraction: 0.0000" in printed and "threshold" in read_config(bundle.overlay)["harden"]:
+        _monai_bundle(bundle.copy, [*words, "--harden#threshold", "relative:0.9"])
+    return 0
 
 
 def evaluate(bundle: Bundle) -> int:
@@ -155,6 +167,7 @@ WORK: dict[str, Callable[[Bundle], int]] = {
 def _monai_bundle(root: Path, words: Sequence[str]) -> int:
     """``python -m monai.bundle run ...`` in the bundle's folder."""
     sys.argv = ["monai.bundle", "run", *words]
+    sys.stdout.flush()
     sys.path.insert(0, str(root.resolve()))
     with chdir(root):
         runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)

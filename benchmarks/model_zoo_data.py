@@ -70,14 +70,13 @@ class Recipe:
         nibabel.save(nibabel.Nifti1Image(volume, np.diag(spacing)), file)
         return name
 
-    def save_scan(self, seed: int, image: str, label: str) -> dict[str, str]:
-        """Write an image and its label map as NIfTI files; returns their names."""
+    def save_scan(self, seed: int, image: str, label: str) -> dict[str, Any]:
+        """Write an image, a file for each channel, and its label map as NIfTI files; returns their names."""
         values = self.label(seed)
-        volume = self.image(values, seed)
         channels = self.entry.get("channels", 1)
-        if channels > 1:
-            volume = np.stack([volume + channel for channel in range(channels)], axis=-1)
-        return {"image": self.save_volume(volume, image), "label": self.save_volume(values, label)}
+        names = [image] if channels == 1 else [f"channel{channel}_{image}" for channel in range(channels)]
+        files = [self.save_volume(self.image(values, 10 * seed + channel), name) for channel, name in enumerate(names)]
+        return {"image": files[0] if channels == 1 else files, "label": self.save_volume(values, label)}
 
     def save_picture(self, picture: np.ndarray, name: str) -> str:
         """Write a picture whose first axis is the rows; returns the file with its folder."""
