@@ -33,15 +33,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.utils import optional_import
 
 from model_zoo_copy import Entry, make_copy, read_config, training_config
 from model_zoo_data import make_data
 from monai_ima.cli.app import main as monai_ima_main
 from monai_ima.utils.errors import one_line, root_cause
-from studies import REPO, RESULTS, CommandLine, minutes, setting, table, write_page, write_whole
+from studies import RESULTS, CommandLine, minutes, setting, table, write_page, write_whole
 
 TABLE = Path(__file__).with_suffix(".json")
 STEPS = ("plain", "harden", "hardened", "evaluate")
+IMPORTED = (
+    "monai_ima.cli.evaluation_run",
+    "monai_ima.engines",
+    "monai_ima.handlers",
+    "monai_ima.harden.overlay",
+    "pandas",
+    "skimage.measure",
+    "torch.utils.tensorboard",
+    "torchvision",
+)
+"""Modules that many steps need: imported once, for the processes of the steps are forked."""
 SHORT = {
     "harden#handler#steps": 2,
     "harden#handler#margin_steps": 2,
@@ -117,7 +129,9 @@ def plain(bundle: Bundle) -> int:
     config = read_config(file)
     make_data(config, bundle.copy / "data", bundle.entry)
     run = "run" if "run" in config else "training"
-    return _monai_bundle(bundle.copy, [run, "--config_file", f"configs/{file.name}", "--bundle_root", "."])
+    _monai_bundle(bundle.copy, [run, "--config_file", f"configs/{file.name}", "--bundle_root", "."])
+    _place_weights(bundle.copy)
+    return 0
 
 
 def harden(bundle: Bundle) -> int:
@@ -164,14 +178,22 @@ WORK: dict[str, Callable[[Bundle], int]] = {
 }
 
 
-def _monai_bundle(root: Path, words: Sequence[str]) -> int:
+def _place_weights(root: Path) -> None:
+    """The weights of the plain training as ``models/model.pt``, where the zoo's bundles have theirs."""
+    target = root / "models" / "model.pt"
+    found = [file for file in root.rglob("*.pt") if "search_code" not in file.name]
+    found.sort(key=lambda file: ("key_metric" in file.name, file.stat().st_mtime))
+    if not target.is_file() and found:
+        shutil.copyfile(found[-1], target)
+
+
+def _monai_bundle(root: Path, words: Sequence[str]) -> None:
     """``python -m monai.bundle run ...`` in the bundle's folder."""
     sys.argv = ["monai.bundle", "run", *words]
     sys.stdout.flush()
     sys.path.insert(0, str(root.resolve()))
     with chdir(root):
         runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
-    return 0
 
 
 def run_step(bundle: Bundle, step: str) -> Outcome:
@@ -303,7 +325,8 @@ def main() -> None:
     except FileNotFoundError as error:
         parser.error(str(error))
     torch.set_num_threads(1)
-    os.environ.setdefault("PYTHONPATH", str(REPO))
+    for module in IMPORTED:
+        optional_import(module)
     records = {bundle.name: measure(bundle, arguments.retry) for bundle in bundles}
     if arguments.bundle is None:
         write_page(arguments.page, page_lines(records, arguments.zoo))

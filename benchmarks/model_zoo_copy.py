@@ -153,11 +153,13 @@ def _amend(config: dict[str, Any], entry: Entry, data: str) -> None:
     for path, value in entry.get("set", {}).items():
         parent, _, name = path.rpartition("#")
         node = _node(config, parent)
-        if node is not None and (parent or name in node):
+        if isinstance(node, dict) and (parent or name in node):
             node[name] = value.replace(DATA, data) if isinstance(value, str) else value
     for path in entry.get("drop", ()):
         parent, _, name = path.rpartition("#")
-        (_node(config, parent) or {}).pop(name, None)
+        node = _node(config, parent)
+        if isinstance(node, dict):
+            node.pop(name, None)
 
 
 def _node(config: dict[str, Any], path: str) -> Any:
