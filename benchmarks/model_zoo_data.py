@@ -190,10 +190,11 @@ def _photos(recipe: Recipe) -> None:
 
 
 def _frames(recipe: Recipe) -> None:
-    """JPEG files of images and of label maps, 0 and 255, in a folder for each video."""
+    """JPEG files of images and of label maps, discs of 255 that JPEG blurs, in a folder for each video."""
+    rows, columns = np.ogrid[: SIZE + MARGIN, :SIZE]
     for name, seeds in (("train", range(TRAIN)), ("val", range(TRAIN, TRAIN + VAL))):
         for k in seeds:
-            label = recipe.label(k, (SIZE + MARGIN, SIZE))
+            label = ((rows - SIZE // 2) ** 2 + (columns - SIZE // 2) ** 2 < (6 + k) ** 2).astype(int)
             recipe.save_picture(_colours(recipe, label, k), f"{name}/video/frame{k}.jpg")
             recipe.save_picture(255 * label, f"{name}/video/frame{k}_seg.jpg")
 
