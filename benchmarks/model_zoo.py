@@ -208,9 +208,11 @@ def run_step(bundle: Bundle, step: str) -> Outcome:
         process.kill()
         process.join()
         return Outcome(False, f"not done after {bundle.minutes:g} minutes", time.monotonic() - start)
+    seconds, code = time.monotonic() - start, process.exitcode or 0
+    if code < 0:
+        return Outcome(False, f"killed by signal {-code}", seconds)
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    text = "ok" if process.exitcode == 0 else lines[-1] if lines else f"exit code {process.exitcode}"
-    return Outcome(process.exitcode == 0, text, time.monotonic() - start)
+    return Outcome(code == 0, "ok" if code == 0 else lines[-1] if lines else f"exit code {code}", seconds)
 
 
 def _in_process(bundle: Bundle, step: str, log: Path) -> None:
