@@ -287,6 +287,8 @@ def _cell(record: dict[str, Any], step: str) -> str:
     if found is None:
         return "–"
     accepted = "accepted" if step == "harden" else "ok"
+    if found["ok"] and "plain" not in record:
+        return "accepted, a refusal was expected"
     text = found["text"] if len(found["text"]) <= LONGEST else found["text"][:LONGEST] + " ..."
     return accepted if found["ok"] else text.replace("|", "\\|").replace("<", "&lt;")
 

@@ -88,9 +88,11 @@ def test_the_page_says_what_failed(tmp_path: Path) -> None:
         "good": dict.fromkeys(("plain", "harden", "hardened", "evaluate"), ok),
         "bad": {"plain": ok, "harden": ok, "hardened": {"ok": False, "text": "ValueError: a | b"}},
         "gan": {"harden": {"ok": False, "text": "Bundle gan trains a GAN."}},
+        "other": {"harden": ok},
     }
     page = "\n".join(model_zoo.page_lines(records, tmp_path))
     assert "1 of 2 bundles pass all four." in page
     assert "| good | ok | accepted | ok | ok |" in page
     assert "| bad | ok | accepted | ValueError: a \\| b | – |" in page
     assert "| gan | Bundle gan trains a GAN. |" in page
+    assert "| other | accepted, a refusal was expected |" in page
