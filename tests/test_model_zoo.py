@@ -83,16 +83,16 @@ def test_every_class_is_in_every_label_map(tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_failed(tmp_path: Path) -> None:
-    ok = {"ok": True, "text": "ok"}
+    ok, accepted = {"ok": True, "text": "ok"}, {"ok": True, "text": "classification, 2 classes"}
     records = {
-        "good": dict.fromkeys(("plain", "harden", "hardened", "evaluate"), ok),
-        "bad": {"plain": ok, "harden": ok, "hardened": {"ok": False, "text": "ValueError: a | b"}},
+        "good": {"plain": ok, "harden": accepted, "hardened": ok, "evaluate": ok},
+        "bad": {"plain": ok, "harden": accepted, "hardened": {"ok": False, "text": "ValueError: a | b"}},
         "gan": {"harden": {"ok": False, "text": "Bundle gan trains a GAN."}},
-        "other": {"harden": ok},
+        "other": {"harden": accepted},
     }
     page = "\n".join(model_zoo.page_lines(records, tmp_path))
     assert "1 of 2 bundles pass all four." in page
-    assert "| good | ok | accepted | ok | ok |" in page
-    assert "| bad | ok | accepted | ValueError: a \\| b | – |" in page
+    assert "| good | ok | classification, 2 classes | ok | ok |" in page
+    assert "| bad | ok | classification, 2 classes | ValueError: a \\| b | – |" in page
     assert "| gan | Bundle gan trains a GAN. |" in page
-    assert "| other | accepted, a refusal was expected |" in page
+    assert "| other | accepted as classification, 2 classes, a refusal was expected |" in page
