@@ -125,6 +125,14 @@ def _colours(recipe: Recipe, label: np.ndarray, seed: int) -> np.ndarray:
     return np.stack([np.clip(recipe.image(label, seed + k), 0, 255) for k in range(3)], axis=-1)
 
 
+def _square(label: int, rows: int) -> np.ndarray:
+    """A square in the middle that is the larger the higher the class: visible whatever scales the intensities."""
+    square = np.zeros((rows, SIZE), dtype=int)
+    middle = slice(SIZE // 2 - 2 - 3 * label, SIZE // 2 + 2 + 3 * label)
+    square[middle, middle] = 1
+    return square
+
+
 def _folders(recipe: Recipe) -> None:
     """Volumes in a folder of images and one of labels, the same names in both; the last ones validate."""
     images, labels = recipe.entry.get("folders", ("imagesTr", "labelsTr"))
@@ -172,9 +180,9 @@ def _classes_2d(recipe: Recipe) -> None:
     """Slices as NIfTI files, and a list with the class of each."""
     items = []
     for k in range(TRAIN + 1):
-        label = np.full((SIZE, SIZE), k % len(recipe.labels))
-        name = recipe.save_volume(recipe.image(label, k), f"img{k}.nii.gz")
-        items.append({"image": str(recipe.folder / name), "label": int(label[0, 0])})
+        label = k % len(recipe.labels)
+        name = recipe.save_volume(recipe.image(_square(label, SIZE), k), f"img{k}.nii.gz")
+        items.append({"image": str(recipe.folder / name), "label": label})
     recipe.write_json(items, "samples.json")
 
 
@@ -183,8 +191,7 @@ def _photos(recipe: Recipe) -> None:
     for name, seeds in (("train", range(TRAIN)), ("val", range(TRAIN, TRAIN + VAL))):
         items = []
         for k in seeds:
-            label = np.full((SIZE + MARGIN, SIZE), k % 2)
-            picture = recipe.save_picture(_colours(recipe, label, k), f"{name}{k}.jpg")
+            picture = recipe.save_picture(_colours(recipe, _square(2 * (k % 2), SIZE + MARGIN), k), f"{name}{k}.jpg")
             items.append({"image": picture, "label": k % 2})
         recipe.write_json(items, f"{name}.json")
 
