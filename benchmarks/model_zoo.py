@@ -65,7 +65,7 @@ ATTACK = "pgd2x1"
 LONGEST = 240
 ABOUT = (
     "**Data and networks are synthetic and small**: of every bundle a copy with its own configs and scripts, crops and "
-    "windows of 32 voxels (64 or 256 where a network needs them), few channels, three to ten random images in which "
+    "windows of 32 voxels (64 or 256 where a network needs them), few channels, three to twenty random images in which "
     "every class occurs; the packages that the bundles ask for are installed. What is tested is that everything runs, "
     "not how robust anything becomes. Each copy is trained plainly for an epoch (two classifiers: four), hardened by "
     "`monai-ima harden --bundle COPY` without further options, trained for an epoch, validation under attack included, "

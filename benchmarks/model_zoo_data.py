@@ -179,7 +179,7 @@ def _npz(recipe: Recipe) -> None:
 def _classes_2d(recipe: Recipe) -> None:
     """Slices as NIfTI files, and a list with the class of each."""
     items = []
-    for k in range(TRAIN + 1):
+    for k in range(4 * (TRAIN + 1)):
         label = k % len(recipe.labels)
         name = recipe.save_volume(recipe.image(_square(label, SIZE), k), f"img{k}.nii.gz")
         items.append({"image": str(recipe.folder / name), "label": label})
