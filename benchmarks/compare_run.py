@@ -17,7 +17,8 @@ from compare_records import check_note, encode, rounded_up, sample_fingerprint, 
 from compare_study import BLACK_BOX_SAMPLES, DDN_STEPS, NOISE, WHITE_BOX, Study
 from monai_ima.attacks import DDN, attack_from_name, attack_mode
 from monai_ima.evaluation.classification import ClassificationEvaluator
-from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.harden.loading import load_bundle
 from monai_ima.margins import load_margins
 from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import root_cause

@@ -32,8 +32,8 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from monai_ima.attacks import attack_from_name
-from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.third_party import strongest, verify_classifier
+from monai_ima.harden.loading import load_bundle
 from monai_ima.results.records import VerificationRow
 from studies import REPO, RESULTS, cells, kept, setting, table, total_time, train_bundle, write_page
 

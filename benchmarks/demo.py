@@ -22,8 +22,8 @@ import fire
 from monai_ima.cli.evaluation_run import print_verdicts
 from monai_ima.cli.margins import margins
 from monai_ima.cli.report import report
-from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.pipeline import measure as measure_robustness
+from monai_ima.harden.loading import load_bundle
 from monai_ima.results.provenance import machine
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.visualize import robustness_curves, save_figure

@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.evaluation.classification import ClassificationEvaluator
-from monai_ima.evaluation.loaded import load_bundle
+from monai_ima.harden.loading import load_bundle
 from monai_ima.utils.weights import load_network
 from studies import REPO, RESULTS, bundle_training, cells, level_titles, read_json, run_one, setting, table, write_page
 

@@ -34,8 +34,8 @@ from tqdm import tqdm
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.criteria import DiceCriterion
-from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.segmentation import SegmentationEvaluator, SegmentationOutcome
+from monai_ima.harden.loading import load_bundle
 from monai_ima.margins import load_margins
 from monai_ima.results.records import ScanRecord
 from monai_ima.results.run_folder import RecordFile

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from monai_ima.attacks import DDN, Attack, BoundaryPGD, MinimumNorm, attack_mode
 from monai_ima.criteria import Criterion, DiceCriterion
 from monai_ima.evaluation.batch import EvaluationBatch, evaluation_batch
-from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.harden.loading import load_bundle
 from monai_ima.utils.generators import per_sample_generators
 from studies import REPO, RESULTS, CommandLine, chosen, kept, read_json, setting, table, train_bundle, write_page
 

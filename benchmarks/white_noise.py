@@ -32,7 +32,8 @@ from compare_run import fingerprints
 from demo import DATA, NETWORK
 from monai_ima.attacks import UniformNoise
 from monai_ima.evaluation.classification import ClassificationEvaluator
-from monai_ima.evaluation.loaded import LoadedBundle, load_bundle
+from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.harden.loading import load_bundle
 from monai_ima.results.records import SampleRecord
 from monai_ima.results.run_folder import RecordFile
 from monai_ima.results.statistics import bootstrap_intervals

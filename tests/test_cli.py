@@ -192,7 +192,7 @@ def calls(monkeypatch) -> list[dict]:
         bounds = attack_criterion = None
 
     load_bundle = lambda *_, **overrides: Loaded(overrides=overrides)  # noqa: E731
-    monkeypatch.setattr("monai_ima.evaluation.loaded.load_bundle", load_bundle)
+    monkeypatch.setattr("monai_ima.harden.loading.load_bundle", load_bundle)
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.save_attacked_images", attack)
     monkeypatch.setattr(evaluation_run, "run", lambda settings: received.append(settings.model_dump()))
     return received
@@ -236,7 +236,7 @@ def test_the_defaults_are_those_of_the_function(calls):
     assert calls[0] == {
         **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "groups", "group_by"]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
-        **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": "evaluate.json", "seed": 0, "tolerance": 1.0},
+        **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": None, "seed": 0, "tolerance": 1.0},
         **{"units": "network", "eot": 1, "overrides": {}},
     }
 

@@ -25,8 +25,8 @@ from monai_ima.criteria import DiceCriterion
 from monai_ima.data import fashion_mnist_datalist
 from monai_ima.evaluation import EvaluationBatch, GradientMaskingChecks, pipeline, third_party, verification
 from monai_ima.evaluation.classification_task import ClassificationTask
-from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.third_party import CLASSIFIER_ATTACKS
+from monai_ima.harden.loading import load_bundle
 from monai_ima.harden.units import bundle_units
 from monai_ima.networks import FashionMNISTNet
 from monai_ima.results.records import VerificationRow

@@ -12,7 +12,7 @@ from torch import nn
 from monai_ima.__main__ import main
 from monai_ima.criteria import DiceCriterion
 from monai_ima.evaluation import EvaluationSettings, evaluate
-from monai_ima.evaluation.loaded import load_bundle
+from monai_ima.harden.loading import load_bundle
 from monai_ima.networks import FashionMNISTNet
 from monai_ima.results.schema import Results
 

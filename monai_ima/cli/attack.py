@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from monai_ima.results.settings import CONFIG
 from monai_ima.utils.checks import check_count, check_positive, check_seed
 
 from .arguments import new_folder
@@ -24,7 +25,7 @@ class AttackOptions:
     out: Annotated[str | None, "Folder to write to; default: BUNDLE/eval/attack."] = None
     limit: Annotated[int | None, "Attack that many images only; default: all."] = None
     checkpoint: Annotated[str | None, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
-    config: Annotated[str, "File name(s) in BUNDLE/configs, several separated by commas."] = "evaluate.json"
+    config: Annotated[str | None, CONFIG] = None
     seed: Annotated[int, "Of the random starts."] = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.attacks import attack_from_name
     from monai_ima.criteria import DiceCriterion
     from monai_ima.evaluation.attacked_images import save_attacked_images
-    from monai_ima.evaluation.loaded import load_bundle
+    from monai_ima.harden.loading import load_bundle
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from monai_ima.evaluation.classification_task import MAX_CLASSES
-from monai_ima.evaluation.loaded import load_bundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
+from monai_ima.harden.loading import load_bundle
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Units

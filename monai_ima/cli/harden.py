@@ -39,7 +39,7 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     \b
     Example: monai-ima harden --bundle DIR --pretrained DIR/models/model.pt --min_clean 0.85 --dry_run
     """
-    from monai_ima.harden.overlay import make_overlay, overlay_text, run_lines
+    from monai_ima.harden.overlay import evaluation_lines, make_overlay, overlay_text, run_lines
     from monai_ima.harden.parts import find_parts
     from monai_ima.harden.plan import make_plan
     from monai_ima.harden.reading import read_training_config
@@ -60,7 +60,8 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
         return
     with open(plan.overlay_file, "x", encoding="utf-8") as file:
         file.write(overlay_text(overlay))
-    print("\n".join([f"Written: {plan.overlay_file}. To train:", *run_lines(plan)]))
+    lines = [f"Written: {plan.overlay_file}. To train:", *run_lines(plan), *evaluation_lines(plan)]
+    print("\n".join(lines))
 
 
 def _handler_options(options: HardenOptions, further: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,14 +50,16 @@ def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dic
     """
     if not further:
         return {}
+    from monai_ima.harden.loading import evaluation_files
     from monai_ima.harden.overrides import ConfigIds
 
-    ids = ConfigIds(options.bundle, options.config)
+    files = ",".join(evaluation_files(options.bundle, options.config))
+    ids = ConfigIds(options.bundle, files)
     overrides = {}
     for name, value in further.items():
         id_ = ids.find(name[2:])
         if id_ is None:
-            where = f"{options.bundle}/configs/{options.config}"
+            where = f"{options.bundle}/configs/{files}"
             expected = f"an option of {verb} (see --help) or an id of {where}"
             raise unknown_option(name, [*option_names(options), *ids.near(name[2:])], expected)
         overrides[id_] = value

@@ -35,7 +35,9 @@ class EvaluationBatch(Batch):
     patients: list[str | None]
 
 
-def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any], network: nn.Module) -> EvaluationBatch:
+def evaluation_batch(
+    batchdata: Any, prepared: Any, inferer: Callable[..., Any], network: nn.Module, root: str | None = None
+) -> EvaluationBatch:
     """A loader's batch, ready to be attacked.
 
     Args:
@@ -43,6 +45,7 @@ def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any],
         prepared: what the evaluator's ``prepare_batch`` made of it: image, label and extra network inputs.
         inferer: the evaluator's.
         network: the evaluator's.
+        root: folder that file names are made relative to where they are the ids, as in training.
 
     Raises:
         ValueError: if it has no labels or ids.
@@ -50,7 +53,7 @@ def evaluation_batch(batchdata: Any, prepared: Any, inferer: Callable[..., Any],
     image, label, *extra = prepared
     if label is None:
         raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
-    sample_ids = batch_sample_ids(batchdata, image)
+    sample_ids = batch_sample_ids(batchdata, image, root=root)
     return EvaluationBatch(
         Predictor.prepared(inferer, network, len(image), extra),
         convert_to_tensor(image, track_meta=False),

@@ -21,6 +21,7 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import fraction_warning
 from monai_ima.utils.predictor import unwrap
+from monai_ima.utils.sample_ids import common_folder
 
 from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .loaded import LoadedBundle
@@ -76,6 +77,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         self.device = torch.device(device)
         self.seed = int(seed)
         self._warned = False
+        self._root: str | None = None
 
     @classmethod
     def of_bundle(
@@ -127,6 +129,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
                 twice, or a sample cannot be attacked.
         """
         rising = check_levels(levels)
+        self._root = common_folder(getattr(data_loader, "dataset", None))
         known = {record.sample_id: record for record in done}
         records: list[Record] = []
         seen: set[str] = set()
@@ -159,6 +162,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
             by sample id, in the loader's order; samples that cannot be drawn are missing.
         """
         found: dict[str, Example] = {}
+        self._root = common_folder(getattr(data_loader, "dataset", None))
         with attack_mode(self.network), torch.no_grad():
             for batchdata in tqdm(data_loader, desc="pictures", leave=False):
                 batch = self.prepare(batchdata)
@@ -174,7 +178,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
             ValueError: if it has no labels or ids.
         """
         prepared = self.prepared(batchdata)
-        return evaluation_batch(batchdata, prepared, self.inferer, self.network)
+        return evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
 
     def prepared(self, batchdata: Any) -> Sequence[Any]:
         """What ``prepare_batch`` makes of a batch; warns once of a label with values between two classes."""

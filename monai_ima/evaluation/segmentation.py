@@ -169,7 +169,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
             ValueError: if it has no labels or ids.
         """
         prepared = self.prepared(batchdata)
-        batch = evaluation_batch(batchdata, prepared, self.inferer, self.network)
+        batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
         return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
     def _outcome(self, levels: list[float], records: list[ScanRecord]) -> SegmentationOutcome:

@@ -17,6 +17,7 @@ from monai_ima.results.parts import Verification
 from monai_ima.results.records import CheckResult, VerificationRow
 from monai_ima.results.run_folder import RecordFile
 from monai_ima.results.schema import Results
+from monai_ima.utils.sample_ids import common_folder
 from monai_ima.utils.weights import load_network
 
 from .attack_problem import Network
@@ -115,10 +116,11 @@ def spread_samples(loaded: LoadedBundle, total: int, count: int) -> list[Evaluat
     """
     wanted = {k * total // count for k in range(count)}
     inferer = gradient_inferer(loaded.inferer)
+    root = common_folder(getattr(loaded.data_loader, "dataset", None))
     found, seen = [], 0
     for batchdata in loaded.data_loader:
         prepared = loaded.prepare_batch(batchdata, loaded.device)
-        batch = evaluation_batch(batchdata, prepared, inferer, loaded.network)
+        batch = evaluation_batch(batchdata, prepared, inferer, loaded.network, root)
         rows = [row for row in range(len(batch.image)) if seen + row in wanted]
         seen += len(batch.image)
         if rows:

@@ -11,7 +11,9 @@ from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.errors import SampleError
 from monai_ima.utils.predictor import Predictor, unwrap
+from monai_ima.utils.sample_ids import batch_files
 from monai_ima.utils.tensors import first_output, plain
 
 from .training_batches import autocast, prepared
@@ -62,8 +64,8 @@ class BaselineThreshold:
         """Find the threshold when the first adversarial epoch starts.
 
         Raises:
-            ValueError: when a run is resumed without its threshold, the evaluator has no scored sample, or the network
-                scores 0.
+            ValueError: when a validation sample's label does not fit, a run is resumed without its threshold, the
+                evaluator has no scored sample, or the network scores 0.
         """
         if not self.criterion.awaits_baseline or engine.state.epoch <= self.start_epoch:
             return
@@ -91,7 +93,11 @@ class BaselineThreshold:
             for batchdata in evaluator.data_loader:
                 image, label, *extra = prepared(evaluator, batchdata)
                 forward = Predictor.prepared(evaluator.inferer, network, len(image), extra)
-                scores = self.criterion.score(plain(first_output(forward(image))), plain(label))
+                try:
+                    scores = self.criterion.score(plain(first_output(forward(image))), plain(label))
+                except SampleError as error:
+                    files = batch_files(image) or [f"{error.sample} of a validation batch"] * len(image)
+                    raise error.named(files) from None
                 scores = scores[~scores.isnan()].double()
                 total, count = total + float(scores.sum()), count + len(scores)
         parts = gather_all((total, count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def build_network(parts: Parts) -> nn.Module | None:
         The network with random weights; None where an expression, other code or a download makes it.
 
     Raises:
-        ValueError: if the class refuses the arguments.
+        ValueError: if the class refuses the arguments, or a package that it needs is missing.
     """
     component = parts.network
     network_class = None if component is None else _monai_class(component)
@@ -41,6 +42,11 @@ def build_network(parts: Parts) -> nn.Module | None:
             return ConfigComponent({"_target_": target, **arguments}).instantiate()  # type: ignore[return-value]
     except Exception as error:
         reason = one_line(root_cause(error)).rstrip(".")
+        if missing := re.search(r"No module named '([\w.]+)'", reason):
+            raise ValueError(
+                f"Network {readable(component.id)!r} ({target}) needs the package {missing[1]}, expected it to be "
+                "installed."
+            ) from None
         raise ValueError(
             f"Network {readable(component.id)!r} ({target}) cannot be built from its arguments, expected a valid "
             f"config: {reason}."

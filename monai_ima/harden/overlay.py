@@ -13,10 +13,10 @@ from monai_ima.methods import PerSampleMethod
 
 from .plan import Plan, handler_class
 from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
-from .sample_ids import SampleIdSource
+from .sample_ids import sample_id_override
 from .settings import METHODS
 
-__all__ = ["SECTION", "make_overlay", "overlay_text", "run_lines"]
+__all__ = ["SECTION", "evaluation_lines", "make_overlay", "overlay_text", "run_lines"]
 
 SECTION = "harden"
 """Everything that is new in a config stands below this id."""
@@ -44,7 +44,7 @@ def make_overlay(plan: Plan) -> dict[str, Any]:
         **({} if "bundle_root" in parts.config else {"bundle_root": "."}),
         SECTION: section,
         **({} if plan.epochs is None else {readable(parts.epochs_id): plan.epochs}),
-        **_sample_ids(plan),
+        **sample_id_override(parts.config, parts.dataset, parts.dataset_argument, plan.sample_ids, plan.image_key),
         **{readable(saver.at("save_dir")): _save_dir(saver, plan.settings.method) for saver in parts.savers},
         f"{trainer}#_target_": "monai_ima.engines.with_handlers",
         f"{trainer}#engine_class": {"_target_": parts.trainer.config["_target_"], "_mode_": "callable"},
@@ -74,6 +74,24 @@ def run_lines(plan: Plan) -> list[str]:
     if several and several[0] not in names:
         lines.append(line("torchrun --nproc_per_node=2", [*names, several[0], plan.overlay_file.name]))
     return lines
+
+
+def evaluation_lines(plan: Plan) -> list[str]:
+    """Where the hardened weights will be, and the command that measures how robust they are."""
+    root, name = plan.parts.config.root.resolve(), f"model_{plan.settings.method}"
+    best, last = f"models/{name}.pt", f"models/{name}_last.pt"
+    weights = best if plan.robust_validation else last
+    about = f"the best under attack; the last: {last}" if plan.robust_validation else "of the last epoch"
+    command = (
+        f"cd {shlex.quote(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
+        f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
+    )
+    return [
+        f"Weights: {root / weights} ({about}). For the bundle's own evaluate and inference configs: "
+        f"--ckpt_path {weights}, or what they call it.",
+        "To evaluate:",
+        command,
+    ]
 
 
 def _section(plan: Plan) -> dict[str, Any]:
@@ -220,18 +238,6 @@ def _copied_metrics(plan: Plan, path: str) -> Any:
         ends = {name: config.follow(f"{path}{SEPARATOR}{name}")[0] for name in value}
         return {f"robust_{name}": f"%{readable(end)}" for name, end in ends.items()}
     return f"%{readable(path)}"
-
-
-def _sample_ids(plan: Plan) -> dict[str, Any]:
-    """What adds sample ids, where the plan says so."""
-    parts, dataset, source = plan.parts, plan.parts.dataset, plan.sample_ids
-    if dataset is None or source in (SampleIdSource.PRESENT, SampleIdSource.FILES):
-        return {}
-    target, argument = "data.add_sample_ids", "data"
-    if source is SampleIdSource.TRANSFORM:
-        target, argument = "transforms.with_sample_id", "transform"
-    path = parts.dataset_argument if source is SampleIdSource.DATASET else dataset.at(argument)
-    return {readable(path): _ours(target, **{argument: parts.config.get(path)}, keys=plan.image_key)}
 
 
 def _schedulers(plan: Plan) -> dict[str, Any]:

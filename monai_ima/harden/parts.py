@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import monai.engines
 from monai.bundle import ReferenceResolver
 
 from monai_ima import handlers as our_handlers
@@ -222,6 +225,8 @@ def _refuse(config: TrainingConfig, trainer: Component, network: Component | Non
     for pattern, why in UNSUITED:
         if any(re.search(pattern, name) for name in names):
             raise refusal(why)
+    if not is_supervised(config.root, str(trainer.config["_target_"])):
+        raise refusal(f"has a trainer ({trainer.name}) that is no SupervisedTrainer")
     missing = [key for key in NEEDED if trainer.config.get(key) is None]
     if missing:
         raise refusal(f"has a trainer ({trainer.name}) without {missing[0]}")
@@ -230,6 +235,29 @@ def _refuse(config: TrainingConfig, trainer: Component, network: Component | Non
     for handler in config.components(trainer.id):
         if str(handler.config["_target_"]).startswith("monai_ima.handlers.") and _is_method(handler.name):
             raise refusal(f"is hardened already ({readable(handler.id)} is {handler.name})")
+
+
+def is_supervised(root: Path, target: str) -> bool:
+    """A trainer's class is MONAI's SupervisedTrainer or derived from it, as far as its source says, which is not run.
+
+    Args:
+        root: the bundle's folder; classes of other packages than MONAI that are not in it are taken to be.
+        target: the class, as ``_target_`` names it.
+    """
+    module, _, name = target.rpartition(".")
+    if module.split(".")[0] in ("", "monai"):
+        found = getattr(monai.engines, name, None)
+        return inspect.isclass(found) and issubclass(found, monai.engines.SupervisedTrainer)
+    path = root.joinpath(*module.split("."))
+    files = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+    for node in ast.walk(ast.parse(files[0].read_text(encoding="utf-8"))) if files else ():
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            bases = [ast.unparse(base).split(".")[-1] for base in node.bases]
+            return "SupervisedTrainer" in bases or any(is_supervised(root, f"{module}.{base}") for base in bases)
+        if isinstance(node, ast.ImportFrom) and any(name in (alias.name, alias.asname) for alias in node.names):
+            package = module if files[0].name == "__init__.py" else module.rpartition(".")[0]
+            return is_supervised(root, f"{package if node.level else ''}.{node.module}.{name}".strip("."))
+    return not files
 
 
 def _is_method(name: str) -> bool:

@@ -134,7 +134,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         bounds=normalisation.bounds if settings.bounds is None and normalisation else settings.bounds,
         threshold=_threshold(parts, settings, pretrained) if task.kind == "segmentation" else None,
         batch_norm=_batch_norm(network, weights),
-        sample_ids=find_sample_ids(parts, key),
+        sample_ids=find_sample_ids(parts.config, parts.dataset, parts.transforms, key),
         pretrained=pretrained,
         epochs=epochs,
         val_eps=settings.val_eps or eps_max / 2,

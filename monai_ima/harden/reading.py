@@ -291,8 +291,11 @@ def _is_component(value: Any) -> bool:
 def _default(folder: Path) -> list[str]:
     names = [f"train.{suffix}" for suffix in SUFFIXES if (folder / f"train.{suffix}").is_file()]
     if not names:
+        others = sorted(file.name for file in folder.glob("*train*") if file.suffix[1:] in SUFFIXES)
+        found = f" ({', '.join(others)})" if others else ""
         raise FileNotFoundError(
-            f"Folder {folder} holds no training config, expected train.json or train.yaml, or its name as --config."
+            f"Folder {folder} holds no train.json or train.yaml, expected it, or another training config{found} as "
+            "--config."
         )
     return names[:1]
 

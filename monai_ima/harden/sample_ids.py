@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
+from typing import Any
+
+from monai.utils import CommonKeys
 
 from monai_ima.utils.sample_ids import SAMPLE_ID
 
-from .parts import Parts
-from .reading import SEPARATOR
+from .reading import SEPARATOR, Component, TrainingConfig, readable
 
-__all__ = ["SampleIdSource", "find_sample_ids"]
+__all__ = ["SampleIdSource", "find_sample_ids", "sample_id_override"]
 
 STRIPPING = ("ToNumpy", "Lambda", "TorchVision", "ToPIL", "ToCupy", "NumpyD")
 """Transforms that drop an image's file name."""
@@ -28,9 +31,17 @@ class SampleIdSource(Enum):
     DATASET = "numbers of the dataset's items (monai_ima.data.add_sample_ids)"
 
 
-def find_sample_ids(parts: Parts, image_key: str) -> SampleIdSource:
-    """Ids that are present, else the images' file names where these survive the transforms, else ids that are added."""
-    config, dataset = parts.config, parts.dataset
+def find_sample_ids(
+    config: TrainingConfig, dataset: Component | None, transforms: Sequence[Component], image_key: str
+) -> SampleIdSource:
+    """Ids that are present, else the images' file names where these survive the transforms, else ids that are added.
+
+    Args:
+        config: of a training or an evaluation.
+        dataset: what its loader loads from; None where an expression makes it.
+        transforms: of the dataset.
+        image_key: key of the images that are loaded.
+    """
     if dataset is None:
         return SampleIdSource.FILES
     for path, value in config.reachable(dataset.id):
@@ -39,21 +50,47 @@ def find_sample_ids(parts: Parts, image_key: str) -> SampleIdSource:
             return SampleIdSource.PRESENT
         if isinstance(value, dict) and str(value.get("_target_", "")).endswith("SampleIdd"):
             return SampleIdSource.PRESENT
-    if dataset.name not in CACHES_ON_DISK and _names_survive(parts, image_key):
+    if dataset.name not in CACHES_ON_DISK and _names_survive(config, transforms, image_key):
         return SampleIdSource.FILES
     if "data" in dataset.config and dataset.name in KEEPS_ITEMS:
         return SampleIdSource.DATA
-    loaded = any(transform.name.startswith("LoadImage") for transform in parts.transforms)
+    loaded = any(transform.name.startswith("LoadImage") for transform in transforms)
     return SampleIdSource.TRANSFORM if loaded and "transform" in dataset.config else SampleIdSource.DATASET
 
 
-def _names_survive(parts: Parts, image_key: str) -> bool:
-    """The images are loaded from files, and no transform is known to drop their names."""
-    loaded = False
-    for transform in parts.transforms:
-        if image_key not in parts.config.keys(transform):
-            continue
-        loaded |= transform.name.startswith("LoadImage")
-        if transform.name.startswith(STRIPPING) or parts.config.argument(transform, "track_meta") is False:
-            return False
-    return loaded
+def sample_id_override(
+    config: TrainingConfig, dataset: Component | None, argument: str, source: SampleIdSource, image_key: str
+) -> dict[str, Any]:
+    """The config id, and its new content, that adds sample ids where they have to be added.
+
+    Args:
+        config: of a training or an evaluation.
+        dataset: what its loader loads from.
+        argument: id of the loader's argument that names the dataset.
+        source: where ids come from.
+        image_key: key of the images that are loaded.
+    """
+    if dataset is None or source in (SampleIdSource.PRESENT, SampleIdSource.FILES):
+        return {}
+    target, name = "data.add_sample_ids", "data"
+    if source is SampleIdSource.TRANSFORM:
+        target, name = "transforms.with_sample_id", "transform"
+    path = argument if source is SampleIdSource.DATASET else dataset.at(name)
+    return {readable(path): {"_target_": f"monai_ima.{target}", name: config.get(path), "keys": image_key}}
+
+
+def _names_survive(config: TrainingConfig, transforms: Sequence[Component], image_key: str) -> bool:
+    """The images are loaded from files, and no transform is known to drop their names.
+
+    A transform that makes the images of several ones, other than MONAI's, is taken to drop them.
+    """
+    named: set[str] = set()
+    for transform in transforms:
+        keys = set(config.keys(transform))
+        if transform.name.startswith("LoadImage"):
+            named |= keys
+        elif transform.name.startswith("ConcatItems") and keys & named:
+            named.add(str(config.argument(transform, "name")))
+        elif transform.name.startswith(STRIPPING) or config.argument(transform, "track_meta") is False:
+            named -= keys
+    return str(CommonKeys.IMAGE.value) in named or named == {image_key}

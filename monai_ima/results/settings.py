@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
 from monai_ima.utils.checks import check_bool, check_choice, check_count, check_seed
 
-__all__ = ["EvaluationSettings", "check_levels"]
+__all__ = ["CONFIG", "EvaluationSettings", "check_levels"]
 
 CLASSIFICATION_ATTACK = "pgd100x2"
 
@@ -38,7 +38,6 @@ def _switch(name: str) -> BeforeValidator:
 
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
 Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
-ConfigFiles = Annotated[str, BeforeValidator(str)]
 SEED = BeforeValidator(check_seed)
 PASSES = BeforeValidator(lambda value: check_count("eot", value, 1))
 
@@ -48,6 +47,10 @@ ATTACKS = (
     "100 steps of 128 directions) or noise100 (draws of uniform random noise); for segmentations also pgd100x2-dice "
     "and pgd100x2-ce (one loss alone); several joined by + (the worst counts; a sample that one of them broke is not "
     "attacked again). Default: pgd100x2; for segmentations on Dice and cross-entropy, together and each alone."
+)
+CONFIG = (
+    "File name(s) in BUNDLE/configs, several separated by commas; default: evaluate.json or .yaml, behind the training "
+    "config where it builds on that, else the training config."
 )
 CROSSCHECK = (
     "Verify on 100 samples (4 scans) with independent code: ART and foolbox for classifiers (needs `pip install "
@@ -83,7 +86,7 @@ class EvaluationSettings(BaseModel):
     attack: Annotated[str | None, ATTACKS] = None
     out: Annotated[Text, "Folder to write to; default: BUNDLE/eval/robustness."] = None
     checkpoint: Annotated[Text, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
-    config: Annotated[ConfigFiles, "File name(s) in BUNDLE/configs, several separated by commas."] = "evaluate.json"
+    config: Annotated[Text, CONFIG] = None
     seed: Annotated[int, SEED, "Of the random starts."] = 0
     tolerance: Annotated[float, "Of surface Dice, in mm."] = 1.0
     units: Annotated[str, UNITS] = "network"

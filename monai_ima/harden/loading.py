@@ -1,0 +1,216 @@
+"""A bundle's evaluator, built and described by what hardening reads in the bundle's configs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_ima.criteria import BinaryCriterion, Criterion, DiceCriterion
+from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.utils.weights import fit_weights, load_weights
+
+from .intensity import Normalisation, find_normalisation
+from .parts import EVALUATOR_ID, find_parts, transforms_of
+from .reading import SUFFIXES, Component, TrainingConfig, merged_config, read_training_config, readable
+from .sample_ids import find_sample_ids, sample_id_override
+from .task import find_task, image_key
+
+__all__ = ["EvaluationParts", "evaluation_files", "find_evaluation", "load_bundle"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationParts:
+    """Where the parts of a bundle's evaluation are.
+
+    Attributes:
+        config: the evaluation's config, as text.
+        evaluator: the evaluator.
+        dataset: what its loader loads from; None where an expression makes it.
+        dataset_argument: id of the loader's argument that names it.
+        transforms: of the dataset, in their order, as far as they can be read.
+        image_key: key of the images in the data.
+        normalisation: how images are scaled; None where that cannot be inferred.
+    """
+
+    config: TrainingConfig
+    evaluator: Component
+    dataset: Component | None
+    dataset_argument: str
+    transforms: list[Component]
+    image_key: str
+    normalisation: Normalisation | None
+
+
+def evaluation_files(bundle: str | Path, config: str | None = None) -> list[str]:
+    """The names of the config files that an evaluation is made from.
+
+    Args:
+        bundle: the bundle's folder.
+        config: file name(s) in ``configs``, several separated by commas. None means ``evaluate.json`` or
+            ``evaluate.yaml``, behind the training config where it only changes parts of that; without such a file the
+            training config alone.
+
+    Raises:
+        FileNotFoundError: if the folder is no bundle, or has neither.
+    """
+    if config is not None:
+        return [name.strip() for name in str(config).split(",")]
+    folder = Path(bundle) / "configs"
+    found = [f"evaluate.{suffix}" for suffix in SUFFIXES if (folder / f"evaluate.{suffix}").is_file()][:1]
+    if found:
+        content = ConfigParser.load_config_file(folder / found[0])
+        heads = {str(key).replace("::", "#").split("#")[0] for key in content}
+        if heads <= set(content) and {"evaluator", "validate"} & set(content):
+            return found
+    return [*(file.name for file in merged_config(bundle, None)[0]), *found]
+
+
+def find_evaluation(
+    bundle: str | Path, files: Sequence[str], overrides: dict[str, Any] | None = None
+) -> EvaluationParts:
+    """Find the parts of an evaluation; nothing in the config is evaluated.
+
+    Args:
+        bundle: the bundle's folder.
+        files: names of the config files.
+        overrides: values of config ids.
+
+    Raises:
+        ValueError: if there is no evaluator, or several that could be meant.
+    """
+    config = read_training_config(bundle, files)
+    config.content.update({key: value for key, value in (overrides or {}).items() if key in config.content})
+    evaluators = [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
+    named = config.component("evaluator") or config.component(EVALUATOR_ID)
+    if named is None and len(evaluators) != 1:
+        names = ", ".join(readable(c.id) for c in evaluators) or "none"
+        raise ValueError(
+            f"Config {config.files[-1]} has no evaluator, expected the id 'evaluator' or 'validate#evaluator', or one "
+            f"SupervisedEvaluator (found: {names})."
+        )
+    evaluator = named or evaluators[0]
+    loader = config.inner(evaluator, "val_data_loader")
+    dataset = config.inner(loader, "dataset")
+    transforms = [] if dataset is None else transforms_of(config, dataset.at("transform"))
+    key = image_key(config, transforms)
+    return EvaluationParts(
+        config=config,
+        evaluator=evaluator,
+        dataset=dataset,
+        dataset_argument="" if loader is None else loader.at("dataset"),
+        transforms=transforms,
+        image_key=key,
+        normalisation=find_normalisation(config, transforms, key),
+    )
+
+
+def load_bundle(
+    bundle: str | Path, config: str | None = None, checkpoint: str | Path | None = None, **overrides: Any
+) -> LoadedBundle:
+    """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
+
+    Task, bounds and sample ids are those that hardening the bundle gives: the ids ``criterion``, ``bounds`` and
+    ``class_names`` of the config where it has them, else what its losses, post-processing, transforms and metadata say.
+    The bundle's folder is put in front of ``sys.path`` for its own modules.
+
+    Args:
+        bundle: the bundle's folder.
+        config: see :func:`evaluation_files`.
+        checkpoint: weights; None means the config's ``ckpt_path``, else ``models/model.pt``.
+        overrides: values of config ids.
+
+    Raises:
+        FileNotFoundError: if the folder is no bundle, or config or checkpoint are missing.
+        ValueError: if the config has no evaluator, or the checkpoint is of another network.
+    """
+    root = Path(bundle)
+    files = evaluation_files(root, config)
+    parts = find_evaluation(root, files, overrides)
+    _make_importable(root)
+    workflow = ConfigWorkflow(
+        config_file=[str(file) for file in parts.config.files],
+        logging_file=False,
+        bundle_root=str(root),
+        **_added_sample_ids(parts),
+        **overrides,
+    )
+    parser = workflow.parser
+    if checkpoint is None:
+        given = parser.get_parsed_content("ckpt_path") if "ckpt_path" in parser else None
+        checkpoint = given or root / "models" / "model.pt"
+    weights = load_weights(checkpoint)
+    workflow.initialize()
+    if "network_def" in parser:
+        fit_weights(parser.get_parsed_content("network_def"), weights, checkpoint)
+    evaluator = parser.get_parsed_content(parts.evaluator.id)
+    fit_weights(evaluator.network, weights, checkpoint)
+    metadata = parts.config.metadata
+    bounds = None if parts.normalisation is None else parts.normalisation.bounds
+    return LoadedBundle(
+        name=str(metadata.get("name") or root.resolve().name),
+        network=evaluator.network,
+        data_loader=evaluator.data_loader,
+        prepare_batch=evaluator.prepare_batch,
+        inferer=evaluator.inferer,
+        device=evaluator.state.device,
+        bounds=parser.get_parsed_content("bounds") if "bounds" in parser else bounds,
+        criterion=parser.get_parsed_content("criterion") if "criterion" in parser else _criterion(parts),
+        classes=_class_names(parser, parts.config),
+        checkpoint=Path(checkpoint),
+        synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
+        metadata=metadata,
+    )
+
+
+def _make_importable(root: Path) -> None:
+    """Put a bundle's folder in front of ``sys.path``, and forget the modules of the one that was there before."""
+    path = str(root.resolve())
+    for other in [entry for entry in sys.path if entry in _importable and entry != path]:
+        sys.path.remove(other)
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(other):
+                del sys.modules[name]
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    _importable.add(path)
+
+
+_importable: set[str] = set()
+"""Folders of bundles that have been put into ``sys.path``."""
+
+
+def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
+    source = find_sample_ids(parts.config, parts.dataset, parts.transforms, parts.image_key)
+    return sample_id_override(parts.config, parts.dataset, parts.dataset_argument, source, parts.image_key)
+
+
+def _criterion(parts: EvaluationParts) -> Criterion | None:
+    """What is correct for the task that hardening infers; of a bundle that has no training by its metadata."""
+    try:
+        training = parts.config
+        if not any(component.name.endswith("Trainer") for component in training.everything()):
+            training = read_training_config(training.root)
+        task = find_task(find_parts(training))
+    except (ValueError, OSError) as error:
+        segments = parts.config.described("outputs", "pred").get("format") == "segmentation"
+        kind = "a segmentation" if segments else "a classification, one class of which is correct"
+        logger.warning("The bundle is evaluated as %s, as its metadata say: %s", kind, error)
+        return DiceCriterion("lowest") if segments else None
+    if task.kind == "segmentation":
+        return DiceCriterion("lowest", task.include_background, task.sigmoid)
+    return BinaryCriterion() if task.sigmoid else None
+
+
+def _class_names(parser: ConfigParser, config: TrainingConfig) -> list[str]:
+    if "class_names" in parser:
+        return list(map(str, parser.get_parsed_content("class_names")))
+    channels = config.described("outputs", "pred").get("channel_def")
+    return [str(name) for _, name in sorted((channels or {}).items(), key=lambda pair: int(pair[0]))]
