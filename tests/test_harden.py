@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ from monai_ima.harden.network import build_network
 from monai_ima.harden.parts import find_parts
 from monai_ima.harden.reading import read_training_config
 from monai_ima.harden.trial import _inside
+from monai_ima.results.schema import Results
 from monai_ima.transforms import with_sample_id
 
 QUICK = ["--steps", "2", "--margin_steps", "2", "--binary_steps", "3", "--val_steps", "2"]
@@ -110,6 +112,26 @@ def test_a_bundle_of_the_wild_is_hardened_checked_and_trained(style, tmp_path, c
         network = workflow.parser.get_parsed_content(find_parts(read_training_config(root)).trainer.id).network
         assert kept.keys() == network.state_dict().keys()
         assert torch.load(root / "models" / "model_ima_margins.pt", weights_only=True)["margins"]["eps_max"] > 0
+        evaluated_as_it_was_hardened(root, style, shown, capsys)
+
+
+def evaluated_as_it_was_hardened(root: Path, style: str, shown: str, capsys) -> None:
+    """The line that harden prints evaluates the bundle with the task and the weights of its training."""
+    line = shown.split("To evaluate:\n")[1].splitlines()[0]
+    words = shlex.split(line.split("-m monai_ima ")[1])
+    for option, value in (("--bundle", str(root)), ("--checkpoint", str(root / "models" / "model_ima.pt"))):
+        words[words.index(option) + 1] = value
+    words[words.index("--out") + 1] = str(root / "robustness")
+    capsys.readouterr()
+    code = main([*words, "--attack", "pgd2x1"])
+    if style == "multi_label":
+        assert code == 2
+        assert "2 independent outputs (multi-label), expected classes of which" in capsys.readouterr().err
+        return
+    assert code == 0, capsys.readouterr().err
+    results = Results.read(root / "robustness")
+    assert results.task == ("classification" if style in ("zoo_classification", "own_code") else "segmentation")
+    assert style == "own_code" or not any(Path(sample.sample_id).is_absolute() for sample in results.samples)
 
 
 @pytest.fixture
@@ -542,7 +564,7 @@ def test_bad_folders_and_files_are_named_in_one_sentence(zoo, tmp_path, capsys):
     (zoo / "configs" / "train_ima.json").write_text("{}")
     refused(zoo, capsys, "train_ima.json exists")
     (zoo / "configs" / "train.json").unlink()
-    refused(zoo, capsys, "holds no training config")
+    refused(zoo, capsys, "holds no train.json or train.yaml")
 
 
 def test_a_read_only_bundle_is_left_alone(zoo, capsys, monkeypatch):

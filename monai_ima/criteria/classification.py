@@ -96,6 +96,10 @@ class BinaryCriterion(Criterion):
         flat, target = self._flatten(logits, label)
         return ((2 * target - 1) * (flat - self._logit_threshold)).amin(dim=1)
 
+    def positive(self, logits: torch.Tensor) -> torch.Tensor:
+        """Which outputs count as positive: bool ``[B, K]``."""
+        return logits.reshape(len(logits), -1) > self._logit_threshold
+
     def decide(self, score: torch.Tensor) -> torch.Tensor:
         return score > 0
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise
+from monai_ima.criteria import BinaryCriterion
 from monai_ima.results.records import SampleRecord
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.tensors import check_finite, first_output
@@ -133,7 +134,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.predict(batch.image))
-        predicted = logits.argmax(dim=1)
+        predicted = self._class(logits)
         noisy_predicted = predicted.clone()
         broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)
         correct = self.criterion(logits, batch.label)
@@ -161,6 +162,19 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
             for row, sample_id in enumerate(batch.sample_ids)
         ]
 
+    def _class(self, prediction: Any) -> torch.Tensor:
+        """The classes predicted: int ``[B]``; of a single logit 0 or 1."""
+        logits = first_output(prediction)
+        if not isinstance(self.criterion, BinaryCriterion):
+            return logits.argmax(dim=1)
+        positive = self.criterion.positive(logits)
+        if positive.shape[1] > 1:
+            raise ValueError(
+                f"Got {positive.shape[1]} independent outputs (multi-label), expected classes of which one is correct, "
+                "or a single logit."
+            )
+        return positive[:, 0].long()
+
     def _break(
         self,
         attack: Attack,
@@ -176,7 +190,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
                 break
             unbroken = batch.select(rows)
             found = self._attack(attack, unbroken, eps)
-            noisy_predicted[rows] = first_output(unbroken.predict(found.image)).argmax(dim=1)
+            noisy_predicted[rows] = self._class(unbroken.predict(found.image))
             broken_at[rows[found.success]] = eps
 
     def _attack(self, attack: Attack, batch: EvaluationBatch, eps: float) -> AttackResult:
@@ -192,7 +206,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     ) -> list[float]:
         """Distances that the search finds; what they break counts in ``broken_at`` and ``noisy_predicted``."""
         found = self._attack(search, batch, levels[-1])
-        classes = first_output(batch.predict(found.image)).argmax(dim=1)
+        classes = self._class(batch.predict(found.image))
         distance = [math.inf] * len(batch.image)
         for row in found.success.nonzero().flatten().tolist():
             distance[row] = float(found.distance[row])
@@ -218,7 +232,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     def _example(self, sample: EvaluationBatch, eps: float) -> Example:
         noisy = self.noisy(sample, eps)
-        predicted, changed = (int(first_output(sample.predict(x)).argmax(dim=1)) for x in (sample.image, noisy))
+        predicted, changed = (int(self._class(sample.predict(x))) for x in (sample.image, noisy))
         return Example(
             sample_id=sample.sample_ids[0],
             label=int(sample.label[0]),
