@@ -55,10 +55,11 @@ def every_sample(loader: Any) -> DataLoader | _Copied:
 
 def _indices(loader: DataLoader) -> Sequence[int]:
     """What a loader's sampler draws from, without drawing: of a distributed one this process's share."""
-    sampler = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
+    sampler: Any = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
     if hasattr(sampler, "num_replicas"):
         return range(sampler.rank, len(loader.dataset), sampler.num_replicas)  # type: ignore[arg-type]
-    return getattr(sampler, "indices", None) or range(len(loader.dataset))  # type: ignore[arg-type]
+    indices = getattr(sampler, "indices", None)
+    return range(len(loader.dataset)) if indices is None else indices  # type: ignore[arg-type]
 
 
 def _with_copied_transforms(dataset: Any) -> Any:

@@ -109,8 +109,8 @@ def save_attacked_images(
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
             correct = result.clean_correct.tolist()
             rest = len(sample_ids) if limit is None else limit - saved
-            for sample_id, *images in list(zip(sample_ids, adversarial, clean, strict=True))[:rest]:
-                _save(folder / names[sample_id], *images, loaded)
+            for sample_id, *pair in list(zip(sample_ids, adversarial, clean, strict=True))[:rest]:
+                _save(folder / names[sample_id], pair[0], pair[1], loaded)
             misclassified += correct[:rest].count(False)
             saved += len(correct[:rest])
     return saved, misclassified

@@ -180,7 +180,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         prepared = self.prepared(batchdata)
         return evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
 
-    def prepared(self, batchdata: Any) -> Sequence[Any]:
+    def prepared(self, batchdata: Any) -> Any:
         """What ``prepare_batch`` makes of a batch; warns once of a label with values between two classes."""
         result = self.prepare_batch(batchdata, self.device)
         warning = None if self._warned or result[1] is None else fraction_warning(result[1])
