@@ -228,7 +228,11 @@ def _hovernet(recipe: Recipe) -> None:
             kinds[:: size // 8], kinds[:, :: size // 8] = 0, 0
             nuclei = (kinds > 0).astype(np.int32)
             image = _colours(recipe, kinds, k).astype(np.uint8)
-            arrays: dict[str, Any] = {f"{k}_image": image, f"{k}_inst_map": nuclei[..., None], f"{k}_type_map": kinds[..., None]}
+            arrays: dict[str, Any] = {
+                f"{k}_image": image,
+                f"{k}_inst_map": nuclei[..., None],
+                f"{k}_type_map": kinds[..., None],
+            }
             arrays |= {f"image{k}": image, f"label{k}": np.stack([nuclei, kinds], axis=-1)}
             for file, array in arrays.items():
                 np.save(recipe.folder / name / f"{file}.npy", array)

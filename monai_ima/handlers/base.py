@@ -10,6 +10,7 @@ from monai.utils import CommonKeys
 
 from monai_ima.margins import MarginTable
 from monai_ima.methods import MethodSettings, PerSampleMethod, TrainingMethod
+from monai_ima.utils.distributed import reduced
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.signatures import named_settings
 from monai_ima.utils.tensors import plain
@@ -123,9 +124,8 @@ class AdversarialTrainingHandler:
             return
         self._called = True
         output = engine.state.output
-        output[CommonKeys.LOSS] = self.method.loss(
-            self.batches.current(), output[CommonKeys.PRED], engine.loss_function, output[CommonKeys.LOSS]
-        )
+        clean = output[CommonKeys.PRED], engine.loss_function, output[CommonKeys.LOSS]
+        output[CommonKeys.LOSS] = reduced(engine.network, self.method.loss(self.batches.current(), *clean))
 
     def _start(self, engine: SupervisedTrainer) -> None:
         length = engine.state.epoch_length

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["gather_all", "one_rank_first", "rank", "world_size"]
+__all__ = ["gather_all", "one_rank_first", "rank", "reduced", "world_size"]
 
 
 def world_size() -> int:
@@ -27,6 +30,22 @@ def gather_all(value: Any) -> list[Any]:
     if len(values) > 1:
         dist.all_gather_object(values, value)
     return values
+
+
+def reduced(network: nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    """``loss``, and ``DistributedDataParallel`` knows that it decides which parameters get a gradient.
+
+    With ``find_unused_parameters=True`` the wrapper looks for these in the graph of its own forward pass, where a
+    second pass may have used others (a network of random depth).
+
+    Args:
+        network: the trainer's, wrapped or not.
+        loss: a scalar, that ``backward`` will be called on.
+    """
+    if isinstance(network, DistributedDataParallel) and network.find_unused_parameters and not network.static_graph:
+        if torch.is_grad_enabled() and network.require_backward_grad_sync:
+            network.reducer.prepare_for_backward([loss])
+    return loss
 
 
 @contextmanager
