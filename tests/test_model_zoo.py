@@ -73,12 +73,12 @@ def test_the_table_sets_drops_and_edits(source: Path, tmp_path: Path) -> None:
 
 def test_every_class_is_in_every_label_map(tmp_path: Path) -> None:
     make_data(TRAINING, tmp_path, {"data": "folders", "spacing": [1.5, 1.5, 2.0]})
-    labels = [nibabel.load(file) for file in sorted(tmp_path.glob("labelsTr/*.nii.gz"))]
+    labels = [nibabel.nifti1.load(file) for file in sorted(tmp_path.glob("labelsTr/*.nii.gz"))]
     assert len(labels) == 6
     for label in labels:
         assert set(np.unique(label.get_fdata())) == {0, 1, 2}
         assert label.header.get_zooms() == (1.5, 1.5, 2.0)
-    image = nibabel.load(tmp_path / "imagesTr" / "scan0.nii.gz").get_fdata()
+    image = nibabel.nifti1.load(tmp_path / "imagesTr" / "scan0.nii.gz").get_fdata()
     assert -57 < image.min() < image.max() < 164
 
 

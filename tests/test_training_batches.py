@@ -26,13 +26,17 @@ def ima(**settings: Any) -> IMAHandler:
 
 @pytest.mark.parametrize("skip", [True, False])
 @pytest.mark.parametrize("update", ["epoch", "online"])
-def test_margins_move_at_the_end_of_epochs_after_one_that_ended_early(update, skip):
+def test_margins_move_at_the_end_of_epochs_after_one_that_ended_early(update, skip, monkeypatch):
     handler = ima(update=update)
     trainer = make_trainer(small_network(), blobs(12), [handler], epochs=3, batch_size=2)
     moved = []
-    original = handler.method.end_epoch
-    handler.method.end_epoch = lambda batches: moved.append(trainer.state.iteration) or original(batches)  # type: ignore[method-assign,func-returns-value]
+    end_epoch = handler.method.end_epoch
 
+    def noted(training_set):
+        moved.append(trainer.state.iteration)
+        return end_epoch(training_set)
+
+    monkeypatch.setattr(handler.method, "end_epoch", noted)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda engine: engine.terminate_epoch(skip))
     trainer.run()
     assert moved == [2, 8, 14]
@@ -74,17 +78,17 @@ def batches_seen(kind: str, handlers: list, workers: int = 0, length: int | None
     ("kind", "workers", "length"),
     [("plain", 0, None), ("cache", 0, None), ("nested", 0, None), ("plain", 0, 3), ("plain", 1, None), ("plain", 1, 3)],
 )
-def test_a_margin_pass_takes_every_sample_once_and_nothing_from_the_trainer(kind, workers, length):
+def test_a_margin_pass_takes_every_sample_once_and_nothing_from_the_trainer(kind, workers, length, monkeypatch):
     handler = ima(first_pass=True)
     passes = []
-    original = handler.method.margin_pass
+    margin_pass = vars(type(handler.method))["margin_pass"]
 
     def counted(training_set, eps=None):
         batches = list(training_set)
         passes.append(sorted(sample_id for batch in batches for sample_id in batch.sample_ids))
-        return original(batches, eps)
+        return margin_pass(handler.method, batches, eps)
 
-    handler.method.margin_pass = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(handler.method, "margin_pass", counted)
     hardened = batches_seen(kind, [handler], workers, length)
     plain = batches_seen(kind, [], workers, length)
     assert len(plain) == len(hardened) == 3 * (length or 5)
@@ -154,7 +158,7 @@ def test_batches_in_a_list_are_handed_out_as_copies():
 
 
 @pytest.mark.parametrize("update", ["epoch", "online"])
-def test_prepare_batch_is_called_once_a_batch(update):
+def test_prepare_batch_is_called_once_a_batch(update, monkeypatch):
     calls = []
 
     def prepare(batchdata, device=None, non_blocking=False, **kwargs):
@@ -163,8 +167,13 @@ def test_prepare_batch_is_called_once_a_batch(update):
 
     seen = []
     handler = ima(update=update)
-    original = handler.method.loss
-    handler.method.loss = lambda batch, *args: seen.append(batch.image.clone()) or original(batch, *args)  # type: ignore[method-assign,func-returns-value]
+    loss = handler.method.loss
+
+    def noted(batch, *arguments):
+        seen.append(batch.image.clone())
+        return loss(batch, *arguments)
+
+    monkeypatch.setattr(handler.method, "loss", noted)
     make_trainer(small_network(), blobs(8), [handler], epochs=1, batch_size=4, prepare_batch=prepare).run()
     expected = torch.stack([item["image"] for item in blobs(8)]) * 0.5
     assert torch.equal(torch.cat(seen), expected)

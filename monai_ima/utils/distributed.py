@@ -42,9 +42,13 @@ def reduced(network: nn.Module, loss: torch.Tensor) -> torch.Tensor:
         network: the trainer's, wrapped or not.
         loss: a scalar, that ``backward`` will be called on.
     """
-    if isinstance(network, DistributedDataParallel) and network.find_unused_parameters and not network.static_graph:
-        if torch.is_grad_enabled() and network.require_backward_grad_sync:
-            network.reducer.prepare_for_backward([loss])
+    if (
+        isinstance(network, DistributedDataParallel)
+        and network.find_unused_parameters
+        and not network.static_graph
+        and network.require_backward_grad_sync
+    ):
+        network.reducer.prepare_for_backward([loss])
     return loss
 
 
