@@ -287,19 +287,13 @@ def page_lines(records: dict[str, dict[str, Any]], zoo: Path) -> list[str]:
     head = ["bundle", "plain training", "`harden`", "hardened training", "`evaluate`"]
     return [
         "# The bundles of the MONAI model zoo, hardened",
-        "",
         f"`python benchmarks/model_zoo.py --zoo DIR --out DIR`, {date.today()}, on {setting(1, 'run')}, "
         f"ignite {version('pytorch-ignite')}; model zoo {_commit(zoo)}.",
-        "",
         ABOUT,
-        "",
         f"{len(passed)} of {len(trained)} bundles pass all four.",
-        "",
-        *table(head, ([name, *(_cell(record, step) for step in STEPS)] for name, record in trained.items())),
-        "",
+        table(head, ([name, *(_cell(record, step) for step in STEPS)] for name, record in trained.items())),
         "## Not trainable classifiers or segmentation networks",
-        "",
-        *table(["bundle", "what `harden` says"], ([name, _cell(record, "harden")] for name, record in others.items())),
+        table(["bundle", "what `harden` says"], ([name, _cell(record, "harden")] for name, record in others.items())),
     ]
 
 
