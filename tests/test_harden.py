@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -421,6 +422,37 @@ class Engine:
         self.metrics["dice"] = next(self.values)
         if Events.COMPLETED in self.handlers:
             self.handlers[Events.COMPLETED](self)
+
+
+@pytest.mark.parametrize(
+    ("clean", "robust", "min_clean", "epoch"),
+    [
+        ([math.nan, 0.7], [0.9, 0.2], None, 2),
+        ([math.nan, 0.7], [0.9, 0.2], 0.5, 2),
+        ([0.9, 0.7], [math.nan, 0.2], None, 2),
+        ([0.9, math.nan], [0.3, 0.9], 0.5, 1),
+        ([math.nan, math.nan], [0.9, 0.9], None, None),
+        ([math.nan, math.nan], [0.9, 0.9], 0.5, None),
+        ([0.9, 0.9], [math.nan, math.nan], 0.5, None),
+    ],
+)
+def test_a_metric_that_is_no_number_is_never_best_and_never_clean_enough(
+    tmp_path, clean, robust, min_clean, epoch, caplog
+):
+    network = torch.nn.Linear(1, 1, bias=False)
+    evaluator = Engine(clean)
+    validation = RobustValidation(evaluator, Engine(robust), network, tmp_path, "best", min_clean)
+    trainer = Engine([0])
+    validation.attach(trainer)
+    for k in (1, 2):
+        torch.nn.init.constant_(network.weight, k)
+        evaluator.run(k)
+    trainer.run(2)
+    if epoch is None:
+        assert not (tmp_path / "best.pt").exists()
+        assert "no validation gave finite key metrics" in caplog.text
+    else:
+        assert torch.load(tmp_path / "best.pt", weights_only=True)["weight"].item() == epoch
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,9 @@ class RobustValidation:
         self.robust_evaluator.run(epoch)
         clean, robust = key_metric(self.evaluator), key_metric(self.robust_evaluator)
         trainer.state.metrics[f"robust_{self.robust_evaluator.state.key_metric_name.removeprefix('robust_')}"] = robust
-        better = self.robust_evaluator.metric_cmp_fn
-        if self.cleanest is None or better(clean, self.cleanest):
+        if self._better(clean, self.cleanest):
             self.cleanest = clean
-        kept = self._clean_enough(clean) and (self.best is None or better(robust, self.best))
+        kept = self._clean_enough(clean) and self._better(robust, self.best)
         if kept:
             self.best, self.best_epoch = robust, epoch
         if rank() > 0:
@@ -112,11 +112,13 @@ class RobustValidation:
             return
         if self.best is not None:
             logger.info(f"Best under attack: {self.best:.4f} in epoch {self.best_epoch}, weights in {self.file}.")
-        elif self.cleanest is not None:
+        elif self.cleanest is not None and not self._clean_enough(self.cleanest):
             logger.warning(
                 f"No weights were kept in {self.file}: the best clean metric was {self.cleanest:.4f}, "
                 f"expected {self.min_clean:g} (min_clean)."
             )
+        else:
+            logger.warning(f"No weights were kept in {self.file}: no validation gave finite key metrics.")
 
     def state_dict(self) -> dict[str, Any]:
         """The best metric so far and its epoch."""
@@ -126,8 +128,13 @@ class RobustValidation:
         """Take over a saved best metric."""
         self.best, self.best_epoch, self.cleanest = state["best"], state["best_epoch"], state["cleanest"]
 
+    def _better(self, value: float, best: float | None) -> bool:
+        """NaN is never better."""
+        return not math.isnan(value) and (best is None or self.robust_evaluator.metric_cmp_fn(value, best))
+
     def _clean_enough(self, clean: float) -> bool:
-        return self.min_clean is None or not self.robust_evaluator.metric_cmp_fn(self.min_clean, clean)
+        enough = self.min_clean is None or not self.robust_evaluator.metric_cmp_fn(self.min_clean, clean)
+        return enough and not math.isnan(clean)
 
 
 def key_metric(evaluator: Evaluator) -> float:
