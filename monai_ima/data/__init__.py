@@ -18,6 +18,7 @@ from .image_svhn import SVHN_CLASSES, read_svhn
 from .labelled_images import LabelledImages, split_images
 from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
 from .oct_phantom import oct_phantom, write_oct_phantom
+from .pictures import PictureReader
 from .sample_ids import add_sample_ids
 from .volume_msd import check_volumes, msd_datalist, volume_scans
 from .volume_phantom import volume_phantom, write_volume_phantom
@@ -31,6 +32,7 @@ __all__ = [
     "SVHN_CLASSES",
     "DamagedImageError",
     "LabelledImages",
+    "PictureReader",
     "add_sample_ids",
     "balanced",
     "beat_datalist",

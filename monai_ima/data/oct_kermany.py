@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .folders import SPLITS, DamagedImageError, Datalist, Item, as_table, check_fractions, dataset_folder, is_visible
+from .pictures import upright
 
 __all__ = ["CLASSES", "decode_all", "kermany_datalist", "scan_datalist", "summarize"]
 
@@ -263,6 +264,7 @@ def decode_all(files: Sequence[Path]) -> None:
         try:
             with Image.open(file) as image:
                 image.load()
+                upright(image, "L")
         except Exception as error:
             damaged.append(f"{file} ({error})")
     if damaged:

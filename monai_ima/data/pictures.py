@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+from monai.data import PILReader
+from monai.utils import ensure_tuple
+from PIL import Image, ImageOps
+
+__all__ = ["PictureReader"]
+
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "La", "CMYK", "YCbCr", "HSV", "LAB")
+
+
+class PictureReader(PILReader):
+    """Reads pictures of 8 bits a channel, upright, in grey or colour: ``LoadImaged("image", reader=PictureReader())``.
+
+    The orientation that a camera notes (EXIF) is carried out. Pillow would turn pictures of 16 bits a pixel white; how
+    many of their bits are used (12 in many scanners) is not written in them, so they are refused. Arrays are
+    ``[height, width]``, or ``[height, width, 3]``.
+
+    Args:
+        mode: ``"L"`` for grey, ``"RGB"`` for colour.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        ...     Image.new("RGB", (4, 2), "white").save(file)
+        ...     reader = PictureReader()
+        ...     reader.get_data(reader.read(file.name))[0].shape
+        (2, 4)
+    """
+
+    def __init__(self, mode: str = "L") -> None:
+        super().__init__(reverse_indexing=False)
+        self.mode = mode
+
+    def get_data(self, img: Any) -> Any:
+        """Array and metadata of a picture.
+
+        Raises:
+            ValueError: if it has more than 8 bits a channel; the sentence names the file.
+        """
+        return super().get_data([upright(picture, self.mode) for picture in ensure_tuple(img)])
+
+
+def upright(picture: Image.Image, mode: str) -> Image.Image:
+    """A picture in 8 bits, turned as its camera notes; refused as :class:`PictureReader` says."""
+    if picture.mode not in EIGHT_BITS:
+        raise ValueError(
+            f"Picture {getattr(picture, 'filename', '')} has more than 8 bits a pixel (mode {picture.mode}), expected "
+            "8: scale its intensities to 0..255 first."
+        )
+    return ImageOps.exif_transpose(picture).convert(mode)
