@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, SubsetRandomSampler
 from training_runs import blobs, make_trainer, small_network
 
+from monai_ima.attacks import PGD
 from monai_ima.data.every_sample import every_sample
 from monai_ima.handlers import IMAHandler, PGDTrainingHandler
 
@@ -207,3 +208,16 @@ def test_a_network_that_changes_its_input_in_place_trains_like_one_that_does_not
         weights.append(network.inner.state_dict())
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
+
+
+@pytest.mark.parametrize("make", [ima, lambda: PGDTrainingHandler(0.5, steps=2)])
+def test_a_network_whose_predictions_depend_on_the_batch_is_refused_before_training_and_attacks(make):
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)
+    )
+    sentence = r"Layer '2' \(BatchNorm1d\) has track_running_stats=False"
+    with pytest.raises(ValueError, match=sentence):
+        make_trainer(network, blobs(8), [make()])
+    image, label = torch.rand(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=sentence):
+        PGD("l2", 2)(network, image, label, 0.5)

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from monai_ima.utils.checks import check_choice
 from monai_ima.utils.distributed import world_size
 
-__all__ = ["allow_single_value_batchnorm", "attack_mode"]
+__all__ = ["allow_single_value_batchnorm", "attack_mode", "refuse_batch_statistics"]
 
 
 @contextmanager
@@ -26,9 +26,11 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
         mode: ``"eval"`` or ``"train"``.
 
     Raises:
-        ValueError: when ``mode`` is neither.
+        ValueError: when ``mode`` is neither, or a layer normalises by the batch in evaluation mode.
     """
     check_choice("attack mode", mode, ("eval", "train"))
+    if mode == "eval":
+        refuse_batch_statistics(network)
     training = [(module, module.training) for module in network.modules()]
     with ExitStack() as stack:
         if mode == "train":
@@ -40,6 +42,20 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
         finally:
             for module, flag in training:
                 module.training = flag
+
+
+def refuse_batch_statistics(network: nn.Module) -> None:
+    """Attacks need a prediction of every sample that does not depend on the others in its batch.
+
+    Raises:
+        ValueError: when a batch normalisation keeps no running statistics; the sentence names the layer.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise ValueError(
+                f"Layer {name!r} ({type(layer).__name__}) has track_running_stats=False: a sample's prediction depends "
+                "on the others in its batch, expected running statistics, or instance or group normalisation."
+            )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
+from monai_ima.attacks.mode import refuse_batch_statistics
 from monai_ima.data.every_sample import every_sample, kept_random_states
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.label_maps import fraction_warning
@@ -64,7 +65,12 @@ class TrainingBatches:
         engine.prepare_batch = noting
 
     def begin_epoch(self) -> None:
-        """Called before an epoch's first batch."""
+        """Called before an epoch's first batch.
+
+        Raises:
+            ValueError: if the network's prediction of a sample depends on its batch.
+        """
+        refuse_batch_statistics(unwrap(self._engine.network))
         self._files.clear()
         if self._root is None:
             self._root = common_folder(getattr(self._engine.data_loader, "dataset", None))
