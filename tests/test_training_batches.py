@@ -216,8 +216,10 @@ def test_a_network_whose_predictions_depend_on_the_batch_is_refused_before_train
         nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)
     )
     sentence = r"Layer '2' \(BatchNorm1d\) has track_running_stats=False"
+    before = [parameter.clone() for parameter in network.parameters()]
     with pytest.raises(ValueError, match=sentence):
-        make_trainer(network, blobs(8), [make()])
+        make_trainer(network, blobs(8), [make()]).run()
+    assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
     image, label = torch.rand(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64)
     with pytest.raises(ValueError, match=sentence):
         PGD("l2", 2)(network, image, label, 0.5)
