@@ -388,3 +388,21 @@ def test_the_real_hippocampus_scans_pass(real_data):
     assert {name: len(items) for name, items in datalist.items()} == {"train": 140, "val": 20, "test": 40}
     with pytest.raises(ValueError, match="holds the value 2"):
         check_volumes(datalist["val"], channels=1, classes=2)
+
+
+def test_a_dataset_json_from_windows_is_read(tmp_path):
+    root = write(tmp_path, 4)
+    before = msd_datalist(root)
+    file = root / "dataset.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_text().replace("/", "\\\\").encode())
+    assert "\\\\imagesTr\\\\" in file.read_text()
+    assert msd_datalist(root) == before
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_is_refused_by_name(tmp_path, encoding):
+    root = write(tmp_path, 4)
+    file = root / "dataset.json"
+    file.write_bytes(file.read_text().replace('"t"', '"é"').encode(encoding))
+    with pytest.raises(ValueError, match=r"dataset\.json is not UTF-8 text, expected it to be saved as UTF-8"):
+        msd_datalist(root)

@@ -107,3 +107,14 @@ def test_a_table_of_groups_is_read_and_checked(tmp_path):
         subgroups("sex", {"a": "F"}, ["a", "b"], [[1], [1]], [0.0])
     with pytest.raises(ValueError, match="has 21 different values, expected at most 20: make bands"):
         subgroups("age", {str(k): str(k) for k in range(21)}, [str(k) for k in range(21)], [[1]] * 21, [0.0])
+
+
+def test_a_csv_file_may_have_a_byte_order_mark_and_no_other_encoding(tmp_path):
+    file = tmp_path / "groups.csv"
+    text = "sample_id,site\na,Köln\n"
+    file.write_text(text, encoding="utf-8-sig")
+    assert read_column(file, "site") == {"a": "Köln"}
+    for encoding in ("latin-1", "utf-16"):
+        file.write_text(text, encoding=encoding)
+        with pytest.raises(ValueError, match="groups.csv is not UTF-8 text"):
+            read_column(file, "site")

@@ -7,6 +7,7 @@ no header. The training file may have a companion that names the record (patient
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from monai_ima.utils.text import read_text
 
 from .folders import Datalist, Item, as_table, dataset_folder
 
@@ -153,7 +156,7 @@ def _read_items(file: Path, name: str, with_class: bool = True) -> list[Item]:
     if not file.is_file():
         raise FileNotFoundError(f"File {file} does not exist, expected beats of {SAMPLES} samples, one a row.")
     columns, items = (SAMPLES + 1,) if with_class else (SAMPLES, SAMPLES + 1), []
-    with open(file, encoding="utf-8", errors="replace") as lines:
+    with open(file, encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(tqdm(lines, desc=f"reading {file.name}", unit=" beats", leave=False), 1):
             if line.strip():
                 values = _read_row(line, columns, f"Row {number} of {file}")
@@ -185,11 +188,10 @@ def _read_row(line: str, columns: Collection[int], where: str) -> np.ndarray:
 
 
 def _read_records(file: Path, beats: int) -> np.ndarray:
-    with open(file, newline="", encoding="utf-8") as content:
-        rows = csv.DictReader(content)
-        if "record" not in (rows.fieldnames or ()):
-            raise ValueError(f"File {file} has no column 'record', expected it in the header.")
-        records = np.array([row["record"] for row in rows])
+    rows = csv.DictReader(io.StringIO(read_text(file)))
+    if "record" not in (rows.fieldnames or ()):
+        raise ValueError(f"File {file} has no column 'record', expected it in the header.")
+    records = np.array([row["record"] for row in rows])
     if len(records) != beats:
         raise ValueError(f"File {file} names {len(records)} records, expected one for each of {beats} beats.")
     return records

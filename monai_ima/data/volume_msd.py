@@ -13,11 +13,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from monai.data import load_decathlon_datalist
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.text import read_text
 
 from .folders import SPLITS, DamagedImageError, Datalist, Item, check_fractions, dataset_folder
 
@@ -104,8 +104,8 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
     if not file.is_file():
         raise FileNotFoundError(f"Folder {root} holds no dataset.json, expected {MSD_LAYOUT}.")
     try:
-        entries = load_decathlon_datalist(file, base_dir=root.resolve())
-    except (ValueError, TypeError) as error:
+        entries = _placed(json.loads(read_text(file))["training"], root.resolve())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         expected = 'a list "training" of images and labels'
         raise ValueError(f"File {file} cannot be read ({error}), expected {expected}.") from error
     items = []
@@ -243,11 +243,22 @@ def _listed_split(
     return ids_by_split
 
 
+def _placed(entries: Sequence[Mapping[str, object]], root: Path) -> list[dict[str, object]]:
+    """Entries of a dataset.json with whole paths; separators may be Windows'."""
+    return [
+        {
+            key: os.path.normpath(root / value.replace("\\", "/")) if isinstance(value, str) else value
+            for key, value in entry.items()
+        }
+        for entry in entries
+    ]
+
+
 def _read_split(file: str | os.PathLike) -> object:
     if not Path(file).is_file():
         raise FileNotFoundError(f"Split file {file} does not exist, expected a JSON file.")
     try:
-        return json.loads(Path(file).read_text())
+        return json.loads(read_text(file))
     except ValueError as error:
         raise ValueError(f"Split file {file} cannot be read ({error}), expected JSON.") from error
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from monai_ima.utils.sample_ids import SAMPLE_ID
+from monai_ima.utils.text import read_text
 
 from .parts import Gap, Groups
 from .statistics import bootstrap_intervals
@@ -30,19 +32,18 @@ def read_column(file: str | Path, column: str) -> dict[str, str]:
             f"File {file} does not exist, expected a CSV file with the columns sample_id, {column}."
         )
     found: dict[str, str] = {}
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        for name in (SAMPLE_ID, column):
-            if name not in (reader.fieldnames or []):
-                given = ", ".join(reader.fieldnames or []) or "none"
-                raise ValueError(f"File {file} has no column {name!r}, expected it among its columns ({given}).")
-        for row in reader:
-            sample_id, value = (row[SAMPLE_ID] or "").strip(), (row[column] or "").strip()
-            if not sample_id or not value:
-                raise ValueError(f"Line {reader.line_num} of {file} lacks a sample_id or a {column}, expected both.")
-            if sample_id in found:
-                raise ValueError(f"Line {reader.line_num} of {file} has the sample_id {sample_id!r} again.")
-            found[sample_id] = value
+    reader = csv.DictReader(io.StringIO(read_text(file)))
+    for name in (SAMPLE_ID, column):
+        if name not in (reader.fieldnames or []):
+            given = ", ".join(reader.fieldnames or []) or "none"
+            raise ValueError(f"File {file} has no column {name!r}, expected it among its columns ({given}).")
+    for row in reader:
+        sample_id, value = (row[SAMPLE_ID] or "").strip(), (row[column] or "").strip()
+        if not sample_id or not value:
+            raise ValueError(f"Line {reader.line_num} of {file} lacks a sample_id or a {column}, expected both.")
+        if sample_id in found:
+            raise ValueError(f"Line {reader.line_num} of {file} has the sample_id {sample_id!r} again.")
+        found[sample_id] = value
     return found
 
 
