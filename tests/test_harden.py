@@ -156,6 +156,17 @@ def test_every_method_trains_the_bundle(zoo, method, capsys):
     assert set(saved) >= {"model", "optimizer", "lr_scheduler", "trainer", "validation"}
 
 
+def test_the_trial_run_takes_ids_of_the_config_and_says_what_is_missing(zoo, tmp_path, capsys):
+    shutil.move(zoo / "data", tmp_path / "elsewhere")
+    assert harden(zoo, "--check", *QUICK, "--dataset_dir", "/nowhere/data") == 2
+    assert "dataset_dir is /nowhere/data, which does not exist: give --dataset_dir PATH" in capsys.readouterr().err
+    assert harden(zoo, "--check", *QUICK, "--dataset_dri", tmp_path / "elsewhere") == 2
+    assert "expected --dataset_dir" in capsys.readouterr().err
+    assert not (zoo / "configs" / "train_ima.json").exists()
+    assert harden(zoo, "--check", *QUICK, "--dataset_dir", tmp_path / "elsewhere") == 0
+    assert "2 iterations trained" in capsys.readouterr().out
+
+
 def test_fine_tuning_starts_from_the_trained_weights_and_a_margin_pass(zoo):
     assert harden(zoo, "--delta", "0.01", *QUICK) == 0
     start = torch.load(zoo / "models" / "model.pt", weights_only=True)

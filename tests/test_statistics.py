@@ -116,5 +116,5 @@ def test_a_csv_file_may_have_a_byte_order_mark_and_no_other_encoding(tmp_path):
     assert read_column(file, "site") == {"a": "Köln"}
     for encoding in ("latin-1", "utf-16"):
         file.write_text(text, encoding=encoding)
-        with pytest.raises(ValueError, match="groups.csv is not UTF-8 text"):
+        with pytest.raises(ValueError, match=r"groups\.csv is not UTF-8 text"):
             read_column(file, "site")

@@ -34,7 +34,8 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     Reads the training config without evaluating it, infers task and settings, shows them, writes
     BUNDLE/configs/train_METHOD.json and prints the command that trains. No file of the bundle is touched. Further
     options are those of the method's handler, such as --delta 0.01, --beta 0.5, --update online, --steps 10. Everything
-    in the overlay can be overridden when it is run, such as by --harden#eps_max 0.05.
+    in the overlay can be overridden when it is run, such as by --harden#eps_max 0.05; with --check any id of the config
+    is set for the trial run, such as --dataset_dir DIR.
 
     \b
     Example: monai-ima harden --bundle DIR --pretrained DIR/models/model.pt --min_clean 0.85 --dry_run
@@ -46,15 +47,16 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.harden.summary import summarize_plan
     from monai_ima.harden.trial import run_trial
 
-    settings = replace(options, handler_options=_handler_options(options, further))
-    plan = make_plan(find_parts(read_training_config(options.bundle, options.config), options.trainer), settings)
+    config = read_training_config(options.bundle, options.config)
+    handler_options, overrides = _sorted_out(options, further, [file.name for file in config.files])
+    plan = make_plan(find_parts(config, options.trainer), replace(options, handler_options=handler_options))
     overlay = make_overlay(plan)
     if not options.dry_run:
         _check_writable(plan.overlay_file)
     print(summarize_plan(plan))
     if options.check:
         print(f"Checking: this runs the code of {options.bundle}.")
-        print(run_trial(plan, overlay))
+        print(run_trial(plan, overlay, overrides))
     if options.dry_run:
         print(overlay_text(overlay), end="")
         return
@@ -64,16 +66,29 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     print("\n".join(lines))
 
 
-def _handler_options(options: HardenOptions, further: Mapping[str, Any]) -> dict[str, Any]:
-    """The further options of the command line, if the method's handler has them."""
+def _sorted_out(
+    options: HardenOptions, further: Mapping[str, Any], files: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The further options: those of the method's handler, and for a trial run ids of the training config."""
+    from monai_ima.harden.overrides import ConfigIds
     from monai_ima.harden.plan import handler_options
 
     known = handler_options(options.method)
-    for name in further:
-        if name[2:].replace("-", "_") not in known:
+    ids = ConfigIds(options.bundle, ",".join(files)) if options.check else None
+    given: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    for name, value in further.items():
+        argument = name[2:].replace("-", "_")
+        id_ = None if ids is None or argument in known else ids.find(name[2:])
+        if argument in known:
+            given[argument] = value
+        elif id_ is not None:
+            overrides[id_] = value
+        else:
             otherwise = f"one of {', '.join(known)}, or an option of harden (see --help)"
-            raise unknown_option(name, [*known, *option_names(options)], otherwise, of=f" of method {options.method}")
-    return {name[2:].replace("-", "_"): value for name, value in further.items()}
+            near = [*known, *option_names(options), *(ids.near(name[2:]) if ids is not None else ())]
+            raise unknown_option(name, near, otherwise, of=f" of method {options.method}")
+    return given, overrides
 
 
 def _check_writable(file: Path) -> None:

@@ -9,7 +9,7 @@ import logging
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,15 @@ WRITES = ("save_dir", "cache_dir", "log_dir", "output_dir")
 """Arguments that name folders which components write to."""
 
 
-def run_trial(plan: Plan, overlay: dict[str, Any]) -> str:
+def run_trial(plan: Plan, overlay: dict[str, Any], overrides: Mapping[str, Any]) -> str:
     """Train two iterations and validate one batch under attack; returns what was measured. **Runs the bundle's code.**
 
     The bundle's own handlers are left out, and whatever writes is pointed to a temporary folder.
+
+    Args:
+        plan: of the hardening.
+        overlay: made from it.
+        overrides: values of config ids, such as where the data are.
 
     Raises:
         ValueError: when something fails.
@@ -39,14 +44,24 @@ def run_trial(plan: Plan, overlay: dict[str, Any]) -> str:
     files = [str(file.resolve()) for file in plan.parts.config.files]
     root = plan.parts.config.root.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in (("overlay", overlay), ("trial", _shortened(plan, overlay, folder))):
+        for name, content in (("overlay", overlay), ("trial", {**overrides, **_shortened(plan, overlay, folder)})):
             files.append(str(Path(folder) / f"{name}.json"))
             Path(files[-1]).write_text(json.dumps(content), encoding="utf-8")
         with _inside(root), _quietly():
             try:
                 return _run(plan, files, root)
             except Exception as error:
-                raise ValueError(f"The check of {plan.parts.config.root} failed: {_reason(error)}") from error
+                missing = _missing_folders(plan, overrides)
+                raise ValueError(f"The check of {plan.parts.config.root} failed: {_reason(error)}{missing}") from error
+
+
+def _missing_folders(plan: Plan, overrides: Mapping[str, Any]) -> str:
+    """The config's ids that name a folder or file which does not exist, and how to give another."""
+    named = {**plan.parts.config.content, **overrides}
+    paths = {key: value for key, value in named.items() if isinstance(value, str) and value.startswith("/")}
+    gone = [(key, value) for key, value in paths.items() if not Path(value).exists()]
+    texts = [f"{key} is {value}, which does not exist: give --{key} PATH" for key, value in gone]
+    return f" ({'; '.join(texts)})" if texts else ""
 
 
 def _shortened(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, Any]:
