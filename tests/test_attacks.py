@@ -216,3 +216,14 @@ def test_bad_batches_are_refused_by_sample():
 
     with pytest.raises(SampleError, match="Sample 1 of the batch has a"):
         PGD("l2", 2, random_start=False)(exploding, image, label, 0.1)
+
+
+@pytest.mark.parametrize("attack", [PGD("l2", 3), BoundaryPGD("linf", 3)])
+def test_attacks_find_gradients_inside_inference_mode(attack):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    image, label = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
+    expected = attack(network, image, label, 0.5, torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = attack(network, image * 1.0, label + 0, 0.5, torch.Generator().manual_seed(0))
+    assert torch.equal(found.image, expected.image)
+    assert torch.equal(found.success, expected.success)

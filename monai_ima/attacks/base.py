@@ -143,7 +143,8 @@ class Attack(ABC):
         criterion = self.criterion if criterion is None else criterion
         predict = network if hasattr(network, "select") else Predictor.of(network, len(x))
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
-        with guard, torch.no_grad():
+        with torch.inference_mode(False), guard, torch.no_grad():
+            x, y = (tensor.clone() if tensor.is_inference() else tensor for tensor in (x, y))
             radius = check_eps(eps, x)
             logits = first_output(predict(x))
             check_finite(logits, "a prediction")
