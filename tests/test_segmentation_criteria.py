@@ -232,3 +232,16 @@ def test_the_warning_of_fractions_names_the_transform():
     assert "between two classes: RandZoomd interpolates it" in warning
     assert "between two classes: a transform interpolates" in str(fraction_warning(label.as_tensor()))
     assert fraction_warning(label.round()) is None
+
+
+@pytest.mark.parametrize(("classes", "sigmoid"), [(1, True), (3, False)])
+@pytest.mark.parametrize("spatial", [(6, 7), (6, 7, 5)])
+def test_a_label_may_lack_its_channel_axis(classes, sigmoid, spatial):
+    logits, label = random_case(spatial, classes=max(classes, 2))
+    logits, label = logits[:, :classes], label.clamp(max=max(classes - 1, 1))
+    criterion = DiceCriterion("lowest", sigmoid=sigmoid, include_background=sigmoid)
+    loss = SegmentationLoss(sigmoid=sigmoid, include_background=sigmoid)
+    assert torch.equal(criterion.score(logits, label[:, 0]), criterion.score(logits, label))
+    assert torch.equal(loss(logits, label[:, 0]), loss(logits, label))
+    heads = torch.stack([logits, logits + 1], dim=1)
+    assert torch.equal(criterion.score(heads, label), criterion.score(logits, label))

@@ -11,7 +11,7 @@ from monai.utils import TraceKeys
 
 from .errors import SampleError
 
-__all__ = ["first_head", "fraction_warning", "label_maps", "prediction_maps"]
+__all__ = ["channelled", "first_head", "fraction_warning", "label_maps", "prediction_maps"]
 
 NEAR = 0.01
 """How far a label's value may be from an integer to be rounded: interpolation in float32, or a grey level."""
@@ -26,14 +26,22 @@ def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: when logits and label are not of one batch and one grid, 2-D or 3-D.
     """
+    label = channelled(label, logits)
+    shape = tuple(logits.shape)
     if logits.ndim == label.ndim + 1:
         logits = logits[:, 0]
     if logits.ndim not in (4, 5) or logits.shape[:1] + logits.shape[2:] != label.shape[:1] + label.shape[2:]:
         raise ValueError(
-            f"Got logits of shape {tuple(logits.shape)} and labels of shape {tuple(label.shape)}, expected "
+            f"Got logits of shape {shape} and labels of shape {tuple(label.shape)}, expected "
             "[B, K, *spatial] and [B, 1, *spatial] or [B, K, *spatial] on one 2-D or 3-D grid."
         )
     return logits
+
+
+def channelled(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """A label with a channel axis, which ``[B, *spatial]`` of ``[B, K, *spatial]`` logits has not."""
+    without = label.shape == logits.shape[:1] + logits.shape[2:] and label.shape[1] > 1
+    return label.unsqueeze(1) if without else label
 
 
 def prediction_maps(logits: torch.Tensor, sigmoid: bool) -> torch.Tensor:
