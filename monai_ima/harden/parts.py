@@ -225,11 +225,11 @@ def _refuse(config: TrainingConfig, trainer: Component, network: Component | Non
     for pattern, why in UNSUITED:
         if any(re.search(pattern, name) for name in names):
             raise refusal(why)
-    if not is_supervised(config.root, str(trainer.config["_target_"])):
-        raise refusal(f"has a trainer ({trainer.name}) that is no SupervisedTrainer")
     missing = [key for key in NEEDED if trainer.config.get(key) is None]
     if missing:
         raise refusal(f"has a trainer ({trainer.name}) without {missing[0]}")
+    if not is_supervised(config.root, str(trainer.config["_target_"])):
+        raise refusal(f"has a trainer ({trainer.name}) that is no SupervisedTrainer")
     if trainer.config.get("iteration_update") is not None:
         raise refusal("replaces the trainer's iteration (iteration_update), as interactive segmentation does")
     for handler in config.components(trainer.id):
