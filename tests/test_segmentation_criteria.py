@@ -178,6 +178,8 @@ def test_bad_labels_and_shapes_are_named():
         criterion(logits, label[:, :, :, 0, 0])
     with pytest.raises(ValueError, match="on one 2-D or 3-D grid"):
         criterion(logits[..., :4], label)
+    with pytest.raises(ValueError, match=r"logits of shape \(2, 4\) and labels of shape \(2,\)"):
+        criterion(torch.rand(2, 4), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="labels of 2 channels for logits of 3"):
         criterion(logits, label.repeat(1, 2, 1, 1, 1))
     with pytest.raises(ValueError, match="one channel, expected two"):

@@ -10,7 +10,7 @@ from monai_ima.utils.sample_ids import SAMPLE_ID, folder_of, item_file, relative
 __all__ = ["add_sample_ids"]
 
 
-def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
+def add_sample_ids(data: Any, keys: str | Sequence[str] = "image", distinct: bool = False) -> Any:
     """Data with a sample id in every item: the image file below the folder of all files, else the item's number.
 
     Ids of items rather than of transformed images survive whatever the transforms do, also where a cache on disk keeps
@@ -20,6 +20,7 @@ def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
         data: a sequence of dictionaries, such as a data list, or a map-style dataset of them or of lists of them (crops
             of one item share its id).
         keys: keys of the images; the first one names the sample, of several files in it the first.
+        distinct: crops of one item of a data set get ids of their own, for an evaluation.
 
     Returns:
         a list for a list, else a dataset that adds the ids.
@@ -33,7 +34,7 @@ def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
     """
     key = keys if isinstance(keys, str) else keys[0]
     if not isinstance(data, (list, tuple)):
-        return _WithSampleIds(data)
+        return _WithSampleIds(data, distinct)
     for k, item in enumerate(data):
         _check_item(k, item)
     files = [item_file(item.get(key)) for item in data]
@@ -45,12 +46,18 @@ def add_sample_ids(data: Any, keys: str | Sequence[str] = "image") -> Any:
 
 
 class _WithSampleIds(Dataset):
+    def __init__(self, data: Any, distinct: bool) -> None:
+        super().__init__(data)
+        self.distinct = distinct
+
     def __getitem__(self, index: int) -> Any:  # type: ignore[override]
         item = self.data[index]
         crops = item if isinstance(item, (list, tuple)) else [item]
         for crop in crops:
             _check_item(index, crop)
-        named = [{SAMPLE_ID: _number(range(len(self.data))[index]), **crop} for crop in crops]
+        number = _number(range(len(self.data))[index])
+        ids = [f"{number}/{_number(k)}" if self.distinct and crops is item else number for k in range(len(crops))]
+        named = [{SAMPLE_ID: sample_id, **crop} for sample_id, crop in zip(ids, crops, strict=True)]
         return named if crops is item else named[0]
 
 

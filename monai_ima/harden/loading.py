@@ -189,7 +189,9 @@ _importable: set[str] = set()
 
 def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
     source = find_sample_ids(parts.config, parts.dataset, parts.transforms, parts.image_key)
-    return sample_id_override(parts.config, parts.dataset, parts.dataset_argument, source, parts.image_key)
+    return sample_id_override(
+        parts.config, parts.dataset, parts.dataset_argument, source, parts.image_key, distinct=True
+    )
 
 
 def _criterion(parts: EvaluationParts) -> Criterion | None:

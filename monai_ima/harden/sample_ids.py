@@ -59,7 +59,12 @@ def find_sample_ids(
 
 
 def sample_id_override(
-    config: TrainingConfig, dataset: Component | None, argument: str, source: SampleIdSource, image_key: str
+    config: TrainingConfig,
+    dataset: Component | None,
+    argument: str,
+    source: SampleIdSource,
+    image_key: str,
+    distinct: bool = False,
 ) -> dict[str, Any]:
     """The config id, and its new content, that adds sample ids where they have to be added.
 
@@ -69,6 +74,7 @@ def sample_id_override(
         argument: id of the loader's argument that names the dataset.
         source: where ids come from.
         image_key: key of the images that are loaded.
+        distinct: crops of one item get ids of their own.
     """
     if dataset is None or source in (SampleIdSource.PRESENT, SampleIdSource.FILES):
         return {}
@@ -76,7 +82,8 @@ def sample_id_override(
     if source is SampleIdSource.TRANSFORM:
         target, name = "transforms.with_sample_id", "transform"
     path = argument if source is SampleIdSource.DATASET else dataset.at(name)
-    return {readable(path): {"_target_": f"monai_ima.{target}", name: config.get(path), "keys": image_key}}
+    component = {"_target_": f"monai_ima.{target}", name: config.get(path), "keys": image_key}
+    return {readable(path): {**component, "distinct": True} if distinct and name == "data" else component}
 
 
 def _names_survive(config: TrainingConfig, transforms: Sequence[Component], image_key: str) -> bool:

@@ -40,7 +40,7 @@ def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def channelled(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """A label with a channel axis, which ``[B, *spatial]`` of ``[B, K, *spatial]`` logits has not."""
-    without = label.shape == logits.shape[:1] + logits.shape[2:] and label.shape[1] > 1
+    without = label.ndim > 2 and label.shape == logits.shape[:1] + logits.shape[2:] and label.shape[1] > 1
     return label.unsqueeze(1) if without else label
 
 
