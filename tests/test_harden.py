@@ -504,6 +504,9 @@ def test_ids_of_items_are_stable_and_unique(tmp_path):
     assert len({item["sample_id"] for item in two}) == 3
     assert [i["sample_id"] for i in add_sample_ids([{"image": torch.zeros(1)}] * 2)] == ["000000", "000001"]
     assert add_sample_ids([{"image": files, "sample_id": "mine"}])[0]["sample_id"] == "mine"
+    crops = Dataset([[{"image": torch.zeros(1)}] * 2] * 2)
+    assert [crop["sample_id"] for crop in add_sample_ids(crops)[1]] == ["000001"] * 2
+    assert [crop["sample_id"] for crop in add_sample_ids(crops, distinct=True)[1]] == ["000001/000000", "000001/000001"]
     lazy = add_sample_ids(Dataset([{"image": torch.zeros(1)}] * 2))
     assert [lazy[k]["sample_id"] for k in (0, 1, -1)] == ["000000", "000001", "000001"]
     with pytest.raises(ValueError, match="Item 1 of the data is of type str"):
