@@ -19,7 +19,8 @@ def every_sample(loader: Any) -> DataLoader | _Copied:
     """All samples that a training loader's sampler may draw, once and in a fixed order, as batches of its size.
 
     They are read by a loader of their own, with copies of the data set's transforms: iterating it leaves the training
-    loader, its sampler and its workers, and the transforms' random numbers as they are.
+    loader, its sampler and its workers, and the transforms' random numbers as they are (the seed of workers is drawn
+    from torch's global generator: see :func:`kept_random_states`).
 
     Args:
         loader: a ``DataLoader``; or any other iterable with a length, whose batches are handed out as copies. Of a
@@ -49,7 +50,6 @@ def every_sample(loader: Any) -> DataLoader | _Copied:
         num_workers=loader.num_workers,
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
-        generator=torch.Generator().manual_seed(0),
     )
 
 

@@ -59,7 +59,8 @@ class TrainingBatches:
             if warning is not None:
                 self._warned = True
                 logger.warning(warning)
-            self._seen = (batchdata, (plain(result[0]).clone(), *result[1:]))
+            image = plain(result[0]).clone() if isinstance(result[0], torch.Tensor) else result[0]
+            self._seen = (batchdata, (image, *result[1:]))
             return result
 
         engine.prepare_batch = noting

@@ -85,13 +85,13 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tenso
     return maps.float()
 
 
-def fraction_warning(label: torch.Tensor) -> str | None:
+def fraction_warning(label: Any) -> str | None:
     """A sentence on a segmentation's label with values between two classes, and on what to mend; None without such.
 
     Args:
-        label: as ``prepare_batch`` gives it, ``[B, C, *spatial]``; a ``MetaTensor`` names the transforms it has seen.
+        label: as ``prepare_batch`` gives it; of ``[B, C, *spatial]`` a ``MetaTensor`` names the transforms it has seen.
     """
-    if label.ndim < 4 or not label.is_floating_point():
+    if not isinstance(label, torch.Tensor) or label.ndim < 4 or not label.is_floating_point():
         return None
     between = (label - label.round()).abs() > NEAR
     if not between.any():
