@@ -15,6 +15,7 @@ from torch import nn
 from monai_ima.attacks import PGD, UniformNoise
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation import SegmentationEvaluator
+from monai_ima.evaluation.segmentation import _spacings
 from monai_ima.results.records import ScanRecord
 from monai_ima.utils.generators import per_sample_generators
 
@@ -167,3 +168,8 @@ def test_bad_evaluations_are_refused(problem):
             evaluator.run(DataLoader(Dataset(items), batch_size=1), [1.0], progress=False)
     with pytest.raises(ValueError, match="no samples"):
         evaluator.run([], [1.0], progress=False)
+
+
+def test_a_scan_whose_affine_has_other_axes_is_measured_in_voxels():
+    image = MetaTensor(torch.rand(2, 1, 6, 7), affine=torch.eye(2)[None].repeat(2, 1, 1))
+    assert _spacings(image) == [[1.0, 1.0]] * 2

@@ -311,4 +311,5 @@ def _spacings(image: torch.Tensor) -> list[list[float]]:
     axes = image.ndim - 2
     if not isinstance(image, MetaTensor):
         return [[1.0] * axes for _ in image]
-    return [[float(v) for v in np.asarray(scan.pixdim)[:axes]] for scan in decollate_batch(image)]
+    known = [[float(v) for v in np.asarray(scan.pixdim)[:axes]] for scan in decollate_batch(image)]
+    return [spacing if len(spacing) == axes else [1.0] * axes for spacing in known]

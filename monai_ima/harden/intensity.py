@@ -25,6 +25,7 @@ class Normalisation:
         bounds: valid intensities; None where noise has no limit to respect.
         slope: physical units in one unit of the network; None where that differs from image to image.
         unit: the physical unit, HU or intensity units.
+        described: the metadata say so; no transform does it.
     """
 
     description: str
@@ -32,6 +33,7 @@ class Normalisation:
     bounds: tuple[float, float] | None = None
     slope: float | None = None
     unit: str = "intensity units"
+    described: bool = False
 
     def physical(self, eps: float) -> str:
         """ε in physical units; an empty text where these are unknown, or the network's own."""
@@ -95,7 +97,7 @@ def _described(config: TrainingConfig) -> Normalisation | None:
     lo, hi = (_number(value) for value in values)
     if lo is None or hi is None or not lo < hi:
         return None
-    return Normalisation(f"values in [{lo:g}, {hi:g}] (metadata)", hi - lo, (lo, hi))
+    return Normalisation(f"values in [{lo:g}, {hi:g}] (metadata)", hi - lo, (lo, hi), described=True)
 
 
 def _unit(config: TrainingConfig) -> str:

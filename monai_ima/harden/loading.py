@@ -153,7 +153,8 @@ def load_bundle(
     evaluator = parser.get_parsed_content(parts.evaluator.id)
     fit_weights(evaluator.network, weights, checkpoint)
     metadata = parts.config.metadata
-    bounds = None if parts.normalisation is None else parts.normalisation.bounds
+    normalisation = parts.normalisation
+    bounds = None if normalisation is None or normalisation.described else normalisation.bounds
     return LoadedBundle(
         name=str(metadata.get("name") or root.resolve().name),
         network=evaluator.network,
