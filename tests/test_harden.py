@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -28,6 +29,7 @@ from wild_bundles import CPU, STYLES, part, write, write_pictures, write_scripts
 from monai_ima.__main__ import main
 from monai_ima.data import add_sample_ids
 from monai_ima.handlers import RobustValidation
+from monai_ima.harden.modules import make_importable
 from monai_ima.harden.network import build_network
 from monai_ima.harden.parts import find_parts
 from monai_ima.harden.reading import read_training_config
@@ -133,6 +135,19 @@ def evaluated_as_it_was_hardened(root: Path, style: str, shown: str, capsys) -> 
     results = Results.read(root / "robustness")
     assert results.task == ("classification" if style in ("zoo_classification", "own_code") else "segmentation")
     assert style == "own_code" or not any(Path(sample.sample_id).is_absolute() for sample in results.samples)
+
+
+@pytest.mark.parametrize("package", ["scripts/__init__.py", None])
+def test_every_bundle_has_its_own_modules(tmp_path, package, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("one", "other", "one"):
+        (tmp_path / name / "scripts").mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "scripts" / "whose.py").write_text(f"NAME = {name!r}")
+        if package is not None:
+            (tmp_path / name / package).touch()
+        make_importable(tmp_path / name)
+        assert name == importlib.import_module("scripts.whose").NAME
+    make_importable(tmp_path)
 
 
 @pytest.fixture

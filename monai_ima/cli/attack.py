@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from monai_ima.results.settings import CONFIG
+from monai_ima.results.settings import CHECKPOINT, CONFIG
 from monai_ima.utils.checks import check_count, check_positive, check_seed
 
 from .arguments import new_folder
@@ -24,7 +24,7 @@ class AttackOptions:
     attack: Annotated[str, "As for evaluate: pgd100x2, apgd100-dlr, ddn100, pgd100x2+pgd100x2-dice, ..."] = "pgd100x2"
     out: Annotated[str | None, "Folder to write to; default: BUNDLE/eval/attack."] = None
     limit: Annotated[int | None, "Attack that many images only; default: all."] = None
-    checkpoint: Annotated[str | None, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
+    checkpoint: Annotated[str | None, CHECKPOINT] = None
     config: Annotated[str | None, CONFIG] = None
     seed: Annotated[int, "Of the random starts."] = 0
 

@@ -12,7 +12,7 @@ import torch
 from monai.metrics import compute_dice, compute_surface_dice
 
 from monai_ima.losses.segmentation import SegmentationLoss
-from monai_ima.utils.label_maps import channelled, first_head, label_maps, prediction_maps
+from monai_ima.utils.label_maps import first_head, prediction_maps, target_maps
 
 from .base import Criterion
 
@@ -83,7 +83,7 @@ class SegmentationCriterion(Criterion):
             SampleError: if a label holds other values than these.
         """
         logits = first_head(logits, label)
-        target = label_maps(channelled(label, logits), logits.shape[1], self.sigmoid)
+        target = target_maps(label, logits, self.sigmoid)
         return self.class_scores(prediction_maps(logits, self.sigmoid), target)
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-__all__ = ["every_sample", "kept_random_states"]
+__all__ = ["every_sample", "refuse_stream"]
 
 
 def every_sample(loader: Any) -> DataLoader | _Copied:
@@ -20,7 +16,7 @@ def every_sample(loader: Any) -> DataLoader | _Copied:
 
     They are read by a loader of their own, with copies of the data set's transforms: iterating it leaves the training
     loader, its sampler and its workers, and the transforms' random numbers as they are (the seed of workers is drawn
-    from torch's global generator: see :func:`kept_random_states`).
+    from torch's global generator: see :func:`~monai_ima.utils.generators.kept_random_states`).
 
     Args:
         loader: a ``DataLoader``; or any other iterable with a length, whose batches are handed out as copies. Of a
@@ -34,12 +30,9 @@ def every_sample(loader: Any) -> DataLoader | _Copied:
         >>> [batch.tolist() for batch in every_sample(loader)]
         [[0, 1], [2, 3], [4]]
     """
+    refuse_stream(loader)
     if not isinstance(loader, DataLoader):
-        if isinstance(loader, Iterator) or not hasattr(loader, "__len__"):
-            raise _stream(loader)
         return _Copied(loader)
-    if isinstance(loader.dataset, IterableDataset) and not hasattr(loader.dataset, "__len__"):
-        raise _stream(loader.dataset)
     dataset = _with_copied_transforms(loader.dataset)
     stream = isinstance(dataset, IterableDataset)
     return DataLoader(
@@ -51,6 +44,21 @@ def every_sample(loader: Any) -> DataLoader | _Copied:
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
     )
+
+
+def refuse_stream(loader: Any) -> None:
+    """Every sample can be read once more beside the training.
+
+    Raises:
+        ValueError: if the loader reads a stream, which has no length and cannot be read twice.
+    """
+    source = loader.dataset if isinstance(loader, DataLoader) else loader
+    sized = hasattr(source, "__len__") and not isinstance(source, Iterator)
+    if not sized and (source is loader or isinstance(source, IterableDataset)):
+        raise ValueError(
+            f"The training data are a stream ({type(source).__name__}), which a pass over every sample would use up, "
+            "expected a data set with a length; update='online' moves margins without a pass."
+        )
 
 
 def _indices(loader: DataLoader) -> Sequence[int]:
@@ -88,22 +96,3 @@ class _Copied:
 
     def __iter__(self) -> Iterator[Any]:
         return map(copy.deepcopy, self.batches)
-
-
-def _stream(source: Any) -> ValueError:
-    return ValueError(
-        f"The training data are a stream ({type(source).__name__}), which a pass over every sample would use up, "
-        "expected a data set with a length; update='online' moves margins without a pass."
-    )
-
-
-@contextmanager
-def kept_random_states() -> Iterator[None]:
-    """Leave the global random states of Python, NumPy and torch (on the CPU) as they were."""
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)  # noqa: NPY002

@@ -18,7 +18,7 @@ from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
-from monai_ima.utils.label_maps import channelled, first_head, label_maps
+from monai_ima.utils.label_maps import first_head, target_maps
 from monai_ima.utils.tensors import first_output
 
 from .attack_problem import AttackProblem, Network, check_images
@@ -107,7 +107,7 @@ class _Judge:
         self.first = 0 if criterion.include_background else 1
         with torch.no_grad():
             logits = self.logits(problem.image)
-        self.truth = label_maps(channelled(problem.label, logits), logits.shape[1], criterion.sigmoid)
+        self.truth = target_maps(problem.label, logits, criterion.sigmoid)
         if not self.truth[:, self.first :].any():
             raise SampleError(0, "has a label without foreground, expected some.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
@@ -19,7 +18,7 @@ from monai_ima.results.records import SampleRecord, ScanRecord
 from monai_ima.results.settings import check_levels
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
-from monai_ima.utils.label_maps import fraction_warning
+from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.sample_ids import common_folder
 
@@ -27,8 +26,6 @@ from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
 from .loaded import LoadedBundle
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
-
-logger = logging.getLogger(__name__)
 
 Record = TypeVar("Record", SampleRecord, ScanRecord)
 Outcome = TypeVar("Outcome")
@@ -76,7 +73,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
         self.seed = int(seed)
-        self._warned = False
+        self._warn_of_fractions = FractionWarning()
         self._root: str | None = None
 
     @classmethod
@@ -183,10 +180,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
     def prepared(self, batchdata: Any) -> Any:
         """What ``prepare_batch`` makes of a batch; warns once of a label with values between two classes."""
         result = self.prepare_batch(batchdata, self.device)
-        warning = None if self._warned or result[1] is None else fraction_warning(result[1])
-        if warning is not None:
-            self._warned = True
-            logger.warning(warning)
+        self._warn_of_fractions(result[1])
         return result
 
     @abstractmethod

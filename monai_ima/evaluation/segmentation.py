@@ -20,7 +20,7 @@ from monai_ima.criteria import DiceCriterion, SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import ScanRecord, Scores, mean_of_known
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.label_maps import channelled, first_head, label_maps, prediction_maps
+from monai_ima.utils.label_maps import first_head, prediction_maps, target_maps
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite, first_output
 
@@ -249,7 +249,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return prediction_maps(logits, self.criterion.sigmoid)
 
     def _label_maps(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return label_maps(channelled(label, logits), logits.shape[1], self.criterion.sigmoid)
+        return target_maps(label, logits, self.criterion.sigmoid)
 
     def _index(self, maps: torch.Tensor) -> torch.Tensor:
         """Class indices of maps ``[K, *spatial]`` for a picture; of overlapping channels the last one is shown."""

@@ -17,7 +17,7 @@ from monai_ima.attacks import attack_from_name, attack_mode
 from monai_ima.results.records import VerificationRow
 from monai_ima.utils.checks import check_count, check_fraction
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.generators import kept_random_states, per_sample_generators
 from monai_ima.utils.tensors import first_output
 
 from .attack_problem import AttackProblem, Network, check_images
@@ -282,14 +282,8 @@ def _random_states(seed: int, device: torch.device) -> Iterator[None]:
 
     ART's Square divides by zero where a window holds no noise; its result there is NaN and never taken.
     """
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    quiet = np.errstate(divide="ignore", invalid="ignore")
-    with quiet, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with np.errstate(divide="ignore", invalid="ignore"), kept_random_states(device):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)  # noqa: NPY002
+        yield

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,14 +8,13 @@ import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 from monai_ima.attacks.mode import refuse_batch_statistics
-from monai_ima.data.every_sample import every_sample, kept_random_states
+from monai_ima.data.every_sample import every_sample, refuse_stream
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.label_maps import fraction_warning
+from monai_ima.utils.generators import kept_random_states
+from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
 from monai_ima.utils.tensors import plain
-
-logger = logging.getLogger(__name__)
 
 __all__ = ["TrainingBatches", "autocast", "prepared"]
 
@@ -36,7 +34,7 @@ class TrainingBatches:
         self._root: str | None = None
         self._files: dict[str, str] = {}
         self._seen: tuple[Any, Sequence[Any]] = (None, ())
-        self._warned = False
+        self._warn_of_fractions = FractionWarning()
 
     def attach(self, engine: SupervisedTrainer, passes: bool) -> None:
         """Note what the trainer's ``prepare_batch`` makes of every batch: it is called once only.
@@ -49,16 +47,13 @@ class TrainingBatches:
             ValueError: if it does, and the trainer's loader reads a stream.
         """
         if passes:
-            every_sample(engine.data_loader)
+            refuse_stream(engine.data_loader)
         self._engine = engine
         prepare = engine.prepare_batch
 
         def noting(batchdata: Any, *args: Any, **kwargs: Any) -> Any:
             result = prepare(batchdata, *args, **kwargs)
-            warning = None if self._warned else fraction_warning(result[1])
-            if warning is not None:
-                self._warned = True
-                logger.warning(warning)
+            self._warn_of_fractions(result[1])
             image = plain(result[0]).clone() if isinstance(result[0], torch.Tensor) else result[0]
             self._seen = (batchdata, (image, *result[1:]))
             return result

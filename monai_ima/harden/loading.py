@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.utils.weights import fit_weights, load_weights
 
 from .intensity import Normalisation, find_normalisation
-from .parts import EVALUATOR_ID, find_parts, transforms_of
+from .modules import make_importable
+from .parts import EVALUATOR_ID, evaluators_of, find_parts, transforms_of
 from .reading import SUFFIXES, Component, TrainingConfig, merged_config, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
 from .task import find_task, image_key
@@ -88,7 +88,7 @@ def find_evaluation(
     """
     config = read_training_config(bundle, files)
     config.content.update({key: value for key, value in (overrides or {}).items() if key in config.content})
-    evaluators = [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
+    evaluators = evaluators_of(config)
     named = config.component("evaluator") or config.component(EVALUATOR_ID)
     if named is None and len(evaluators) != 1:
         names = ", ".join(readable(c.id) for c in evaluators) or "none"
@@ -134,7 +134,7 @@ def load_bundle(
     root = Path(bundle)
     files = evaluation_files(root, config)
     parts = find_evaluation(root, files, overrides)
-    _make_importable(root)
+    make_importable(root)
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in parts.config.files],
         logging_file=False,
@@ -169,23 +169,6 @@ def load_bundle(
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
         metadata=metadata,
     )
-
-
-def _make_importable(root: Path) -> None:
-    """Put a bundle's folder in front of ``sys.path``, and forget the modules of the one that was there before."""
-    path = str(root.resolve())
-    for other in [entry for entry in sys.path if entry in _importable and entry != path]:
-        sys.path.remove(other)
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None) or "").startswith(other):
-                del sys.modules[name]
-    if path not in sys.path:
-        sys.path.insert(0, path)
-    _importable.add(path)
-
-
-_importable: set[str] = set()
-"""Folders of bundles that have been put into ``sys.path``."""
 
 
 def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:

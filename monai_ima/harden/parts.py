@@ -17,7 +17,7 @@ from monai_ima import handlers as our_handlers
 
 from .reading import SEPARATOR, Component, TrainingConfig, readable
 
-__all__ = ["EVALUATOR_ID", "Parts", "find_parts", "transforms_of"]
+__all__ = ["EVALUATOR_ID", "Parts", "evaluators_of", "find_parts", "transforms_of"]
 
 TRAINER_ID, EVALUATOR_ID = f"train{SEPARATOR}trainer", f"validate{SEPARATOR}evaluator"
 """Of MONAI's specification of bundles."""
@@ -183,8 +183,13 @@ def _evaluator(config: TrainingConfig, run: Sequence[Component | None]) -> Compo
     """The first of those that the trainer's handlers run, unless it is an ensemble; else the one that looks like it."""
     single = [evaluator for evaluator in run if evaluator is not None and "Ensemble" not in evaluator.name]
     evaluator = single[0] if single else config.component(EVALUATOR_ID)
-    others = [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
+    others = evaluators_of(config)
     return others[0] if evaluator is None and len(others) == 1 else evaluator
+
+
+def evaluators_of(config: TrainingConfig) -> list[Component]:
+    """The components that look like evaluators."""
+    return [c for c in config.everything() if c.name == "SupervisedEvaluator" or "val_data_loader" in c.config]
 
 
 def transforms_of(config: TrainingConfig, path: str) -> list[Component]:

@@ -17,6 +17,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_ima.utils.errors import one_line, root_cause
 
+from .modules import forget_modules
 from .overlay import SECTION
 from .plan import Plan
 from .reading import SEPARATOR, readable
@@ -130,11 +131,7 @@ def _inside(root: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         sys.dont_write_bytecode = bytecode
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            origins = [file] if file else list(getattr(sys.modules[name], "__path__", []))
-            if any(Path(origin).resolve().is_relative_to(root) for origin in origins):
-                del sys.modules[name]
+        forget_modules(root, set(sys.modules) - before)
 
 
 @contextlib.contextmanager

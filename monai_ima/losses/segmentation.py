@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss
 
-from monai_ima.utils.label_maps import channelled, first_head, label_maps
+from monai_ima.utils.label_maps import first_head, target_maps
 from monai_ima.utils.tensors import at_least_float32
 
 __all__ = ["SegmentationLoss"]
@@ -60,7 +60,7 @@ class SegmentationLoss:
             SampleError: when a label's values do not.
         """
         logits = at_least_float32(first_head(logits, label))
-        target = label_maps(channelled(label, logits), logits.shape[1], self.sigmoid).to(logits.dtype)
+        target = target_maps(label, logits, self.sigmoid).to(logits.dtype)
         total = torch.zeros(len(logits), dtype=logits.dtype, device=logits.device)
         log_probability = F.logsigmoid(logits) if self.sigmoid else logits.log_softmax(dim=1)
         if self.dice_weight:

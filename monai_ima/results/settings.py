@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
 from monai_ima.utils.checks import check_bool, check_choice, check_count, check_seed
 
-__all__ = ["CONFIG", "EvaluationSettings", "check_levels"]
+__all__ = ["CHECKPOINT", "CONFIG", "EvaluationSettings", "check_levels"]
 
 CLASSIFICATION_ATTACK = "pgd100x2"
 
@@ -48,6 +48,7 @@ ATTACKS = (
     "and pgd100x2-ce (one loss alone); several joined by + (the worst counts; a sample that one of them broke is not "
     "attacked again). Default: pgd100x2; for segmentations on Dice and cross-entropy, together and each alone."
 )
+CHECKPOINT = "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."
 CONFIG = (
     "File name(s) in BUNDLE/configs, several separated by commas; default: evaluate.json or .yaml, behind the training "
     "config where it builds on that, else the training config."
@@ -85,7 +86,7 @@ class EvaluationSettings(BaseModel):
     norm: Annotated[str, "l2 or linf."] = "linf"
     attack: Annotated[str | None, ATTACKS] = None
     out: Annotated[Text, "Folder to write to; default: BUNDLE/eval/robustness."] = None
-    checkpoint: Annotated[Text, "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."] = None
+    checkpoint: Annotated[Text, CHECKPOINT] = None
     config: Annotated[Text, CONFIG] = None
     seed: Annotated[int, SEED, "Of the random starts."] = 0
     tolerance: Annotated[float, "Of surface Dice, in mm."] = 1.0

@@ -1,11 +1,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
-__all__ = ["per_sample_generators"]
+__all__ = ["kept_random_states", "per_sample_generators"]
+
+
+@contextmanager
+def kept_random_states(device: torch.device | str = "cpu") -> Iterator[None]:
+    """Leave the global random states of Python, NumPy and torch as they were.
+
+    Args:
+        device: torch's states on this device are kept, beside those of the CPU.
+    """
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def per_sample_generators(key: str, sample_ids: Sequence[str], device: torch.device | str) -> list[torch.Generator]:

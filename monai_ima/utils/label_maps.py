@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +12,9 @@ from monai.utils import TraceKeys
 
 from .errors import SampleError
 
-__all__ = ["channelled", "first_head", "fraction_warning", "label_maps", "prediction_maps"]
+__all__ = ["FractionWarning", "first_head", "fraction_warning", "label_maps", "prediction_maps", "target_maps"]
+
+logger = logging.getLogger(__name__)
 
 NEAR = 0.01
 """How far a label's value may be from an integer to be rounded: interpolation in float32, or a grey level."""
@@ -26,7 +29,7 @@ def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: when logits and label are not of one batch and one grid, 2-D or 3-D.
     """
-    label = channelled(label, logits)
+    label = _channelled(label, logits)
     shape = tuple(logits.shape)
     if logits.ndim == label.ndim + 1:
         logits = logits[:, 0]
@@ -38,7 +41,7 @@ def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def channelled(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+def _channelled(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """A label with a channel axis, which ``[B, *spatial]`` of ``[B, K, *spatial]`` logits has not."""
     without = label.ndim > 2 and label.shape == logits.shape[:1] + logits.shape[2:] and label.shape[1] > 1
     return label.unsqueeze(1) if without else label
@@ -85,6 +88,11 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tenso
     return maps.float()
 
 
+def target_maps(label: torch.Tensor, logits: torch.Tensor, sigmoid: bool) -> torch.Tensor:
+    """:func:`label_maps` of a label that may lack its channel axis, for ``[B, K, *spatial]`` logits."""
+    return label_maps(_channelled(label, logits), logits.shape[1], sigmoid)
+
+
 def fraction_warning(label: Any) -> str | None:
     """A sentence on a segmentation's label with values between two classes, and on what to mend; None without such.
 
@@ -103,6 +111,19 @@ def fraction_warning(label: Any) -> str | None:
         "its file is compressed with loss. It is taken as MONAI's losses take it, cut to the class below; expected "
         "mode='nearest' for labels, or AsDiscreted(rounding='torchrounding')."
     )
+
+
+class FractionWarning:
+    """Logs :func:`fraction_warning` of the labels that it is shown, once."""
+
+    def __init__(self) -> None:
+        self._given = False
+
+    def __call__(self, label: Any) -> None:
+        sentence = None if self._given else fraction_warning(label)
+        if sentence is not None:
+            self._given = True
+            logger.warning(sentence)
 
 
 def _transforms(operations: Iterable[Any]) -> Iterator[str]:

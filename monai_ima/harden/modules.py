@@ -1,0 +1,37 @@
+"""A bundle's own modules, such as its package ``scripts``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["forget_modules", "make_importable"]
+
+_importable: set[str] = set()
+"""Folders of bundles that have been put into ``sys.path``."""
+
+
+def make_importable(root: Path) -> None:
+    """Put a bundle's folder in front of ``sys.path``, and forget the modules of the one that was there before."""
+    path = str(root.resolve())
+    for other in [entry for entry in sys.path if entry in _importable and entry != path]:
+        sys.path.remove(other)
+        forget_modules(Path(other), list(sys.modules))
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    _importable.add(path)
+
+
+def forget_modules(root: Path, names: Iterable[str]) -> None:
+    """Of the imported modules of these names, forget those whose files lie below a folder.
+
+    Args:
+        root: the folder, resolved.
+        names: of modules, as in ``sys.modules``.
+    """
+    for name in names:
+        file = getattr(sys.modules[name], "__file__", None)
+        origins = [file] if file else list(getattr(sys.modules[name], "__path__", []))
+        if any(Path(origin).resolve().is_relative_to(root) for origin in origins):
+            del sys.modules[name]
