@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from compare_records import broken_distances
+from compare_records import broken_distances, read_records
 from compare_study import BLACK_BOX_SAMPLES, NOISE, RULE, WHITE_BOX, Study
 from monai_ima.results.statistics import bootstrap_intervals
 from monai_ima.visualize import robustness_curves
@@ -73,6 +74,7 @@ def _paragraphs(study: Study, records: Records, results: Mapping[str, Mapping[st
         table([*head, "mean", "clean within 3 points of ce"], rows),
         f"![Accuracy against ε](paper_{study.key}.png)",
         *_order(study, records),
+        *_seeds(study, records),
         "## Attack by attack",
     ]
     for attack in [*study.strongest, NOISE]:
@@ -97,8 +99,7 @@ def _head(study: Study, records: Records) -> list[str]:
         f"    {_command(study)}",
         f"{first['note']['network'].rpartition('.')[2]} ({first['parameters']} parameters), section 3 of the paper; "
         f"{first['note']['optimizer'].rpartition('.')[2]}; the same start and batch order for all methods, the weights "
-        f"after the last epoch. Config ids: {named_values(first['note']['training'])}. One seed ({study.seed}): what "
-        "another start or subset changes is not known from this page.",
+        f"after the last epoch. Config ids: {named_values(first['note']['training'])}. Seed {study.seed}.",
         f"{RULE} Here ε_n = {study.eps_n:g}.",
         f"{machines}; {versions}; {hours:.1f} hours of all processes' wall time. A record of each training is in "
         f"`docs/results/records/{study.key}`; from these the command rewrites this page, without `--data` too.",
@@ -127,6 +128,35 @@ def _order(study: Study, records: Records) -> list[str]:
         "The mean of clean and robust accuracy minus IMA's, paired by sample, with 95 % bootstrap intervals over the "
         "test samples. They say what other test samples may change, not what another seed may.",
         table(["training", "minus IMA's", "95 %"], rows),
+    ]
+
+
+def _seeds(study: Study, records: Records) -> list[str]:
+    """Each method's mean with every seed that has records, and how far it is from IMA's with the same seed."""
+    other = {}
+    for folder in sorted(Path(study.records).glob(f"{study.name}_{study.norm}_seed*")):
+        seeded = replace(study, seed=int(folder.name.rpartition("_seed")[2]))
+        other[seeded.seed] = {
+            method: robust(seeded, record, seeded.strongest).mean() for method, record in read_records(seeded).items()
+        }
+    if study.seed or not other:
+        return [f"What another seed than {study.seed} (start, subset, batch order) changes is not known from this page."]
+    means = {0: {method: robust(study, record, study.strongest).mean() for method, record in records.items()}, **other}
+    rows = []
+    for method, own in study.methods.items():
+        shown = [f"{found[method]:.3f}" if method in found else "" for found in means.values()]
+        if method != "ima":
+            shown += [
+                f"{found[method] - found['ima']:+.3f}" if {method, "ima"} <= set(found) else ""
+                for found in means.values()
+            ]
+        rows.append([own.title, *shown, *[""] * (2 * len(means) - len(shown))])
+    head = [f"{what}seed {seed}" for what in ("", "minus IMA's, ") for seed in means]
+    return [
+        "## Other seeds",
+        "Another start, subset and batch order, the same command with `--seed`: the mean of clean and robust accuracy, "
+        "and how far it is from IMA's with the same seed. What has no figure was not trained.",
+        table(["training", *head], rows),
     ]
 
 

@@ -138,8 +138,8 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Name of the study's folders and pages."""
-        return f"{self.name}_{self.norm}"
+        """Name of the study's folders and pages, ``fashion_mnist_l2``; of another seed than 0 ``…_seed1``."""
+        return f"{self.name}_{self.norm}" + (f"_seed{self.seed}" if self.seed else "")
 
     @property
     def eps_n(self) -> float:
