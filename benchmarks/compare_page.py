@@ -140,7 +140,7 @@ def _seeds(study: Study, records: Records) -> list[str]:
             method: robust(seeded, record, seeded.strongest).mean() for method, record in read_records(seeded).items()
         }
     if study.seed or not other:
-        return [f"What another seed than {study.seed} (start, subset, batch order) changes is not known from this page."]
+        return ["What another seed (start, subset, batch order) changes is not known from this page."]
     means = {0: {method: robust(study, record, study.strongest).mean() for method, record in records.items()}, **other}
     rows = []
     for method, own in study.methods.items():

@@ -124,6 +124,21 @@ def test_the_distance_from_ima_is_paired_by_sample():
     assert "IMA (ε_n = 5)" not in cells
 
 
+def test_other_seeds_stand_beside_the_page_s_own(tmp_path):
+    """IMA of seed 1 is broken at the third of four levels, 0.6 of five points; MMA on half of the samples at the fourth."""
+    study = replace(STUDY, records=str(tmp_path))
+    other = replace(study, seed=1)
+    for method, text in {"ima": "3" * 40, "mma": "4" * 20 + "3" * 20}.items():
+        record = {**record_of(dict.fromkeys(study.attacks, text), [None] * 40), "note": other.note(method)}
+        compare_records.write_record(other.record_file(method), {**record, "samples": {"count": 40}})
+    own = {method: record_of(dict.fromkeys(study.attacks, "2" * 40), [None] * 40) for method in study.methods}
+    cells = table_rows(compare_page._seeds(study, own)[-1])
+    assert cells["MMA (d_max = 5)"] == ["0.400", "0.700", "+0.000", "+0.100"]
+    assert cells["IMA (ε_n = 5)"] == ["0.400", "0.600", "", ""]
+    assert cells["TRADES (ε = 1)"] == ["0.400", "", "+0.000", ""]
+    assert "not known" in compare_page._seeds(replace(STUDY, records=str(tmp_path / "none")), own)[0]
+
+
 @pytest.fixture(scope="module")
 def beats(tmp_path_factory):
     return write_beats(tmp_path_factory.mktemp("beats"))
