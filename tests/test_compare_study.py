@@ -125,7 +125,7 @@ def test_the_distance_from_ima_is_paired_by_sample():
 
 
 def test_other_seeds_stand_beside_the_page_s_own(tmp_path):
-    """IMA of seed 1 breaks at the third of four levels, so that its mean is 3/5; MMA at the fourth on half of the samples."""
+    """Seed 1: IMA breaks at the third of four levels, a mean of 3/5; MMA at the fourth on half of the samples."""
     study = replace(STUDY, records=str(tmp_path))
     other = replace(study, seed=1)
     for method, text in {"ima": "3" * 40, "mma": "4" * 20 + "3" * 20}.items():
