@@ -184,7 +184,7 @@ def _criterion(parts: EvaluationParts) -> Criterion | None:
         training = parts.config
         if not any(component.name.endswith("Trainer") for component in training.everything()):
             training = read_training_config(training.root)
-        task = find_task(find_parts(training))
+        task = find_task(find_parts(training, hardened=True))
     except (ValueError, OSError) as error:
         segments = parts.config.described("outputs", "pred").get("format") == "segmentation"
         kind = "a segmentation" if segments else "a classification, one class of which is correct"

@@ -81,12 +81,13 @@ class Parts:
         return self.config.follow(self.trainer.at("max_epochs"))[0]
 
 
-def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
+def find_parts(config: TrainingConfig, trainer: str | None = None, hardened: bool = False) -> Parts:
     """Find the parts of a training.
 
     Args:
         config: as read.
         trainer: id of the trainer; None means ``train#trainer``, else the component that looks like one.
+        hardened: the training may be hardened already.
 
     Raises:
         ValueError: if there is no trainer, a reference leads nowhere, or the training is of a kind that cannot be
@@ -100,6 +101,8 @@ def find_parts(config: TrainingConfig, trainer: str | None = None) -> Parts:
     loader = config.inner(engine, "train_data_loader")
     dataset = config.inner(loader, "dataset")
     network = _network(config, engine.at("network"))
+    if not hardened:
+        _refuse_hardened(config, engine)
     _refuse(config, engine, network, loss)
     run = [c for c in config.components(engine.id) if c.name == "ValidationHandler" and c.config.get("validator")]
     evaluator = _evaluator(config, [config.inner(handler, "validator") for handler in run])
@@ -209,18 +212,24 @@ def transforms_of(config: TrainingConfig, path: str) -> list[Component]:
     return []
 
 
+def _refusal(config: TrainingConfig, why: str) -> ValueError:
+    return ValueError(
+        f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network."
+    )
+
+
+def _refuse_hardened(config: TrainingConfig, trainer: Component) -> None:
+    if trainer.name in vars(our_handlers) or trainer.name == "with_handlers":
+        raise _refusal(config, "is hardened already")
+    for handler in config.components(trainer.id):
+        if str(handler.config["_target_"]).startswith("monai_ima.handlers.") and _is_method(handler.name):
+            raise _refusal(config, f"is hardened already ({readable(handler.id)} is {handler.name})")
+
+
 def _refuse(config: TrainingConfig, trainer: Component, network: Component | None, loss: Component | None) -> None:
     """Say why a training cannot be hardened."""
-
-    def refusal(why: str) -> ValueError:
-        return ValueError(
-            f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network."
-        )
-
-    if trainer.name in vars(our_handlers) or trainer.name == "with_handlers":
-        raise refusal("is hardened already")
     if any(key in trainer.config for key in ("g_network", "d_network", "d_loss_function")):
-        raise refusal("trains a GAN")
+        raise _refusal(config, "trains a GAN")
     named = [trainer, network, loss, config.inner(trainer, "inferer"), config.inner(trainer, "prepare_batch")]
     keys = [key for key in ("inferer", "prepare_batch", "loss_function") if key in trainer.config]
     expressions = [config.follow(trainer.at(key))[1] for key in keys]
@@ -229,17 +238,14 @@ def _refuse(config: TrainingConfig, trainer: Component, network: Component | Non
     names += ["detector"] * ("detector" in trainer.config)
     for pattern, why in UNSUITED:
         if any(re.search(pattern, name) for name in names):
-            raise refusal(why)
+            raise _refusal(config, why)
     missing = [key for key in NEEDED if trainer.config.get(key) is None]
     if missing:
-        raise refusal(f"has a trainer ({trainer.name}) without {missing[0]}")
+        raise _refusal(config, f"has a trainer ({trainer.name}) without {missing[0]}")
     if not is_supervised(config.root, str(trainer.config["_target_"])):
-        raise refusal(f"has a trainer ({trainer.name}) that is no SupervisedTrainer")
+        raise _refusal(config, f"has a trainer ({trainer.name}) that is no SupervisedTrainer")
     if trainer.config.get("iteration_update") is not None:
-        raise refusal("replaces the trainer's iteration (iteration_update), as interactive segmentation does")
-    for handler in config.components(trainer.id):
-        if str(handler.config["_target_"]).startswith("monai_ima.handlers.") and _is_method(handler.name):
-            raise refusal(f"is hardened already ({readable(handler.id)} is {handler.name})")
+        raise _refusal(config, "replaces the trainer's iteration (iteration_update), as interactive segmentation does")
 
 
 def is_supervised(root: Path, target: str) -> bool:
