@@ -72,8 +72,8 @@ def training_settings(study: Study, method: str) -> dict[str, Any]:
     if own.handler is not None:
         changes["train#handlers#0"] = own.handler
         if not own.has_margins:
-            changes["train#checkpoint"] = {"model": "@network", "optimizer": "@optimizer", "trainer": "@train#trainer"}
-            changes["validate#robust_handlers#3#save_dict"] = {"model": "@network"}
+            changes["train#checkpoint"] = {"model": "@network", "optimizer": "@optimizer"}
+            changes["validate#robust_handlers#2#margins"] = None
     return {
         "overlays": ["train_ce.json"] if own.handler is None else [],
         "model_name": "model",

@@ -60,8 +60,7 @@ def train_bundle(
     """
     if not last.is_file():
         begin = time.perf_counter()
-        resume = last_epoch(last.parent, last.name.removesuffix("_last.pt"))
-        workflow = bundle_training(bundle, last.parent, overlays, resume=resume, **settings)
+        workflow = bundle_training(bundle, last.parent, overlays, resume="last", **settings)
         workflow.initialize()
         if prepare is not None:
             prepare(workflow)

@@ -122,9 +122,9 @@ def test_training_sees_balanced_classes_and_validation_the_data_as_they_are(tmp_
 def test_training_leaves_best_and_last_checkpoint_margins_and_tensorboard(trained):
     models = trained / "models"
     last = load(models / "model_last.pt")
-    assert set(last) == {"model", "optimizer", "trainer", "margins"}
+    assert set(last) == {"model", "optimizer", "trainer", "margins", "best", "random_states"}
     assert last["margins"]["ids"] == [f"train-{number:05d}" for number in range(1, 61)], "repeated beats share a margin"
-    assert load(models / "model_margins.pt")["ids"] == last["margins"]["ids"]
+    assert load(models / "model_margins.pt")["margins"]["ids"] == last["margins"]["ids"]
     assert load(models / "model.pt").keys() == last["model"].keys()
     assert list(trained.glob("events.out.tfevents*"))
 

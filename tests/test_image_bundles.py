@@ -94,7 +94,7 @@ def test_training_leaves_best_and_last_checkpoint_and_margins(trained):
     name, out = trained
     last = load(out / "models" / "model_last.pt")
     scheduler = {"lr_scheduler"} if name == "cifar10" else set()
-    assert set(last) == {"model", "optimizer", "trainer", "margins"} | scheduler
+    assert set(last) == {"model", "optimizer", "trainer", "margins", "best", "random_states"} | scheduler
     assert len(last["margins"]["ids"]) == 40
     assert last["margins"]["ids"][0] == "synthetic-train-00000"
     assert load(out / "models" / "model.pt").keys() == last["model"].keys()

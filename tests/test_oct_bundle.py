@@ -67,9 +67,9 @@ def test_scans_that_are_too_small_for_the_network_are_refused(tmp_path):
 def test_training_leaves_best_and_last_checkpoint_margins_and_tensorboard(trained):
     models = trained / "models"
     last = load(models / "model_last.pt")
-    assert set(last) == {"model", "optimizer", "trainer", "margins"}
+    assert set(last) == {"model", "optimizer", "trainer", "margins", "best", "random_states"}
     assert len(last["margins"]["ids"]) == 24
-    assert load(models / "model_margins.pt")["ids"] == last["margins"]["ids"]
+    assert load(models / "model_margins.pt")["margins"]["ids"] == last["margins"]["ids"]
     assert load(models / "model.pt").keys() == last["model"].keys()
     assert list((trained / "eval").glob("events.out.tfevents*"))
 

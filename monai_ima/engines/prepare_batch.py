@@ -11,6 +11,7 @@ from torch import nn
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.inferers import gradient_inferer
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
 
@@ -20,6 +21,7 @@ __all__ = ["AdversarialPrepareBatch"]
 class AdversarialPrepareBatch(PrepareBatch):
     """Turns any ``SupervisedEvaluator`` into an evaluation under attack: its network sees noisy images.
 
+    Every run draws the same noise for a sample, which is given by the sample's id, else its place in the batch.
     Give it as the evaluator's ``prepare_batch``. Metrics, postprocessing and savers then work on the noisy images,
     which keep the clean ones' metadata.
 
@@ -79,10 +81,12 @@ class AdversarialPrepareBatch(PrepareBatch):
             return (image, label, *extra)
         network = unwrap(self.network)
         forward = Predictor.prepared(self.inferer, network, len(image), extra)
+        sample_ids = list(map(str, batchdata[SAMPLE_ID] if SAMPLE_ID in batchdata else range(len(image))))
+        streams = per_sample_generators("validation", sample_ids, image.device)
         try:
             with attack_mode(network):
-                noisy = self.attack(forward, image, label, self.eps).image
+                noisy = self.attack(forward, image, label, self.eps, streams).image
         except SampleError as error:
-            names = batchdata[SAMPLE_ID] if SAMPLE_ID in batchdata else batch_files(image)
-            raise error if names is None else error.named([str(name) for name in names]) from None
+            names = sample_ids if SAMPLE_ID in batchdata else batch_files(image)
+            raise error if names is None else error.named(names) from None
         return (noisy, label, *extra)

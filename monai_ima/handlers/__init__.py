@@ -2,6 +2,7 @@
 
 from .base import AdversarialTrainingHandler
 from .baseline_threshold import BaselineThreshold
+from .best_weights import BestWeights
 from .class_probability_csv import ClassProbabilityCSV
 from .epoch_seed import EpochSeed
 from .resumable import Resumable
@@ -19,6 +20,7 @@ from .training import (
 __all__ = [
     "AdversarialTrainingHandler",
     "BaselineThreshold",
+    "BestWeights",
     "ClassProbabilityCSV",
     "DDNHandler",
     "EpochSeed",

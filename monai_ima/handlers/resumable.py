@@ -1,33 +1,52 @@
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine
-from monai.handlers import CheckpointLoader, CheckpointSaver
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
+from torch import nn
+
+from monai_ima.utils.distributed import gather_all, rank
+from monai_ima.utils.files import whole_file
+from monai_ima.utils.predictor import unwrap
+from monai_ima.utils.random_states import RandomStates
+from monai_ima.utils.weights import load_checkpoint
+
+from .schedules import check_schedule, schedule_settings
 
 __all__ = ["Resumable"]
 
 KEPT = 2
 """Checkpoints of that many last epochs are kept."""
+LAST = "last"
+
+logger = logging.getLogger(__name__)
 
 
 class Resumable:
-    """Saves everything that an interrupted run needs, and resumes it.
+    """Saves everything that an interrupted run needs, and resumes it exactly.
 
-    MONAI's ``CheckpointSaver`` and ``CheckpointLoader`` with the same dictionary, to which the trainer itself is added
-    (in a bundle's config the trainer cannot be an argument of its own handler). Writes
-    ``{prefix}_checkpoint_epoch=N.pt`` for the last two epochs and ``{prefix}_last.pt`` at the end.
+    Writes ``{prefix}_checkpoint_epoch=N.pt`` for the last two epochs and ``{prefix}_last.pt`` at the end, each whole or
+    not at all, after all other handlers of the epoch. To the objects it adds the trainer itself (in a bundle's config
+    the trainer cannot be an argument of its own handler) and the states of all random generators: Python's, NumPy's,
+    torch's, and those of the training data's transforms.
 
     Args:
         folder: where checkpoints are written.
         prefix: of their names.
         objects: what is saved, by name; what is None is left out.
-        resume: a checkpoint to resume from; None starts afresh.
+        resume: a checkpoint to resume from; ``"last"`` for the newest one in the folder that is whole, the start if
+            there is none; None starts afresh.
+        overwrite: a run that starts afresh may write over files of the same prefix.
 
     Example:
-        >>> sorted(Resumable("models", "model", {"model": object(), "margins": None}).objects)
+        >>> sorted(Resumable("models", "model", {"model": nn.Linear(1, 1), "margins": None}).objects)
         ['model']
     """
 
@@ -36,29 +55,114 @@ class Resumable:
         folder: str | os.PathLike,
         prefix: str,
         objects: Mapping[str, Any],
-        resume: str | os.PathLike | None = None,
+        resume: str | Path | None = None,
+        overwrite: bool = False,
     ) -> None:
-        self.folder = folder
+        self.folder = Path(folder)
         self.prefix = prefix
         self.objects = {name: value for name, value in objects.items() if value is not None}
         self.resume = resume
+        self.overwrite = overwrite
 
     def attach(self, engine: Engine) -> None:
-        """Attach saver and loader.
+        """Find the checkpoint to resume from; hook into the start of training.
 
         Args:
             engine: the trainer.
+
+        Raises:
+            FileNotFoundError: if the checkpoint does not exist.
+            FileExistsError: if the run starts afresh and would write over files that are there.
+            ValueError: if the checkpoint is torn, or ``"last"`` finds none that is whole.
         """
+        self.checkpoint = self._find()
+        if self.checkpoint is None and not self.overwrite:
+            self._refuse_to_overwrite()
+        engine.add_event_handler(Events.STARTED, self._start)
+
+    def _start(self, engine: Engine) -> None:
+        """Resume, and save from now on, after all other handlers."""
+        self._random = RandomStates(getattr(engine.state.dataloader, "dataset", None))
+        if self.checkpoint is not None:
+            self._load(engine, *self.checkpoint)
+            self.checkpoint = None
+        if not engine.has_event_handler(self._save_epoch):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
+            engine.add_event_handler(Events.COMPLETED, self._save_last)
+
+    def _load(self, engine: Engine, file: Path, content: Mapping[str, Any]) -> None:
         objects = {**self.objects, "trainer": engine}
-        CheckpointSaver(
-            save_dir=os.fspath(self.folder),
-            save_dict=objects,
-            file_prefix=self.prefix,
-            save_interval=1,
-            n_saved=KEPT,
-            save_final=True,
-            final_filename=f"{self.prefix}_last.pt",
-        ).attach(engine)
-        if self.resume is not None:
-            loader = CheckpointLoader(os.fspath(self.resume), objects, map_location="cpu")  # type: ignore[arg-type]
-            loader.attach(engine)
+        missing = sorted(set(objects) - set(content))
+        if missing:
+            raise ValueError(
+                f"Checkpoint {file} holds no {missing[0]}, expected one that this training wrote, with "
+                f"{', '.join(sorted(objects))}."
+            )
+        epochs = engine.state.max_epochs
+        schedules = {name: schedule_settings(value) for name, value in self.objects.items()}
+        Checkpoint.load_objects(to_load={k: _bare(v) for k, v in objects.items()}, checkpoint=dict(content))
+        engine.state.max_epochs = epochs
+        if epochs is not None and engine.state.epoch > epochs:
+            raise ValueError(
+                f"Checkpoint {file} is of epoch {engine.state.epoch}, expected one of the {epochs} epochs of this "
+                "training."
+            )
+        for name, settings in schedules.items():
+            check_schedule(file, self.objects[name], settings)
+        states = content.get("random_states", [])
+        if rank() < len(states):
+            self._random.load_state_dict(states[rank()])
+        logger.info("Training goes on after epoch %d, from %s.", engine.state.epoch, file)
+
+    def _save_epoch(self, engine: Engine) -> None:
+        self._save(engine, f"{self.prefix}_checkpoint_epoch={engine.state.epoch}.pt")
+        if rank() == 0:
+            for old in self._epochs()[KEPT:]:
+                old.unlink(missing_ok=True)
+
+    def _save_last(self, engine: Engine) -> None:
+        self._save(engine, f"{self.prefix}_last.pt")
+
+    def _save(self, engine: Engine, name: str) -> None:
+        states = gather_all(self._random.state_dict())
+        if rank() > 0:
+            return
+        content = {key: _bare(value).state_dict() for key, value in {**self.objects, "trainer": engine}.items()}
+        with whole_file(self.folder / name) as file:
+            torch.save({**content, "random_states": states}, file)
+
+    def _find(self) -> tuple[Path, Mapping[str, Any]] | None:
+        if self.resume is None:
+            return None
+        if str(self.resume) != LAST:
+            return Path(self.resume), load_checkpoint(self.resume)
+        candidates = [file for file in (self.folder / f"{self.prefix}_last.pt",) if file.is_file()] + self._epochs()
+        for file in candidates:
+            try:
+                return file, load_checkpoint(file)
+            except ValueError:
+                logger.warning("Checkpoint %s is damaged: looking for an older one.", file)
+        if candidates:
+            raise ValueError(f"Every checkpoint of {self.prefix} in {self.folder} is damaged, expected one to resume.")
+        logger.warning("No checkpoint of %s is in %s: training starts afresh.", self.prefix, self.folder)
+        return None
+
+    def _epochs(self) -> list[Path]:
+        """The epochs' checkpoints that are there, the newest first."""
+        pattern = re.compile(re.escape(f"{self.prefix}_checkpoint_epoch=") + r"(\d+)\.pt")
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = [(int(match[1]), file) for file in files if (match := pattern.fullmatch(file.name))]
+        return [file for _, file in sorted(found, reverse=True)]
+
+    def _refuse_to_overwrite(self) -> None:
+        names = (f"{self.prefix}.pt", f"{self.prefix}_margins.pt", f"{self.prefix}_last.pt")
+        for file in (*(self.folder / name for name in names), *self._epochs()):
+            if file.exists():
+                raise FileExistsError(
+                    f"File {file} exists, and a new training would write over it: expected another folder or name, "
+                    "resume='last' to go on with it, or overwrite=True."
+                )
+
+
+def _bare(value: Any) -> Any:
+    return unwrap(value) if isinstance(value, nn.Module) else value

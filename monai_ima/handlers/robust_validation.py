@@ -3,17 +3,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
-from monai.networks import save_state
 from torch import nn
 
 from monai_ima.margins import MarginTable
 from monai_ima.utils.distributed import rank
+
+from .best_weights import BestWeights, better, key_metric
 
 __all__ = ["RobustValidation"]
 
@@ -43,7 +42,7 @@ class RobustValidation:
 
     Example:
         >>> evaluators = [Evaluator("cpu", [], epoch_length=1) for _ in range(2)]
-        >>> RobustValidation(*evaluators, nn.Linear(1, 1), "models", "model", min_clean=0.85).file.name
+        >>> RobustValidation(*evaluators, nn.Linear(1, 1), "models", "model", min_clean=0.85).weights.file.name
         'model.pt'
     """
 
@@ -59,12 +58,8 @@ class RobustValidation:
     ) -> None:
         self.evaluator = evaluator
         self.robust_evaluator = robust_evaluator
-        self.network = network
-        self.file = Path(folder) / f"{name}.pt"
+        self.weights = BestWeights(network, folder, name, margins)
         self.min_clean = min_clean
-        self.margins = margins
-        self.best: float | None = None
-        self.best_epoch: int | None = None
         self.cleanest: float | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -90,61 +85,38 @@ class RobustValidation:
         self.robust_evaluator.run(epoch)
         clean, robust = key_metric(self.evaluator), key_metric(self.robust_evaluator)
         trainer.state.metrics[f"robust_{self.robust_evaluator.state.key_metric_name.removeprefix('robust_')}"] = robust
-        if self._better(clean, self.cleanest):
+        if better(self.robust_evaluator, clean, self.cleanest):
             self.cleanest = clean
-        kept = self._clean_enough(clean) and self._better(robust, self.best)
-        if kept:
-            self.best, self.best_epoch = robust, epoch
-        if rank() > 0:
-            return
-        if kept:
-            save_state(self.network, self.file)
-            if self.margins is not None:
-                save_state({"margins": self.margins.state_dict()}, self.file.with_name(f"{self.file.stem}_margins.pt"))
-        logger.info(
-            f"Epoch {epoch}: clean {self.evaluator.state.key_metric_name} {clean:.4f}, "
-            f"under attack {robust:.4f}" + (f", weights kept in {self.file}." if kept else ".")
-        )
+        if rank() == 0:
+            name = self.evaluator.state.key_metric_name
+            logger.info(f"Epoch {epoch}: clean {name} {clean:.4f}, under attack {robust:.4f}.")
+        if self._clean_enough(clean) and better(self.robust_evaluator, robust, self.weights.best):
+            self.weights.keep(robust, epoch)
 
     def report(self, engine: Engine) -> None:
         """Say at the end of training which weights were kept, or that none were."""
         if rank() > 0:
             return
-        if self.best is not None:
-            logger.info(f"Best under attack: {self.best:.4f} in epoch {self.best_epoch}, weights in {self.file}.")
+        best, file = self.weights.best, self.weights.file
+        if best is not None:
+            logger.info(f"Best under attack: {best:.4f} in epoch {self.weights.best_epoch}, weights in {file}.")
         elif self.cleanest is not None and not self._clean_enough(self.cleanest):
             logger.warning(
-                f"No weights were kept in {self.file}: the best clean metric was {self.cleanest:.4f}, "
+                f"No weights were kept in {file}: the best clean metric was {self.cleanest:.4f}, "
                 f"expected {self.min_clean:g} (min_clean)."
             )
         else:
-            logger.warning(f"No weights were kept in {self.file}: no validation gave finite key metrics.")
+            logger.warning(f"No weights were kept in {file}: no validation gave finite key metrics.")
 
     def state_dict(self) -> dict[str, Any]:
         """The best metric so far and its epoch."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "cleanest": self.cleanest}
+        return {**self.weights.state_dict(), "cleanest": self.cleanest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a saved best metric."""
-        self.best, self.best_epoch, self.cleanest = state["best"], state["best_epoch"], state["cleanest"]
-
-    def _better(self, value: float, best: float | None) -> bool:
-        """NaN is never better."""
-        return not math.isnan(value) and (best is None or self.robust_evaluator.metric_cmp_fn(value, best))
+        self.weights.load_state_dict(state)
+        self.cleanest = state["cleanest"]
 
     def _clean_enough(self, clean: float) -> bool:
         enough = self.min_clean is None or not self.robust_evaluator.metric_cmp_fn(self.min_clean, clean)
         return enough and not math.isnan(clean)
-
-
-def key_metric(evaluator: Evaluator) -> float:
-    """The key metric of an evaluator's last run; of a vector the mean of its finite values.
-
-    Raises:
-        ValueError: when it has none.
-    """
-    name = evaluator.state.key_metric_name
-    if name is None:
-        raise ValueError("The evaluator has no key metric, expected key_val_metric in the bundle's config.")
-    value = torch.as_tensor(evaluator.state.metrics[name], dtype=torch.float64).flatten()
-    return float(value[value.isfinite()].mean())

@@ -105,6 +105,7 @@ def _section(plan: Plan) -> dict[str, Any]:
         "folder": FOLDER,
         "name": f"{WEIGHTS}_{method}",
         "resume": None,
+        "overwrite": False,
         **_given(pretrained=_pretrained(plan), threshold=plan.threshold, criterion=_criterion(plan)),
         "handler": _handler(plan),
     }
@@ -161,9 +162,9 @@ def _resumable(plan: Plan, averages: dict[str, str], margins: str | None) -> dic
         **({} if plan.threshold is None else {"criterion": "@harden#criterion"}),
         **({"validation": "@harden#validation"} if plan.robust_validation else {}),
     }
-    return _ours(
-        "handlers.Resumable", folder="@harden#folder", prefix="@harden#name", objects=objects, resume="@harden#resume"
-    )
+    names = {"folder": "folder", "prefix": "name", "resume": "resume", "overwrite": "overwrite"}
+    given = {argument: f"@harden#{name}" for argument, name in names.items()}
+    return _ours("handlers.Resumable", objects=objects, **given)
 
 
 def _criterion(plan: Plan) -> dict[str, Any] | None:

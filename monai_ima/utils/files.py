@@ -1,0 +1,43 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["whole_file"]
+
+
+@contextmanager
+def whole_file(file: str | Path, overwrite: bool = True) -> Iterator[Path]:
+    """A path beside ``file`` to write to, which takes its place when the block ends without an error.
+
+    Whatever interrupts the block, a full disk or a killed process, an older file of the name stays as it was.
+
+    Args:
+        file: its folder is made where it is missing.
+        overwrite: an older file may be there.
+
+    Raises:
+        FileExistsError: if one is and must not.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "results.json"
+        >>> with whole_file(file) as unfinished:
+        ...     _ = unfinished.write_text("{}")
+        >>> file.read_text(), [found.name for found in file.parent.iterdir()]
+        ('{}', ['results.json'])
+    """
+    file = Path(file)
+    if not overwrite and file.exists():
+        raise FileExistsError(f"File {file} exists already, expected a new one.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.stem}.part{file.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)
