@@ -87,7 +87,8 @@ def test_metadata_describe_the_version_and_the_classes(task):
 def test_training_leaves_weights_margins_and_threshold(trained):
     task, root = trained
     last = load(root / "models" / "model_last.pt")
-    assert set(last) == {"model", "optimizer", "lr_scheduler", "trainer", "margins", "criterion"}
+    objects = {"model", "optimizer", "lr_scheduler", "trainer", "margins", "criterion", "best"}
+    assert set(last) == {*objects, "random_states"}
     assert last["criterion"]["threshold"] == 0.05
     assert len(last["margins"]["ids"]) >= 3
     assert last["margins"]["ids"][0].startswith(task)

@@ -107,7 +107,7 @@ class Resumable:
                 f"Checkpoint {file} is of epoch {engine.state.epoch}, expected one of the {epochs} epochs of this "
                 "training."
             )
-        for name, settings in schedules.items():
+        for name, settings in schedules.items() if engine.state.epoch != epochs else ():
             check_schedule(file, self.objects[name], settings)
         states = content.get("random_states", [])
         if rank() < len(states):
