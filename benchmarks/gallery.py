@@ -109,7 +109,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
             "What `python -m monai_ima evaluate` and `report` make of real data. Each page is one file that needs no "
             "network; download it and open it in a browser.",
             f"    python benchmarks/gallery.py --data DIR        (seed 0; {setting(1, 'process')})",
-            "Values in brackets: 95 % bootstrap intervals.",
+            "Values in brackets: 95 % intervals.",
             *section(
                 "Fashion-MNIST",
                 "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "

@@ -36,7 +36,7 @@ from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.harden.loading import load_bundle
 from monai_ima.results.records import SampleRecord
 from monai_ima.results.run_folder import RecordFile
-from monai_ima.results.statistics import bootstrap_intervals
+from monai_ima.results.statistics import score_intervals
 from monai_ima.utils.errors import one_line, root_cause
 from monai_ima.utils.weights import load_network
 from studies import REPO, RESULTS, CommandLine, integer, number, setting, table, train_bundle, write_page, write_whole
@@ -121,7 +121,7 @@ def share_of_draws(counts: Sequence[int | None], draws: int, seed: int = 0) -> S
     Args:
         counts: for each image the number of misclassified draws; None where it is misclassified without noise.
         draws: of each image.
-        seed: of the bootstrap.
+        seed: of the intervals.
 
     Example:
         >>> share_of_draws([0, 5, None], 10).value
@@ -144,7 +144,7 @@ def _share(values: Sequence[float | None], seed: int) -> Share:
     known = [value for value in values if value is not None]
     if not known:
         return Share(math.nan, math.nan, math.nan)
-    ((low, high),) = bootstrap_intervals([[value] for value in known], seed=seed)
+    ((low, high),) = score_intervals([[value] for value in known], seed=seed)
     return Share(sum(known) / len(known), low, high)
 
 
@@ -226,9 +226,8 @@ def page(study: NoiseStudy, found: dict[str, Measured]) -> list[str]:
         _origin(study, found),
         f"For each image {study.draws} draws of noise, uniform in [-{study.eps:g}, {study.eps:g}] in every pixel and "
         "clipped to valid intensities (0 to 1); the same draws for both networks. Shares are of the images that the "
-        "network classifies correctly without noise, with 95 % bootstrap intervals over these images. An interval "
-        "without width means that no image differed from the others, not that the share is certain: of n images "
-        "without a failure, a share of 3/n is still compatible with that.",
+        "network classifies correctly without noise, with 95 % intervals over these images (Wilson's where no image "
+        "differs from the others, else a bootstrap's).",
         f"    {_command(study)}",
         f"{setting(torch.get_num_threads(), 'network')}. SHA-256 of the weights {weights}, of the test images "
         f"{found['plain'].prints['samples']['sha256'][:12]}.",

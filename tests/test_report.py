@@ -119,7 +119,7 @@ def full(tmp_path_factory) -> Page:
 class TestCurves:
     def test_the_table_has_every_level_in_both_units_with_intervals(self, full):
         tables = full.tables
-        assert tables["Accuracy under attack, with 95 % bootstrap intervals: the numbers"] == [
+        assert tables["Accuracy under attack, with 95 % intervals: the numbers"] == [
             ["ε", "ε in HU", "pgd100x2", "apgd100-dlr"],
             ["0", "0", "0.900 [0.700, 1.000]", "0.900 [0.700, 1.000]"],
             ["0.5", "10", "0.800 [0.550, 0.980]", "0.700 [0.410, 0.960]"],
@@ -128,7 +128,7 @@ class TestCurves:
         ]
 
     def test_markers_stand_where_the_numbers_say(self, full):
-        chart = full.chart("Accuracy under attack, with 95 % bootstrap intervals")
+        chart = full.chart("Accuracy under attack, with 95 % intervals")
         first, last = markers(chart, 1, 4), markers(chart, 2, 4)
         (left, top), (right, _), (_, bottom) = first[0], first[3], last[3]
         for points, values in ((first, [0.9, 0.8, 0.6, 0.3]), (last, [0.9, 0.7, 0.4, 0.2])):
@@ -137,7 +137,7 @@ class TestCurves:
                 assert (y - top) / (bottom - top) == pytest.approx((0.9 - value) / 0.7, abs=1e-3)
 
     def test_bands_reach_from_end_to_end_of_the_intervals(self, full):
-        chart = full.chart("Accuracy under attack, with 95 % bootstrap intervals")
+        chart = full.chart("Accuracy under attack, with 95 % intervals")
         (_, y9), *_, (_, y3) = markers(chart, 1, 4)
         scale = (y3 - y9) / 0.6
         bands = [use for use in chart.iter(f"{SVG}use") if "fill-opacity: 0.16" in use.get("style")]
@@ -177,7 +177,7 @@ class TestCurves:
 
     def test_without_units_only_the_networks_are_shown(self, tmp_path):
         page = html(tmp_path, segmentation())
-        rows = page.tables["Dice under attack, with 95 % bootstrap intervals: the numbers"]
+        rows = page.tables["Dice under attack, with 95 % intervals: the numbers"]
         assert rows[:2] == [["ε", "pgd100x2"], ["0", "0.842 [0.800, 0.880]"]]
         assert "HU" not in page.words
 
@@ -306,7 +306,7 @@ class TestTrust:
         assert "1 of 2 results do not agree with ours" in full.words
 
     def test_subgroups_have_sizes_intervals_and_the_largest_gap(self, full):
-        rows = full.tables["Accuracy by scanner under all attacks, with 95 % bootstrap intervals: the numbers"]
+        rows = full.tables["Accuracy by scanner under all attacks, with 95 % intervals: the numbers"]
         assert rows[0] == ["ε", "ε in HU", "A (n = 4)", "B (n = 6)"]
         assert rows[3] == ["1", "20", "0.125 [0.000, 0.500]", "0.583 [0.167, 0.917]"]
         assert (
@@ -332,7 +332,7 @@ class TestComparison:
 
     def test_models_stand_side_by_side_each_at_its_own_levels(self, tmp_path):
         page = html(tmp_path, classification(), self.other())
-        rows = page.tables["Accuracy under all attacks of each model, with 95 % bootstrap intervals"]
+        rows = page.tables["Accuracy under all attacks of each model, with 95 % intervals"]
         assert rows == [
             ["ε", "ε in HU", "oct_classification_ima, model.pt", "oct_classification_ima, plain.pt"],
             ["0", "0", "0.900 [0.700, 1.000]", "0.950 [0.900, 1.000]"],
@@ -356,7 +356,7 @@ class TestComparison:
 
     def test_different_units_are_not_put_on_one_physical_scale(self, tmp_path):
         page = html(tmp_path, classification(), classification(units={"name": "HU", "per_unit": 5.0}))
-        rows = page.tables["Accuracy under all attacks of each model, with 95 % bootstrap intervals"]
+        rows = page.tables["Accuracy under all attacks of each model, with 95 % intervals"]
         assert rows[0][:2] == ["ε", "oct_classification_ima, model0"]
         assert "equal ε are not equal perturbations" in page.words
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monai_ima.results.statistics import bootstrap_intervals
+from monai_ima.results.statistics import bootstrap_intervals, score_intervals
 from monai_ima.results.subgroups import read_column, subgroups
 
 
@@ -78,7 +78,7 @@ def test_subgroups_by_hand():
     assert found.samples == {"GE": 3, "Siemens": 2}
     assert found.values["GE"] == pytest.approx([1.0, 2 / 3])
     assert found.values["Siemens"] == [0.5, 0.0]
-    assert found.intervals["Siemens"] == [(0.0, 1.0), (0.0, 0.0)]
+    assert found.intervals["Siemens"] == [None, None], "two samples say nothing of how much others differ"
     gap = found.largest_gap
     assert (gap.level, gap.between) == (1.5, ("GE", "Siemens"))
     assert gap.gap == pytest.approx(2 / 3)
@@ -118,3 +118,40 @@ def test_a_csv_file_may_have_a_byte_order_mark_and_no_other_encoding(tmp_path):
         file.write_text(text, encoding=encoding)
         with pytest.raises(ValueError, match=r"groups\.csv is not UTF-8 text"):
             read_column(file, "site")
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """The interval that Wilson (1927) solves for: |p - k/n| <= z sqrt(p (1 - p) / n)."""
+    z = stats.norm.ppf(0.975)
+    ends = np.roots([n + z**2, -(2 * count + z**2), count**2 / n])
+    return max(0.0, float(min(ends.real))), min(1.0, float(max(ends.real)))
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 24), (24, 24), (1, 12), (7, 10), (450, 1000)])
+def test_proportions_get_wilsons_interval(count, n):
+    ((low, high),) = score_intervals([[1.0]] * count + [[0.0]] * (n - count))
+    assert (low, high) == pytest.approx(wilson(count, n), abs=1e-9)
+    assert (low, high) != (0.0, 0.0)
+    if count == 0:
+        assert (low, round(high, 3)) == (0.0, 0.138)
+
+
+def test_below_ten_patients_there_is_no_interval():
+    values = [[0.87], [0.89]] * 20
+    assert all(math.isnan(end) for end in score_intervals(values, ["a", "b"] * 20)[0])
+    nine = [str(k) for k in range(9)]
+    assert all(math.isnan(end) for end in score_intervals([[0.5]] * 9, nine)[0])
+    assert score_intervals([[0.5]] * 10)[0] == (0.5, 0.5)
+    (first, second) = score_intervals([[1.0, 1.0], *([[None, 1.0]] * 11)])
+    assert math.isnan(first[0])
+    assert second == pytest.approx(wilson(12, 12), abs=1e-9)
+
+
+def test_several_samples_of_a_patient_count_as_one_where_all_are_alike():
+    patients = [str(k // 5) for k in range(60)]
+    ((low, high),) = score_intervals([[0.0]] * 60, patients)
+    assert (low, high) == pytest.approx(wilson(0, 12), abs=1e-9)
+    mixed = [[float(k % 2)] for k in range(60)]
+    assert score_intervals(mixed, patients) == bootstrap_intervals(mixed, patients)
+    scores = [[0.5 + k / 100] for k in range(12)]
+    assert score_intervals(scores) == bootstrap_intervals(scores)

@@ -20,7 +20,7 @@ def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
     """Measure how robust a trained bundle is: accuracy, or Dice, under attack at rising perturbation budgets.
 
     Runs the bundle's evaluation config, and so its expressions; any id of it can be set, such as --dataset_dir DIR.
-    Writes results.json (every number, per sample too, with 95 % bootstrap intervals over patients or samples),
+    Writes results.json (every number, per sample too, with 95 % intervals over patients or samples),
     results.csv (one row a level), curve.png and pictures: for a classifier accuracy by class, and clean image, noise
     x 10 and adversarial image; for a segmentation Dice by class, surface Dice and HD95, and three planes of a scan with
     the contours of label and predictions; of the worst ten cases each in cases/. Nothing is overwritten. An interrupted

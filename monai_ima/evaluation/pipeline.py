@@ -17,7 +17,7 @@ from monai_ima.results.provenance import command_line, machine, python_call, ver
 from monai_ima.results.run_folder import RecordFile, remove_pictures, start_folder
 from monai_ima.results.schema import FORMAT, ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
-from monai_ima.results.statistics import bootstrap_intervals
+from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import subgroups
 from monai_ima.utils.weights import weights_digest
 from monai_ima.visualize import save_figure
@@ -121,7 +121,7 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
             AttackCurve(
                 name=name,
                 values=[math.fsum(column) / len(column) for column in zip(*rows, strict=True)],
-                intervals=bootstrap_intervals(rows, patients),
+                intervals=score_intervals(rows, patients),
             )
             for name, rows in scores.items()
         ],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from monai_ima.results.base import Curve, Distances
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
+from monai_ima.results.statistics import FEWEST
 
 from .blocks import Block, Figures, Section, Table, Text
 from .charts import LINES_A_CHART, Line, LineChart
@@ -60,12 +61,24 @@ def _curves(results: Results) -> Iterator[Block]:
         )
     lines = [Line(one.name, results.levels, one.values, one.intervals) for one in results.attacks]
     yield _over_levels(results, f"{METRICS[results.metric]} under attack, with {INTERVALS}", lines)
+    yield Text(_about_intervals(results))
     words = {one.name: attack_words(one.name, results.metric) for one in results.attacks}
     known = [f"{name}: {text}" for name, text in words.items() if text != name]
     if known:
         yield Text("; ".join(known) + ".")
     if isinstance(results, SegmentationResults):
         yield _surface_table(results, "all classes", results.surface_dice, results.hd95)
+
+
+def _about_intervals(results: Results) -> str:
+    patients, samples = results.data.patients, results.data.samples
+    whom = f"{samples} samples" if patients is None else f"{samples} samples of {patients} patients"
+    if (samples if patients is None else patients) < FEWEST:
+        return f"No intervals: {whom} are too few to say how much others differ, {FEWEST} are the fewest."
+    return (
+        f"Intervals are over {whom}: they say how far other samples of the same kind may differ, not other scanners or "
+        "another training."
+    )
 
 
 def _surface_table(results: Results, whose: str, surface_dice: Curve, hd95: Distances) -> Table:

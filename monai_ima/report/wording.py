@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 NOTHING = "–"
-INTERVALS = "95 % bootstrap intervals"
+INTERVALS = "95 % intervals"
 NORMS = {"l2": "L2", "linf": "L∞"}
 METRICS = {"accuracy": "accuracy", "dice": "Dice"}
 """A metric's name within a sentence."""

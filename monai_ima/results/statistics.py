@@ -5,12 +5,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import binomtest
 
 from monai_ima.utils.checks import check_count, check_fraction
 
-__all__ = ["bootstrap_intervals"]
+__all__ = ["FEWEST", "bootstrap_intervals", "score_intervals"]
 
 CHUNK = 200
+FEWEST = 10
+"""Patients below which no interval is given: too few to say how much they differ."""
+
+
+def score_intervals(
+    values: Sequence[Sequence[float | None]],
+    patients: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Intervals of the mean of scores in 0..1, one for every column.
+
+    ================================================ ===============================================================
+    the column's values                              interval
+    ================================================ ===============================================================
+    of fewer than ten patients                       none: NaN
+    correct or not (0 and 1), one sample a patient   Wilson's score interval of a proportion
+    all 0, or all 1                                  Wilson's, of as many as there are patients: a bootstrap's would
+                                                     have no width
+    otherwise                                        :func:`bootstrap_intervals`, whole patients being drawn
+    ================================================ ===============================================================
+
+    Args:
+        values: ``[N, L]``, for each sample its score at every ε; None or NaN where it has none.
+        patients: of the samples, ``[N]``; None means that every sample is a patient of its own.
+        confidence: in (0, 1).
+        seed: of the bootstrap's draws.
+
+    Returns:
+        Lower and upper end for each of the L columns.
+
+    Raises:
+        ValueError: as :func:`bootstrap_intervals`.
+
+    Example:
+        >>> ((low, high),) = score_intervals([[0.0]] * 24)
+        >>> round(low, 3), round(high, 3)
+        (0.0, 0.138)
+    """
+    intervals = bootstrap_intervals(values, patients, confidence=confidence, seed=seed)
+    for k, column in enumerate(zip(*values, strict=True)):
+        known = [n for n, value in enumerate(column) if value is not None and not np.isnan(value)]
+        scores = [column[n] for n in known]
+        count = len(known) if patients is None else len({patients[n] for n in known})
+        mean = float(np.mean(scores)) if scores else np.nan
+        if count < FEWEST:
+            intervals[k] = (np.nan, np.nan)
+        elif mean in (0.0, 1.0) or (count == len(known) and set(scores) <= {0.0, 1.0}):
+            interval = binomtest(round(mean * count), count).proportion_ci(confidence, method="wilson")
+            intervals[k] = (float(interval.low), float(interval.high))
+    return intervals
 
 
 def bootstrap_intervals(

@@ -13,7 +13,7 @@ from monai_ima.utils.sample_ids import SAMPLE_ID
 from monai_ima.utils.text import read_text
 
 from .parts import Gap, Groups
-from .statistics import bootstrap_intervals
+from .statistics import score_intervals
 
 __all__ = ["read_column", "subgroups"]
 
@@ -85,7 +85,7 @@ def subgroups(
         own = None if patients is None else [patients[k] for k in rows]
         sizes[name] = len(rows)
         means[name] = [_mean(table[rows, k]) for k in range(len(levels))]
-        intervals[name] = bootstrap_intervals(table[rows].tolist(), own)
+        intervals[name] = score_intervals(table[rows].tolist(), own)
     return Groups(
         column=column,
         samples=sizes,
