@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import tarfile
 import urllib.request
 import zipfile
 import zlib
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlparse
 
 from tqdm import tqdm
 
 CHUNK = 1 << 20
+LIMIT = 64 << 30
+"""Bytes that an archive may unpack to, eight times what the largest of these data sets (OCT) does."""
 
 
 def download(url: str, folder: Path) -> Path:
@@ -27,7 +30,10 @@ def download(url: str, folder: Path) -> Path:
 
     Raises:
         OSError: when the server does not answer, or sends less than it announced.
+        ValueError: when the address is not one of http or https.
     """
+    if urlparse(url).scheme not in ("http", "https"):
+        raise ValueError(f"Got the address {url!r}, expected one that begins with http:// or https://.")
     name = Path(unquote(urlparse(url).path)).name or "archive"
     done = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
     part = done.with_name(f"{done.name}.part")
@@ -108,23 +114,50 @@ def unpack_source(from_file: str | None, url: str, digest: str | None, kind: str
     return unpacked
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive; nothing leaves ``folder``.
+def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> None:
+    """Unpack a zip or tar archive of plain files and folders; nothing leaves ``folder``.
+
+    Args:
+        archive: the file.
+        folder: is made.
+        limit: bytes that may be unpacked.
 
     Raises:
-        ValueError: when the file is damaged or no such archive, or a member points out of the folder.
+        ValueError: when the file is damaged or no such archive, holds a link or a device, names a file outside the
+            folder, or would unpack to more than ``limit``.
     """
     folder.mkdir()
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as pack:
-                for member in tqdm(pack.infolist(), desc="unpacking"):
-                    if not (folder / member.filename).resolve().is_relative_to(folder.resolve()):
-                        raise ValueError(f"Member {member.filename} of {archive} points out of the target folder.")
-                    pack.extract(member, folder)
+                left = limit
+                for info in tqdm(pack.infolist(), desc="unpacking"):
+                    kind = stat.S_IFMT(info.external_attr >> 16)
+                    plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+                    left -= _check_member(archive, info.filename, plain, info.file_size, left, limit)
+                    pack.extract(info, folder)
         else:
             with tarfile.open(archive) as pack:
+                left = limit
                 for member in tqdm(pack, desc="unpacking"):
+                    plain = member.isreg() or member.isdir()
+                    left -= _check_member(archive, member.name, plain, member.size, left, limit)
                     pack.extract(member, folder, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"Archive {archive} cannot be unpacked safely: {error}.") from error
+
+
+def _check_member(archive: Path, name: str, plain: bool, size: int, left: int, limit: int) -> int:
+    """The size of a member that may be unpacked.
+
+    Raises:
+        ValueError: if it may not.
+    """
+    parts = PureWindowsPath(name)
+    if parts.is_absolute() or parts.drive or parts.root or ".." in parts.parts:
+        raise ValueError(f"Archive {archive} names a file outside its folder ({name}), expected none.")
+    if not plain:
+        raise ValueError(f"Archive {archive} holds a link or a device ({name}), expected files and folders only.")
+    if size > left:
+        raise ValueError(f"Archive {archive} would unpack to more than {limit} bytes, expected at most as many.")
+    return size
