@@ -14,6 +14,7 @@ from monai_ima.criteria import BinaryCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.utils.weights import fit_weights, load_weights
 
+from .config_files import read_config
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
 from .parts import EVALUATOR_ID, evaluators_of, find_parts, transforms_of
@@ -66,7 +67,7 @@ def evaluation_files(bundle: str | Path, config: str | None = None) -> list[str]
     folder = Path(bundle) / "configs"
     found = [f"evaluate.{suffix}" for suffix in SUFFIXES if (folder / f"evaluate.{suffix}").is_file()][:1]
     if found:
-        content = ConfigParser.load_config_file(folder / found[0])
+        content = read_config(folder / found[0])
         heads = {str(key).replace("::", "#").split("#")[0] for key in content}
         if heads <= set(content) and {"evaluator", "validate"} & set(content):
             return found

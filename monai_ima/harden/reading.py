@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 from monai.utils import CommonKeys
 
-from monai_ima.utils.errors import one_line
+from .config_files import read_config
 
 __all__ = ["Component", "TrainingConfig", "contents", "merged_config", "read_training_config", "readable", "reference"]
 
@@ -222,7 +222,7 @@ def read_training_config(bundle: str | Path, config: str | Sequence[str] | None 
         reason = error.args[0] if error.args else error
         raise ValueError(f"A macro (%) in {files[-1]} leads nowhere: {reason}; expected an id or a file.") from error
     candidates = [root / "configs" / f"metadata.{suffix}" for suffix in SUFFIXES]
-    metadata = next((_read(file) for file in candidates if file.is_file()), {})
+    metadata = next((read_config(file) for file in candidates if file.is_file()), {})
     return TrainingConfig(root, files, content, metadata)
 
 
@@ -247,7 +247,7 @@ def merged_config(bundle: str | Path, config: str | Sequence[str] | None) -> tup
             raise FileNotFoundError(f"Config {file} does not exist, expected it in the bundle.")
     parser = ConfigParser({})
     for file in files:
-        for key, value in _read(file).items():
+        for key, value in read_config(file).items():
             try:
                 merge_kv(parser, key, value)
             except (KeyError, ValueError, IndexError, TypeError) as error:
@@ -298,13 +298,3 @@ def _default(folder: Path) -> list[str]:
             "--config."
         )
     return names[:1]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = ConfigParser.load_config_file(file)
-    except Exception as error:
-        raise ValueError(f"Config {file} cannot be read, expected JSON or YAML: {one_line(error)}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"Config {file} holds {type(content).__name__}, expected a dictionary.")
-    return content
