@@ -26,6 +26,7 @@ from monai_ima.evaluation.pipeline import measure as measure_robustness
 from monai_ima.harden.loading import load_bundle
 from monai_ima.results.provenance import machine
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.interrupts import ending_with_one_line
 from monai_ima.visualize import robustness_curves, save_figure
 from studies import REPO, bundle_training
 
@@ -126,4 +127,5 @@ def main(out: str = "demo_output", seed: int = 0, noisy_samples: str = "all") ->
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    with ending_with_one_line("`make demo` starts afresh."):
+        fire.Fire(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -211,13 +212,15 @@ def test_values_are_python_literals_in_either_spelling_of_the_option(calls, tmp_
     assert options["tolerance"] == 2.0
 
 
-def test_an_interrupt_is_not_swallowed(monkeypatch):
-    def interrupted(settings):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(evaluation_run, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_a_verb_with_one_line_that_says_how_to_go_on(number, code, monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(evaluation_run, "run", lambda settings: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as stop:
         main(["evaluate", *REQUIRED["evaluate"]])
+    assert stop.value.code == code
+    assert capsys.readouterr().err == "\nInterrupted. Give the same command again: it goes on where it was.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_text_may_be_quoted_and_lists_may_be_in_brackets(calls, capsys):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from monai_ima import __version__
+from monai_ima.utils.interrupts import ending_with_one_line
 
 from .arguments import normalise, one_of
 from .attack import AttackOptions, attack
@@ -37,6 +38,8 @@ VERBS: dict[Callable[..., None], type | None] = {
     report: None,
 }
 """The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
+GO_ON = dict.fromkeys(("attack", "evaluate"), "Give the same command again: it goes on where it was.")
+"""What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=further)(verb_command(verb, settings))
@@ -59,12 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success; 2 on bad use or bad input, with one line on stderr.
+
+    Raises:
+        SystemExit: with code 130 on Ctrl-C and 143 on SIGTERM, after one line on stderr that says how to go on.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         work = typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
         if callable(work):
-            work()
+            with ending_with_one_line(GO_ON.get(words[0], "Nothing was kept of it: give the same command again.")):
+                work()
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         cause = _cause(error)
         if isinstance(cause, RuntimeError):
