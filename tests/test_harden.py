@@ -258,7 +258,11 @@ def test_the_overlay_composes_with_several_processes_in_any_order(zoo, order, on
 
 def commands(text: str) -> list[str]:
     """The lines that train."""
-    return [line for line in text.splitlines() if line.startswith("cd ") and "monai.bundle run" in line]
+    return [
+        line
+        for line in text.split("To evaluate:")[0].splitlines()
+        if line.startswith("cd ") and "monai.bundle run" in line
+    ]
 
 
 @pytest.mark.slow

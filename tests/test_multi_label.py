@@ -6,7 +6,6 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from report_results import classification, write
@@ -62,7 +61,9 @@ def test_exact_match_and_each_label_are_the_closed_form(tmp_path, norm):
     assert [sample.label for sample in results.samples] == LABELS.tolist()
     assert [sample.predicted for sample in results.samples] == (SIGNALS > 0).int().tolist()
     turned = [sample.noisy_predicted for sample in results.samples]
-    assert turned == [[0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 0, 1]], "the nearest output of each, none of the misclassified"
+    assert turned == [[0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 0, 1]], (
+        "the nearest output of each, none of the misclassified"
+    )
     distances = [sample.distance for sample in results.samples]
     assert distances == pytest.approx([0.1, 0.3, 0.3, 0.0], rel=0.02)
     assert Results.read(tmp_path).model_dump() == results.model_dump()
@@ -107,7 +108,9 @@ def test_the_checks_for_gradient_masking_pass_on_an_honest_network(tmp_path):
     image = torch.randn(20, 1, 16, generator=draw)
     label = (network(image) > 0).float()
     batch = {"image": image, "label": label, "sample_id": [f"{k}" for k in range(20)]}
-    results = evaluate(network, [batch], [0.1], "linf", "pgd20x1", out=tmp_path, criterion=BinaryCriterion(), checks=True)
+    results = evaluate(
+        network, [batch], [0.1], "linf", "pgd20x1", out=tmp_path, criterion=BinaryCriterion(), checks=True
+    )
     assert results.accuracy[0] == 1
     assert len(results.checks or []) == 9
     assert [check.name for check in results.failed] == []
