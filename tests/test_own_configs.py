@@ -134,7 +134,7 @@ def test_the_bundles_own_evaluation_has_the_hardened_weights(zoo, capsys, monkey
         (
             {"handlers": [{**LOADER, "load_dict": {"model": "@network", "epoch": "@evaluator"}}]},
             True,
-            "loads something else from handlers#0#load_path, models/w.pt holds the network's weights alone: override what",
+            "loads something else from handlers#0#load_path, models/w.pt holds the network's weights alone: over",
         ),
         (
             {"handlers": [{**LOADER, "load_dict": {"net": "@network"}}]},
@@ -160,7 +160,7 @@ def test_where_the_path_cannot_be_read_one_sentence_says_so(tmp_path, content, f
 def test_weights_that_lie_under_model_are_taken_by_what_loads_them_so(tmp_path, entry):
     expression = {**WEIGHTS, "initialize": ["$@network.load_state_dict(torch.load(@weights)['model'])"]}
     inference(tmp_path, expression if entry is None else {"handlers": [{**LOADER, "load_dict": entry}]})
-    heading, line = own_lines(tmp_path, ["train.json"], "models/model_ima_last.pt", flat=False)
+    _, line = own_lines(tmp_path, ["train.json"], "models/model_ima_last.pt", flat=False)
     assert line.endswith(" models/model_ima_last.pt")
 
 
