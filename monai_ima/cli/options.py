@@ -50,8 +50,8 @@ def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dic
     """
     if not further:
         return {}
-    from monai_ima.harden.loading import evaluation_files
     from monai_ima.harden.overrides import ConfigIds
+    from monai_ima.harden.reading import evaluation_files
 
     files = ",".join(evaluation_files(options.bundle, options.config))
     ids = ConfigIds(options.bundle, files)

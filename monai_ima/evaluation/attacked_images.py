@@ -137,7 +137,7 @@ def _save(stem: Path, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBu
         return
     if noisy.ndim == 3:
         lo, hi = loaded.bounds or (float(noisy.min()), float(noisy.max()))
-        picture = (noisy - lo) / (hi - lo)
+        picture = (noisy - lo) / ((hi - lo) or 1)
         writer = SaveImage(output_ext=".png", scale=255, resample=False, print_log=False, writer="PILWriter")
         writer.set_options(write_kwargs={"reverse_indexing": _axes_swapped(loaded)})
         writer(picture, filename=f"{stem}_noisy")

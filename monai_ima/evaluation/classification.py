@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Unpack
 
 import torch
@@ -47,6 +48,11 @@ class ClassificationOutcome:
     records: list[SampleRecord] = field(default_factory=list)
     noise_draws: int = 0
 
+    @property
+    def multi_label(self) -> bool:
+        """The network has several outputs, independent of each other."""
+        return any(isinstance(record.label, list) for record in self.records)
+
     def correct(self, attack: str | None = None) -> list[list[bool]]:
         """``[N, L]``: is a sample correct at an ε, under an attack and all before it? None means all attacks."""
         name = self.attacks[-1] if attack is None else attack
@@ -66,6 +72,13 @@ class ClassificationOutcome:
         """Accuracy at every ε (for a class: share of its samples that are correct); NaN without samples."""
         pairs = [self.correct_at(eps, label) for eps in self.levels]
         return [correct / total if total else math.nan for correct, total in pairs]
+
+    def label_accuracy(self, label: int) -> list[float]:
+        """Of independent outputs: share of the samples whose output ``label`` is right, at every ε.
+
+        A sample that an attack broke at or below ε counts with the outputs for the image that broke it.
+        """
+        return [fmean(record.right_outputs(eps)[label] for record in self.records) for eps in self.levels]
 
     def noise_failure_rate(self) -> list[float]:
         """Share of the draws of uniform random noise that broke a correct prediction, at every ε; NaN without any."""
@@ -134,7 +147,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.predict(batch.image))
-        predicted = self._class(logits)
+        predicted = self._predicted(logits)
         noisy_predicted = predicted.clone()
         broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)
         correct = self.criterion(logits, batch.label)
@@ -151,10 +164,10 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         return [
             SampleRecord(
                 sample_id=sample_id,
-                label=int(batch.label[row]),
-                predicted=int(predicted[row]),
+                label=_classes(batch.label[row]),
+                predicted=_classes(predicted[row]),
                 broken_at={name: _finite(values[row]) for name, values in after.items()},
-                noisy_predicted=int(noisy_predicted[row]),
+                noisy_predicted=_classes(noisy_predicted[row]),
                 distance=_finite(distance[row]),
                 noise_failures=failures[row] if failures is not None and correct[row] else None,
                 patient=batch.patients[row],
@@ -162,18 +175,12 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
             for row, sample_id in enumerate(batch.sample_ids)
         ]
 
-    def _class(self, prediction: Any) -> torch.Tensor:
-        """The classes predicted: int ``[B]``; of a single logit 0 or 1."""
+    def _predicted(self, prediction: Any) -> torch.Tensor:
+        """The classes predicted: int ``[B]``, of a single logit 0 or 1; of K independent outputs these, ``[B, K]``."""
         logits = first_output(prediction)
         if not isinstance(self.criterion, BinaryCriterion):
             return logits.argmax(dim=1)
-        positive = self.criterion.positive(logits)
-        if positive.shape[1] > 1:
-            raise ValueError(
-                f"Got {positive.shape[1]} independent outputs (multi-label), expected classes of which one is correct, "
-                "or a single logit."
-            )
-        return positive[:, 0].long()
+        return self.criterion.positive(logits).long().squeeze(1)
 
     def _break(
         self,
@@ -190,7 +197,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
                 break
             unbroken = batch.select(rows)
             found = self._attack(attack, unbroken, eps)
-            noisy_predicted[rows] = self._class(unbroken.predict(found.image))
+            noisy_predicted[rows] = self._predicted(unbroken.predict(found.image))
             broken_at[rows[found.success]] = eps
 
     def _attack(self, attack: Attack, batch: EvaluationBatch, eps: float) -> AttackResult:
@@ -206,7 +213,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     ) -> list[float]:
         """Distances that the search finds; what they break counts in ``broken_at`` and ``noisy_predicted``."""
         found = self._attack(search, batch, levels[-1])
-        classes = self._class(batch.predict(found.image))
+        classes = self._predicted(batch.predict(found.image))
         distance = [math.inf] * len(batch.image)
         for row in found.success.nonzero().flatten().tolist():
             distance[row] = float(found.distance[row])
@@ -232,16 +239,21 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     def _example(self, sample: EvaluationBatch, eps: float) -> Example:
         noisy = self.noisy(sample, eps)
-        predicted, changed = (int(self._class(sample.predict(x))) for x in (sample.image, noisy))
+        predicted, changed = (_classes(self._predicted(sample.predict(x))) for x in (sample.image, noisy))
         return Example(
             sample_id=sample.sample_ids[0],
-            label=int(sample.label[0]),
+            label=_classes(sample.label[0]),
             predicted=predicted,
             noisy_predicted=changed,
             eps=eps,
             clean=sample.image[0].cpu(),
             noisy=noisy[0].cpu(),
         )
+
+
+def _classes(value: torch.Tensor) -> int | list[int]:
+    """One sample's class index; of several independent outputs 0 or 1 for each."""
+    return int(value) if value.numel() == 1 else [int(output) for output in value.flatten()]
 
 
 def _finite(value: float) -> float | None:

@@ -17,11 +17,11 @@ from monai_ima.utils.weights import fit_weights, load_weights
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
 from .parts import EVALUATOR_ID, evaluators_of, find_parts, transforms_of
-from .reading import SUFFIXES, Component, TrainingConfig, merged_config, read_training_config, readable
+from .reading import Component, TrainingConfig, evaluation_files, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
 from .task import find_task, image_key
 
-__all__ = ["EvaluationParts", "evaluation_files", "find_evaluation", "load_bundle"]
+__all__ = ["EvaluationParts", "find_evaluation", "load_bundle"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,30 +47,6 @@ class EvaluationParts:
     transforms: list[Component]
     image_key: str
     normalisation: Normalisation | None
-
-
-def evaluation_files(bundle: str | Path, config: str | None = None) -> list[str]:
-    """The names of the config files that an evaluation is made from.
-
-    Args:
-        bundle: the bundle's folder.
-        config: file name(s) in ``configs``, several separated by commas. None means ``evaluate.json`` or
-            ``evaluate.yaml``, behind the training config where it only changes parts of that; without such a file the
-            training config alone.
-
-    Raises:
-        FileNotFoundError: if the folder is no bundle, or has neither.
-    """
-    if config is not None:
-        return [name.strip() for name in str(config).split(",")]
-    folder = Path(bundle) / "configs"
-    found = [f"evaluate.{suffix}" for suffix in SUFFIXES if (folder / f"evaluate.{suffix}").is_file()][:1]
-    if found:
-        content = ConfigParser.load_config_file(folder / found[0])
-        heads = {str(key).replace("::", "#").split("#")[0] for key in content}
-        if heads <= set(content) and {"evaluator", "validate"} & set(content):
-            return found
-    return [*(file.name for file in merged_config(bundle, None)[0]), *found]
 
 
 def find_evaluation(
@@ -123,7 +99,7 @@ def load_bundle(
 
     Args:
         bundle: the bundle's folder.
-        config: see :func:`evaluation_files`.
+        config: see :func:`~monai_ima.harden.reading.evaluation_files`.
         checkpoint: weights; None means the config's ``ckpt_path``, else ``models/model.pt``.
         overrides: values of config ids.
 

@@ -11,6 +11,7 @@ from monai.engines import SupervisedEvaluator
 
 from monai_ima.methods import PerSampleMethod
 
+from .own_configs import bundle_line, own_lines
 from .plan import Plan, handler_class
 from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
 from .sample_ids import sample_id_override
@@ -55,16 +56,9 @@ def make_overlay(plan: Plan) -> dict[str, Any]:
 
 def run_lines(plan: Plan) -> list[str]:
     """The commands that train: on one device, and on several where the bundle has a config for that."""
-    config = plan.parts.config
-    root = shlex.quote(str(config.root.resolve()))
+    config, run_id = plan.parts.config, plan.parts.run_id
     names = [file.name for file in config.files]
-    run = "" if plan.parts.run_id == "run" else f" {plan.parts.run_id}"
-
-    def line(start: str, files: list[str]) -> str:
-        listed = ",".join(f"'configs/{name}'" for name in files)
-        return f'cd {root} && {start} -m monai.bundle run{run} --config_file "[{listed}]" --bundle_root .'
-
-    lines = [line("python", [*names, plan.overlay_file.name])]
+    lines = [bundle_line(config.root, [*names, plan.overlay_file.name], run_id)]
     several = [
         f"{name}.{suffix}"
         for name in ("multi_gpu_train", "train_multigpu", "train-multigpu")
@@ -72,12 +66,13 @@ def run_lines(plan: Plan) -> list[str]:
         if (config.root / "configs" / f"{name}.{suffix}").is_file()
     ]
     if several and several[0] not in names:
-        lines.append(line("torchrun --nproc_per_node=2", [*names, several[0], plan.overlay_file.name]))
+        files = [*names, several[0], plan.overlay_file.name]
+        lines.append(bundle_line(config.root, files, run_id, "torchrun --nproc_per_node=2"))
     return lines
 
 
 def evaluation_lines(plan: Plan) -> list[str]:
-    """Where the hardened weights will be, and the command that measures how robust they are."""
+    """Where the hardened weights will be, what measures how robust they are, and the bundle's own configs with them."""
     root, name = plan.parts.config.root.resolve(), f"model_{plan.settings.method}"
     best, last = f"models/{name}.pt", f"models/{name}_last.pt"
     weights = best if plan.robust_validation else last
@@ -87,10 +82,10 @@ def evaluation_lines(plan: Plan) -> list[str]:
         f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
     )
     return [
-        f"Weights: {root / weights} ({about}). For the bundle's own evaluate and inference configs: "
-        f"--ckpt_path {weights}, or what they call it.",
+        f"Weights: {root / weights} ({about}).",
         "To evaluate:",
         command,
+        *own_lines(root, [file.name for file in plan.parts.config.files], weights, flat=plan.robust_validation),
     ]
 
 

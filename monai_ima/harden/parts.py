@@ -17,7 +17,7 @@ from monai_ima import handlers as our_handlers
 
 from .reading import SEPARATOR, Component, TrainingConfig, readable
 
-__all__ = ["EVALUATOR_ID", "Parts", "evaluators_of", "find_parts", "transforms_of"]
+__all__ = ["EVALUATOR_ID", "Parts", "evaluators_of", "find_parts", "run_id_of", "transforms_of"]
 
 TRAINER_ID, EVALUATOR_ID = f"train{SEPARATOR}trainer", f"validate{SEPARATOR}evaluator"
 """Of MONAI's specification of bundles."""
@@ -94,7 +94,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None, hardened: boo
             hardened; the sentence says why.
     """
     engine = _trainer(config, trainer)
-    run_id = _run_id(config, engine.id)
+    run_id = run_id_of(config, engine.id)
     for root in (engine.id, *(key for key in ("initialize", run_id) if key in config)):
         list(config.reachable(root))
     loss = config.inner(engine, "loss_function")
@@ -155,12 +155,13 @@ def _trainer(config: TrainingConfig, trainer_id: str | None) -> Component:
     return trainers[0]
 
 
-def _run_id(config: TrainingConfig, trainer: str) -> str:
+def run_id_of(config: TrainingConfig, engine: str) -> str:
+    """The id of the expressions that run an engine, ``run`` where the config has it."""
     if "run" in config:
         return "run"
     for key, value in config.content.items():
         lines = value if isinstance(value, list) else [value]
-        if any(isinstance(line, str) and f"@{trainer}.run(" in line.replace("#", SEPARATOR) for line in lines):
+        if any(isinstance(line, str) and f"@{engine}.run(" in line.replace("#", SEPARATOR) for line in lines):
             return str(key)
     return "run"
 
