@@ -79,7 +79,8 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     A sample that is broken at one ε is broken at every larger one (the image that broke it lies in the larger ball
     too), so it is not attacked again there, nor by the attacks that follow: these only see whether it is broken at a
-    smaller ε. Random starts are drawn per sample: results do not depend on the batch size.
+    smaller ε. Random starts are drawn per sample: results do not depend on the batch size. A sample whose label the
+    criterion ignores is left out.
 
     Args:
         network: the classifier; it is attacked in evaluation mode.
@@ -134,6 +135,10 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.predict(batch.image))
+        labelled = self.criterion.labelled(logits, batch.label).nonzero().squeeze(1)
+        if len(labelled) == 0:
+            return []
+        batch, logits = batch.select(labelled), logits[labelled]
         predicted = self._class(logits)
         noisy_predicted = predicted.clone()
         broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)

@@ -107,12 +107,13 @@ class AdversarialTrainingHandler:
         """Refuse a batch that training must not see.
 
         Raises:
-            ValueError: if an image or prediction is not finite or a label is outside the classes; the sentence names
-                the sample.
+            ValueError: if an image or prediction is not finite, or a label is missing or outside the classes; the
+                sentence names the sample.
         """
         image, label, prediction = (
             engine.state.output[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL, CommonKeys.PRED)
         )
+        self.batches.check_labels(engine.state.batch, image, label)
         try:
             self.method.check(plain(image), prediction, plain(label))
         except SampleError as error:

@@ -55,7 +55,9 @@ def divergence(
         per_class = per_class.masked_fill(~counted, 0)
     if q.ndim == 2:
         return per_class.sum(dim=1)
-    return counted_mean(per_class.sum(dim=1, keepdim=True), None if counted is None else counted.any(dim=1, keepdim=True))
+    return counted_mean(
+        per_class.sum(dim=1, keepdim=True), None if counted is None else counted.any(dim=1, keepdim=True)
+    )
 
 
 def counted_outputs(

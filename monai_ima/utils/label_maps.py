@@ -12,7 +12,15 @@ from monai.utils import TraceKeys
 
 from .errors import SampleError
 
-__all__ = ["FractionWarning", "first_head", "fraction_warning", "label_maps", "prediction_maps", "target_maps", "with_channel"]
+__all__ = [
+    "FractionWarning",
+    "first_head",
+    "fraction_warning",
+    "label_maps",
+    "prediction_maps",
+    "target_maps",
+    "with_channel",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +62,7 @@ def prediction_maps(logits: torch.Tensor, sigmoid: bool) -> torch.Tensor:
     return _one_hot(logits.max(dim=1, keepdim=True).indices, logits.shape[1])
 
 
-def label_maps(
-    label: torch.Tensor, channels: int, sigmoid: bool, counted: torch.Tensor | None = None
-) -> torch.Tensor:
+def label_maps(label: torch.Tensor, channels: int, sigmoid: bool, counted: torch.Tensor | None = None) -> torch.Tensor:
     """A label as float maps of 0 and 1, ``[B, K, *spatial]``.
 
     Values within 0.01 of an integer are rounded. Others, between two classes, are taken as MONAI's losses take them:
