@@ -30,7 +30,8 @@ class LoadedBundle:
         inferer: the evaluator's.
         device: the evaluator's.
         bounds: valid intensities ``(lo, hi)``; None where there are none.
-        criterion: of the task; None for classes, one of which is correct, and no ignored labels. It decides whether the network segments.
+        criterion: of the task; None for classes, one of which is correct, none of them ignored. It decides whether the
+            network segments.
         classes: names of the classes.
         checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
