@@ -63,7 +63,7 @@ def divergence(
 def counted_outputs(
     logits: torch.Tensor, label: torch.Tensor, sigmoid: bool, ignore_index: int | None
 ) -> torch.Tensor | None:
-    """The outputs that count, bool, to be broadcast to ``[B, K, ...]``; None: all. Arguments as of :func:`divergence`."""
+    """The outputs that count, bool, to be broadcast to ``[B, K, ...]``; None: all. Arguments of :func:`divergence`."""
     if logits.ndim > 2:
         if ignore_index is None:
             return None

@@ -64,4 +64,4 @@ def counted_mean(values: torch.Tensor, counted: torch.Tensor | None) -> torch.Te
 
 def has_label(counted: torch.Tensor) -> torch.Tensor:
     """The samples of which some entry counts: bool ``[B]``."""
-    return counted.flatten(1).any(dim=1)
+    return counted.reshape(len(counted), -1).any(dim=1)
