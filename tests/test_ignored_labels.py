@@ -38,6 +38,7 @@ from monai_ima.harden.task import Task, find_task
 from monai_ima.harden.trial import _inside
 from monai_ima.losses import SegmentationLoss, TRADESLoss
 from monai_ima.methods import PGDTraining
+from monai_ima.results.records import ScanRecord
 from monai_ima.results.schema import Results
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.errors import SampleError
@@ -167,7 +168,7 @@ def test_the_objective_is_that_of_the_voxels_left_and_has_no_gradient_at_ignored
         kept = ~ignored[b, 0].flatten()
         cut = logits[b].flatten(1)[:, kept].view(1, classes, -1, 1)
         expected = SegmentationLoss(1, 0.7, sigmoid=sigmoid)(
-            cut, label[b].flatten(1)[:, kept].view(1, -1, kept.sum(), 1)
+            cut, label[b].flatten(1)[:, kept].view(1, -1, int(kept.sum()), 1)
         )
         assert loss[b].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -503,6 +504,7 @@ def test_a_segmentation_bundle_whose_loss_ignores_255_is_hardened_trained_and_ev
             predicted = loaded.inferer(batch["image"].as_tensor(), network)[0].argmax(0)
         label = batch["label"].as_tensor()[0, 0]
         expected = dice_of_what_is_left(predicted, label, label != 255, [1])
+        assert isinstance(scan, ScanRecord)
         assert scan.scores[0].dice == [pytest.approx(expected, abs=1e-6)]
 
 
