@@ -69,6 +69,24 @@ def test_exact_match_and_each_label_are_the_closed_form(tmp_path, norm):
     assert Results.read(tmp_path).model_dump() == results.model_dump()
 
 
+def test_an_unknown_label_counts_nowhere(tmp_path):
+    """Sample a's first output, the nearest to its boundary, is unknown: its distance is that of the next, 0.9."""
+    label = LABELS.float()
+    label[0, 0], label[2] = torch.nan, torch.nan
+    batch = {"image": SIGNALS.unsqueeze(1), "label": label, "sample_id": list("abcd")}
+    results = evaluate(
+        Outputs(), [batch], [0.2, 0.5], "linf", "pgd20x1", out=tmp_path, criterion=BinaryCriterion(), classes=NAMES
+    )
+    assert [sample.sample_id for sample in results.samples] == ["a", "b", "d"], "nothing is known of c"
+    assert [sample.label for sample in results.samples] == [[None, 1, 0], [0, 1, 1], [1, 0, 1]]
+    assert results.accuracy == pytest.approx([2 / 3, 2 / 3, 1 / 3])
+    assert results.accuracy_by_class["edema"] == [0.5, 0.5, 0.5], "of b and d, whose output is wrong"
+    assert results.accuracy_by_class["mass"] == pytest.approx([1, 1, 2 / 3])
+    assert Results.read(tmp_path).model_dump() == results.model_dump()
+    text = markdown(build_report([Results.read(tmp_path)]))
+    assert "Errors by label" in text
+
+
 def test_pictures_name_the_labels_that_are_positive(tmp_path):
     results = measured(tmp_path)
     assert {case.sample_id: case.summary for case in results.cases} == {

@@ -128,7 +128,7 @@ class Attack(ABC):
         Args:
             network: any callable from images to logits; of several outputs the first counts.
             image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, inside the bounds.
-            label: one row per sample, as the criterion takes it.
+            label: one row per sample, as the criterion takes it; a sample without a label that counts is not moved.
             eps: radius of the ball, >= 0, one for all or ``[B]``, in the units of ``image``.
             generator: overrides the attack's own for this call; a list of B generators gives every sample its own
                 stream, so that its result does not depend on the batch it is in.
@@ -149,6 +149,7 @@ class Attack(ABC):
             logits = first_output(predict(x))
             check_finite(logits, "a prediction")
             score = criterion.score(logits, y)
+            radius = radius.masked_fill(~criterion.labelled(logits, y), 0)
             criterion = criterion.relative_to(score)
             rows = torch.arange(len(x), device=x.device)
             target = Target(predict, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))

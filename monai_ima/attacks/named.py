@@ -80,4 +80,5 @@ def _objective(name: str | None, criterion: Criterion | None) -> SegmentationLos
     if not isinstance(criterion, SegmentationCriterion):
         raise ValueError(f"Got an attack on {name} alone, expected it for segmentations only (DiceCriterion).")
     dice = name == "dice"
-    return SegmentationLoss(float(dice), float(not dice), criterion.include_background, criterion.sigmoid)
+    channels = criterion.include_background, criterion.sigmoid, criterion.ignore_index
+    return SegmentationLoss(float(dice), float(not dice), *channels)

@@ -12,7 +12,7 @@ from torch import nn
 from monai_ima.attacks import Attack
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.predictor import Predictor
-from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids
+from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids, check_labels
 
 __all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids"]
 
@@ -51,8 +51,7 @@ def evaluation_batch(
         ValueError: if it has no labels or ids.
     """
     image, label, *extra = prepared
-    if label is None:
-        raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
+    check_labels(label, batchdata, image, root=root)
     sample_ids = batch_sample_ids(batchdata, image, root=root)
     return EvaluationBatch(
         Predictor.prepared(inferer, network, len(image), extra),

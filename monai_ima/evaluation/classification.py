@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, Unpack
 
 import torch
@@ -13,8 +12,9 @@ from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise
 from monai_ima.criteria import BinaryCriterion
-from monai_ima.results.records import SampleRecord
+from monai_ima.results.records import SampleRecord, mean_of_known
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.ignored_labels import counted_entries
 from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
 
@@ -74,11 +74,12 @@ class ClassificationOutcome:
         return [correct / total if total else math.nan for correct, total in pairs]
 
     def label_accuracy(self, label: int) -> list[float]:
-        """Of independent outputs: share of the samples whose output ``label`` is right, at every ε.
+        """Of independent outputs: share of the samples with a known label whose output is right, at every ε.
 
-        A sample that an attack broke at or below ε counts with the outputs for the image that broke it.
+        A sample that an attack broke at or below ε counts with the outputs for the image that broke it. NaN where the
+        label is unknown in every sample.
         """
-        return [fmean(record.right_outputs(eps)[label] for record in self.records) for eps in self.levels]
+        return [mean_of_known(record.right_outputs(eps)[label] for record in self.records) for eps in self.levels]
 
     def noise_failure_rate(self) -> list[float]:
         """Share of the draws of uniform random noise that broke a correct prediction, at every ε; NaN without any."""
@@ -92,7 +93,8 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     A sample that is broken at one ε is broken at every larger one (the image that broke it lies in the larger ball
     too), so it is not attacked again there, nor by the attacks that follow: these only see whether it is broken at a
-    smaller ε. Random starts are drawn per sample: results do not depend on the batch size.
+    smaller ε. Random starts are drawn per sample: results do not depend on the batch size. A sample whose label the
+    criterion ignores is left out.
 
     Args:
         network: the classifier; it is attacked in evaluation mode.
@@ -147,7 +149,11 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.predict(batch.image))
-        predicted = self._predicted(logits)
+        labelled = self.criterion.labelled(logits, batch.label).nonzero().squeeze(1)
+        if len(labelled) == 0:
+            return []
+        batch, logits = batch.select(labelled), logits[labelled]
+        predicted, labels = self._predicted(logits), self._labels(batch)
         noisy_predicted = predicted.clone()
         broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)
         correct = self.criterion(logits, batch.label)
@@ -164,7 +170,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         return [
             SampleRecord(
                 sample_id=sample_id,
-                label=_classes(batch.label[row]),
+                label=labels[row],
                 predicted=_classes(predicted[row]),
                 broken_at={name: _finite(values[row]) for name, values in after.items()},
                 noisy_predicted=_classes(noisy_predicted[row]),
@@ -181,6 +187,19 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         if not isinstance(self.criterion, BinaryCriterion):
             return logits.argmax(dim=1)
         return self.criterion.positive(logits).long().squeeze(1)
+
+    def _labels(self, batch: EvaluationBatch) -> list[int | list[int | None]]:
+        """Each sample's label; of several independent outputs None where it is unknown."""
+        if not isinstance(self.criterion, BinaryCriterion):
+            return [int(label) for label in batch.label]
+        known = counted_entries(batch.label, self.criterion.ignore_index)
+        labels, counted = (x.reshape(len(x), -1).tolist() for x in (batch.label, known))
+        if len(labels[0]) == 1:
+            return [int(label) for (label,) in labels]
+        return [
+            [int(value) if counts else None for value, counts in zip(*row, strict=True)]
+            for row in zip(labels, counted, strict=True)
+        ]
 
     def _break(
         self,
@@ -242,7 +261,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         predicted, changed = (_classes(self._predicted(sample.predict(x))) for x in (sample.image, noisy))
         return Example(
             sample_id=sample.sample_ids[0],
-            label=_classes(sample.label[0]),
+            label=self._labels(sample)[0],
             predicted=predicted,
             noisy_predicted=changed,
             eps=eps,

@@ -109,7 +109,7 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
             count = len(as_outputs(outcome.records[0].label))
             return named if len(named) == count else [str(k) for k in range(count)]
         found = [(one.label, one.predicted, one.noisy_predicted) for one in outcome.records]
-        count = 1 + max(index for one in found for classes in one for index in as_outputs(classes))
+        count = 1 + max(index or 0 for one in found for classes in one for index in as_outputs(classes))
         return named if len(named) >= count else [str(k) for k in range(count)]
 
 
@@ -117,7 +117,7 @@ def _one_of_each_class(records: Sequence[SampleRecord]) -> list[SampleRecord]:
     """A correctly classified sample of each class (or set of labels), one that is broken where there is one."""
     by_class: dict[tuple[int, ...], SampleRecord] = {}
     for record in records:
-        label = tuple(as_outputs(record.label))
+        label = tuple(-1 if output is None else output for output in as_outputs(record.label))
         kept = by_class.get(label)
         if record.correct and (kept is None or (kept.broken is None and record.broken is not None)):
             by_class[label] = record

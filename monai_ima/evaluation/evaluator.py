@@ -146,6 +146,8 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
                     on_records(fresh)
         if not seen:
             raise ValueError("The data loader gave no samples, expected at least one.")
+        if not records:
+            raise ValueError("The label of every sample is ignored, expected one that is not (ignore_index).")
         return self._outcome(rising, records)
 
     def examples(self, data_loader: Iterable, levels: Mapping[str, float]) -> dict[str, Example]:

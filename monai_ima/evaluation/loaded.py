@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from monai_ima.attacks import Attack, attack_from_name
-from monai_ima.criteria import Criterion, DiceCriterion, SegmentationCriterion
+from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.results.parts import Data, Model
 
 __all__ = ["LoadedBundle"]
@@ -30,7 +30,8 @@ class LoadedBundle:
         inferer: the evaluator's.
         device: the evaluator's.
         bounds: valid intensities ``(lo, hi)``; None where there are none.
-        criterion: of the task; None for classes, one of which is correct. It decides whether the network segments.
+        criterion: of the task; None for classes, one of which is correct, none of them ignored. It decides whether the
+            network segments.
         classes: names of the classes.
         checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
@@ -59,7 +60,7 @@ class LoadedBundle:
     def attack_criterion(self) -> Criterion | None:
         """The criterion of attacks: on segmentations the lowest Dice, whatever the bundle's threshold."""
         if isinstance(self.criterion, SegmentationCriterion):
-            return DiceCriterion("lowest", self.criterion.include_background, self.criterion.sigmoid)
+            return self.criterion.lowest_dice()
         return self.criterion
 
     @property

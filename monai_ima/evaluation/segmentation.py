@@ -16,11 +16,11 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
-from monai_ima.criteria import DiceCriterion, SegmentationCriterion
+from monai_ima.criteria import SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import ScanRecord, Scores, mean_of_known
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.label_maps import first_head, prediction_maps, target_maps
+from monai_ima.utils.label_maps import first_head, prediction_maps
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite, first_output
 
@@ -124,6 +124,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
     Example:
         >>> from monai_ima.attacks import FGSM
+        >>> from monai_ima.criteria import DiceCriterion
         >>> attack = FGSM("l2", criterion=DiceCriterion("lowest"))
         >>> batch = {"image": torch.rand(1, 1, 8, 8), "label": torch.ones(1, 1, 8, 8), "sample_id": ["a"]}
         >>> evaluator = SegmentationEvaluator(nn.Conv2d(1, 2, 1), attack)
@@ -144,7 +145,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         super().__init__(network, attack, **settings)
         self.inferer = gradient_inferer(self.inferer)
         self.tolerance = float(tolerance)
-        self._dice = DiceCriterion("lowest", self.criterion.include_background, self.criterion.sigmoid)
+        self._dice = self.criterion.lowest_dice()
 
     @property
     def criterion(self) -> SegmentationCriterion:
@@ -249,7 +250,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return prediction_maps(logits, self.criterion.sigmoid)
 
     def _label_maps(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return target_maps(label, logits, self.criterion.sigmoid)
+        return self.criterion.maps(logits, label)[1]
 
     def _index(self, maps: torch.Tensor) -> torch.Tensor:
         """Class indices of maps ``[K, *spatial]`` for a picture; of overlapping channels the last one is shown."""
@@ -258,8 +259,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
     def _scores(self, logits: torch.Tensor, batch: ScanBatch) -> list[Scores]:
         first = 0 if self.criterion.include_background else 1
-        prediction = self._maps(logits)[:, first:].cpu()
-        target = self._label_maps(logits, batch.label)[:, first:].cpu()
+        prediction, target = (maps[:, first:].cpu() for maps in self.criterion.maps(logits, batch.label))
         dice = self._dice.scores_by_class(logits, batch.label)
         scores = []
         for row, spacing in enumerate(batch.spacings):

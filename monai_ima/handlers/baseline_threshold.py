@@ -13,7 +13,7 @@ from monai_ima.utils.checks import check_count
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.predictor import Predictor, unwrap
-from monai_ima.utils.sample_ids import batch_files
+from monai_ima.utils.sample_ids import batch_files, check_labels
 from monai_ima.utils.tensors import first_output, plain
 
 from .training_batches import autocast, prepared
@@ -92,6 +92,7 @@ class BaselineThreshold:
         with attack_mode(network), autocast(evaluator):
             for batchdata in evaluator.data_loader:
                 image, label, *extra = prepared(evaluator, batchdata)
+                check_labels(label, batchdata, image)
                 forward = Predictor.prepared(evaluator.inferer, network, len(image), extra)
                 try:
                     scores = self.criterion.score(plain(first_output(forward(image))), plain(label))

@@ -13,7 +13,7 @@ from monai_ima.utils.batch import Batch
 from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.predictor import Predictor, unwrap
-from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
+from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, check_labels, common_folder
 from monai_ima.utils.tensors import plain
 
 __all__ = ["TrainingBatches", "autocast", "prepared"]
@@ -86,6 +86,14 @@ class TrainingBatches:
                 )
         return sample_ids
 
+    def check_labels(self, batchdata: Any, image: torch.Tensor, label: Any) -> None:
+        """Refuse a batch without labels.
+
+        Raises:
+            ValueError: if it has none; names its first sample.
+        """
+        check_labels(label, batchdata, image, self.sample_key, self._root)
+
     def current(self) -> Batch:
         """The batch that the trainer is at, its image as it was before the network saw it.
 
@@ -100,6 +108,7 @@ class TrainingBatches:
 
     def _batch(self, batchdata: Any, named: torch.Tensor, result: Sequence[Any]) -> Batch:
         image, label, *extra = result
+        self.check_labels(batchdata, named, label)
         predict = Predictor.prepared(self._engine.inferer, unwrap(self._engine.network), len(image), extra)
         return Batch(predict, plain(image), plain(label), self.sample_ids(batchdata, named))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_ima.criteria import BinaryCriterion, Criterion, DiceCriterion
+from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.utils.weights import fit_weights, load_weights
 
@@ -167,8 +167,10 @@ def _criterion(parts: EvaluationParts) -> Criterion | None:
         logger.warning("The bundle is evaluated as %s, as its metadata say: %s", kind, error)
         return DiceCriterion("lowest") if segments else None
     if task.kind == "segmentation":
-        return DiceCriterion("lowest", task.include_background, task.sigmoid)
-    return BinaryCriterion() if task.sigmoid else None
+        return DiceCriterion("lowest", task.include_background, task.sigmoid, task.ignore_index)
+    if task.sigmoid:
+        return BinaryCriterion(ignore_index=task.ignore_index)
+    return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index)
 
 
 def _class_names(parser: ConfigParser, config: TrainingConfig) -> list[str]:

@@ -168,8 +168,13 @@ def _criterion(plan: Plan) -> dict[str, Any] | None:
             threshold="@harden#threshold",
             include_background=plan.task.include_background,
             sigmoid=plan.task.sigmoid,
+            ignore_index=plan.task.ignore_index,
         )
-    return _ours("criteria.BinaryCriterion") if plan.task.sigmoid else None
+    if plan.task.sigmoid:
+        return _ours("criteria.BinaryCriterion", ignore_index=plan.task.ignore_index)
+    if plan.task.ignore_index is not None:
+        return _ours("criteria.ClassificationCriterion", ignore_index=plan.task.ignore_index)
+    return None
 
 
 def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
@@ -198,7 +203,7 @@ def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
 
 
 def _validation_attack(plan: Plan) -> dict[str, Any]:
-    criterion: Any = "@harden#criterion" if plan.task.sigmoid else None
+    criterion: Any = None if _criterion(plan) is None else "@harden#criterion"
     if plan.task.kind == "segmentation":
         criterion = {**(_criterion(plan) or {}), "threshold": "lowest"}
     steps = plan.settings.val_steps

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
-from monai_ima.utils.checks import check_bool, check_bounds, check_count, check_positive, is_number
+from monai_ima.utils.checks import (
+    check_bool,
+    check_bounds,
+    check_count,
+    check_ignore_index,
+    check_positive,
+    is_number,
+)
 
 __all__ = ["METHODS", "TASKS", "HardenSettings"]
 
@@ -23,10 +30,12 @@ TASKS = ("classification", "multi-label", "segmentation")
 
 EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network sees it; default: from the normalisation."
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
+IGNORE_INDEX = "Label that counts nowhere, such as 255 or -1; default: what the loss or the metric ignores."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "ignore_index": lambda _, value: check_ignore_index(value),
     "sigmoid": check_bool,
     "epochs": partial(check_count, least=1),
     "val_steps": partial(check_count, least=1),
@@ -50,6 +59,7 @@ class HardenSettings:
     min_clean: Annotated[float | None, "Keep only weights whose clean validation metric is at least that."] = None
     task: Annotated[str | None, f"One of {', '.join(TASKS)}; default: from loss, metrics and metadata."] = None
     sigmoid: Annotated[bool | None, "Outputs are independent; default: from the post-processing and the loss."] = None
+    ignore_index: Annotated[int | None, IGNORE_INDEX] = None
     bounds: Annotated[tuple[float, float] | None, "Valid intensities lo,hi; default: from the transforms."] = None
     threshold: Annotated[float | str | None, THRESHOLD] = None
     epochs: Annotated[int | None, EPOCHS] = None

@@ -20,6 +20,7 @@ def summarize_plan(plan: Plan) -> str:
         "bundle": f"{config.root} ({', '.join(file.name for file in config.files)})",
         "trainer": f"{readable(parts.trainer.id)} ({parts.trainer.name})",
         "task": plan.task.description,
+        **({} if plan.task.ignore_index is None else {"ignored": f"label {plan.task.ignore_index}, counts nowhere"}),
         "network": _name(parts.network),
         "loss": _name(parts.loss),
         "batch norm": BATCH_NORM[plan.batch_norm],

@@ -97,6 +97,7 @@ class TrainingMethod(ABC):
         self.seed = check_count("seed", seed, 0)
         self.epoch = 0
         self.clean_score = torch.empty(0)
+        self.labelled = torch.empty(0, dtype=torch.bool)
         self._sums: dict[str, tuple[float, float]] = {}
 
     @property
@@ -124,6 +125,8 @@ class TrainingMethod(ABC):
     def check(self, image: torch.Tensor, prediction: Any, label: torch.Tensor) -> None:
         """Refuse a batch that training must not see, and score its predictions (line 2 of IMA's Algorithm 1).
 
+        ``labelled`` tells afterwards which samples have a label that is not ignored, ``clean_score`` is NaN without.
+
         Args:
             image: ``[B, C, *spatial]``, clean.
             prediction: the network's, of several outputs the first counts.
@@ -136,11 +139,14 @@ class TrainingMethod(ABC):
         check_finite(image, "an image")
         check_finite(logits, "a prediction")
         self.clean_score = self.criterion.score(logits, label)
+        self.labelled = self.criterion.labelled(logits, label)
 
     def loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The loss to train with, a scalar; the loss of the clean batch as long as the method is not active.
+
+        Where all labels of a batch are ignored, a mean over none of them (NaN) is 0.
 
         Args:
             batch: clean.
@@ -157,8 +163,11 @@ class TrainingMethod(ABC):
                 clean_loss = loss_function(prediction, batch.label).mean()
             if not self.active:
                 return clean_loss
-            self.note("loss_clean", clean_loss.item(), 1)
-            return self.adversarial_loss(batch, prediction, loss_function, clean_loss)
+            if not self.labelled.any():
+                clean_loss = clean_loss.nan_to_num(nan=0.0)
+            self.note_loss("loss_clean", clean_loss)
+            loss = self.adversarial_loss(batch, prediction, loss_function, clean_loss)
+            return loss if self.labelled.any() else loss.nan_to_num(nan=0.0)
         except SampleError as error:
             raise error.named(batch.sample_ids) from None
 
@@ -224,6 +233,11 @@ class TrainingMethod(ABC):
         """Add to the scalar ``name``, which is ``sum(total) / sum(count)`` over an epoch."""
         before = self.scalar(name)
         self._sums[name] = (before[0] + float(total), before[1] + count)
+
+    def note_loss(self, name: str, loss: torch.Tensor) -> None:
+        """Add a batch's loss to the scalar ``name``, unless all labels of the batch are ignored."""
+        if self.labelled.any():
+            self.note(name, loss.item(), 1)
 
     def scalar(self, name: str) -> tuple[float, float]:
         """Sum and count of what this process has noted under ``name`` in this epoch."""

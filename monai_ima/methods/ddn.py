@@ -62,7 +62,7 @@ class DDN(TrainingMethod):
     ) -> torch.Tensor:
         result = self.attack_batch(self.attack, batch, self.eps_max)
         noisy_loss = loss_function(batch.predict(result.image), batch.label).mean()
-        self.note("loss_noisy", noisy_loss.item(), 1)
-        self.note("distance_mean", float(result.distance.sum()), len(result.distance))
+        self.note_loss("loss_noisy", noisy_loss)
+        self.note("distance_mean", float(result.distance.sum()), int(self.labelled.sum()))
         self.note("found_fraction", int((result.success & result.clean_correct).sum()), int(result.clean_correct.sum()))
         return noisy_loss

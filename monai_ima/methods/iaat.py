@@ -99,7 +99,7 @@ class IAAT(PerSampleMethod):
         if len(rows) > 0:
             image[rows] = self.attack_batch(self.attack, batch.select(rows), eps[rows]).image
         noisy_loss = loss_function(batch.predict(image), batch.label).mean()
-        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note_loss("loss_noisy", noisy_loss)
         self.note("correct_fraction", len(rows), len(scored))
         return noisy_loss
 

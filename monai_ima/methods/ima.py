@@ -139,7 +139,7 @@ class IMA(PerSampleMethod):
         ima_loss = IMALoss(loss_function, self.beta)
         noisy = self.generate_adversarial(batch.select(correct.nonzero().squeeze(1)))
         noisy_loss = self.subset_loss(ima_loss, noisy, batch)
-        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note_loss("loss_noisy", noisy_loss)
         self.note("correct_fraction", int(correct.sum()), int(scored.sum()))
         return ima_loss.combine(clean_loss, noisy_loss)
 

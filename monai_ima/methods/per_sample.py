@@ -107,7 +107,7 @@ class PerSampleMethod(TrainingMethod):
             with allow_single_value_batchnorm(network) if single and isinstance(network, nn.Module) else nullcontext():
                 return ima_loss.noisy(subset.predict(subset.image), subset.label, size)
         if _synchronizes(network):
-            first = batch.select([0])
+            first = batch.select([int(self.labelled.int().argmax())])
             return 0 * ima_loss.noisy(first.predict(first.image), first.label, size)
         return torch.zeros((), device=batch.image.device)
 

@@ -68,5 +68,5 @@ class PGDTraining(TrainingMethod):
         noisy = self.attack_batch(self.attack, batch, self.eps).image
         ima_loss = IMALoss(loss_function, self.beta)
         noisy_loss = ima_loss.noisy(batch.predict(noisy), batch.label, len(noisy))
-        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note_loss("loss_noisy", noisy_loss)
         return ima_loss.combine(clean_loss, noisy_loss)

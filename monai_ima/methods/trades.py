@@ -40,7 +40,8 @@ class TRADES(TrainingMethod):
         steps: N, >= 1.
         alpha: a step is α ε / N long, > 0.
         settings: see :class:`TrainingMethod`; the criterion only tells whether outputs are independent of each other
-            (``BinaryCriterion``, a segmentation criterion with ``sigmoid``), and checks labels.
+            (``BinaryCriterion``, a segmentation criterion with ``sigmoid``) and which label is ignored, and checks
+            labels.
 
     Raises:
         ValueError: if a number is out of its range or ``norm`` is another name.
@@ -80,11 +81,11 @@ class TRADES(TrainingMethod):
         with self.under_attack(batch):
             with torch.no_grad():
                 reference = first_output(batch.predict(batch.image))
-            divergence = DivergenceCriterion(reference, self.sigmoid)
+            divergence = DivergenceCriterion(reference, self.sigmoid, self.criterion.ignore_index)
             noisy = self.attack_batch(self.attack, batch, self.eps, criterion=divergence).image
-        trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid)
+        trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid, self.criterion.ignore_index)
         robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
-        self.note("loss_robust", robust_loss.item(), 1)
+        self.note_loss("loss_robust", robust_loss)
         return trades_loss.combine(clean_loss, robust_loss)
 
 

@@ -135,7 +135,7 @@ def _labels(results: ClassificationResults, lines: Sequence[Line]) -> Iterator[B
     rows = []
     for k, name in enumerate(results.classes):
         truth = [as_outputs(sample.label)[k] for sample in results.samples]
-        row = [name, str(sum(truth))]
+        row = [name, str(truth.count(1))]
         for level in levels:
             found = [as_outputs(sample.predicted_at(level))[k] for sample in results.samples]
             pairs = list(zip(truth, found, strict=True))

@@ -17,6 +17,7 @@ __all__ = [
     "Distances",
     "Fraction",
     "Interval",
+    "Labels",
     "NonNegative",
     "Number",
     "Part",
@@ -45,6 +46,13 @@ def _two_rising(value: Any) -> Any:
     return value
 
 
+def _class_or_labels(value: Any) -> Any:
+    known = [output for output in value if output is not None] if isinstance(value, list) else value
+    if known or not isinstance(value, list):
+        _class_or_outputs(known)
+    return value
+
+
 def _class_or_outputs(value: Any) -> Any:
     if isinstance(value, list):
         if not value or any(type(output) is not int or output not in (0, 1) for output in value):
@@ -59,6 +67,8 @@ def _class_or_outputs(value: Any) -> Any:
 Count = Annotated[int, Field(ge=0)]
 Classes = Annotated[Count | list[Annotated[int, Field(ge=0, le=1)]], BeforeValidator(_class_or_outputs)]
 """A class index, or 0 or 1 for each of several independent outputs."""
+Labels = Annotated[Count | list[Annotated[int, Field(ge=0, le=1)] | None], BeforeValidator(_class_or_labels)]
+"""The same of labels, None where one is unknown."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from .base import Classes, Count, Fraction, NonNegative, Number, Part
+from .base import Classes, Count, Fraction, Labels, NonNegative, Number, Part
 
 __all__ = ["CheckResult", "SampleRecord", "ScanRecord", "Scores", "VerificationRow", "as_outputs", "mean_of_known"]
 
@@ -21,7 +21,7 @@ class SampleRecord(Part):
 
     Attributes:
         sample_id: of the sample.
-        label: class index, >= 0; of independent outputs (multi-label) 0 or 1 for each.
+        label: class index, >= 0; of independent outputs (multi-label) 0 or 1 for each, None where it is unknown.
         predicted: class, or outputs, predicted for the clean image.
         broken_at: for each attack the first ε at which it, or one before it, made the prediction wrong; 0 if it is
             misclassified without an attack, None if it is robust at every ε.
@@ -35,7 +35,7 @@ class SampleRecord(Part):
     """
 
     sample_id: str
-    label: Classes
+    label: Labels
     predicted: Classes
     broken_at: dict[str, NonNegative | None] = Field(min_length=1)
     noisy_predicted: Classes
@@ -58,10 +58,10 @@ class SampleRecord(Part):
         """What is predicted under all attacks at an ε: for the clean image, or the one that broke the sample."""
         return self.predicted if self.broken is None or self.broken > eps else self.noisy_predicted
 
-    def right_outputs(self, eps: float) -> list[bool]:
-        """Which of the independent outputs are right under all attacks at an ε; of a class index one value."""
+    def right_outputs(self, eps: float) -> list[bool | None]:
+        """Which of the independent outputs are right under all attacks at an ε, None where the label is unknown."""
         pairs = zip(as_outputs(self.label), as_outputs(self.predicted_at(eps)), strict=True)
-        return [label == predicted for label, predicted in pairs]
+        return [None if label is None else label == predicted for label, predicted in pairs]
 
 
 class Scores(Part):
@@ -143,9 +143,9 @@ class VerificationRow(Part):
         return cls(by=by, theirs=theirs, ours=ours, agrees=ours - theirs <= AGREEMENT + 1e-9)
 
 
-def as_outputs(classes: int | list[int]) -> list[int]:
+def as_outputs(classes: int | Sequence[int | None]) -> Sequence[int | None]:
     """0 or 1 for each of several independent outputs; a class index is the only one."""
-    return classes if isinstance(classes, list) else [classes]
+    return [classes] if isinstance(classes, int) else classes
 
 
 def mean_of_known(values: Iterable[float | None]) -> float:

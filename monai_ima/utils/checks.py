@@ -13,6 +13,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_fraction",
+    "check_ignore_index",
     "check_not_negative",
     "check_positive",
     "check_seed",
@@ -107,6 +108,19 @@ def check_seed(seed: int) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"Got seed {seed!r}, expected an integer.")
     return seed
+
+
+def check_ignore_index(ignore_index: int | None) -> int | None:
+    """``ignore_index`` as an int, or None.
+
+    Raises:
+        ValueError: when it is neither an integer nor None.
+    """
+    if ignore_index is None:
+        return None
+    if not is_number(ignore_index) or not math.isfinite(ignore_index) or ignore_index != int(ignore_index):
+        raise ValueError(f"Got ignore_index {ignore_index!r}, expected an integer (a label's value) or None.")
+    return int(ignore_index)
 
 
 def check_fraction(name: str, value: float, ends: str = "[]") -> float:

@@ -18,7 +18,7 @@ class Example:
 
     Attributes:
         sample_id: of the sample.
-        label: class index; of independent outputs (multi-label) 0 or 1 for each.
+        label: class index; of independent outputs (multi-label) 0 or 1 for each, None where it is unknown.
         predicted: class, or outputs, predicted for the clean image.
         noisy_predicted: class, or outputs, predicted for the attacked image.
         eps: ε, radius of the ball.
@@ -33,7 +33,7 @@ class Example:
     """
 
     sample_id: str
-    label: int | list[int]
+    label: int | list[int | None]
     predicted: int | list[int]
     noisy_predicted: int | list[int]
     eps: float
@@ -41,11 +41,11 @@ class Example:
     noisy: torch.Tensor
 
 
-def classes_in_words(found: int | Sequence[int], classes: Sequence[str]) -> str:
+def classes_in_words(found: int | Sequence[int | None], classes: Sequence[str]) -> str:
     """The name of a class; of independent outputs the names of those that are positive.
 
     Args:
-        found: class index, or 0 or 1 for each output.
+        found: class index, or 0 or 1 for each output, None where it is unknown.
         classes: their names.
 
     Example:
