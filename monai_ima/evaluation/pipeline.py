@@ -49,6 +49,12 @@ def evaluate_loaded(
     """
     if loaded.segments and settings.minimum:
         raise ValueError(f"{loaded.name} segments, expected a classifier for --minimum.")
+    if settings.channels is not None:
+        loaded = replace(loaded, channels=settings.channels)
+    if settings.crosscheck and loaded.channels is not None:
+        raise ValueError(
+            f"Got channels {loaded.channels}, expected all of them for --crosscheck: its attacks take all."
+        )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
     start_folder(settings.folder, {**settings.arguments(), "weights_sha256": weights_digest(loaded.network)})
