@@ -68,8 +68,10 @@ def test_a_method_is_given_the_batch_of_the_iteration_that_an_interaction_ends_i
     }
     handler = SeeingHandler()
     make_trainer(Clicked(), items, [handler], batch_size=2, iteration_update=interactions[kind]).run()
-    assert len(handler.method.seen) == 2
-    for k, (image, sample_ids) in enumerate(handler.method.seen):
+    method = handler.method
+    assert isinstance(method, Seeing)
+    assert len(method.seen) == 2
+    for k, (image, sample_ids) in enumerate(method.seen):
         expected = items[2 * k : 2 * k + 2]
         assert sample_ids == [item["sample_id"] for item in expected]
         assert torch.equal(image[:, 0], torch.stack([item["image"][0] for item in expected]))
