@@ -102,6 +102,7 @@ def test_a_bundle_of_the_wild_is_hardened_checked_and_trained(style, tmp_path, c
         "own_code": [f"{k % 2}_{k}.npy" for k in range(8)],
         "multi_label": [f"{k:06d}" for k in range(8)],
         "no_validation": [f"image{k}.npy" for k in range(4)],
+        "interactive": ["image0.npy", "image1.npy"],
     }[style]
     found = {Path(name).name for name in margins["ids"]}
     assert len(found) == len(margins["ids"])
@@ -596,7 +597,7 @@ UNSUITED = {
     "registration": {"loss": {"_target_": "LocalNormalizedCrossCorrelationLoss"}},
     "regression": {"loss": {"_target_": "torch.nn.MSELoss"}},
     "reproduce images": {"network_def": {"_target_": "AutoencoderKL"}},
-    "iteration_update": {"train__trainer__iteration_update": {"_target_": "Interaction"}},
+    "iteration_update": {"train__trainer__iteration_update": {"_target_": "scripts.own.Iteration"}},
 }
 
 

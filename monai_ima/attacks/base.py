@@ -13,12 +13,13 @@ from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
-from monai_ima.utils.checks import check_bounds
+from monai_ima.utils.checks import check_bounds, check_channels
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
 from monai_ima.utils.tensors import check_finite, first_output, plain
 
+from .channels import FixedChannels, attacked_channels
 from .mode import attack_mode
 from .target import Loss, Target, select_samples
 
@@ -66,6 +67,7 @@ class AttackSettings(TypedDict, total=False):
     criterion: Criterion | None
     loss: Loss | None
     generator: torch.Generator | None
+    channels: Sequence[int] | None
 
 
 class Attack(ABC):
@@ -81,9 +83,11 @@ class Attack(ABC):
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random draws; None means a generator of the attack's own, seeded with 0.
+        channels: of the image that noise may change; None means all. Norm, bounds and draws are those of these channels
+            alone; the others, such as maps of clicks, stay as they are.
 
     Raises:
-        ValueError: if ``norm`` is another name or ``bounds`` do not rise.
+        ValueError: if ``norm`` is another name, ``bounds`` do not rise, or ``channels`` are no different integers >= 0.
 
     Example:
         >>> class Darker(Attack):
@@ -107,12 +111,14 @@ class Attack(ABC):
         criterion: Criterion | None = None,
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         self.norm = get_norm(norm)
         self.bounds = check_bounds(bounds)
         self.criterion = ClassificationCriterion() if criterion is None else criterion
         self.loss = loss
         self.generator = generator
+        self.channels = check_channels(channels)
 
     def __call__(
         self,
@@ -127,7 +133,7 @@ class Attack(ABC):
 
         Args:
             network: any callable from images to logits; of several outputs the first counts.
-            image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, inside the bounds.
+            image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, its attacked channels inside the bounds.
             label: one row per sample, as the criterion takes it; a sample without a label that counts is not moved.
             eps: radius of the ball, >= 0, one for all or ``[B]``, in the units of ``image``.
             generator: overrides the attack's own for this call; a list of B generators gives every sample its own
@@ -139,12 +145,19 @@ class Attack(ABC):
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
         x, y = plain(image).detach(), plain(label).detach()
-        _check_batch(x, y, self.bounds)
+        _check_batch(x, y)
         criterion = self.criterion if criterion is None else criterion
-        predict = network if hasattr(network, "select") else Predictor.of(network, len(x))
+        predict: Callable[[torch.Tensor], Any] = (
+            network if hasattr(network, "select") else Predictor.of(network, len(x))
+        )
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with torch.inference_mode(False), guard, torch.no_grad():
             x, y = (tensor.clone() if tensor.is_inference() else tensor for tensor in (x, y))
+            fixed = None
+            if self.channels is not None:
+                predict = fixed = FixedChannels(predict, x, attacked_channels(self.channels, x))
+                x = fixed.part
+            _check_inside(x, self.bounds)
             radius = check_eps(eps, x)
             logits = first_output(predict(x))
             check_finite(logits, "a prediction")
@@ -154,7 +167,8 @@ class Attack(ABC):
             rows = torch.arange(len(x), device=x.device)
             target = Target(predict, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
             result = self.run(target, self._generators(generator, x))
-        return replace(result, image=convert_to_dst_type(result.image, image)[0])
+            found = result.image if fixed is None else fixed.whole(result.image)
+        return replace(result, image=convert_to_dst_type(found, image)[0])
 
     @abstractmethod
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -210,7 +224,7 @@ def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     return radius.expand(len(image)).contiguous()
 
 
-def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, float] | None) -> None:
+def _check_batch(image: torch.Tensor, label: torch.Tensor) -> None:
     if image.ndim < 2 or not image.is_floating_point() or image.numel() == 0:
         raise ValueError(
             f"Got images of shape {tuple(image.shape)} and type {image.dtype}, expected floating point "
@@ -219,6 +233,9 @@ def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, 
     if label.ndim == 0 or len(label) != len(image):
         raise ValueError(f"Got labels of shape {tuple(label.shape)} for {len(image)} samples, expected one row each.")
     check_finite(image, "an image")
+
+
+def _check_inside(image: torch.Tensor, bounds: tuple[float, float] | None) -> None:
     if bounds is not None:
         lo, hi = bounds
         slack = 1e-3 * (hi - lo)

@@ -18,7 +18,11 @@ __all__ = ["attack_from_name"]
 
 
 def attack_from_name(
-    name: str, norm: str, bounds: Sequence[float] | None = None, criterion: Criterion | None = None
+    name: str,
+    norm: str,
+    bounds: Sequence[float] | None = None,
+    criterion: Criterion | None = None,
+    channels: Sequence[int] | None = None,
 ) -> Attack:
     """An attack from its short name.
 
@@ -37,6 +41,7 @@ def attack_from_name(
         norm: ``"l2"`` or ``"linf"``.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: see :class:`Attack`.
+        channels: of the image that noise may change; None means all.
 
     Raises:
         ValueError: if the name is none of these, or does not go with the norm or the criterion.
@@ -48,17 +53,17 @@ def attack_from_name(
     """
     names = name.split("+")
     if len(names) > 1:
-        return WorstOf([attack_from_name(one, norm, bounds, criterion) for one in names])
+        return WorstOf([attack_from_name(one, norm, bounds, criterion, channels) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
-    settings = AttackSettings(bounds=bounds, criterion=criterion)
+    settings = AttackSettings(bounds=bounds, criterion=criterion, channels=channels)
     match parsed.family:
         case "fgsm":
             return FGSM(norm, **settings)
         case "ifgsm":
             return IFGSM(norm, steps, **settings)
         case "noise":
-            return UniformNoise(norm, steps, bounds, criterion)
+            return UniformNoise(norm, steps, bounds, criterion, channels=channels)
         case "spsa":
             return SPSA(norm, steps, times, **settings)
         case "ddn" if norm == "l2":

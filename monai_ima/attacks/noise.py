@@ -26,6 +26,7 @@ class UniformNoise(Attack):
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         generator: source of the draws; None means one of the attack's own, seeded with 0.
+        channels: of the image that noise may change; None means all.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -45,8 +46,9 @@ class UniformNoise(Attack):
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
         generator: torch.Generator | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator)
+        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator, channels=channels)
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

@@ -137,6 +137,7 @@ def _save(stem: Path, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBu
         np.savetxt(f"{stem}_noisy.csv", noisy.numpy(), delimiter=",", fmt="%.8g")
         return
     if noisy.ndim == 3:
+        noisy = noisy if loaded.channels is None else noisy[list(loaded.channels)]
         lo, hi = loaded.bounds or (float(noisy.min()), float(noisy.max()))
         picture = (noisy - lo) / ((hi - lo) or 1)
         writer = SaveImage(output_ext=".png", scale=255, resample=False, print_log=False, writer="PILWriter")

@@ -243,7 +243,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     def _noise_failures(self, batch: EvaluationBatch, levels: list[float]) -> list[list[int]]:
         first = next(iter(self.attacks.values()))
-        noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion)
+        noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion, channels=first.channels)
         counts = torch.zeros(len(batch.image), len(levels), dtype=torch.int64, device=self.device)
         for k, eps in enumerate(levels[1:], 1):
             generators = self._generators(batch, f"noise/{eps}")
@@ -265,8 +265,8 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
             predicted=predicted,
             noisy_predicted=changed,
             eps=eps,
-            clean=sample.image[0].cpu(),
-            noisy=noisy[0].cpu(),
+            clean=self._shown(sample.image[0]),
+            noisy=self._shown(noisy[0]),
         )
 
 

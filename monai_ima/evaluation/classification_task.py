@@ -37,7 +37,7 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
 
     def __init__(self, loaded: LoadedBundle, settings: EvaluationSettings) -> None:
         super().__init__(loaded, settings)
-        search = MinimumNorm(settings.norm, bounds=loaded.bounds, criterion=loaded.criterion)
+        search = MinimumNorm(settings.norm, bounds=loaded.bounds, criterion=loaded.criterion, channels=loaded.channels)
         minimum = search if settings.minimum else None
         self.evaluator = ClassificationEvaluator.of_bundle(
             loaded, self.attacks, settings.seed, noise_draws=NOISE_DRAWS, minimum=minimum

@@ -197,5 +197,10 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
     def _examples(self, batch: Any, eps: float) -> dict[str, Example]:
         """The samples of a batch, attacked at one ε, by id."""
 
+    def _shown(self, image: torch.Tensor) -> torch.Tensor:
+        """What of an image ``[C, *spatial]`` is drawn: the channels that noise may change."""
+        channels = next(iter(self.attacks.values())).channels
+        return (image if channels is None else image[list(channels)]).cpu()
+
     def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
         return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids, self.device)

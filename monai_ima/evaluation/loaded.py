@@ -36,6 +36,7 @@ class LoadedBundle:
         checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
         metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
+        channels: of the image that noise may change; None means all.
     """
 
     name: str
@@ -50,6 +51,7 @@ class LoadedBundle:
     checkpoint: Path | None
     synthetic: bool
     metadata: dict[str, Any]
+    channels: Sequence[int] | None = None
 
     @property
     def segments(self) -> bool:
@@ -100,7 +102,10 @@ class LoadedBundle:
         Raises:
             ValueError: if a name is unknown, or does not go with the norm.
         """
-        return {name: attack_from_name(name, norm, self.bounds, self.attack_criterion) for name in names.split("+")}
+        return {
+            name: attack_from_name(name, norm, self.bounds, self.attack_criterion, self.channels)
+            for name in names.split("+")
+        }
 
     def _metadata(self, key: str) -> str | None:
         value = self.metadata.get(key)

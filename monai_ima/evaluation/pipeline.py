@@ -55,6 +55,12 @@ def evaluate_loaded(
             f"{loaded.name} has sigmoid outputs, expected classes of which one is correct for --crosscheck: the "
             "independent tools attack no others."
         )
+    if settings.channels is not None:
+        loaded = replace(loaded, channels=settings.channels)
+    if settings.crosscheck and loaded.channels is not None:
+        raise ValueError(
+            f"Got channels {loaded.channels}, expected all of them for --crosscheck: its attacks take all."
+        )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
     start_folder(settings.folder, {**settings.arguments(), "weights_sha256": weights_digest(loaded.network)})

@@ -39,8 +39,8 @@ class ScanExample:
         eps: perturbation budget.
         clean_dice: mean foreground Dice of the clean image.
         noisy_dice: mean foreground Dice of the adversarial image.
-        clean: image ``[C, *spatial]``.
-        noisy: image ``[C, *spatial]``.
+        clean: image ``[C, *spatial]``, the channels that noise may change.
+        noisy: image ``[C, *spatial]``, these channels under attack.
         label: class indices ``[*spatial]``.
         clean_prediction: class indices ``[*spatial]``.
         noisy_prediction: class indices ``[*spatial]``.
@@ -229,8 +229,8 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
                 eps=eps,
                 clean_dice=dice[0][row],
                 noisy_dice=dice[1][row],
-                clean=batch.image[row].cpu(),
-                noisy=worst.image[row].cpu(),
+                clean=self._shown(batch.image[row]),
+                noisy=self._shown(worst.image[row]),
                 label=self._index(maps[0][row]),
                 clean_prediction=self._index(maps[1][row]),
                 noisy_prediction=self._index(maps[2][row]),

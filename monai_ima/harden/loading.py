@@ -12,16 +12,18 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.utils.checks import check_channels
 from monai_ima.utils.weights import fit_weights, load_weights
 
+from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
-from .parts import EVALUATOR_ID, evaluators_of, find_parts, transforms_of
+from .parts import EVALUATOR_ID, evaluators_of, find_parts, network_of, transforms_of
 from .reading import Component, TrainingConfig, evaluation_files, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
 from .task import find_task, image_key
 
-__all__ = ["EvaluationParts", "find_evaluation", "load_bundle"]
+__all__ = ["EvaluationParts", "bundle_channels", "find_evaluation", "load_bundle"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,17 @@ class EvaluationParts:
     transforms: list[Component]
     image_key: str
     normalisation: Normalisation | None
+
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """Those of the images that noise may change; None means all.
+
+        Raises:
+            ValueError: if clicks or other guidance are among the channels, but the others cannot be counted.
+        """
+        network = network_of(self.config, self.evaluator.at("network"))
+        guidance = find_channels(self.config, self.transforms, self.image_key, network)
+        return None if guidance is None else guidance.channels
 
 
 def find_evaluation(
@@ -88,8 +101,30 @@ def find_evaluation(
     )
 
 
+def bundle_channels(
+    bundle: str | Path, config: str | None = None, overrides: dict[str, Any] | None = None
+) -> tuple[int, ...] | None:
+    """The channels of a bundle's images that noise may change; None means all.
+
+    The config is read as text; no expression in it is evaluated.
+
+    Args:
+        bundle: the bundle's folder.
+        config: see :func:`evaluation_files`.
+        overrides: values of config ids.
+
+    Raises:
+        ValueError: if there is guidance among the channels, but they cannot be counted.
+    """
+    return find_evaluation(bundle, evaluation_files(bundle, config), overrides).channels
+
+
 def load_bundle(
-    bundle: str | Path, config: str | None = None, checkpoint: str | Path | None = None, **overrides: Any
+    bundle: str | Path,
+    config: str | None = None,
+    checkpoint: str | Path | None = None,
+    channels: Sequence[int] | None = None,
+    **overrides: Any,
 ) -> LoadedBundle:
     """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
 
@@ -101,11 +136,14 @@ def load_bundle(
         bundle: the bundle's folder.
         config: see :func:`~monai_ima.harden.reading.evaluation_files`.
         checkpoint: weights; None means the config's ``ckpt_path``, else ``models/model.pt``.
+        channels: of the images that noise may change; None means all but those that the config's transforms add as
+            guidance.
         overrides: values of config ids.
 
     Raises:
         FileNotFoundError: if the folder is no bundle, or config or checkpoint are missing.
-        ValueError: if the config has no evaluator, or the checkpoint is of another network.
+        ValueError: if the config has no evaluator, the checkpoint is of another network, or there is guidance among the
+            channels but they cannot be counted.
     """
     root = Path(bundle)
     files = evaluation_files(root, config)
@@ -144,6 +182,7 @@ def load_bundle(
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
         metadata=metadata,
+        channels=parts.channels if channels is None else check_channels(channels),
     )
 
 

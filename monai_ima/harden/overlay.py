@@ -97,6 +97,7 @@ def _section(plan: Plan) -> dict[str, Any]:
         "eps_max": plan.eps_max,
         "norm": plan.norm,
         "bounds": None if plan.bounds is None else list(plan.bounds),
+        **({} if plan.guidance is None else {"channels": list(plan.guidance.channels)}),
         "folder": FOLDER,
         "name": f"{WEIGHTS}_{method}",
         "resume": None,
@@ -140,9 +141,14 @@ def _handler(plan: Plan) -> dict[str, Any]:
         **({} if method == "ddn" else {"norm": "@harden#norm"}),
         **plan.settings.handler_options,
         "bounds": "@harden#bounds",
+        **_channels(plan),
         **({} if _criterion(plan) is None else {"criterion": "@harden#criterion"}),
         **({"first_pass": True} if method == "ima" and plan.pretrained is not None else {}),
     }
+
+
+def _channels(plan: Plan) -> dict[str, str]:
+    return {} if plan.guidance is None else {"channels": "@harden#channels"}
 
 
 def _resumable(plan: Plan, averages: dict[str, str], margins: str | None) -> dict[str, Any]:
@@ -208,7 +214,13 @@ def _validation_attack(plan: Plan) -> dict[str, Any]:
         criterion = {**(_criterion(plan) or {}), "threshold": "lowest"}
     steps = plan.settings.val_steps
     return _ours(
-        "attacks.PGD", norm="@harden#norm", steps=steps, restarts=1, bounds="@harden#bounds", criterion=criterion
+        "attacks.PGD",
+        norm="@harden#norm",
+        steps=steps,
+        restarts=1,
+        bounds="@harden#bounds",
+        **_channels(plan),
+        criterion=criterion,
     )
 
 

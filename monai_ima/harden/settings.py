@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from monai_ima.utils.checks import (
     check_bool,
     check_bounds,
+    check_channels,
     check_count,
     check_ignore_index,
     check_positive,
@@ -32,6 +33,7 @@ EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network see
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
 IGNORE_INDEX = "Label that counts nowhere, such as 255 or -1; default: what the loss or the metric ignores."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
+CHANNELS = "Channels of the image that noise may change, such as 0,1; default: all but those added as guidance."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -61,6 +63,7 @@ class HardenSettings:
     sigmoid: Annotated[bool | None, "Outputs are independent; default: from the post-processing and the loss."] = None
     ignore_index: Annotated[int | None, IGNORE_INDEX] = None
     bounds: Annotated[tuple[float, float] | None, "Valid intensities lo,hi; default: from the transforms."] = None
+    channels: Annotated[Sequence[int] | None, CHANNELS] = None
     threshold: Annotated[float | str | None, THRESHOLD] = None
     epochs: Annotated[int | None, EPOCHS] = None
     val_eps: Annotated[float | None, "ε > 0 of the validation under attack; default: half of eps_max."] = None
@@ -79,6 +82,7 @@ class HardenSettings:
         if self.min_clean is not None and not is_number(self.min_clean):
             raise ValueError(f"Got min_clean {self.min_clean!r}, expected a value of the clean key metric.")
         object.__setattr__(self, "bounds", check_bounds(self.bounds))
+        object.__setattr__(self, "channels", check_channels(self.channels))
         for name, check in CHECKS.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check(name, getattr(self, name)))

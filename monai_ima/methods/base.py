@@ -12,7 +12,7 @@ from torch import nn
 from monai_ima.attacks import Attack, AttackResult, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_bounds, check_choice, check_count
+from monai_ima.utils.checks import check_bounds, check_channels, check_choice, check_count
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
@@ -38,6 +38,7 @@ class MethodSettings(TypedDict, total=False):
     start_epoch: int
     attack_mode: str
     seed: int
+    channels: Sequence[int] | None
 
 
 class TrainingMethod(ABC):
@@ -63,9 +64,11 @@ class TrainingMethod(ABC):
         start_epoch: number of epochs of plain training before the method is active, >= 0.
         attack_mode: ``"eval"`` or ``"train"``, the network's mode under attack.
         seed: of the attacks' random starts, >= 0.
+        channels: of the image that noise may change; None means all.
 
     Raises:
-        ValueError: if a number is out of its range, ``bounds`` do not rise, or ``attack_mode`` is another name.
+        ValueError: if a number is out of its range, ``bounds`` do not rise, ``attack_mode`` is another name, or
+            ``channels`` are no different integers >= 0.
 
     Example:
         >>> class Halved(TrainingMethod):
@@ -89,12 +92,14 @@ class TrainingMethod(ABC):
         start_epoch: int = 0,
         attack_mode: str = "eval",
         seed: int = 0,
+        channels: Sequence[int] | None = None,
     ) -> None:
         self.attack_mode = check_choice("attack mode", attack_mode, ("eval", "train"))
         self.criterion = ClassificationCriterion() if criterion is None else criterion
         self.bounds = check_bounds(bounds)
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
         self.seed = check_count("seed", seed, 0)
+        self.channels = check_channels(channels)
         self.epoch = 0
         self.clean_score = torch.empty(0)
         self.labelled = torch.empty(0, dtype=torch.bool)

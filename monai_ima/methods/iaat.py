@@ -82,7 +82,16 @@ class IAAT(PerSampleMethod):
         if self.warmup_eps > margins.eps_max:
             raise ValueError(f"Got warmup_eps {warmup_eps}, expected at most eps_max = {margins.eps_max:g}.")
         self.trial, self.attack = (
-            PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=self.criterion, early_stop=early_stop)
+            PGD(
+                norm,
+                steps,
+                1,
+                alpha,
+                bounds=self.bounds,
+                channels=self.channels,
+                criterion=self.criterion,
+                early_stop=early_stop,
+            )
             for early_stop in (True, False)
         )
 

@@ -79,7 +79,14 @@ class MMA(PerSampleMethod):
             )
         self.clean_weight = check_fraction("clean_weight", clean_weight)
         self.attack = AdaptiveNormPGD(
-            eps_max, norm, steps, binary_steps, alpha, bounds=self.bounds, criterion=self.criterion
+            eps_max,
+            norm,
+            steps,
+            binary_steps,
+            alpha,
+            bounds=self.bounds,
+            channels=self.channels,
+            criterion=self.criterion,
         )
 
     def adversarial_loss(

@@ -60,7 +60,9 @@ class PGDTraining(TrainingMethod):
         self.eps = check_positive("eps", eps)
         self.beta = check_fraction("beta", beta)
         criterion = AlwaysCorrect(self.criterion)
-        self.attack = PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=criterion, early_stop=False)
+        self.attack = PGD(
+            norm, steps, 1, alpha, bounds=self.bounds, channels=self.channels, criterion=criterion, early_stop=False
+        )
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor

@@ -70,7 +70,9 @@ class TRADES(TrainingMethod):
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
-        self.attack = _DivergenceAscent(norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, early_stop=False)
+        self.attack = _DivergenceAscent(
+            norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, channels=self.channels, early_stop=False
+        )
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
         )

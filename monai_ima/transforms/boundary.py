@@ -46,6 +46,7 @@ class BoundaryNoised(MapTransform):
         inferer: how the network is run; None means ``SimpleInferer``.
         seed: of the random directions that are taken where a gradient is exactly zero.
         allow_wrong: leave a misclassified image as it is; else that is an error.
+        channels: of the image that noise may change; None means all.
 
     Raises:
         ValueError: if an argument is out of its range, or there is not exactly one key.
@@ -74,6 +75,7 @@ class BoundaryNoised(MapTransform):
         inferer: Inferer | None = None,
         seed: int = 0,
         allow_wrong: bool = False,
+        channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__(keys)
         if len(self.keys) != 1:
@@ -83,7 +85,9 @@ class BoundaryNoised(MapTransform):
         self.network = unwrap(network)
         self.eps = eps
         self.label_key = label_key
-        self.attack = BoundaryPGD(norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion)
+        self.attack = BoundaryPGD(
+            norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion, channels=channels
+        )
         self.inferer = gradient_inferer(SimpleInferer() if inferer is None else inferer)
         self.seed = int(seed)
         self.allow_wrong = allow_wrong

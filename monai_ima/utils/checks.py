@@ -10,6 +10,7 @@ from typing import Any
 __all__ = [
     "check_bool",
     "check_bounds",
+    "check_channels",
     "check_choice",
     "check_count",
     "check_fraction",
@@ -33,6 +34,21 @@ def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
     if len(pair) != 2 or not all(map(is_number, pair)) or not pair[0] < pair[1]:
         raise ValueError(f"Got bounds {bounds!r}, expected two numbers (lo, hi) with lo < hi, or None.")
     return float(pair[0]), float(pair[1])
+
+
+def check_channels(channels: Sequence[int] | int | None) -> tuple[int, ...] | None:
+    """``channels`` of an image in rising order; a single number is one channel, None means all.
+
+    Raises:
+        ValueError: when there are none, or they are not different integers >= 0.
+    """
+    if channels is None:
+        return None
+    given: tuple[Any, ...] = tuple(channels) if isinstance(channels, Iterable) else (channels,)
+    integers = all(is_number(channel) and 0 <= channel < math.inf and int(channel) == channel for channel in given)
+    if not given or not integers or len(set(given)) < len(given):
+        raise ValueError(f"Got channels {channels!r}, expected different integers >= 0, at least one, or None for all.")
+    return tuple(sorted(int(channel) for channel in given))
 
 
 def check_count(name: str, value: int, least: int) -> int:

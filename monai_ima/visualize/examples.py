@@ -22,7 +22,7 @@ class Example:
         predicted: class, or outputs, predicted for the clean image.
         noisy_predicted: class, or outputs, predicted for the attacked image.
         eps: ε, radius of the ball.
-        clean: image ``[C, H, W]`` or signal ``[C, L]``.
+        clean: image ``[C, H, W]`` or signal ``[C, L]``, the channels that noise may change.
         noisy: of the same shape.
 
     Example:
