@@ -7,6 +7,7 @@ import torch
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.outputs import Output
 
 from .base import Attack, AttackResult
 from .target import MostAdversarial, Target
@@ -26,6 +27,7 @@ class UniformNoise(Attack):
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         generator: source of the draws; None means one of the attack's own, seeded with 0.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -45,8 +47,9 @@ class UniformNoise(Attack):
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
         generator: torch.Generator | None = None,
+        output: Output = None,
     ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator)
+        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator, output=output)
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

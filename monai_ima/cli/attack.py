@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from monai_ima.results.settings import CHECKPOINT, CONFIG
-from monai_ima.utils.checks import check_count, check_positive, check_seed
+from monai_ima.results.settings import CHECKPOINT, CONFIG, OUTPUT
+from monai_ima.utils.checks import check_count, check_output, check_positive, check_seed
 
 from .arguments import new_folder
 from .options import config_overrides
@@ -27,10 +27,12 @@ class AttackOptions:
     checkpoint: Annotated[str | None, CHECKPOINT] = None
     config: Annotated[str | None, CONFIG] = None
     seed: Annotated[int, "Of the random starts."] = 0
+    output: Annotated[int | str | None, OUTPUT] = None
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
         check_seed(self.seed)
+        check_output(self.output)
         if self.limit is not None:
             check_count("limit", self.limit, 0)
 
@@ -55,7 +57,7 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
-    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides)
+    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides).with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion)
     saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
     unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"

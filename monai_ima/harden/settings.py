@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
-from monai_ima.utils.checks import check_bool, check_bounds, check_count, check_positive, is_number
+from monai_ima.utils.checks import check_bool, check_bounds, check_count, check_output, check_positive, is_number
 
 __all__ = ["METHODS", "TASKS", "HardenSettings"]
 
@@ -24,6 +24,7 @@ TASKS = ("classification", "multi-label", "segmentation")
 EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network sees it; default: from the normalisation."
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
+OUTPUT = "Index or key of the network's output that counts; -1: the last; default: the first (HoVerNet: its nuclei)."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -32,6 +33,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "val_steps": partial(check_count, least=1),
     "eps_max": check_positive,
     "val_eps": check_positive,
+    "output": lambda _, value: check_output(value),
 }
 
 
@@ -53,6 +55,7 @@ class HardenSettings:
     bounds: Annotated[tuple[float, float] | None, "Valid intensities lo,hi; default: from the transforms."] = None
     threshold: Annotated[float | str | None, THRESHOLD] = None
     epochs: Annotated[int | None, EPOCHS] = None
+    output: Annotated[int | str | None, OUTPUT] = None
     val_eps: Annotated[float | None, "ε > 0 of the validation under attack; default: half of eps_max."] = None
     val_steps: Annotated[int, "PGD steps >= 1 of the validation under attack."] = 20
     handler_options: Mapping[str, Any] = field(default_factory=dict)

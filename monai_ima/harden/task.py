@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from monai.utils import CommonKeys
 
+from monai_ima.utils.outputs import Output
+
 from .parts import Parts
 from .reading import Component, TrainingConfig
 from .settings import TASKS
@@ -31,12 +33,14 @@ class Task:
         classes: number of outputs; None where it is unknown.
         sigmoid: outputs are independent of each other.
         include_background: channel 0 counts in a segmentation's score.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
     """
 
     kind: str
     classes: int | None
     sigmoid: bool
     include_background: bool
+    output: Output = None
 
     @property
     def description(self) -> str:

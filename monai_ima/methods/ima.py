@@ -192,14 +192,13 @@ class IMA(PerSampleMethod):
             return
         parts = gather_all(self.scalar("correct_fraction"))
         correct, scored = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        if correct * 2 >= scored:
+        if correct == 0 or correct * 2 >= scored:
             return
         self._warned_of_threshold = True
-        reach = "No sample reaches" if correct == 0 else f"Only {correct:g} of {scored:g} samples reach"
         logger.warning(
-            f"{reach} the threshold {self.criterion.describe()} without noise in epoch {self.epoch}: the others have "
-            "no boundary and are trained on clean images only; a lower threshold, or a start from a trained network, "
-            "gives them one."
+            f"Only {correct:g} of {scored:g} samples reach the threshold {self.criterion.describe()} without noise in "
+            f"epoch {self.epoch}: the others have no boundary and are trained on clean images only; a lower threshold, "
+            "or a start from a trained network, gives them one."
         )
 
     def _radii(self, batch: Batch) -> torch.Tensor:

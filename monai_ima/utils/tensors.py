@@ -13,27 +13,32 @@ __all__ = ["at_least_float32", "check_finite", "first_output", "plain"]
 
 
 def first_output(output: Any) -> torch.Tensor:
-    """The tensor that counts when a network returns several.
+    """The tensor that counts when a network returns several and no one names another.
 
     Args:
-        output: a tensor, or a tuple, list or dictionary whose first value is the main (highest-resolution) output,
-            nested or not.
+        output: a tensor, or a tuple or list whose first value is the main (highest-resolution) output, nested or not;
+            of a dictionary the only value.
 
     Returns:
         the first tensor.
 
     Raises:
-        TypeError: when there is no tensor in first place.
+        ValueError: when there is no tensor in first place, or a dictionary has several values.
     """
     while not isinstance(output, torch.Tensor):
-        if isinstance(output, Mapping) and output:
+        if isinstance(output, Mapping) and len(output) == 1:
             output = next(iter(output.values()))
+        elif isinstance(output, Mapping) and output:
+            keys = ", ".join(repr(str(key)) for key in output)
+            raise ValueError(
+                f"The network returned a dictionary with the keys {keys}, expected output= with the key that counts."
+            )
         elif isinstance(output, Sequence) and not isinstance(output, str) and output:
             output = output[0]
         else:
-            raise TypeError(
-                f"The network returned {type(output).__name__}, expected a tensor or a tuple, list or dictionary "
-                "whose first value is the tensor of logits."
+            raise ValueError(
+                f"The network returned {type(output).__name__}, expected a tensor, or a tuple or list whose first "
+                "value is the tensor of logits, or else output= with the index or key of that."
             )
     return output
 
