@@ -38,7 +38,7 @@ from monai_ima.results.schema import Results
 from monai_ima.transforms import with_sample_id
 
 QUICK = ["--steps", "2", "--margin_steps", "2", "--binary_steps", "3", "--val_steps", "2"]
-TOLD = {"no_validation": ["--task", "segmentation", "--sigmoid", "True"]}
+TOLD = {"no_validation": ["--task", "segmentation", "--sigmoid", "True"], "own_code": ["--output", "logits"]}
 
 
 def fingerprint(root: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ class WorstOf(Attack):
     A sample that one attack has broken is not attacked by the next ones.
 
     Args:
-        attacks: at least one, all of the same norm, bounds, output and kind of criterion; the first one's criterion counts.
+        attacks: at least one, all of the same norm, bounds, output and kind of criterion, which is the first one's.
 
     Raises:
         ValueError: when there is none, or they differ in one of these.

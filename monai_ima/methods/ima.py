@@ -136,7 +136,7 @@ class IMA(PerSampleMethod):
         scored = ~self.clean_score.isnan()
         self._outcomes.record([batch.sample_ids[row] for row in scored.nonzero().flatten().tolist()])
         correct = self.criterion.decide(self.clean_score)
-        ima_loss = IMALoss(loss_function, self.beta)
+        ima_loss = IMALoss(loss_function, self.beta, self.sums(loss_function, prediction, batch))
         noisy = self.generate_adversarial(batch.select(correct.nonzero().squeeze(1)))
         noisy_loss = self.subset_loss(ima_loss, noisy, batch)
         self.note("loss_noisy", noisy_loss.item(), 1)

@@ -91,7 +91,7 @@ class MMA(PerSampleMethod):
         margins = torch.where(result.success, result.distance, self.margins.eps_max)
         margins = torch.where(result.clean_correct, margins, self.margins.delta)
         self.radii.record(batch.sample_ids, margins)
-        mma_loss = MMALoss(loss_function, self.clean_weight)
+        mma_loss = MMALoss(loss_function, self.clean_weight, self.sums(loss_function, prediction, batch))
         rows = (result.success | ~result.clean_correct).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
         margin_loss = self.subset_loss(mma_loss, entering, batch)

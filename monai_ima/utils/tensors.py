@@ -9,7 +9,7 @@ from monai.utils import convert_to_tensor
 
 from .errors import SampleError
 
-__all__ = ["at_least_float32", "check_finite", "first_output", "plain"]
+__all__ = ["at_least_float32", "check_finite", "first_output", "plain", "select_rows"]
 
 
 def first_output(output: Any) -> torch.Tensor:
@@ -46,6 +46,23 @@ def first_output(output: Any) -> torch.Tensor:
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor without metadata."""
     return convert_to_tensor(tensor, track_meta=False)
+
+
+def select_rows(value: Any, index: torch.Tensor, count: int) -> Any:
+    """The rows at ``index`` of every tensor of ``count`` rows, also inside tuples, lists and dictionaries.
+
+    Example:
+        >>> select_rows({"a": torch.arange(3), "b": (torch.zeros(2), 7)}, torch.tensor([2]), 3)
+        {'a': tensor([2]), 'b': (tensor([0., 0.]), 7)}
+    """
+    if isinstance(value, torch.Tensor):
+        return value[index.to(value.device)] if value.ndim > 0 and len(value) == count else value
+    if isinstance(value, Mapping):
+        return {key: select_rows(inner, index, count) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        rows = (select_rows(inner, index, count) for inner in value)
+        return type(value)(*rows) if hasattr(value, "_fields") else type(value)(rows)
+    return value
 
 
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
