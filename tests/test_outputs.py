@@ -318,3 +318,48 @@ def test_a_binary_criterion_takes_the_output_that_counts():
     expected = PGD("l2", 3, criterion=BinaryCriterion())(logit, image, label, 0.5)
     found = PGD("l2", 3, criterion=BinaryCriterion(), output=1)(Several(logit, "tuple"), image, label, 0.5)
     assert torch.equal(found.image, expected.image)
+
+
+class TwoHeads(nn.Module):
+    """Classes, and the image's mean beside them, as HoVerNet's several maps."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, image):
+        return {"mean": image.flatten(1).mean(dim=1), "class": self.inner(image)}
+
+
+def two_labels(batchdata, device=None, non_blocking=False, **kwargs):
+    image = batchdata["image"]
+    return image, {"class": batchdata["label"], "mean": image.flatten(1).mean(dim=1)}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_dictionary_of_labels_follows_its_samples_into_the_trainers_loss(name):
+    """The second label is the mean of its clean image: its distance from the noisy image's mean is within ε / √16."""
+    bare, several, calls = small_network(), TwoHeads(small_network()), []
+
+    def loss(prediction, label):
+        calls.append((len(label["class"]), float((prediction["mean"] - label["mean"]).detach().abs().max())))
+        return nn.functional.cross_entropy(prediction["class"], label["class"])
+
+    handlers = METHODS[name](), METHODS[name](output="class")
+    make_trainer(bare, blobs(), [handlers[0]], epochs=2).run()
+    make_trainer(several, blobs(), [handlers[1]], epochs=2, loss_function=loss, prepare_batch=two_labels).run()
+    assert_same_weights(several.inner.state_dict(), bare.state_dict())
+    assert max(far for _, far in calls) <= 1.5 / 4 + 1e-5, "every noisy row meets the label of its own sample"
+    assert name not in ("ima", "mma") or min(rows for rows, _ in calls) < 8, "some batches lost samples"
+
+
+def test_an_evaluator_takes_the_label_of_the_output_that_counts():
+    network = small_network().eval()
+    loader = DataLoader(Dataset(blobs()), batch_size=8)
+    expected = ClassificationEvaluator(network, PGD("l2", 4, 1)).run(loader, [0.4], progress=False)
+    evaluator = ClassificationEvaluator(TwoHeads(network), PGD("l2", 4, 1), prepare_batch=two_labels, output="class")
+    assert evaluator.run(loader, [0.4], progress=False).records == expected.records
+    with pytest.raises(ValueError, match="labels as a dictionary with the keys 'class', 'mean'"):
+        ClassificationEvaluator(network, PGD("l2", 4, 1), prepare_batch=two_labels, output=0).run(
+            loader, [0.4], progress=False
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, HoVerNetBranch
 
 from monai_ima.utils.outputs import Output
 
@@ -20,6 +20,8 @@ LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSuperv
 MAP_METRICS = ("Dice", "MeanIoU", "SurfaceDistance", "HausdorffDistance", "SurfaceDice")
 CLASSIFIERS = ("DenseNet", "Densenet", "ResNet", "EfficientNet", "SENet", "SEResNe", "TorchVisionFCModel", "ViT")
 """How the names of networks begin that give a vector for an image."""
+NUCLEI = HoVerNetBranch.NP.value
+"""The output of HoVerNet that is judged, among the three that it has: nucleus or background."""
 CLASS_FORMATS = ("classification", "classes", "probabilities", "probability", "labels")
 """``format`` of such an output in the metadata."""
 
@@ -68,6 +70,8 @@ def find_task(parts: Parts, task: str | None = None, sigmoid: bool | None = None
         kind = "segmentation" if _is_segmentation(parts) else "multi-label" if sigmoid else "classification"
     else:
         kind = task
+    if _named(parts, "HoVerNet"):
+        return Task(kind, 2, sigmoid, sigmoid, NUCLEI)
     return Task(kind, _classes(parts), sigmoid, sigmoid and kind == "segmentation")
 
 
@@ -101,6 +105,10 @@ def _is_segmentation(parts: Parts) -> bool:
 def _uses(config: TrainingConfig, path: str | None, words: Sequence[str]) -> bool:
     """Some component at an id, or that it refers to, has one of the words in its name."""
     return path is not None and any(word in c.name for c in config.components(path) for word in words)
+
+
+def _named(parts: Parts, name: str) -> bool:
+    return any(part is not None and name in part.name for part in (parts.network, parts.loss))
 
 
 def _sigmoid(parts: Parts) -> bool:

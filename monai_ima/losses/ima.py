@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from monai_ima.utils.checks import check_fraction
+from monai_ima.utils.tensors import row_count
 
 from .reduction import find_reduction, named_sum
 
@@ -37,37 +38,35 @@ class IMALoss(nn.Module):
     """
 
     def __init__(
-        self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 0.5, sums: bool | None = None
+        self, loss_function: Callable[[Any, Any], torch.Tensor], beta: float = 0.5, sums: bool | None = None
     ) -> None:
         super().__init__()
         self.loss_function = loss_function
         self.beta = check_fraction("beta", beta)
         self.sums = sums
 
-    def forward(
-        self, pred: Any, label: torch.Tensor, noisy_pred: Any | None, noisy_label: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(self, pred: Any, label: Any, noisy_pred: Any | None, noisy_label: Any | None) -> torch.Tensor:
         """The training loss of a batch.
 
         Args:
             pred: the network's output for the clean batch of B samples.
-            label: its labels, ``[B, ...]``.
+            label: its labels, ``[B, ...]``, or a dictionary of several.
             noisy_pred: the output for the noisy samples, n <= B of them; None when there are none.
             noisy_label: their labels, ``[n, ...]``.
         """
         clean = self.loss_function(pred, label).mean()
         if self.sums is None:
-            found = find_reduction(self.loss_function, pred, label, len(label))
+            found = find_reduction(self.loss_function, pred, label, row_count(label))
             self.sums = None if found is None else found.sums
-        if noisy_pred is None or noisy_label is None or len(noisy_label) == 0:
+        if noisy_pred is None or noisy_label is None or row_count(noisy_label) == 0:
             return self.combine(clean, torch.zeros_like(clean))
-        return self.combine(clean, self.noisy(noisy_pred, noisy_label, len(label)))
+        return self.combine(clean, self.noisy(noisy_pred, noisy_label, row_count(label)))
 
-    def noisy(self, noisy_pred: Any, noisy_label: torch.Tensor, batch_size: int) -> torch.Tensor:
+    def noisy(self, noisy_pred: Any, noisy_label: Any, batch_size: int) -> torch.Tensor:
         """Line 7 of Algorithm 1: L3 of n >= 1 noisy samples from a batch of ``batch_size``."""
         loss = self.loss_function(noisy_pred, noisy_label).mean()
         sums = named_sum(self.loss_function) if self.sums is None else self.sums
-        return loss if sums else loss * len(noisy_label) / batch_size
+        return loss if sums else loss * row_count(noisy_label) / batch_size
 
     def combine(self, clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
         """Line 8 of Algorithm 1: ``(1 - β) clean + β noisy``."""

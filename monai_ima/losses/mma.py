@@ -36,7 +36,7 @@ class MMALoss(IMALoss):
 
     def __init__(
         self,
-        loss_function: Callable[[Any, torch.Tensor], torch.Tensor],
+        loss_function: Callable[[Any, Any], torch.Tensor],
         clean_weight: float = 1 / 3,
         sums: bool | None = None,
     ) -> None:

@@ -24,7 +24,7 @@ __all__ = ["LossFunction", "MethodSettings", "TrainingMethod"]
 
 logger = logging.getLogger(__name__)
 
-LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
+LossFunction = Callable[[Any, Any], torch.Tensor]
 """``(prediction, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts."""
 
 

@@ -9,7 +9,7 @@ from monai.utils import convert_to_tensor
 
 from .errors import SampleError
 
-__all__ = ["at_least_float32", "check_finite", "first_output", "plain", "select_rows"]
+__all__ = ["at_least_float32", "check_finite", "first_output", "plain", "row_count", "select_rows"]
 
 
 def first_output(output: Any) -> torch.Tensor:
@@ -43,8 +43,8 @@ def first_output(output: Any) -> torch.Tensor:
     return output
 
 
-def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without metadata."""
+def plain(tensor: Any) -> Any:
+    """A tensor without metadata; of a dictionary all of them."""
     return convert_to_tensor(tensor, track_meta=False)
 
 
@@ -63,6 +63,16 @@ def select_rows(value: Any, index: torch.Tensor, count: int) -> Any:
         rows = (select_rows(inner, index, count) for inner in value)
         return type(value)(*rows) if hasattr(value, "_fields") else type(value)(rows)
     return value
+
+
+def row_count(value: Any) -> int:
+    """Number of rows of a tensor, or of each tensor in a dictionary.
+
+    Example:
+        >>> row_count({"a": torch.zeros(3, 2), "b": torch.zeros(3)})
+        3
+    """
+    return row_count(next(iter(value.values()))) if isinstance(value, Mapping) and value else len(value)
 
 
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
