@@ -234,7 +234,7 @@ def test_the_defaults_are_those_of_the_function(calls):
     assert main(["evaluate", "--levels", "0,1", BUNDLE]) == 0
     assert calls[0] == calls[1]
     assert calls[0] == {
-        **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "groups", "group_by"]),
+        **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "output", "groups", "group_by"]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
         **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": None, "seed": 0, "tolerance": 1.0},
         **{"units": "network", "eot": 1, "overrides": {}},
