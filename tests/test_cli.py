@@ -191,6 +191,9 @@ def calls(monkeypatch) -> list[dict]:
     class Loaded(dict):
         bounds = attack_criterion = None
 
+        def with_output(self, output):
+            return self
+
     load_bundle = lambda *_, **overrides: Loaded(overrides=overrides)  # noqa: E731
     monkeypatch.setattr("monai_ima.harden.loading.load_bundle", load_bundle)
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.save_attacked_images", attack)
