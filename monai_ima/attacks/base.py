@@ -13,11 +13,12 @@ from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
-from monai_ima.utils.checks import check_bounds, check_channels
+from monai_ima.utils.checks import check_bounds, check_channels, check_output
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.outputs import OneOutput, Output, choose_label, choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
-from monai_ima.utils.tensors import check_finite, first_output, plain
+from monai_ima.utils.tensors import check_finite, plain
 
 from .channels import FixedChannels, attacked_channels
 from .mode import attack_mode
@@ -68,6 +69,7 @@ class AttackSettings(TypedDict, total=False):
     loss: Loss | None
     generator: torch.Generator | None
     channels: Sequence[int] | None
+    output: Output
 
 
 class Attack(ABC):
@@ -85,9 +87,11 @@ class Attack(ABC):
         generator: source of the random draws; None means a generator of the attack's own, seeded with 0.
         channels: of the image that noise may change; None means all. Norm, bounds and draws are those of these channels
             alone; the others, such as maps of clicks, stay as they are.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
 
     Raises:
-        ValueError: if ``norm`` is another name, ``bounds`` do not rise, or ``channels`` are no different integers >= 0.
+        ValueError: if ``norm`` is another name, ``bounds`` do not rise, ``channels`` are no different integers >= 0, or
+            ``output`` can name none.
 
     Example:
         >>> class Darker(Attack):
@@ -112,6 +116,7 @@ class Attack(ABC):
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
         channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
         self.norm = get_norm(norm)
         self.bounds = check_bounds(bounds)
@@ -119,6 +124,7 @@ class Attack(ABC):
         self.loss = loss
         self.generator = generator
         self.channels = check_channels(channels)
+        self.output = check_output(output)
 
     def __call__(
         self,
@@ -132,9 +138,10 @@ class Attack(ABC):
         """Attack a batch.
 
         Args:
-            network: any callable from images to logits; of several outputs the first counts.
+            network: any callable from images to logits, or to several outputs of which ``output`` counts.
             image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, its attacked channels inside the bounds.
-            label: one row per sample, as the criterion takes it; a sample without a label that counts is not moved.
+            label: one row per sample, as the criterion takes it; a sample without a label that counts is not moved. Of
+                a dictionary that of the key ``output`` counts.
             eps: radius of the ball, >= 0, one for all or ``[B]``, in the units of ``image``.
             generator: overrides the attack's own for this call; a list of B generators gives every sample its own
                 stream, so that its result does not depend on the batch it is in.
@@ -144,7 +151,7 @@ class Attack(ABC):
             ValueError: when an argument does not fit.
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
-        x, y = plain(image).detach(), plain(label).detach()
+        x, y = plain(image).detach(), plain(choose_label(label, self.output)).detach()
         _check_batch(x, y)
         criterion = self.criterion if criterion is None else criterion
         predict: Callable[[torch.Tensor], Any] = (
@@ -159,12 +166,13 @@ class Attack(ABC):
                 x = fixed.part
             _check_inside(x, self.bounds)
             radius = check_eps(eps, x)
-            logits = first_output(predict(x))
+            logits = choose_output(predict(x), self.output, y)
             check_finite(logits, "a prediction")
             score = criterion.score(logits, y)
             radius = radius.masked_fill(~criterion.labelled(logits, y), 0)
             criterion = criterion.relative_to(score)
             rows = torch.arange(len(x), device=x.device)
+            predict = predict if self.output is None else OneOutput(predict, self.output)
             target = Target(predict, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
             result = self.run(target, self._generators(generator, x))
             found = result.image if fixed is None else fixed.whole(result.image)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.attack_names import AttackName
+from monai_ima.utils.outputs import Output
 
 from .apgd import APGD
 from .base import Attack, AttackSettings
@@ -23,6 +24,7 @@ def attack_from_name(
     bounds: Sequence[float] | None = None,
     criterion: Criterion | None = None,
     channels: Sequence[int] | None = None,
+    output: Output = None,
 ) -> Attack:
     """An attack from its short name.
 
@@ -42,6 +44,7 @@ def attack_from_name(
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: see :class:`Attack`.
         channels: of the image that noise may change; None means all.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if the name is none of these, or does not go with the norm or the criterion.
@@ -53,17 +56,17 @@ def attack_from_name(
     """
     names = name.split("+")
     if len(names) > 1:
-        return WorstOf([attack_from_name(one, norm, bounds, criterion, channels) for one in names])
+        return WorstOf([attack_from_name(one, norm, bounds, criterion, channels, output) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
-    settings = AttackSettings(bounds=bounds, criterion=criterion, channels=channels)
+    settings = AttackSettings(bounds=bounds, criterion=criterion, channels=channels, output=output)
     match parsed.family:
         case "fgsm":
             return FGSM(norm, **settings)
         case "ifgsm":
             return IFGSM(norm, steps, **settings)
         case "noise":
-            return UniformNoise(norm, steps, bounds, criterion, channels=channels)
+            return UniformNoise(norm, steps, bounds, criterion, channels=channels, output=output)
         case "spsa":
             return SPSA(norm, steps, times, **settings)
         case "ddn" if norm == "l2":

@@ -7,8 +7,9 @@ import torch
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.outputs import Output
 
-from .base import Attack, AttackResult
+from .base import Attack, AttackResult, AttackSettings
 from .target import MostAdversarial, Target
 
 __all__ = ["UniformNoise"]
@@ -27,6 +28,7 @@ class UniformNoise(Attack):
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         generator: source of the draws; None means one of the attack's own, seeded with 0.
         channels: of the image that noise may change; None means all.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -47,8 +49,12 @@ class UniformNoise(Attack):
         criterion: Criterion | None = None,
         generator: torch.Generator | None = None,
         channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator, channels=channels)
+        shared = AttackSettings(
+            bounds=bounds, criterion=criterion, generator=generator, channels=channels, output=output
+        )
+        super().__init__(norm, **shared)
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

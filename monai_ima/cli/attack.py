@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from monai_ima.results.settings import CHANNELS, CHECKPOINT, CONFIG
-from monai_ima.utils.checks import check_channels, check_count, check_positive, check_seed
+from monai_ima.results.settings import CHANNELS, CHECKPOINT, CONFIG, OUTPUT
+from monai_ima.utils.checks import check_channels, check_count, check_output, check_positive, check_seed
 
 from .arguments import new_folder
 from .options import config_overrides
@@ -28,11 +28,13 @@ class AttackOptions:
     config: Annotated[str | None, CONFIG] = None
     seed: Annotated[int, "Of the random starts."] = 0
     channels: Annotated[Sequence[int] | None, CHANNELS] = None
+    output: Annotated[int | str | None, OUTPUT] = None
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
         check_seed(self.seed)
         object.__setattr__(self, "channels", check_channels(self.channels))
+        check_output(self.output)
         if self.limit is not None:
             check_count("limit", self.limit, 0)
 
@@ -58,6 +60,7 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
     loaded = load_bundle(options.bundle, options.config, options.checkpoint, options.channels, **overrides)
+    loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
     saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
     unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"

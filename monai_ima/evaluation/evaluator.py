@@ -19,10 +19,11 @@ from monai_ima.results.settings import check_levels
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import FractionWarning
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.sample_ids import common_folder
 
-from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
+from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids, one_output
 from .loaded import LoadedBundle
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
@@ -39,6 +40,7 @@ class EvaluatorSettings(TypedDict, total=False):
     inferer: Inferer | None
     device: torch.device | str
     seed: int
+    output: Output
 
 
 class Evaluator(ABC, Generic[Record, Outcome, Example]):
@@ -51,9 +53,11 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         inferer: None means ``SimpleInferer``.
         device: where the network is.
         seed: of the random starts, which are drawn per sample.
+        output: index or key of the network's output that counts, where it returns several; None: the attack's, else
+            the first.
 
     Raises:
-        ValueError: if there is no attack.
+        ValueError: if there is no attack, or ``output`` can name none.
     """
 
     record_type: ClassVar[type[SampleRecord] | type[ScanRecord]]
@@ -66,11 +70,15 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        output: Output = None,
     ) -> None:
         self.network = unwrap(network)
         self.attacks = named_attacks(attack)
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
         self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
+        chosen = next(iter(self.attacks.values())).output if output is None else output
+        if chosen is not None:
+            self.inferer, self.prepare_batch = one_output(self.inferer, self.prepare_batch, chosen)
         self.device = torch.device(device)
         self.seed = int(seed)
         self._warn_of_fractions = FractionWarning()

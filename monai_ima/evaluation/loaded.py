@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import nn
 from monai_ima.attacks import Attack, attack_from_name
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.results.parts import Data, Model
+from monai_ima.utils.outputs import Output
+
+from .batch import one_output
 
 __all__ = ["LoadedBundle"]
 
@@ -37,6 +40,7 @@ class LoadedBundle:
         synthetic: no data were given and the bundle uses its synthetic phantom.
         metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
         channels: of the image that noise may change; None means all.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
     """
 
     name: str
@@ -52,11 +56,24 @@ class LoadedBundle:
     synthetic: bool
     metadata: dict[str, Any]
     channels: Sequence[int] | None = None
+    output: Output = None
 
     @property
     def segments(self) -> bool:
         """Its network segments."""
         return isinstance(self.criterion, SegmentationCriterion)
+
+    def with_output(self, output: Output) -> LoadedBundle:
+        """The bundle as if its network had one output alone, and its data the label of that.
+
+        Args:
+            output: which one; None: the bundle's own :attr:`output`.
+        """
+        chosen = self.output if output is None else output
+        if chosen is None:
+            return self
+        inferer, prepare_batch = one_output(self.inferer, self.prepare_batch, chosen)
+        return replace(self, inferer=inferer, prepare_batch=prepare_batch, output=chosen)
 
     @property
     def attack_criterion(self) -> Criterion | None:

@@ -48,6 +48,7 @@ def evaluate_loaded(
         FileExistsError: if the folder holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
+    loaded = loaded.with_output(settings.output)
     if loaded.segments and settings.minimum:
         raise ValueError(f"{loaded.name} segments, expected a classifier for --minimum.")
     if settings.crosscheck and isinstance(loaded.criterion, BinaryCriterion):

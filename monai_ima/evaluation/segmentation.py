@@ -21,8 +21,9 @@ from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import ScanRecord, Scores, mean_of_known
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.label_maps import first_head, prediction_maps
+from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
-from monai_ima.utils.tensors import check_finite, first_output
+from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch, evaluation_batch
 from .evaluator import Evaluator, EvaluatorSettings
@@ -242,7 +243,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return [mean_of_known(dice) for dice in self._dice.scores_by_class(logits, batch.label).tolist()]
 
     def _logits(self, forward: Predictor, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        logits = convert_to_tensor(first_head(first_output(forward(image)), label), track_meta=False)
+        logits = convert_to_tensor(first_head(choose_output(forward(image), label=label), label), track_meta=False)
         check_finite(logits, "a prediction")
         return logits
 

@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.utils.checks import check_channels
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
 from .channels import find_channels
@@ -168,6 +169,7 @@ def load_bundle(
     fit_weights(evaluator.network, weights, checkpoint)
     metadata = parts.config.metadata
     normalisation = parts.normalisation
+    criterion, output = (parser.get_parsed_content("criterion"), None) if "criterion" in parser else _judged(parts)
     bounds = None if normalisation is None or normalisation.described else normalisation.bounds
     return LoadedBundle(
         name=str(metadata.get("name") or root.resolve().name),
@@ -177,12 +179,13 @@ def load_bundle(
         inferer=evaluator.inferer,
         device=evaluator.state.device,
         bounds=parser.get_parsed_content("bounds") if "bounds" in parser else bounds,
-        criterion=parser.get_parsed_content("criterion") if "criterion" in parser else _criterion(parts),
+        criterion=criterion,
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
         metadata=metadata,
         channels=parts.channels if channels is None else check_channels(channels),
+        output=output,
     )
 
 
@@ -193,8 +196,8 @@ def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
     )
 
 
-def _criterion(parts: EvaluationParts) -> Criterion | None:
-    """What is correct for the task that hardening infers; of a bundle that has no training by its metadata."""
+def _judged(parts: EvaluationParts) -> tuple[Criterion | None, Output]:
+    """What is correct, in which output, for the task that hardening infers; without a training by the metadata."""
     try:
         training = parts.config
         if not any(component.name.endswith("Trainer") for component in training.everything()):
@@ -204,12 +207,12 @@ def _criterion(parts: EvaluationParts) -> Criterion | None:
         segments = parts.config.described("outputs", "pred").get("format") == "segmentation"
         kind = "a segmentation" if segments else "a classification, one class of which is correct"
         logger.warning("The bundle is evaluated as %s, as its metadata say: %s", kind, error)
-        return DiceCriterion("lowest") if segments else None
+        return DiceCriterion("lowest") if segments else None, None
     if task.kind == "segmentation":
-        return DiceCriterion("lowest", task.include_background, task.sigmoid, task.ignore_index)
+        return DiceCriterion("lowest", task.include_background, task.sigmoid, task.ignore_index), task.output
     if task.sigmoid:
-        return BinaryCriterion(ignore_index=task.ignore_index)
-    return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index)
+        return BinaryCriterion(ignore_index=task.ignore_index), task.output
+    return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index), task.output
 
 
 def _class_names(parser: ConfigParser, config: TrainingConfig) -> list[str]:

@@ -80,6 +80,7 @@ def evaluation_lines(plan: Plan) -> list[str]:
     command = (
         f"cd {shlex.quote(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
         f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
+        + ("" if plan.output is None else f" --output {shlex.quote(str(plan.output))}")
     )
     return [
         f"Weights: {root / weights} ({about}).",
@@ -101,12 +102,16 @@ def _section(plan: Plan) -> dict[str, Any]:
         "folder": FOLDER,
         "name": f"{WEIGHTS}_{method}",
         "resume": None,
-        **_given(pretrained=_pretrained(plan), threshold=plan.threshold, criterion=_criterion(plan)),
+        **_given(
+            pretrained=_pretrained(plan), threshold=plan.threshold, criterion=_criterion(plan), output=plan.output
+        ),
         "handler": _handler(plan),
     }
     if plan.threshold == "baseline" and parts.evaluator is not None:
         clean = f"@{readable(parts.evaluator.id)}"
-        section["baseline"] = _ours("handlers.BaselineThreshold", criterion="@harden#criterion", evaluator=clean)
+        section["baseline"] = _ours(
+            "handlers.BaselineThreshold", criterion="@harden#criterion", evaluator=clean, output=_output(plan)
+        )
     if plan.pretrained is not None:
         network, kept = f"@{readable(parts.trainer.id)}#network", list(averages.values()) or None
         section["start"] = _ours("handlers.StartWeights", network=network, file="@harden#pretrained", averages=kept)
@@ -127,6 +132,10 @@ def _given(**entries: Any) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if value is not None}
 
 
+def _output(plan: Plan) -> str | None:
+    return None if plan.output is None else "@harden#output"
+
+
 def _pretrained(plan: Plan) -> str | None:
     if plan.pretrained is None:
         return None
@@ -143,6 +152,7 @@ def _handler(plan: Plan) -> dict[str, Any]:
         "bounds": "@harden#bounds",
         **_channels(plan),
         **({} if _criterion(plan) is None else {"criterion": "@harden#criterion"}),
+        **_given(output=_output(plan)),
         **({"first_pass": True} if method == "ima" and plan.pretrained is not None else {}),
     }
 
@@ -213,15 +223,8 @@ def _validation_attack(plan: Plan) -> dict[str, Any]:
     if plan.task.kind == "segmentation":
         criterion = {**(_criterion(plan) or {}), "threshold": "lowest"}
     steps = plan.settings.val_steps
-    return _ours(
-        "attacks.PGD",
-        norm="@harden#norm",
-        steps=steps,
-        restarts=1,
-        bounds="@harden#bounds",
-        **_channels(plan),
-        criterion=criterion,
-    )
+    common = {"bounds": "@harden#bounds", **_channels(plan), "criterion": criterion, "output": _output(plan)}
+    return _ours("attacks.PGD", norm="@harden#norm", steps=steps, restarts=1, **common)
 
 
 def _robust_evaluator(plan: Plan, evaluator: Component) -> dict[str, Any]:

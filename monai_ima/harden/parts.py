@@ -31,7 +31,6 @@ UNSUITED = (
         "trains an image registration, which has no labels that could be right or wrong",
     ),
     (r"(?i)diffusion|ddpm|ddim|pndm|rflowscheduler|controlnet", "trains a diffusion model"),
-    (r"(?i)hovernet", "has several label maps at once (HoVerNet)"),
     (r"(?i)autoencoder|vqvae|perceptualloss|jukeboxloss|contrastiveloss|ssimloss", "learns to reproduce images"),
     (
         r"(?i)^(?:mse|l1|smoothl1|huber|poissonnll|gaussiannll)loss$",

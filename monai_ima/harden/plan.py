@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_ima import handlers
 from monai_ima.criteria import DiceCriterion
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
 from .channels import GuidanceChannels, find_channels, image_channels
@@ -26,7 +27,8 @@ from .task import Task, find_task, image_key
 
 __all__ = ["Plan", "handler_class", "handler_options", "make_plan"]
 
-SET_BY_PLAN = {"eps", "eps_max", "norm", "criterion", "bounds", "channels", "sample_key", "first_pass", "start_epoch"}
+SHARED = {"eps", "eps_max", "norm", "criterion", "bounds", "channels", "output"}
+SET_BY_PLAN = {*SHARED, "sample_key", "first_pass", "start_epoch"}
 """Arguments of the handlers that are not options of their own."""
 
 FINE_TUNING = 4
@@ -59,6 +61,7 @@ class Plan:
         pretrained: the checkpoint that training starts from, or None.
         epochs: how many to train; None leaves the bundle's number as it is.
         val_eps: ε > 0 of robust validation.
+        output: index or key of the network's output that counts; None: the first.
     """
 
     settings: HardenSettings
@@ -76,6 +79,7 @@ class Plan:
     pretrained: Path | None
     epochs: int | None
     val_eps: float
+    output: Output
 
     @property
     def overlay_file(self) -> Path:
@@ -143,6 +147,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         pretrained=pretrained,
         epochs=epochs,
         val_eps=settings.val_eps or eps_max / 2,
+        output=task.output if settings.output is None else settings.output,
     )
 
 

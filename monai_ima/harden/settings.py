@@ -13,6 +13,7 @@ from monai_ima.utils.checks import (
     check_channels,
     check_count,
     check_ignore_index,
+    check_output,
     check_positive,
     is_number,
 )
@@ -34,6 +35,7 @@ PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where the
 IGNORE_INDEX = "Label that counts nowhere, such as 255 or -1; default: what the loss or the metric ignores."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
 CHANNELS = "Channels of the image that noise may change, such as 0,1; default: all but those added as guidance."
+OUTPUT = "Index or key of the network's output that counts; -1: the last; default: the first (HoVerNet: its nuclei)."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -43,6 +45,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "val_steps": partial(check_count, least=1),
     "eps_max": check_positive,
     "val_eps": check_positive,
+    "output": lambda _, value: check_output(value),
 }
 
 
@@ -66,6 +69,7 @@ class HardenSettings:
     channels: Annotated[Sequence[int] | None, CHANNELS] = None
     threshold: Annotated[float | str | None, THRESHOLD] = None
     epochs: Annotated[int | None, EPOCHS] = None
+    output: Annotated[int | str | None, OUTPUT] = None
     val_eps: Annotated[float | None, "ε > 0 of the validation under attack; default: half of eps_max."] = None
     val_steps: Annotated[int, "PGD steps >= 1 of the validation under attack."] = 20
     handler_options: Mapping[str, Any] = field(default_factory=dict)

@@ -68,6 +68,10 @@ def _delta(plan: Plan, epochs: int | None) -> str:
 
 
 def _correct_when(plan: Plan) -> str:
+    return _criterion(plan) + ("" if plan.output is None else f", in the network's output {plan.output!r}")
+
+
+def _criterion(plan: Plan) -> str:
     if plan.task.kind == "segmentation":
         return f"Dice reaches the threshold {plan.threshold}"
     return "every output is on its side of 0.5" if plan.task.sigmoid else "the label's logit is the largest"

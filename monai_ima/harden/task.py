@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, HoVerNetBranch
+
+from monai_ima.utils.outputs import Output
 
 from .parts import Parts
 from .reading import Component, TrainingConfig
@@ -19,6 +21,8 @@ LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSuperv
 MAP_METRICS = ("Dice", "MeanIoU", "SurfaceDistance", "HausdorffDistance", "SurfaceDice")
 CLASSIFIERS = ("DenseNet", "Densenet", "ResNet", "EfficientNet", "SENet", "SEResNe", "TorchVisionFCModel", "ViT")
 """How the names of networks begin that give a vector for an image."""
+NUCLEI = HoVerNetBranch.NP.value
+"""The output of HoVerNet that is judged, among the three that it has: nucleus or background."""
 CLASS_FORMATS = ("classification", "classes", "probabilities", "probability", "labels")
 """``format`` of such an output in the metadata."""
 IGNORE_INDEX = re.compile(r"\bignore_index\s*=\s*(-?\d+)\b")
@@ -35,13 +39,15 @@ class Task:
         sigmoid: outputs are independent of each other.
         include_background: channel 0 counts in a segmentation's score.
         ignore_index: the label that the loss, else the key metric, is told to leave out; None where it is not.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
     """
 
     kind: str
     classes: int | None
     sigmoid: bool
     include_background: bool
-    ignore_index: int | None
+    ignore_index: int | None = None
+    output: Output = None
 
     @property
     def description(self) -> str:
@@ -73,6 +79,8 @@ def find_task(
     else:
         kind = task
     ignore_index = _ignore_index(parts) if ignore_index is None else ignore_index
+    if _named(parts, "HoVerNet"):
+        return Task(kind, 2, sigmoid, sigmoid, ignore_index, NUCLEI)
     return Task(kind, _classes(parts), sigmoid, sigmoid and kind == "segmentation", ignore_index)
 
 
@@ -106,6 +114,10 @@ def _is_segmentation(parts: Parts) -> bool:
 def _uses(config: TrainingConfig, path: str | None, words: Sequence[str]) -> bool:
     """Some component at an id, or that it refers to, has one of the words in its name."""
     return path is not None and any(word in c.name for c in config.components(path) for word in words)
+
+
+def _named(parts: Parts, name: str) -> bool:
+    return any(part is not None and name in part.name for part in (parts.network, parts.loss))
 
 
 def _sigmoid(parts: Parts) -> bool:

@@ -146,7 +146,7 @@ class IMA(PerSampleMethod):
         scored = ~self.clean_score.isnan()
         self._outcomes.record([batch.sample_ids[row] for row in scored.nonzero().flatten().tolist()])
         correct = self.criterion.decide(self.clean_score)
-        ima_loss = IMALoss(loss_function, self.beta)
+        ima_loss = IMALoss(loss_function, self.beta, self.sums(loss_function, prediction, batch))
         noisy = self.generate_adversarial(batch.select(correct.nonzero().squeeze(1)))
         noisy_loss = self.subset_loss(ima_loss, noisy, batch)
         self.note_loss("loss_noisy", noisy_loss)
@@ -202,14 +202,13 @@ class IMA(PerSampleMethod):
             return
         parts = gather_all(self.scalar("correct_fraction"))
         correct, scored = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        if correct * 2 >= scored:
+        if correct == 0 or correct * 2 >= scored:
             return
         self._warned_of_threshold = True
-        reach = "No sample reaches" if correct == 0 else f"Only {correct:g} of {scored:g} samples reach"
         logger.warning(
-            f"{reach} the threshold {self.criterion.describe()} without noise in epoch {self.epoch}: the others have "
-            "no boundary and are trained on clean images only; a lower threshold, or a start from a trained network, "
-            "gives them one."
+            f"Only {correct:g} of {scored:g} samples reach the threshold {self.criterion.describe()} without noise in "
+            f"epoch {self.epoch}: the others have no boundary and are trained on clean images only; a lower threshold, "
+            "or a start from a trained network, gives them one."
         )
 
     def _radii(self, batch: Batch) -> torch.Tensor:

@@ -99,7 +99,7 @@ class MMA(PerSampleMethod):
         margins = torch.where(result.clean_correct, margins, self.margins.delta)
         labelled = self.labelled.nonzero().squeeze(1)
         self.radii.record(batch.select(labelled).sample_ids, margins[labelled])
-        mma_loss = MMALoss(loss_function, self.clean_weight)
+        mma_loss = MMALoss(loss_function, self.clean_weight, self.sums(loss_function, prediction, batch))
         rows = (self.labelled & (result.success | ~result.clean_correct)).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
         margin_loss = self.subset_loss(mma_loss, entering, batch)

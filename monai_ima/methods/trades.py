@@ -11,7 +11,7 @@ from monai_ima.losses import TRADESLoss
 from monai_ima.perturbations.norms import Generators, gaussian
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_not_negative, check_positive
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.outputs import choose_output
 
 from .base import LossFunction, MethodSettings, TrainingMethod
 
@@ -82,10 +82,12 @@ class TRADES(TrainingMethod):
     ) -> torch.Tensor:
         with self.under_attack(batch):
             with torch.no_grad():
-                reference = first_output(batch.predict(batch.image))
+                reference = choose_output(batch.predict(batch.image), self.output)
             divergence = DivergenceCriterion(reference, self.sigmoid, self.criterion.ignore_index)
             noisy = self.attack_batch(self.attack, batch, self.eps, criterion=divergence).image
-        trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid, self.criterion.ignore_index)
+        trades_loss = TRADESLoss(
+            loss_function, self.beta, self.sigmoid, ignore_index=self.criterion.ignore_index, output=self.output
+        )
         robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
         self.note_loss("loss_robust", robust_loss)
         return trades_loss.combine(clean_loss, robust_loss)

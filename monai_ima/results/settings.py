@@ -12,9 +12,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
-from monai_ima.utils.checks import check_bool, check_channels, check_choice, check_count, check_seed
+from monai_ima.utils.checks import check_bool, check_channels, check_choice, check_count, check_output, check_seed
 
-__all__ = ["CHANNELS", "CHECKPOINT", "CONFIG", "EvaluationSettings", "check_levels"]
+__all__ = ["CHANNELS", "CHECKPOINT", "CONFIG", "OUTPUT", "EvaluationSettings", "check_levels"]
 
 CLASSIFICATION_ATTACK = "pgd100x2"
 
@@ -59,6 +59,7 @@ CROSSCHECK = (
     "Verify on 100 samples (4 scans) with independent code: ART and foolbox for classifiers (needs `pip install "
     "'monai-ima[crosscheck]'`), a brute-force search for segmentations."
 )
+OUTPUT = "Index or key of the network's output that counts, where it returns several; -1: the last; default: the first."
 MINIMUM = "Find the smallest perturbation that changes each prediction, up to the highest level (classifiers)."
 TRANSFER = (
     "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
@@ -101,6 +102,7 @@ class EvaluationSettings(BaseModel):
     crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
     channels: Annotated[Channels, CHANNELS] = None
+    output: Annotated[int | str | None, BeforeValidator(check_output), OUTPUT] = None
     groups: Annotated[Text, "CSV file with a column sample_id and others."] = None
     group_by: Annotated[Text, "Column of --groups: results for each of its values (scanner, site, sex)."] = None
     overrides: dict[str, Any] = Field(default_factory=dict)

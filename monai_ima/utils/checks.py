@@ -16,6 +16,7 @@ __all__ = [
     "check_fraction",
     "check_ignore_index",
     "check_not_negative",
+    "check_output",
     "check_positive",
     "check_seed",
     "is_number",
@@ -113,6 +114,23 @@ def check_bool(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"Got {name} {value!r}, expected True or False.")
     return value
+
+
+def check_output(output: int | str | None) -> int | str | None:
+    """``output``, when it can name one of a network's outputs.
+
+    Args:
+        output: an index, a key, or None.
+
+    Raises:
+        ValueError: when it is none of these.
+    """
+    if isinstance(output, bool) or not isinstance(output, int | str | None):
+        raise ValueError(
+            f"Got output {output!r}, expected the index or the key of one of the network's outputs, or None for the "
+            "first."
+        )
+    return output
 
 
 def check_seed(seed: int) -> int:
