@@ -90,8 +90,6 @@ def _paragraphs(study: Study, records: Records, results: Mapping[str, Mapping[st
 def _head(study: Study, records: Records) -> list[str]:
     first = records["ce"]
     hours = sum(sum(record["seconds"].values()) for record in records.values()) / 3600
-    machines = "; ".join(dict.fromkeys(record["machine"] for record in records.values()))
-    versions = "; ".join(dict.fromkeys(named_values(record["versions"]) for record in records.values()))
     return [
         f"# {_data_title(study)} with the paper's network: every method side by side, {study.norm_title}",
         f"{study.data_title}; {first['samples']['count']} test samples. ε in units of intensity, samples scaled to "
@@ -100,8 +98,8 @@ def _head(study: Study, records: Records) -> list[str]:
         f"{first['note']['network'].rpartition('.')[2]} ({first['parameters']} parameters), section 3 of the paper; "
         f"{first['note']['optimizer'].rpartition('.')[2]}; the same start and batch order for all methods, the weights "
         f"after the last epoch. Config ids: {named_values(first['note']['training'])}. Seed {study.seed}.",
-        f"{RULE} Here ε_n = {study.eps_n:g}.",
-        f"{machines}; {versions}; {hours:.1f} hours of all processes' wall time. A record of each training is in "
+        f"{RULE} Here ε_n = {study.eps_n:g}{study.eps_source}.",
+        f"{hours:.1f} hours of all processes' wall time. A record of each training is in "
         f"`docs/results/records/{study.key}`; from these the command rewrites this page, without `--data` too.",
     ]
 
@@ -116,13 +114,8 @@ def _command(study: Study) -> str:
 
 def _order(study: Study, records: Records) -> list[str]:
     """How far every method's mean is from IMA's, sample by sample, with intervals."""
-    means = {method: robust(study, record, study.strongest).mean(axis=1) for method, record in records.items()}
-    rows = []
-    for method, own in study.methods.items():
-        if method != "ima":
-            difference = means[method] - means["ima"]
-            low, high = bootstrap_intervals(difference[:, None].tolist())[0]
-            rows.append([own.title, f"{difference.mean():+.3f}", f"{low:+.3f} to {high:+.3f}"])
+    differences = _minus_ima(study, records)
+    rows = [[own.title, *differences[method]] for method, own in study.methods.items() if method != "ima"]
     return [
         "## How sure is the order?",
         "The mean of clean and robust accuracy minus IMA's, paired by sample, with 95 % bootstrap intervals over the "
@@ -131,32 +124,39 @@ def _order(study: Study, records: Records) -> list[str]:
     ]
 
 
+def _minus_ima(study: Study, records: Records) -> dict[str, tuple[str, str]]:
+    """The mean of each method minus IMA's, and its interval."""
+    means = {method: robust(study, record, study.strongest).mean(axis=1) for method, record in records.items()}
+    found = {}
+    for method in means if "ima" in means else ():
+        difference = means[method] - means["ima"]
+        low, high = bootstrap_intervals(difference[:, None].tolist())[0]
+        found[method] = (f"{difference.mean():+.3f}", f"{low:+.3f} to {high:+.3f}")
+    return found
+
+
 def _seeds(study: Study, records: Records) -> list[str]:
-    """Each method's mean with every seed that has records, and how far it is from IMA's with the same seed."""
-    other = {}
+    """Each method's clean accuracy and mean with every seed that has records, and how far the mean is from IMA's."""
+    others = []
     for folder in sorted(Path(study.records).glob(f"{study.name}_{study.norm}_seed*")):
         seeded = replace(study, seed=int(folder.name.rpartition("_seed")[2]))
-        other[seeded.seed] = {
-            method: robust(seeded, record, seeded.strongest).mean() for method, record in read_records(seeded).items()
-        }
-    if study.seed or not other:
+        others.append((seeded, read_records(seeded)))
+    if study.seed or not others:
         return ["What another seed (start, subset, batch order) changes is not known from this page."]
-    means = {0: {method: robust(study, record, study.strongest).mean() for method, record in records.items()}, **other}
     rows = []
-    for method, own in study.methods.items():
-        shown = [f"{found[method]:.3f}" if method in found else "" for found in means.values()]
-        if method != "ima":
-            shown += [
-                f"{found[method] - found['ima']:+.3f}" if {method, "ima"} <= set(found) else ""
-                for found in means.values()
-            ]
-        rows.append([own.title, *shown, *[""] * (2 * len(means) - len(shown))])
-    head = [f"{what}seed {seed}" for what in ("", "minus IMA's, ") for seed in means]
+    for seeded, found in [(study, records), *others]:
+        differences = _minus_ima(seeded, found)
+        for method, own in study.methods.items():
+            if method in found:
+                values = robust(seeded, found[method], seeded.strongest).mean(axis=0)
+                minus = ("", "") if method == "ima" else differences.get(method, ("", ""))
+                rows.append([str(seeded.seed), own.title, *cells([values[0], values.mean()]), *minus])
     return [
         "## Other seeds",
-        "Another start, subset and batch order, the same command with `--seed`: the mean of clean and robust accuracy, "
-        "and how far it is from IMA's with the same seed. What has no figure was not trained.",
-        table(["training", *head], rows),
+        "Another start, subset, batch order and other test samples, the same command with `--seed`: clean accuracy, "
+        "the mean of clean and robust accuracy, and how far that is from IMA's with the same seed. What is not here "
+        "was not trained.",
+        table(["seed", "training", "clean", "mean", "minus IMA's", "95 %"], rows),
     ]
 
 
@@ -183,19 +183,40 @@ def _ddn(study: Study, records: Records) -> list[str]:
 
 
 def _margins(study: Study, records: Records) -> list[str]:
+    machines = _machines(records)
     rows = []
     for method, own in study.methods.items():
         seconds, margins = records[method]["seconds"], records[method]["margins"]
         shown = ["", "", ""]
         if margins is not None:
             shown = [f"{margins['mean']:.4g}", f"{margins['median']:.4g}", f"{margins['share_at_eps_max']:.3f}"]
-        rows.append([own.title, *shown, f"{seconds['training']:.0f}", f"{seconds['attacks']:.0f}"])
-    head = ["training", "margin, mean", "median", f"share at {study.eps_n:g}", "s of training", "s of attacks"]
+        times = [f"{seconds[part]:.0f}" for part in ("training", "attacks")]
+        rows.append([own.title, *shown, *times, str(1 + machines.index(_machine(records[method])))])
+    head = [
+        "training",
+        "margin, mean",
+        "median",
+        f"share at {study.eps_n:g}",
+        "s of training",
+        "s of attacks",
+        "machine",
+    ]
     return [
         "## Margins of the training samples, and time",
-        "Seconds are wall time beside other processes.",
+        "Seconds are wall time beside other processes; those of different machines cannot be compared. Machines: "
+        + "; ".join(f"{k}: {name}" for k, name in enumerate(machines, 1))
+        + ".",
         table(head, rows),
     ]
+
+
+def _machines(records: Records) -> list[str]:
+    """Where the trainings were made."""
+    return list(dict.fromkeys(map(_machine, records.values())))
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    return f"{record['machine']} ({named_values(record['versions'])})"
 
 
 def _data_title(study: Study) -> str:

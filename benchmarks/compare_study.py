@@ -147,6 +147,12 @@ class Study:
         return self.config["norms"][self.norm]["eps_n"]
 
     @property
+    def eps_source(self) -> str:
+        """Where ε_n is from, if it is not from section 3."""
+        source = self.config["norms"][self.norm].get("eps_source")
+        return f" ({source})" if source else ""
+
+    @property
     def levels(self) -> list[float]:
         """ε of the test attacks, rising."""
         return [level / self._per for level in self.config["norms"][self.norm]["levels"]]

@@ -243,7 +243,7 @@ def write_tables(page: str, network: str, models: dict[str, Model], folder: Path
             share = float((values >= margins.eps_max).double().mean())
             title = f"{model.title}: {share:.0%} of {len(margins)} margins at ε_max"
             picture = f"{page}_margins_{name}.png"
-            histogram = margin_histogram(values.tolist(), margins.eps_max, float(values.median()), title)
+            histogram = margin_histogram(values.tolist(), margins.eps_max, float(values.quantile(0.5)), title)
             replace_figure(histogram, RESULTS / picture)
             rows.append([f"[{model.title}]({picture})", f"{values.mean():.1f}", f"{share:.0%}", crossed(folder / name)])
     write_page(

@@ -190,7 +190,10 @@ def calls(monkeypatch) -> list[dict]:
         return 0, 0
 
     class Loaded(dict):
-        bounds = attack_criterion = None
+        bounds = attack_criterion = channels = None
+
+        def with_output(self, output):
+            return self
 
     load_bundle = lambda *_, **overrides: Loaded(overrides=overrides)  # noqa: E731
     monkeypatch.setattr("monai_ima.harden.loading.load_bundle", load_bundle)
@@ -237,7 +240,7 @@ def test_the_defaults_are_those_of_the_function(calls):
     assert main(["evaluate", "--levels", "0,1", BUNDLE]) == 0
     assert calls[0] == calls[1]
     assert calls[0] == {
-        **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "groups", "group_by"]),
+        **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "channels", "output", "groups", "group_by"]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
         **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": None, "seed": 0, "tolerance": 1.0},
         **{"units": "network", "eot": 1, "overrides": {}},

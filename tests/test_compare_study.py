@@ -132,10 +132,14 @@ def test_other_seeds_stand_beside_the_page_s_own(tmp_path):
         record = {**record_of(dict.fromkeys(study.attacks, text), [None] * 40), "note": other.note(method)}
         compare_records.write_record(other.record_file(method), {**record, "samples": {"count": 40}})
     own = {method: record_of(dict.fromkeys(study.attacks, "2" * 40), [None] * 40) for method in study.methods}
-    cells = table_rows(compare_page._seeds(study, own)[-1])
-    assert cells["MMA (d_max = 5)"] == ["0.400", "0.700", "+0.000", "+0.100"]
-    assert cells["IMA (ε_n = 5)"] == ["0.400", "0.600", "", ""]
-    assert cells["TRADES (ε = 1)"] == ["0.400", "", "+0.000", ""]
+    rows = [line.strip("|").split("|") for line in compare_page._seeds(study, own)[-1].splitlines()]
+    cells = {(row[0].strip(), row[1].strip()): [cell.strip() for cell in row[2:]] for row in rows}
+    assert cells["0", "MMA (d_max = 5)"] == ["1.000", "0.400", "+0.000", "+0.000 to +0.000"]
+    assert cells["1", "MMA (d_max = 5)"][:3] == ["1.000", "0.700", "+0.100"]
+    low, high = (float(end) for end in cells["1", "MMA (d_max = 5)"][3].split(" to "))
+    assert (low, high) == pytest.approx((0.1 - 1.96 * 0.1 / 40**0.5, 0.1 + 1.96 * 0.1 / 40**0.5), abs=0.006)
+    assert cells["1", "IMA (ε_n = 5)"] == ["1.000", "0.600", "", ""]
+    assert ("1", "TRADES (ε = 1)") not in cells
     assert "not known" in compare_page._seeds(replace(STUDY, records=str(tmp_path / "none")), own)[0]
 
 

@@ -47,10 +47,12 @@ def test_binary_is_right_where_every_label_is_on_its_side_of_the_threshold():
 
 def test_of_several_outputs_the_first_counts():
     main, other = torch.zeros(1), torch.ones(1)
-    for output in (main, (main, other), [[main], other], {"out": main, "aux": other}):
+    for output in (main, (main, other), [[main], other], {"out": main}):
         assert first_output(output) is main
-    with pytest.raises(TypeError, match="expected a tensor"):
+    with pytest.raises(ValueError, match="expected a tensor"):
         first_output(["text"])
+    with pytest.raises(ValueError, match="a dictionary with the keys 'out', 'aux', expected output="):
+        first_output({"out": main, "aux": other})
 
 
 def test_bad_labels_are_refused():

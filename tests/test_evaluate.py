@@ -329,7 +329,7 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
     measured = SimpleNamespace(
         levels=[0.0, 3.0, 5.0],
         strongest=SimpleNamespace(values=[0.9, 0.5, 0.1]),
-        data=SimpleNamespace(samples=3),
+        samples=[],
         norm="l2",
     )
     with pytest.raises(KeyboardInterrupt):
@@ -346,11 +346,11 @@ def test_scans_of_different_sizes_are_searched_one_by_one(monkeypatch, tmp_path)
 def test_the_checked_samples_are_spread_over_the_data(checkpoint):
     loaded = load_bundle(BUNDLE, checkpoint=checkpoint, phantom_per_class=20, batch_size=30)
     ids = [sample_id for batch in loaded.data_loader for sample_id in batch["sample_id"]]
-    found = verification.spread_samples(loaded, COUNT, 8)
+    found = verification.spread_samples(loaded, ids, 8)
     assert [name for batch in found for name in batch.sample_ids] == [ids[k] for k in (0, 12, 25, 37, 50, 62, 75, 87)]
     for batch in found:
         assert len(batch.image) == len(batch.label) == len(batch.sample_ids)
-    found = verification.spread_samples(loaded, COUNT, 300)
+    found = verification.spread_samples(loaded, ids, 300)
     assert [name for batch in found for name in batch.sample_ids] == ids
 
 

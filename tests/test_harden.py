@@ -38,7 +38,8 @@ from monai_ima.results.schema import Results
 from monai_ima.transforms import with_sample_id
 
 QUICK = ["--steps", "2", "--margin_steps", "2", "--binary_steps", "3", "--val_steps", "2"]
-TOLD = {"no_validation": ["--task", "segmentation", "--sigmoid", "True"]}
+CLASSIFIERS = ("zoo_classification", "own_code", "multi_label")
+TOLD = {"no_validation": ["--task", "segmentation", "--sigmoid", "True"], "own_code": ["--output", "logits"]}
 
 
 def fingerprint(root: Path) -> dict[str, str]:
@@ -101,6 +102,7 @@ def test_a_bundle_of_the_wild_is_hardened_checked_and_trained(style, tmp_path, c
         "own_code": [f"{k % 2}_{k}.npy" for k in range(8)],
         "multi_label": [f"{k:06d}" for k in range(8)],
         "no_validation": [f"image{k}.npy" for k in range(4)],
+        "interactive": ["image0.npy", "image1.npy"],
     }[style]
     found = {Path(name).name for name in margins["ids"]}
     assert len(found) == len(margins["ids"])
@@ -127,14 +129,17 @@ def evaluated_as_it_was_hardened(root: Path, style: str, shown: str, capsys) -> 
     words[words.index("--out") + 1] = str(root / "robustness")
     capsys.readouterr()
     code = main([*words, "--attack", "pgd2x1"])
-    if style == "multi_label":
-        assert code == 2
-        assert "2 independent outputs (multi-label), expected classes of which" in capsys.readouterr().err
-        return
     assert code == 0, capsys.readouterr().err
     results = Results.read(root / "robustness")
-    assert results.task == ("classification" if style in ("zoo_classification", "own_code") else "segmentation")
+    assert results.task == ("classification" if style in CLASSIFIERS else "segmentation")
     assert style == "own_code" or not any(Path(sample.sample_id).is_absolute() for sample in results.samples)
+    if style == "own_code":
+        assert results.settings["output"] == "logits"
+        weights = ["--checkpoint", str(root / "models" / "model_ima.pt"), "--attack", "pgd2", "--eps", "0.1"]
+        attack = ["attack", "--bundle", str(root), *weights, "--limit", "1", "--out", str(root / "attacked")]
+        assert main(attack) == 2
+        assert "expected output= with the key that counts" in capsys.readouterr().err
+        assert main([*attack[:-1], str(root / "attacked again"), "--output", "logits"]) == 0
 
 
 @pytest.mark.parametrize("package", ["scripts/__init__.py", None])
@@ -261,7 +266,11 @@ def test_the_overlay_composes_with_several_processes_in_any_order(zoo, order, on
 
 def commands(text: str) -> list[str]:
     """The lines that train."""
-    return [line for line in text.splitlines() if line.startswith("cd ") and "monai.bundle run" in line]
+    return [
+        line
+        for line in text.split("To evaluate:")[0].splitlines()
+        if line.startswith("cd ") and "monai.bundle run" in line
+    ]
 
 
 @pytest.mark.slow
@@ -595,7 +604,7 @@ UNSUITED = {
     "registration": {"loss": {"_target_": "LocalNormalizedCrossCorrelationLoss"}},
     "regression": {"loss": {"_target_": "torch.nn.MSELoss"}},
     "reproduce images": {"network_def": {"_target_": "AutoencoderKL"}},
-    "iteration_update": {"train__trainer__iteration_update": {"_target_": "Interaction"}},
+    "iteration_update": {"train__trainer__iteration_update": {"_target_": "scripts.own.Iteration"}},
 }
 
 
@@ -603,6 +612,33 @@ UNSUITED = {
 def test_a_bundle_that_cannot_be_hardened_says_why(why, zoo, capsys):
     change(zoo, **UNSUITED[why])
     refused(zoo, capsys, why)
+
+
+def overlay_of(shown: str) -> dict:
+    return json.loads(shown[shown.index("\n{") :])
+
+
+def test_of_hovernet_the_nucleus_map_counts(zoo, capsys):
+    (zoo / "models" / "model.pt").unlink()
+    change(
+        zoo, network_def={"_target_": "HoVerNet", "mode": "fast", "out_classes": 5}, loss={"_target_": "HoVerNetLoss"}
+    )
+    assert harden(zoo, "--task", "segmentation", "--threshold", "baseline", "--dry_run") == 0
+    shown = capsys.readouterr().out
+    assert "segmentation, 2 classes" in shown
+    assert "in the network's output 'nucleus_prediction'" in shown
+    section = overlay_of(shown)["harden"]
+    assert section["output"] == "nucleus_prediction"
+    assert [section[name]["output"] for name in ("handler", "attack", "baseline")] == ["@harden#output"] * 3
+
+
+def test_the_output_that_counts_is_given_as_an_index_or_a_key(zoo, capsys):
+    for given, output in (("-1", -1), ("'2'", "2"), ("logits", "logits")):
+        assert harden(zoo, "--output", given, "--dry_run") == 0
+        assert overlay_of(capsys.readouterr().out)["harden"]["output"] == output
+    assert harden(zoo, "--dry_run") == 0
+    assert '"output"' not in capsys.readouterr().out
+    refused(zoo, capsys, "Got output 1.5, expected the index or the key", "--output", "1.5")
 
 
 def refused(root: Path, capsys, words: str, *arguments: object) -> None:

@@ -92,3 +92,28 @@ def test_noise_after_scaling_removes_the_bounds_and_scaling_after_noise_brings_t
 def test_in_ct_units_are_hounsfield_units(tmp_path):
     metadata = {"network_data_format": {"inputs": {"image": {"modality": "CT"}}}}
     assert normalisation([{**WINDOW, "keys": "image"}], tmp_path, metadata).physical(0.02) == "8 HU"
+
+
+@pytest.mark.parametrize(
+    ("step", "description"),
+    [
+        ({"_target_": "ScaleIntensityd"}, "ScaleIntensityd to [0, 1] of"),
+        (
+            {"_target_": "NormalizeIntensityd"},
+            "NormalizeIntensityd: one unit is one standard deviation of",
+        ),
+        (
+            {"_target_": "ScaleIntensityRangePercentilesd", "lower": 1, "upper": 99, "b_min": 0, "b_max": 1},
+            "ScaleIntensityRangePercentilesd to [0, 1] of",
+        ),
+    ],
+)
+def test_the_description_says_whether_channels_are_scaled_by_themselves(step, description, tmp_path):
+    """As MONAI does: with ``channel_wise`` a channel of ten times the contrast looks the same afterwards."""
+    image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    image = torch.cat([image, 10 * image])
+    for channel_wise, whose in ((False, "each image"), (True, "each channel of each image")):
+        given = {**step, "keys": "image", "channel_wise": channel_wise}
+        seen = ConfigComponent(given).instantiate()({"image": image})["image"]  # type: ignore[misc]
+        assert torch.allclose(seen[0], seen[1], atol=1e-5) == channel_wise
+        assert normalisation([given], tmp_path).description == f"{description} {whose}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from monai.data import Dataset
 from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler
-from monai.losses import DiceCELoss
+from monai.losses import DiceCELoss, DiceLoss
 from monai.networks.nets import UNet
 from monai.utils import set_determinism
 from scipy.special import expit, rel_entr, softmax
@@ -31,7 +33,8 @@ from monai_ima.handlers import (
     PGDTrainingHandler,
     TRADESHandler,
 )
-from monai_ima.losses import MMALoss, TRADESLoss
+from monai_ima.losses import IMALoss, MMALoss, TRADESLoss, find_reduction
+from monai_ima.losses.reduction import Reduction
 from monai_ima.losses.soft_logit_margin import soft_logit_margin
 from monai_ima.transforms import RandUniformNoised
 from monai_ima.utils.generators import per_sample_generators
@@ -416,3 +419,86 @@ def test_a_trainer_that_never_calls_the_method_is_refused():
     trainer = make_trainer(small_network(), blobs(8), [METHODS["pgd"]()], batch_size=4, kind=Silent)
     with pytest.raises(ValueError, match=r"PGDTrainingHandler was not called once in epoch 1, expected Silent to fire"):
         trainer.run()
+
+
+class Parts(nn.Module):
+    """A weighted sum of losses in a ``ModuleList``."""
+
+    def __init__(self, reduction):
+        super().__init__()
+        self.parts = nn.ModuleList([nn.CrossEntropyLoss(reduction=reduction), nn.MultiMarginLoss(reduction=reduction)])
+
+    def forward(self, prediction, label):
+        return sum(weight * part(prediction, label) for weight, part in zip((1.0, 0.5), self.parts, strict=True))
+
+
+def hidden_loss(kind, reduction):
+    if kind == "lambda":
+        return lambda prediction, label: F.cross_entropy(prediction, label, reduction=reduction)
+    return Parts(reduction)
+
+
+@pytest.mark.parametrize("kind", ["lambda", "ModuleList"])
+@pytest.mark.parametrize("make", [lambda: IMAHandler(1.5, delta=0.3, steps=4), lambda: MMAHandler(1.0, steps=3)])
+def test_a_loss_that_adds_samples_up_trains_as_the_mean_times_the_batch_size(kind, make, caplog):
+    losses, told = {}, {}
+    for reduction in ("mean", "sum"):
+        network, values = small_network(), []
+        trainer = make_trainer(network, blobs(), [make()], lr=0.0, loss_function=hidden_loss(kind, reduction))
+        trainer.add_event_handler(
+            IterationEvents.BACKWARD_COMPLETED, lambda e, v=values: v.append(float(e.state.output["loss"]))
+        )
+        with caplog.at_level(logging.INFO, "monai_ima"):
+            trainer.run()
+        losses[reduction] = torch.tensor(values)
+        told[reduction] = [record.message for record in caplog.records if "losses" in record.message]
+        caplog.clear()
+    torch.testing.assert_close(losses["sum"], 8 * losses["mean"], rtol=1e-5, atol=0.0)
+    assert 0 < len(losses["mean"]) == 3
+    assert told == {name: [f"The loss is the {name} of its samples' losses."] for name in ("mean", "sum")}
+
+
+@pytest.mark.parametrize("kind", ["lambda", "ModuleList"])
+def test_noisy_samples_of_a_hidden_sum_weigh_as_in_the_papers_formula(kind):
+    """β Σ L(noisy) against (1 - β) Σ L(clean), worked out by hand."""
+    prediction, label, noisy = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]), torch.randn(2, 3)
+    clean, other = (hidden_loss(kind, "none")(z, label[: len(z)]).sum() for z in (prediction, noisy))
+    for reduction, size in (("mean", 6), ("sum", 1)):
+        loss = hidden_loss(kind, reduction)
+        assert find_reduction(loss, prediction, label, 6) == Reduction(reduction == "sum")
+        found = IMALoss(loss, 0.3)(prediction, label, noisy, label[:2])
+        torch.testing.assert_close(found, (0.7 * clean + 0.3 * other) / size)
+
+
+def test_dice_over_the_batch_is_neither_sum_nor_mean_and_taken_as_a_mean():
+    torch.manual_seed(0)
+    prediction = torch.randn(4, 2, 8, 8)
+    label = (torch.rand(4, 1, 8, 8) > torch.tensor([0.1, 0.3, 0.6, 0.9]).view(-1, 1, 1, 1)).long()
+    for reduction in ("mean", "sum"):
+        loss = DiceLoss(to_onehot_y=True, softmax=True, batch=True, reduction=reduction)
+        found = find_reduction(loss, prediction, label, 4)
+        assert found == Reduction(sums=False, exact=False)
+    assert find_reduction(DiceLoss(to_onehot_y=True, softmax=True), prediction, label, 4) == Reduction(sums=False)
+    assert "neither" in Reduction(sums=False, exact=False).describe()
+
+
+def test_a_batch_that_cannot_tell_a_sum_from_a_mean_leaves_it_open():
+    z, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    assert find_reduction(F.cross_entropy, z[:1], y[:1], 1) is None
+    assert find_reduction(lambda z, y: 0 * z.sum(), z, y, 4) is None
+    assert find_reduction(lambda z, y: z.sum() / 0, z, y, 4) is None
+    assert find_reduction(lambda z, y: F.cross_entropy(z, torch.tensor([0, 1, 2, 0])), z, y, 4) is None
+
+
+def test_finding_the_reduction_draws_no_random_number():
+    z, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    state = torch.get_rng_state()
+    find_reduction(lambda z, y: F.cross_entropy(F.dropout(z), y), z, y, 4)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_halves_of_nested_predictions_are_told_apart():
+    z, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    for reduction in ("mean", "sum"):
+        loss = lambda p, t, r=reduction: F.cross_entropy(p["out"][1], t["y"], reduction=r)  # noqa: E731
+        assert find_reduction(loss, {"out": [z, 2 * z]}, {"y": y}, 5) == Reduction(reduction == "sum")

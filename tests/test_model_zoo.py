@@ -87,11 +87,19 @@ def test_the_page_says_what_failed(tmp_path: Path) -> None:
     records = {
         "good": {"plain": ok, "harden": accepted, "hardened": ok, "evaluate": ok},
         "bad": {"plain": ok, "harden": accepted, "hardened": {"ok": False, "text": "ValueError: a | b"}},
+        "alike": {
+            "plain": ok,
+            "harden": accepted,
+            "hardened": {"ok": False, "text": "ValueError: a"},
+            "evaluate": ok,
+            "again": {"ok": True, "text": "5 of 6 plain trainings stop, too: ValueError: a"},
+        },
         "gan": {"harden": {"ok": False, "text": "Bundle gan trains a GAN."}},
         "other": {"harden": accepted},
     }
     page = "\n".join(model_zoo.page_lines(records, tmp_path))
-    assert "1 of 2 bundles pass all four." in page
+    assert "1 of 3 bundles pass all four." in page
+    assert "| ValueError: a; 5 of 6 plain trainings stop, too: ValueError: a | ok |" in page
     assert "| good | ok | classification, 2 classes | ok | ok |" in page
     assert "| bad | ok | classification, 2 classes | ValueError: a \\| b | – |" in page
     assert "| gan | Bundle gan trains a GAN. |" in page

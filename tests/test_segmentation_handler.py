@@ -256,7 +256,8 @@ def test_scans_below_the_threshold_are_told_of_once(caplog):
         trainer.run()
     told = [record.message for record in caplog.records if "threshold" in record.message]
     assert len(told) == 1
-    assert "No sample reaches the threshold 1 without noise in epoch 1" in told[0]
+    assert "None of 6 samples was correct without noise in epoch 1" in told[0]
+    assert "DiceCriterion, threshold 1" in told[0]
     assert trainer.state.metrics["ima/correct_fraction"] == 0
     assert handler.margins.values().tolist() == [0.5] * 6
 

@@ -673,6 +673,82 @@ def no_validation(root: Path) -> None:
     write(root, "train.yaml", train)
 
 
+CLICKS = """
+from monai.apps.deepedit.interaction import Interaction
+
+
+class Clicks(Interaction):
+    def __init__(self, **kwargs):
+        super().__init__(max_interactions=2, **kwargs)
+"""
+
+
+def interactive(root: Path) -> None:
+    """JSON of interactive segmentation (DeepEdit): clicks in two channels behind the image's, and an iteration of the
+    bundle's own, derived from MONAI's, that simulates more of them before the trainer's."""
+    write_volumes(root)
+    write_scripts(root, "clicks.py", CLICKS)
+    metadata(root, "CT", "segmentation", [16, 16, 16])
+    both = ["image", "label"]
+    signal = part("AddGuidanceSignalDeepEditd", keys="image", sigma=1, number_intensity_ch="@intensities")
+    named = {"spleen": 1, "background": 0}
+    data = [
+        part("LoadImaged", keys=both),
+        part("EnsureChannelFirstd", keys=both, channel_dim=0),
+        part("NormalizeLabelsInDatasetd", keys="label", label_names="@label_names"),
+        part("ScaleIntensityRanged", keys="image", a_min=-100, a_max=150, b_min=0, b_max=1, clip=True),
+        part("FindAllValidSlicesMissingLabelsd", keys="label", sids="sids"),
+        part("AddInitialSeedPointMissingLabelsd", keys="label", guidance="guidance", sids="sids"),
+        signal,
+    ]
+    clicks = [
+        part("Activationsd", keys="pred", softmax=True),
+        part("AsDiscreted", keys="pred", argmax=True),
+        part("ToNumpyd", keys=["image", "label", "pred"]),
+        part("FindDiscrepancyRegionsDeepEditd", keys="label", pred="pred", discrepancy="discrepancy"),
+        part("AddRandomGuidanceDeepEditd", keys="NA", guidance="guidance", discrepancy="discrepancy"),
+        signal,
+        part("ToTensord", keys=both),
+    ]
+    interaction = part(
+        "scripts.clicks.Clicks",
+        deepgrow_probability=0.7,
+        transforms=part("Compose", transforms=clicks),
+        train=True,
+        label_names="@label_names",
+    )
+    train = {
+        "imports": ["$import glob", "$import scripts.clicks"],
+        **DATA,
+        "ckpt_dir": "$@bundle_root + '/models'",
+        "items": PAIRS,
+        "device": CPU,
+        "intensities": 1,
+        "label_names": named,
+        "network_def": part("UNet", **{**UNET, "in_channels": 3}, out_channels=2),
+        "network": "$@network_def.to(@device)",
+        "loss": part("DiceCELoss", to_onehot_y=True, softmax=True),
+        "optimizer": part("torch.optim.Adam", params="$@network.parameters()", lr=0.001),
+        "train": {
+            "preprocessing": part("Compose", transforms=data),
+            "dataset": part("Dataset", data="$@items[:-2]", transform="@train#preprocessing"),
+            "dataloader": part("DataLoader", dataset="@train#dataset", batch_size=1),
+            "handlers": [part("ValidationHandler", validator="@validate#evaluator", interval=1), STATS],
+            "trainer": trainer(iteration_update=interaction),
+        },
+        "validate": {
+            "dataset": part("Dataset", data="$@items[-2:]", transform="@train#preprocessing"),
+            "dataloader": part("DataLoader", dataset="@validate#dataset", batch_size=1),
+            "postprocessing": softmax_post("pred", "label"),
+            "handlers": [SAVER],
+            "key_metric": {"val_mean_dice": part("MeanDice", output_transform=FROM_ENGINE)},
+            "evaluator": evaluator(val_handlers="@validate#handlers"),
+        },
+        **RUN,
+    }
+    write(root, "train.json", train)
+
+
 STYLES: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (
@@ -684,5 +760,6 @@ STYLES: dict[str, Callable[[Path], None]] = {
         own_code,
         multi_label,
         no_validation,
+        interactive,
     )
 }

@@ -13,12 +13,14 @@ from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, Criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
-from monai_ima.utils.checks import check_bounds
+from monai_ima.utils.checks import check_bounds, check_channels, check_output
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.outputs import OneOutput, Output, choose_label, choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
-from monai_ima.utils.tensors import check_finite, first_output, plain
+from monai_ima.utils.tensors import check_finite, plain
 
+from .channels import FixedChannels, attacked_channels
 from .mode import attack_mode
 from .target import Loss, Target, select_samples
 
@@ -66,6 +68,8 @@ class AttackSettings(TypedDict, total=False):
     criterion: Criterion | None
     loss: Loss | None
     generator: torch.Generator | None
+    channels: Sequence[int] | None
+    output: Output
 
 
 class Attack(ABC):
@@ -81,9 +85,13 @@ class Attack(ABC):
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         generator: source of the random draws; None means a generator of the attack's own, seeded with 0.
+        channels: of the image that noise may change; None means all. Norm, bounds and draws are those of these channels
+            alone; the others, such as maps of clicks, stay as they are.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
 
     Raises:
-        ValueError: if ``norm`` is another name or ``bounds`` do not rise.
+        ValueError: if ``norm`` is another name, ``bounds`` do not rise, ``channels`` are no different integers >= 0, or
+            ``output`` can name none.
 
     Example:
         >>> class Darker(Attack):
@@ -107,12 +115,16 @@ class Attack(ABC):
         criterion: Criterion | None = None,
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
+        channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
         self.norm = get_norm(norm)
         self.bounds = check_bounds(bounds)
         self.criterion = ClassificationCriterion() if criterion is None else criterion
         self.loss = loss
         self.generator = generator
+        self.channels = check_channels(channels)
+        self.output = check_output(output)
 
     def __call__(
         self,
@@ -126,9 +138,10 @@ class Attack(ABC):
         """Attack a batch.
 
         Args:
-            network: any callable from images to logits; of several outputs the first counts.
-            image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, inside the bounds.
-            label: one row per sample, as the criterion takes it.
+            network: any callable from images to logits, or to several outputs of which ``output`` counts.
+            image: ``[B, C, *spatial]``, floating point, 1-D to 3-D, its attacked channels inside the bounds.
+            label: one row per sample, as the criterion takes it; a sample without a label that counts is not moved. Of
+                a dictionary that of the key ``output`` counts.
             eps: radius of the ball, >= 0, one for all or ``[B]``, in the units of ``image``.
             generator: overrides the attack's own for this call; a list of B generators gives every sample its own
                 stream, so that its result does not depend on the batch it is in.
@@ -138,22 +151,32 @@ class Attack(ABC):
             ValueError: when an argument does not fit.
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
-        x, y = plain(image).detach(), plain(label).detach()
-        _check_batch(x, y, self.bounds)
+        x, y = plain(image).detach(), plain(choose_label(label, self.output)).detach()
+        _check_batch(x, y)
         criterion = self.criterion if criterion is None else criterion
-        predict = network if hasattr(network, "select") else Predictor.of(network, len(x))
+        predict: Callable[[torch.Tensor], Any] = (
+            network if hasattr(network, "select") else Predictor.of(network, len(x))
+        )
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with torch.inference_mode(False), guard, torch.no_grad():
             x, y = (tensor.clone() if tensor.is_inference() else tensor for tensor in (x, y))
+            fixed = None
+            if self.channels is not None:
+                predict = fixed = FixedChannels(predict, x, attacked_channels(self.channels, x))
+                x = fixed.part
+            _check_inside(x, self.bounds)
             radius = check_eps(eps, x)
-            logits = first_output(predict(x))
+            logits = choose_output(predict(x), self.output, y)
             check_finite(logits, "a prediction")
             score = criterion.score(logits, y)
+            radius = radius.masked_fill(~criterion.labelled(logits, y), 0)
             criterion = criterion.relative_to(score)
             rows = torch.arange(len(x), device=x.device)
+            predict = predict if self.output is None else OneOutput(predict, self.output)
             target = Target(predict, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
             result = self.run(target, self._generators(generator, x))
-        return replace(result, image=convert_to_dst_type(result.image, image)[0])
+            found = result.image if fixed is None else fixed.whole(result.image)
+        return replace(result, image=convert_to_dst_type(found, image)[0])
 
     @abstractmethod
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -209,7 +232,7 @@ def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     return radius.expand(len(image)).contiguous()
 
 
-def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, float] | None) -> None:
+def _check_batch(image: torch.Tensor, label: torch.Tensor) -> None:
     if image.ndim < 2 or not image.is_floating_point() or image.numel() == 0:
         raise ValueError(
             f"Got images of shape {tuple(image.shape)} and type {image.dtype}, expected floating point "
@@ -218,6 +241,9 @@ def _check_batch(image: torch.Tensor, label: torch.Tensor, bounds: tuple[float, 
     if label.ndim == 0 or len(label) != len(image):
         raise ValueError(f"Got labels of shape {tuple(label.shape)} for {len(image)} samples, expected one row each.")
     check_finite(image, "an image")
+
+
+def _check_inside(image: torch.Tensor, bounds: tuple[float, float] | None) -> None:
     if bounds is not None:
         lo, hi = bounds
         slack = 1e-3 * (hi - lo)

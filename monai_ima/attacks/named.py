@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import SegmentationLoss
 from monai_ima.utils.attack_names import AttackName
+from monai_ima.utils.outputs import Output
 
 from .apgd import APGD
 from .base import Attack, AttackSettings
@@ -18,7 +19,12 @@ __all__ = ["attack_from_name"]
 
 
 def attack_from_name(
-    name: str, norm: str, bounds: Sequence[float] | None = None, criterion: Criterion | None = None
+    name: str,
+    norm: str,
+    bounds: Sequence[float] | None = None,
+    criterion: Criterion | None = None,
+    channels: Sequence[int] | None = None,
+    output: Output = None,
 ) -> Attack:
     """An attack from its short name.
 
@@ -37,6 +43,8 @@ def attack_from_name(
         norm: ``"l2"`` or ``"linf"``.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: see :class:`Attack`.
+        channels: of the image that noise may change; None means all.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if the name is none of these, or does not go with the norm or the criterion.
@@ -48,17 +56,17 @@ def attack_from_name(
     """
     names = name.split("+")
     if len(names) > 1:
-        return WorstOf([attack_from_name(one, norm, bounds, criterion) for one in names])
+        return WorstOf([attack_from_name(one, norm, bounds, criterion, channels, output) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
-    settings = AttackSettings(bounds=bounds, criterion=criterion)
+    settings = AttackSettings(bounds=bounds, criterion=criterion, channels=channels, output=output)
     match parsed.family:
         case "fgsm":
             return FGSM(norm, **settings)
         case "ifgsm":
             return IFGSM(norm, steps, **settings)
         case "noise":
-            return UniformNoise(norm, steps, bounds, criterion)
+            return UniformNoise(norm, steps, bounds, criterion, channels=channels, output=output)
         case "spsa":
             return SPSA(norm, steps, times, **settings)
         case "ddn" if norm == "l2":
@@ -80,4 +88,5 @@ def _objective(name: str | None, criterion: Criterion | None) -> SegmentationLos
     if not isinstance(criterion, SegmentationCriterion):
         raise ValueError(f"Got an attack on {name} alone, expected it for segmentations only (DiceCriterion).")
     dice = name == "dice"
-    return SegmentationLoss(float(dice), float(not dice), criterion.include_background, criterion.sigmoid)
+    channels = criterion.include_background, criterion.sigmoid, criterion.ignore_index
+    return SegmentationLoss(float(dice), float(not dice), *channels)

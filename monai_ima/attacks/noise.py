@@ -7,8 +7,9 @@ import torch
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.outputs import Output
 
-from .base import Attack, AttackResult
+from .base import Attack, AttackResult, AttackSettings
 from .target import MostAdversarial, Target
 
 __all__ = ["UniformNoise"]
@@ -26,6 +27,8 @@ class UniformNoise(Attack):
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
         generator: source of the draws; None means one of the attack's own, seeded with 0.
+        channels: of the image that noise may change; None means all.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -45,8 +48,13 @@ class UniformNoise(Attack):
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
         generator: torch.Generator | None = None,
+        channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, generator=generator)
+        shared = AttackSettings(
+            bounds=bounds, criterion=criterion, generator=generator, channels=channels, output=output
+        )
+        super().__init__(norm, **shared)
         self.draws = check_count("draws", draws, 1)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

@@ -9,6 +9,7 @@ import torch
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_positive
+from monai_ima.utils.outputs import Output
 
 from .base import Attack, AttackResult, AttackSettings
 from .target import Loss, MostAdversarial, Prediction, Target, select_samples
@@ -51,6 +52,8 @@ class PathAttack(Attack):
         criterion: see :class:`Attack`.
         loss: see :class:`Attack`.
         generator: see :class:`Attack`.
+        channels: see :class:`Attack`.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown, or ``early_stop`` is False with ``restarts``
@@ -69,8 +72,10 @@ class PathAttack(Attack):
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
         early_stop: bool = True,
+        channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
-        super().__init__(norm, bounds=bounds, criterion=criterion, loss=loss, generator=generator)
+        super().__init__(norm, bounds, criterion, loss, generator, channels, output)
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
         self.alpha = check_positive("alpha", alpha)
@@ -128,6 +133,8 @@ class PGD(PathAttack):
         generator: source of the random starts; None means one of the attack's own, seeded with 0.
         early_stop: False, with ``restarts=1``, for adversarial training as by Madry et al.: every sample, misclassified
             or not, takes all steps and ``result.image`` is the last iterate.
+        channels: of the image that noise may change; None means all.
+        output: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range, or ``early_stop`` is False with ``restarts`` > 1.

@@ -17,7 +17,8 @@ class WorstOf(Attack):
     A sample that one attack has broken is not attacked by the next ones.
 
     Args:
-        attacks: at least one, all of the same norm, bounds and kind of criterion; the first one's criterion is used.
+        attacks: at least one, all of the same norm, bounds, channels, output and kind of criterion; the criterion used
+            is the first one's.
 
     Raises:
         ValueError: when there is none, or they differ in one of these.
@@ -36,11 +37,12 @@ class WorstOf(Attack):
             raise ValueError("Got no attacks, expected at least one.")
         first = attacks[0]
         for other in attacks[1:]:
-            for what in ("norm", "bounds", "criterion"):
+            for what in ("norm", "bounds", "channels", "output", "criterion"):
                 one, two = _comparable(getattr(first, what)), _comparable(getattr(other, what))
                 if one != two:
                     raise ValueError(f"Got attacks of different {what} ({one} and {two}), expected the same for all.")
-        super().__init__(first.norm.name, bounds=first.bounds, criterion=first.criterion, generator=first.generator)
+        names = ("bounds", "criterion", "generator", "channels", "output")
+        super().__init__(first.norm.name, **{name: getattr(first, name) for name in names})
         self.attacks = list(attacks)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -54,4 +56,4 @@ class WorstOf(Attack):
 
 
 def _comparable(value: object) -> object:
-    return value if value is None or isinstance(value, tuple) else type(value).__name__
+    return value if isinstance(value, tuple | int | str | None) else type(value).__name__

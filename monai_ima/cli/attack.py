@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from monai_ima.results.settings import CHECKPOINT, CONFIG
-from monai_ima.utils.checks import check_count, check_positive, check_seed
+from monai_ima.results.settings import CHANNELS, CHECKPOINT, CONFIG, OUTPUT
+from monai_ima.utils.checks import check_channels, check_count, check_output, check_positive, check_seed
 
 from .arguments import new_folder
 from .options import config_overrides
@@ -27,10 +27,14 @@ class AttackOptions:
     checkpoint: Annotated[str | None, CHECKPOINT] = None
     config: Annotated[str | None, CONFIG] = None
     seed: Annotated[int, "Of the random starts."] = 0
+    channels: Annotated[Sequence[int] | None, CHANNELS] = None
+    output: Annotated[int | str | None, OUTPUT] = None
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
         check_seed(self.seed)
+        object.__setattr__(self, "channels", check_channels(self.channels))
+        check_output(self.output)
         if self.limit is not None:
             check_count("limit", self.limit, 0)
 
@@ -40,9 +44,9 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
 
     Runs the bundle's evaluation config, and so its expressions; any id of it can be set, such as --dataset_dir DIR. A
     volume is saved as NAME_noisy.nii.gz beside its perturbation, NAME_noise.nii.gz, on the scan's own grid and affine
-    (the bundle's flips, padding and resampling are undone); a 2-D image as NAME_noisy.png; a signal as NAME_noisy.csv,
-    a row for each channel. Intensities are those that the network sees (normalised); a 2-D image's are scaled from the
-    bundle's bounds to 0..255. Nothing is overwritten.
+    (the bundle's flips, padding and resampling are undone); a 2-D image as NAME_noisy.png (those of its channels that
+    noise may change); a signal as NAME_noisy.csv, a row for each channel. Intensities are those that the network sees
+    (normalised); a 2-D image's are scaled from the bundle's bounds to 0..255. Nothing is overwritten.
 
     \b
     Example: monai-ima attack --bundle DIR --eps 10 --norm l2 --limit 3
@@ -55,8 +59,9 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
-    loaded = load_bundle(options.bundle, options.config, options.checkpoint, **overrides)
-    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion)
+    loaded = load_bundle(options.bundle, options.config, options.checkpoint, options.channels, **overrides)
+    loaded = loaded.with_output(options.output)
+    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
     saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
     unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
     print(f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}.")

@@ -6,7 +6,7 @@ import logging
 
 from monai_ima.evaluation.classification_task import MAX_CLASSES
 from monai_ima.evaluation.pipeline import evaluate_loaded
-from monai_ima.harden.loading import load_bundle
+from monai_ima.harden.loading import bundle_channels, load_bundle
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Units
@@ -21,9 +21,14 @@ logger = logging.getLogger(__name__)
 
 def run(settings: EvaluationSettings) -> None:
     """Evaluate a bundle, and print a table."""
+    if settings.channels is None:
+        channels = bundle_channels(str(settings.bundle), settings.config, settings.overrides)
+        settings = settings.model_copy(update={"channels": channels})
     check_folder(settings.folder, settings.arguments())
     units = _units(settings)
-    loaded = load_bundle(str(settings.bundle), settings.config, settings.checkpoint, **settings.overrides)
+    loaded = load_bundle(
+        str(settings.bundle), settings.config, settings.checkpoint, settings.channels, **settings.overrides
+    )
     results = evaluate_loaded(settings, loaded, units)
     print(
         _scan_table(results, settings.tolerance) if isinstance(results, SegmentationResults) else _sample_table(results)

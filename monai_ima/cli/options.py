@@ -50,8 +50,8 @@ def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dic
     """
     if not further:
         return {}
-    from monai_ima.harden.loading import evaluation_files
     from monai_ima.harden.overrides import ConfigIds
+    from monai_ima.harden.reading import evaluation_files
 
     files = ",".join(evaluation_files(options.bundle, options.config))
     ids = ConfigIds(options.bundle, files)
@@ -83,6 +83,6 @@ def _option(name: str, kind: Any, *metadata: Any) -> Any:
         return Annotated[bool, typer.Option(f"--{name}", help=help)]
     if kind == bool | None:
         return Annotated[bool | None, typer.Option(f"--{name}/--no_{name}", help=help)]
-    is_text = str in (kind, *get_args(kind)) and float not in get_args(kind)
+    is_text = str in (kind, *get_args(kind)) and not {int, float} & set(get_args(kind))
     parser, metavar = (text, "TEXT") if is_text else (literal, "VALUE")
     return Annotated[Any, typer.Option(f"--{name}", help=help, metavar=metavar, parser=parser)]

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 import torch
 
+from monai_ima.utils.ignored_labels import has_label
+
 __all__ = ["AlwaysCorrect", "Criterion"]
 
 
@@ -26,7 +28,12 @@ class Criterion(ABC):
         ...         return torch.nn.functional.cross_entropy(logits, label, reduction="none")
         >>> Confident()(torch.tensor([[3.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0]))
         tensor([ True, False])
+
+    Attributes:
+        ignore_index: the label that counts nowhere; None: there is none.
     """
+
+    ignore_index: int | None = None
 
     @abstractmethod
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -43,6 +50,17 @@ class Criterion(ABC):
     def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Whether each prediction is correct: bool ``[B]``."""
         return self.decide(self.score(logits, label))
+
+    def counted(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor | None:
+        """Which parts of a label count: bool, one row per sample; None: all."""
+        return None
+
+    def labelled(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The samples of which some label counts, bool ``[B]``: no other is attacked."""
+        counted = self.counted(logits, label)
+        if counted is None:
+            return torch.ones(len(label), dtype=torch.bool, device=label.device)
+        return has_label(counted)
 
     def relative_to(self, clean_score: torch.Tensor) -> Criterion:
         """The criterion for samples whose clean predictions have these scores, ``[B]``."""
@@ -67,6 +85,7 @@ class AlwaysCorrect(Criterion):
 
     def __init__(self, criterion: Criterion) -> None:
         self.criterion = criterion
+        self.ignore_index = criterion.ignore_index
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return self.criterion.score(logits, label)
@@ -76,6 +95,9 @@ class AlwaysCorrect(Criterion):
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return self.criterion.loss(logits, label)
+
+    def counted(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor | None:
+        return self.criterion.counted(logits, label)
 
     def select(self, index: torch.Tensor) -> Criterion:
         return AlwaysCorrect(self.criterion.select(index))

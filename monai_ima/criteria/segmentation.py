@@ -12,6 +12,7 @@ import torch
 from monai.metrics import compute_dice, compute_surface_dice
 
 from monai_ima.losses.segmentation import SegmentationLoss
+from monai_ima.utils.ignored_labels import counted_voxels
 from monai_ima.utils.label_maps import first_head, prediction_maps, target_maps
 
 from .base import Criterion
@@ -44,9 +45,12 @@ class SegmentationCriterion(Criterion):
               it finds; this is what robustness is measured with.
         include_background: count channel 0; None means: only with ``sigmoid=True``.
         sigmoid: see above.
+        ignore_index: voxels of this label count nowhere, whatever is predicted there: they are cut out of prediction
+            and label (:func:`~monai_ima.utils.ignored_labels.counted_voxels` says how labels of several channels mark
+            them), and get no gradient from the attack's loss. None: all count.
 
     Raises:
-        ValueError: if ``threshold`` is none of these.
+        ValueError: if ``threshold`` is none of these, or ``ignore_index`` is no integer.
 
     Example:
         >>> isinstance(DiceCriterion("relative:0.9"), SegmentationCriterion)
@@ -56,13 +60,20 @@ class SegmentationCriterion(Criterion):
     """
 
     def __init__(
-        self, threshold: float | str = 0.8, include_background: bool | None = None, sigmoid: bool = False
+        self,
+        threshold: float | str = 0.8,
+        include_background: bool | None = None,
+        sigmoid: bool = False,
+        ignore_index: int | None = None,
     ) -> None:
         self.threshold, self.relative = _parse(threshold)
         self.asked = threshold
         self.sigmoid = sigmoid
         self.include_background = sigmoid if include_background is None else include_background
-        self.attack_loss = SegmentationLoss(include_background=self.include_background, sigmoid=sigmoid)
+        self.attack_loss = SegmentationLoss(
+            include_background=self.include_background, sigmoid=sigmoid, ignore_index=ignore_index
+        )
+        self.ignore_index = self.attack_loss.ignore_index
         self._limits: torch.Tensor | None = None
 
     @property
@@ -82,9 +93,28 @@ class SegmentationCriterion(Criterion):
             ValueError: when the shapes do not fit.
             SampleError: if a label holds other values than these.
         """
-        logits = first_head(logits, label)
-        target = target_maps(label, logits, self.sigmoid)
-        return self.class_scores(prediction_maps(logits, self.sigmoid), target)
+        return self.class_scores(*self.maps(first_head(logits, label), label))
+
+    def maps(self, logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is predicted, and the label, as float maps of 0 and 1; both are 0 where the label is ignored.
+
+        Args:
+            logits: of one head, ``[B, K, *spatial]``.
+            label: of :meth:`score`.
+        """
+        counted = self.counted(logits, label)
+        prediction = prediction_maps(logits, self.sigmoid)
+        target = target_maps(label, logits, self.sigmoid, counted)
+        return prediction if counted is None else prediction.masked_fill(~counted, 0), target
+
+    def counted(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor | None:
+        if self.ignore_index is None:
+            return None
+        return counted_voxels(label, first_head(logits, label), self.sigmoid, self.ignore_index)
+
+    def lowest_dice(self) -> DiceCriterion:
+        """What robustness is measured with: ``DiceCriterion("lowest")`` of the same classes and labels."""
+        return DiceCriterion("lowest", self.include_background, self.sigmoid, self.ignore_index)
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """The mean score over the classes present in the label: float ``[B]`` in [0, 1]; NaN where none is present.
@@ -171,6 +201,7 @@ class SurfaceDiceCriterion(SegmentationCriterion):
         spacing: size of a voxel along each axis, or one number for all; None means voxels of size 1.
         include_background: see :class:`SegmentationCriterion`.
         sigmoid: see :class:`SegmentationCriterion`.
+        ignore_index: see :class:`SegmentationCriterion`; both surfaces end where it begins.
 
     Raises:
         ValueError: if ``threshold`` is none of these or ``tolerance`` is negative or not finite.
@@ -191,8 +222,9 @@ class SurfaceDiceCriterion(SegmentationCriterion):
         spacing: float | Sequence[float] | None = None,
         include_background: bool | None = None,
         sigmoid: bool = False,
+        ignore_index: int | None = None,
     ) -> None:
-        super().__init__(threshold, include_background, sigmoid)
+        super().__init__(threshold, include_background, sigmoid, ignore_index)
         if not 0 <= tolerance < math.inf:
             raise ValueError(f"Got tolerance {tolerance}, expected a finite number >= 0.")
         self.tolerance = float(tolerance)

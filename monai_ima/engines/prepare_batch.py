@@ -13,7 +13,7 @@ from monai_ima.inferers import gradient_inferer
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor, unwrap
-from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
+from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files, check_labels
 
 __all__ = ["AdversarialPrepareBatch"]
 
@@ -75,8 +75,7 @@ class AdversarialPrepareBatch(PrepareBatch):
             ValueError: when the batch has no labels, or a sample is not as expected; the sentence names it.
         """
         image, label, *extra = self.prepare_batch(batchdata, device, non_blocking, **kwargs)
-        if label is None:
-            raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
+        label = check_labels(label, batchdata, image)
         if self.eps == 0:
             return (image, label, *extra)
         network = unwrap(self.network)

@@ -51,7 +51,9 @@ def evaluate(
         norm: ``"l2"`` or ``"linf"``.
         attack: names joined by ``+``; None means the task's default.
         out: folder to write to, new or of the same evaluation.
-        criterion: a segmentation's, such as ``DiceCriterion("lowest")``; None for classes, one of which is correct.
+        criterion: a segmentation's, such as ``DiceCriterion("lowest")``; ``BinaryCriterion()`` for a single logit or
+            independent outputs (multi-label); None for classes, one of which is correct. Its
+            ``ignore_index`` says which label counts nowhere; a classifier's samples of that label are left out.
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         prepare_batch: from a batch and a device to image and label, as MONAI's engines take it.
         inferer: None means ``SimpleInferer``.

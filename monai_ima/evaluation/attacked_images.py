@@ -19,7 +19,7 @@ from monai_ima.inferers import gradient_inferer
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
-from monai_ima.utils.sample_ids import batch_sample_ids
+from monai_ima.utils.sample_ids import batch_sample_ids, check_labels
 
 from .batch import note_ids
 from .loaded import LoadedBundle
@@ -100,6 +100,7 @@ def save_attacked_images(
                 break
             image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
+            check_labels(label, batchdata, image)
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
             generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
             try:
@@ -136,8 +137,9 @@ def _save(stem: Path, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBu
         np.savetxt(f"{stem}_noisy.csv", noisy.numpy(), delimiter=",", fmt="%.8g")
         return
     if noisy.ndim == 3:
+        noisy = noisy if loaded.channels is None else noisy[list(loaded.channels)]
         lo, hi = loaded.bounds or (float(noisy.min()), float(noisy.max()))
-        picture = (noisy - lo) / (hi - lo)
+        picture = (noisy - lo) / ((hi - lo) or 1)
         writer = SaveImage(output_ext=".png", scale=255, resample=False, print_log=False, writer="PILWriter")
         writer.set_options(write_kwargs={"reverse_indexing": _axes_swapped(loaded)})
         writer(picture, filename=f"{stem}_noisy")

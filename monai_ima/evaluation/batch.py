@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
+from monai_ima.inferers import OutputInferer
 from monai_ima.utils.batch import Batch
+from monai_ima.utils.outputs import Output, choose_label
 from monai_ima.utils.predictor import Predictor
-from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids
+from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids, check_labels
 
-__all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids"]
+__all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids", "one_output"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ def evaluation_batch(
         ValueError: if it has no labels or ids.
     """
     image, label, *extra = prepared
-    if label is None:
-        raise ValueError("The batch holds no labels, expected them under 'label': an attack needs to know them.")
+    check_labels(label, batchdata, image, root=root)
     sample_ids = batch_sample_ids(batchdata, image, root=root)
     return EvaluationBatch(
         Predictor.prepared(inferer, network, len(image), extra),
@@ -85,3 +87,21 @@ def named_attacks(attack: Attack | Mapping[str, Attack]) -> dict[str, Attack]:
     if not attacks:
         raise ValueError("Got no attacks, expected at least one.")
     return attacks
+
+
+def one_output(
+    inferer: Callable[..., Any], prepare_batch: Callable[..., Any], output: Output
+) -> tuple[Inferer, Callable[..., Any]]:
+    """An evaluator's inferer and ``prepare_batch``, giving the output that counts and the label that goes with it.
+
+    Args:
+        inferer: the evaluator's.
+        prepare_batch: the evaluator's.
+        output: index or key.
+    """
+
+    def prepare(*arguments: Any, **named: Any) -> Any:
+        image, label, *extra = prepare_batch(*arguments, **named)
+        return (image, choose_label(label, output), *extra)
+
+    return OutputInferer(inferer, output), prepare

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_ima.attacks import attack_from_name, attack_mode
-from monai_ima.criteria import DiceCriterion, SegmentationCriterion
+from monai_ima.criteria import SegmentationCriterion
 from monai_ima.results.records import VerificationRow
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
 from monai_ima.utils.checks import check_count
@@ -71,8 +71,7 @@ def verify_segmentation(
     label = torch.as_tensor(labels).detach().to(image.device)
     if label.ndim == 0 or len(label) != len(image):
         raise ValueError(f"Got labels of shape {tuple(label.shape)} for {len(image)} images, expected one for each.")
-    lowest = DiceCriterion("lowest", criterion.include_background, criterion.sigmoid)
-    attack = attack_from_name(STRONGEST_SEGMENTATION, norm, limits, lowest)
+    attack = attack_from_name(STRONGEST_SEGMENTATION, norm, limits, criterion.lowest_dice())
     ours, theirs = [], []
     with attack_mode(network) if isinstance(network, nn.Module) else nullcontext():
         for row in range(len(image)):
@@ -107,7 +106,9 @@ class _Judge:
         self.first = 0 if criterion.include_background else 1
         with torch.no_grad():
             logits = self.logits(problem.image)
-        self.truth = target_maps(problem.label, logits, criterion.sigmoid)
+        counted = criterion.counted(logits, problem.label)
+        self.truth = target_maps(problem.label, logits, criterion.sigmoid, counted)
+        self.counted = torch.ones_like(self.truth) if counted is None else counted.expand_as(self.truth).to(self.truth)
         if not self.truth[:, self.first :].any():
             raise SampleError(0, "has a label without foreground, expected some.")
 
@@ -119,18 +120,20 @@ class _Judge:
         """Soft Dice loss and cross-entropy, weighted: a scalar."""
         share = logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)
         both = (share * self.truth)[0, self.first :].flatten(1).sum(dim=1)
-        total = (share + self.truth)[0, self.first :].flatten(1).sum(dim=1)
+        total = (share * self.counted + self.truth)[0, self.first :].flatten(1).sum(dim=1)
         dice = 1 - ((2 * both + 1e-5) / (total + 1e-5)).mean()
         if self.sigmoid:
-            entropy = F.binary_cross_entropy_with_logits(logits, self.truth.to(logits))
+            every = F.binary_cross_entropy_with_logits(logits, self.truth.to(logits), self.counted.to(logits))
+            entropy = every / self.counted.mean()
         else:
-            entropy = F.cross_entropy(logits, self.truth.argmax(dim=1))
+            voxels = self.counted.any(dim=1)
+            entropy = F.cross_entropy(logits, self.truth.argmax(dim=1).where(voxels, -100), ignore_index=-100)
         return dice_weight * dice + entropy_weight * entropy
 
     def dice(self, logits: torch.Tensor) -> float:
         """Mean over the classes that count and that the label holds."""
         classes = torch.arange(logits.shape[1], device=logits.device).view(-1, *([1] * (logits.ndim - 2)))
-        maps = logits[0] >= 0 if self.sigmoid else logits[0].argmax(dim=0) == classes
+        maps = (logits[0] >= 0 if self.sigmoid else logits[0].argmax(dim=0) == classes) & self.counted[0].bool()
         scores = []
         for predicted, truth in zip(maps[self.first :], self.truth[0, self.first :].bool(), strict=True):
             if truth.any():

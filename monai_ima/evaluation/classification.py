@@ -12,8 +12,9 @@ from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise
 from monai_ima.criteria import BinaryCriterion
-from monai_ima.results.records import SampleRecord
+from monai_ima.results.records import SampleRecord, mean_of_known
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.ignored_labels import counted_entries
 from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
 
@@ -47,6 +48,11 @@ class ClassificationOutcome:
     records: list[SampleRecord] = field(default_factory=list)
     noise_draws: int = 0
 
+    @property
+    def multi_label(self) -> bool:
+        """The network has several outputs, independent of each other."""
+        return any(isinstance(record.label, list) for record in self.records)
+
     def correct(self, attack: str | None = None) -> list[list[bool]]:
         """``[N, L]``: is a sample correct at an ε, under an attack and all before it? None means all attacks."""
         name = self.attacks[-1] if attack is None else attack
@@ -67,6 +73,14 @@ class ClassificationOutcome:
         pairs = [self.correct_at(eps, label) for eps in self.levels]
         return [correct / total if total else math.nan for correct, total in pairs]
 
+    def label_accuracy(self, label: int) -> list[float]:
+        """Of independent outputs: share of the samples with a known label whose output is right, at every ε.
+
+        A sample that an attack broke at or below ε counts with the outputs for the image that broke it. NaN where the
+        label is unknown in every sample.
+        """
+        return [mean_of_known(record.right_outputs(eps)[label] for record in self.records) for eps in self.levels]
+
     def noise_failure_rate(self) -> list[float]:
         """Share of the draws of uniform random noise that broke a correct prediction, at every ε; NaN without any."""
         known = [record.noise_failures for record in self.records if record.noise_failures is not None]
@@ -79,7 +93,8 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     A sample that is broken at one ε is broken at every larger one (the image that broke it lies in the larger ball
     too), so it is not attacked again there, nor by the attacks that follow: these only see whether it is broken at a
-    smaller ε. Random starts are drawn per sample: results do not depend on the batch size.
+    smaller ε. Random starts are drawn per sample: results do not depend on the batch size. A sample whose label the
+    criterion ignores is left out.
 
     Args:
         network: the classifier; it is attacked in evaluation mode.
@@ -134,7 +149,11 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.predict(batch.image))
-        predicted = self._class(logits)
+        labelled = self.criterion.labelled(logits, batch.label).nonzero().squeeze(1)
+        if len(labelled) == 0:
+            return []
+        batch, logits = batch.select(labelled), logits[labelled]
+        predicted, labels = self._predicted(logits), self._labels(batch)
         noisy_predicted = predicted.clone()
         broken_at = torch.zeros(len(batch.image), dtype=torch.float64, device=self.device)
         correct = self.criterion(logits, batch.label)
@@ -151,10 +170,10 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         return [
             SampleRecord(
                 sample_id=sample_id,
-                label=int(batch.label[row]),
-                predicted=int(predicted[row]),
+                label=labels[row],
+                predicted=_classes(predicted[row]),
                 broken_at={name: _finite(values[row]) for name, values in after.items()},
-                noisy_predicted=int(noisy_predicted[row]),
+                noisy_predicted=_classes(noisy_predicted[row]),
                 distance=_finite(distance[row]),
                 noise_failures=failures[row] if failures is not None and correct[row] else None,
                 patient=batch.patients[row],
@@ -162,18 +181,25 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
             for row, sample_id in enumerate(batch.sample_ids)
         ]
 
-    def _class(self, prediction: Any) -> torch.Tensor:
-        """The classes predicted: int ``[B]``; of a single logit 0 or 1."""
+    def _predicted(self, prediction: Any) -> torch.Tensor:
+        """The classes predicted: int ``[B]``, of a single logit 0 or 1; of K independent outputs these, ``[B, K]``."""
         logits = first_output(prediction)
         if not isinstance(self.criterion, BinaryCriterion):
             return logits.argmax(dim=1)
-        positive = self.criterion.positive(logits)
-        if positive.shape[1] > 1:
-            raise ValueError(
-                f"Got {positive.shape[1]} independent outputs (multi-label), expected classes of which one is correct, "
-                "or a single logit."
-            )
-        return positive[:, 0].long()
+        return self.criterion.positive(logits).long().squeeze(1)
+
+    def _labels(self, batch: EvaluationBatch) -> list[int | list[int | None]]:
+        """Each sample's label; of several independent outputs None where it is unknown."""
+        if not isinstance(self.criterion, BinaryCriterion):
+            return [int(label) for label in batch.label]
+        known = counted_entries(batch.label, self.criterion.ignore_index)
+        labels, counted = (x.reshape(len(x), -1).tolist() for x in (batch.label, known))
+        if len(labels[0]) == 1:
+            return [int(label) for (label,) in labels]
+        return [
+            [int(value) if counts else None for value, counts in zip(*row, strict=True)]
+            for row in zip(labels, counted, strict=True)
+        ]
 
     def _break(
         self,
@@ -190,7 +216,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
                 break
             unbroken = batch.select(rows)
             found = self._attack(attack, unbroken, eps)
-            noisy_predicted[rows] = self._class(unbroken.predict(found.image))
+            noisy_predicted[rows] = self._predicted(unbroken.predict(found.image))
             broken_at[rows[found.success]] = eps
 
     def _attack(self, attack: Attack, batch: EvaluationBatch, eps: float) -> AttackResult:
@@ -206,7 +232,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     ) -> list[float]:
         """Distances that the search finds; what they break counts in ``broken_at`` and ``noisy_predicted``."""
         found = self._attack(search, batch, levels[-1])
-        classes = self._class(batch.predict(found.image))
+        classes = self._predicted(batch.predict(found.image))
         distance = [math.inf] * len(batch.image)
         for row in found.success.nonzero().flatten().tolist():
             distance[row] = float(found.distance[row])
@@ -217,7 +243,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     def _noise_failures(self, batch: EvaluationBatch, levels: list[float]) -> list[list[int]]:
         first = next(iter(self.attacks.values()))
-        noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion)
+        noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion, channels=first.channels)
         counts = torch.zeros(len(batch.image), len(levels), dtype=torch.int64, device=self.device)
         for k, eps in enumerate(levels[1:], 1):
             generators = self._generators(batch, f"noise/{eps}")
@@ -232,16 +258,21 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
 
     def _example(self, sample: EvaluationBatch, eps: float) -> Example:
         noisy = self.noisy(sample, eps)
-        predicted, changed = (int(self._class(sample.predict(x))) for x in (sample.image, noisy))
+        predicted, changed = (_classes(self._predicted(sample.predict(x))) for x in (sample.image, noisy))
         return Example(
             sample_id=sample.sample_ids[0],
-            label=int(sample.label[0]),
+            label=self._labels(sample)[0],
             predicted=predicted,
             noisy_predicted=changed,
             eps=eps,
-            clean=sample.image[0].cpu(),
-            noisy=noisy[0].cpu(),
+            clean=self._shown(sample.image[0]),
+            noisy=self._shown(noisy[0]),
         )
+
+
+def _classes(value: torch.Tensor) -> int | list[int]:
+    """One sample's class index; of several independent outputs 0 or 1 for each."""
+    return int(value) if value.numel() == 1 else [int(output) for output in value.flatten()]
 
 
 def _finite(value: float) -> float | None:

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from monai_ima.attacks import MinimumNorm
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Minimum, Noise
-from monai_ima.results.records import SampleRecord
+from monai_ima.results.records import SampleRecord, as_outputs
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import ClassificationResults
 from monai_ima.results.settings import EvaluationSettings
-from monai_ima.visualize import Example, attack_examples, case_picture, robustness_curves, save_figure
+from monai_ima.visualize import Example, attack_examples, case_picture, classes_in_words, robustness_curves, save_figure
 
 from .classification import ClassificationEvaluator, ClassificationOutcome
 from .loaded import LoadedBundle
@@ -37,22 +37,23 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
 
     def __init__(self, loaded: LoadedBundle, settings: EvaluationSettings) -> None:
         super().__init__(loaded, settings)
-        search = MinimumNorm(settings.norm, bounds=loaded.bounds, criterion=loaded.criterion)
+        search = MinimumNorm(settings.norm, bounds=loaded.bounds, criterion=loaded.criterion, channels=loaded.channels)
         minimum = search if settings.minimum else None
         self.evaluator = ClassificationEvaluator.of_bundle(
             loaded, self.attacks, settings.seed, noise_draws=NOISE_DRAWS, minimum=minimum
         )
 
     def results(self, outcome: ClassificationOutcome, common: Mapping[str, Any]) -> ClassificationResults:
-        """Accuracy of all and by class, uniform random noise, smallest perturbations."""
+        """Accuracy of all and by class (of independent outputs each one's), random noise, smallest perturbations."""
         classes = self._classes(outcome)
+        of_class = outcome.label_accuracy if outcome.multi_label else outcome.accuracy
         return ClassificationResults(
             **common,
             task="classification",
             metric="accuracy",
             classes=classes,
             accuracy=outcome.accuracy(),
-            accuracy_by_class={name: outcome.accuracy(k) for k, name in enumerate(classes)},
+            accuracy_by_class={name: of_class(k) for k, name in enumerate(classes)},
             noise=Noise(draws=outcome.noise_draws, failure_rate=outcome.noise_failure_rate()),
             minimum=_minimum(outcome) if self.settings.minimum else None,
         )
@@ -89,32 +90,38 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
 
     def picture(self, results: ClassificationResults, example: Example) -> tuple[str, Figure]:
         """Clean image, perturbation and adversarial image."""
-        names = [results.classes[c] for c in (example.label, example.predicted, example.noisy_predicted)]
+        found = (example.label, example.predicted, example.noisy_predicted)
+        names = [classes_in_words(one, results.classes) for one in found]
         summary = f"label {names[0]}, predicted {names[1]}, under attack {names[2]}"
         return summary, case_picture(example.clean, example.noisy)
 
     def draw_overview(self, folder: Path, results: ClassificationResults, examples: Mapping[str, Example]) -> None:
         """A sample of each class."""
         ids = [record.sample_id for record in _one_of_each_class(results.samples)]
-        shown = [examples[sample_id] for sample_id in ids if sample_id in examples][:MAX_CLASSES]
+        shown = [examples[sample_id] for sample_id in ids if sample_id in examples]
         if shown:
             title = f"{'+'.join(attack.name for attack in results.attacks)} ({results.data.name})"
             save_figure(attack_examples(shown, results.classes, title), folder / self.overview)
 
     def _classes(self, outcome: ClassificationOutcome) -> list[str]:
         named = self.loaded.classes
-        count = 1 + max(max(one.label, one.predicted, one.noisy_predicted) for one in outcome.records)
+        if outcome.multi_label:
+            count = len(as_outputs(outcome.records[0].label))
+            return named if len(named) == count else [str(k) for k in range(count)]
+        found = [(one.label, one.predicted, one.noisy_predicted) for one in outcome.records]
+        count = 1 + max(index or 0 for one in found for classes in one for index in as_outputs(classes))
         return named if len(named) >= count else [str(k) for k in range(count)]
 
 
 def _one_of_each_class(records: Sequence[SampleRecord]) -> list[SampleRecord]:
-    """A correctly classified sample of each class, one that is broken where there is one."""
-    by_class: dict[int, SampleRecord] = {}
+    """A correctly classified sample of each class (or set of labels), one that is broken where there is one."""
+    by_class: dict[tuple[int, ...], SampleRecord] = {}
     for record in records:
-        kept = by_class.get(record.label)
+        label = tuple(-1 if output is None else output for output in as_outputs(record.label))
+        kept = by_class.get(label)
         if record.correct and (kept is None or (kept.broken is None and record.broken is not None)):
-            by_class[record.label] = record
-    return [record for _, record in sorted(by_class.items())]
+            by_class[label] = record
+    return [record for _, record in sorted(by_class.items())][:MAX_CLASSES]
 
 
 def _minimum(outcome: ClassificationOutcome) -> Minimum:

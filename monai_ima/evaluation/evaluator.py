@@ -19,10 +19,11 @@ from monai_ima.results.settings import check_levels
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import FractionWarning
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.sample_ids import common_folder
 
-from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids
+from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids, one_output
 from .loaded import LoadedBundle
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
@@ -39,6 +40,7 @@ class EvaluatorSettings(TypedDict, total=False):
     inferer: Inferer | None
     device: torch.device | str
     seed: int
+    output: Output
 
 
 class Evaluator(ABC, Generic[Record, Outcome, Example]):
@@ -51,9 +53,11 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         inferer: None means ``SimpleInferer``.
         device: where the network is.
         seed: of the random starts, which are drawn per sample.
+        output: index or key of the network's output that counts, where it returns several; None: the attack's, else
+            the first.
 
     Raises:
-        ValueError: if there is no attack.
+        ValueError: if there is no attack, or ``output`` can name none.
     """
 
     record_type: ClassVar[type[SampleRecord] | type[ScanRecord]]
@@ -66,11 +70,15 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        output: Output = None,
     ) -> None:
         self.network = unwrap(network)
         self.attacks = named_attacks(attack)
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
         self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
+        chosen = next(iter(self.attacks.values())).output if output is None else output
+        if chosen is not None:
+            self.inferer, self.prepare_batch = one_output(self.inferer, self.prepare_batch, chosen)
         self.device = torch.device(device)
         self.seed = int(seed)
         self._warn_of_fractions = FractionWarning()
@@ -146,6 +154,8 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
                     on_records(fresh)
         if not seen:
             raise ValueError("The data loader gave no samples, expected at least one.")
+        if not records:
+            raise ValueError("The label of every sample is ignored, expected one that is not (ignore_index).")
         return self._outcome(rising, records)
 
     def examples(self, data_loader: Iterable, levels: Mapping[str, float]) -> dict[str, Example]:
@@ -194,6 +204,11 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
     @abstractmethod
     def _examples(self, batch: Any, eps: float) -> dict[str, Example]:
         """The samples of a batch, attacked at one ε, by id."""
+
+    def _shown(self, image: torch.Tensor) -> torch.Tensor:
+        """What of an image ``[C, *spatial]`` is drawn: the channels that noise may change."""
+        channels = next(iter(self.attacks.values())).channels
+        return (image if channels is None else image[list(channels)]).cpu()
 
     def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
         return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids, self.device)

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 from tqdm import tqdm
 
-from monai_ima.attacks import PGD, SPSA, Attack, UniformNoise, WorstOf, attack_mode
+from monai_ima.attacks import PGD, SPSA, Attack, AttackSettings, UniformNoise, WorstOf, attack_mode
+from monai_ima.attacks.channels import FixedChannels, attacked_channels
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.results.records import CheckResult
 from monai_ima.utils.checks import check_positive
@@ -87,6 +88,15 @@ class GradientMaskingChecks:
         """Says when a prediction is correct."""
         return self.attacks[0].criterion
 
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """Those that noise may change; None means all."""
+        return self.attacks[0].channels
+
+    @property
+    def _shared(self) -> AttackSettings:
+        return {"bounds": self.attacks[0].bounds, "criterion": self.criterion, "channels": self.channels}
+
     def run(
         self,
         other: Callable[[torch.Tensor], Any] | None = None,
@@ -156,6 +166,13 @@ class GradientMaskingChecks:
 
     def large_eps(self) -> CheckResult:
         """In a ball that holds a uniformly grey image for every sample no network is correct."""
+        title = "A large epsilon leaves nothing"
+        interpretation = (
+            "The attack fails where it cannot fail for want of noise: its gradients do not lead to misclassification."
+        )
+        if self.channels is not None:
+            summary = f"Noise may change channels {self.channels} only: the others still say something in a grey image."
+            return self._not_run("large_eps", title, summary, interpretation)
         lo, hi = self._range()
         half = (hi - lo) / 2
         values = self.batches[0].image[0].numel()
@@ -163,19 +180,19 @@ class GradientMaskingChecks:
         mean = fmean(self.scores(self._pgd(STEPS[2]), eps))
         return self._result(
             "large_eps",
-            "A large epsilon leaves nothing",
+            title,
             mean <= max(FLOOR, 1.5 / self.count),
             {"epsilon": eps, "score": mean},
             f"At ε = {eps:.3g}, half of the range of intensities everywhere, the score is {mean:.3f}.",
-            "The attack fails where it cannot fail for want of noise: its gradients do not lead to misclassification.",
+            interpretation,
         )
 
     def black_box(self) -> CheckResult:
         """SPSA, which sees no gradients, is not stronger than the attacks used."""
-        norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
+        norm = self.attacks[0].norm.name
         each = math.ceil(BLACK_BOX_SAMPLES / len(self.batches))
         few = [batch.select(range(min(each, len(batch.image)))) for batch in self.batches]
-        black_box = self.scores(SPSA(norm, 40, 64, bounds=bounds, criterion=self.criterion), self.eps, few)
+        black_box = self.scores(SPSA(norm, 40, 64, **self._shared), self.eps, few)
         reported = iter(self.reported())
         white_box = []
         for batch in self.batches:
@@ -196,14 +213,7 @@ class GradientMaskingChecks:
         interpretation = "The gradients of this network are masked; those of another network are not."
         if other is None:
             summary = "Needs the weights of another model of the same network: --transfer_from FILE."
-            return CheckResult(
-                name="transfer",
-                title=title,
-                status="not run",
-                numbers={},
-                summary=summary,
-                interpretation=interpretation,
-            )
+            return self._not_run("transfer", title, summary, interpretation)
         attack = self._pgd(STEPS[2])
         found = []
         for batch in self.batches:
@@ -222,7 +232,7 @@ class GradientMaskingChecks:
     def uniform_noise(self) -> CheckResult:
         """100 draws of uniform random noise are not stronger than the attacks used."""
         norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
-        noise = fmean(self.scores(UniformNoise(norm, 100, bounds, self.criterion), self.eps))
+        noise = fmean(self.scores(UniformNoise(norm, 100, bounds, self.criterion, channels=self.channels), self.eps))
         reported = fmean(self.reported())
         return self._result(
             "uniform_noise",
@@ -259,16 +269,18 @@ class GradientMaskingChecks:
         total = 0
         norm = self.attacks[0].norm
         for batch in self._correct():
-            loss, gradient = self._loss(batch, batch.image), self._gradient(batch)
-            radius = torch.full((len(batch.image),), SMALL_STEP * self.eps).to(batch.image)
+            fixed = self._fixed(batch)
+            image = fixed.part
+            loss, gradient = self._loss(fixed, image, batch.label), self._gradient(batch)
+            radius = torch.full((len(batch.image),), SMALL_STEP * self.eps).to(image)
             along = norm.steepest(gradient.nan_to_num(0.0, 0.0, 0.0)) * radius.view(-1, *([1] * (gradient.ndim - 1)))
-            rise = self._loss(batch, batch.image + along) - loss
+            rise = self._loss(fixed, image + along, batch.label) - loss
             streams = self._streams(batch, "directions")
             others = []
             for _ in range(RANDOM_DIRECTIONS):
-                direction = norm.steepest(norm.draw(batch.image, radius, streams))
+                direction = norm.steepest(norm.draw(image, radius, streams))
                 step = direction * radius.view(-1, *([1] * (gradient.ndim - 1)))
-                others.append(self._loss(batch, batch.image + step) - loss)
+                others.append(self._loss(fixed, image + step, batch.label) - loss)
             highest = torch.stack(others).amax(dim=0)
             best += int((rise > highest).sum())
             steeper += float(rise.sum())
@@ -329,7 +341,7 @@ class GradientMaskingChecks:
 
     def _pgd(self, steps: int, restarts: int = 1) -> PGD:
         first = self.attacks[0]
-        return PGD(first.norm.name, steps, restarts, bounds=first.bounds, criterion=self.criterion)
+        return PGD(first.norm.name, steps, restarts, **self._shared)
 
     def _streams(self, batch: EvaluationBatch, key: Any) -> list[torch.Generator]:
         return per_sample_generators(f"{self.seed}/{key}", batch.sample_ids, batch.image.device)
@@ -349,20 +361,30 @@ class GradientMaskingChecks:
             if len(rows) > 0:
                 yield batch.select(rows)
 
-    def _loss(self, batch: EvaluationBatch, image: torch.Tensor) -> torch.Tensor:
+    def _fixed(self, batch: EvaluationBatch) -> FixedChannels:
+        return FixedChannels(batch.predict, batch.image, attacked_channels(self.channels, batch.image))
+
+    def _loss(self, predict: FixedChannels, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         # The loss of a confident prediction is below what float32 can tell from 0.
         with torch.no_grad():
-            return self.criterion.loss(first_output(batch.predict(image)).double(), batch.label)
+            return self.criterion.loss(first_output(predict(image)).double(), label)
 
     def _gradient(self, batch: EvaluationBatch) -> torch.Tensor:
-        image = batch.image.detach().clone().requires_grad_()
+        """Of the loss, with respect to the channels that noise may change."""
+        fixed = self._fixed(batch)
+        image = fixed.part.requires_grad_()
         with torch.enable_grad():
-            loss = self.criterion.loss(first_output(batch.predict(image)), batch.label)
+            loss = self.criterion.loss(first_output(fixed(image)), batch.label)
             (gradient,) = torch.autograd.grad(loss.sum(), image)
         return gradient
 
     def _tolerance(self, count: int | None = None) -> float:
         return max(TOLERANCE, 1.5 / (count or self.count))
+
+    def _not_run(self, name: str, title: str, summary: str, interpretation: str) -> CheckResult:
+        return CheckResult(
+            name=name, title=title, status="not run", numbers={}, summary=summary, interpretation=interpretation
+        )
 
     def _result(
         self, name: str, title: str, passed: bool, numbers: dict[str, float], summary: str, interpretation: str

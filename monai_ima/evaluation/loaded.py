@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from monai.inferers import Inferer
 from torch import nn
 
 from monai_ima.attacks import Attack, attack_from_name
-from monai_ima.criteria import Criterion, DiceCriterion, SegmentationCriterion
+from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.results.parts import Data, Model
+from monai_ima.utils.outputs import Output
+
+from .batch import one_output
 
 __all__ = ["LoadedBundle"]
 
@@ -30,11 +33,14 @@ class LoadedBundle:
         inferer: the evaluator's.
         device: the evaluator's.
         bounds: valid intensities ``(lo, hi)``; None where there are none.
-        criterion: of the task; None for classes, one of which is correct. It decides whether the network segments.
+        criterion: of the task; None for classes, one of which is correct, none of them ignored. It decides whether the
+            network segments.
         classes: names of the classes.
         checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
         metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
+        channels: of the image that noise may change; None means all.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
     """
 
     name: str
@@ -49,17 +55,31 @@ class LoadedBundle:
     checkpoint: Path | None
     synthetic: bool
     metadata: dict[str, Any]
+    channels: Sequence[int] | None = None
+    output: Output = None
 
     @property
     def segments(self) -> bool:
         """Its network segments."""
         return isinstance(self.criterion, SegmentationCriterion)
 
+    def with_output(self, output: Output) -> LoadedBundle:
+        """The bundle as if its network had one output alone, and its data the label of that.
+
+        Args:
+            output: which one; None: the bundle's own :attr:`output`.
+        """
+        chosen = self.output if output is None else output
+        if chosen is None:
+            return self
+        inferer, prepare_batch = one_output(self.inferer, self.prepare_batch, chosen)
+        return replace(self, inferer=inferer, prepare_batch=prepare_batch, output=chosen)
+
     @property
     def attack_criterion(self) -> Criterion | None:
         """The criterion of attacks: on segmentations the lowest Dice, whatever the bundle's threshold."""
         if isinstance(self.criterion, SegmentationCriterion):
-            return DiceCriterion("lowest", self.criterion.include_background, self.criterion.sigmoid)
+            return self.criterion.lowest_dice()
         return self.criterion
 
     @property
@@ -99,7 +119,10 @@ class LoadedBundle:
         Raises:
             ValueError: if a name is unknown, or does not go with the norm.
         """
-        return {name: attack_from_name(name, norm, self.bounds, self.attack_criterion) for name in names.split("+")}
+        return {
+            name: attack_from_name(name, norm, self.bounds, self.attack_criterion, self.channels)
+            for name in names.split("+")
+        }
 
     def _metadata(self, key: str) -> str | None:
         value = self.metadata.get(key)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from monai_ima.criteria import BinaryCriterion
 from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.parts import AttackCurve, Case, Units
 from monai_ima.results.provenance import command_line, machine, python_call, versions
@@ -47,8 +48,20 @@ def evaluate_loaded(
         FileExistsError: if the folder holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
+    loaded = loaded.with_output(settings.output)
     if loaded.segments and settings.minimum:
         raise ValueError(f"{loaded.name} segments, expected a classifier for --minimum.")
+    if settings.crosscheck and isinstance(loaded.criterion, BinaryCriterion):
+        raise ValueError(
+            f"{loaded.name} has sigmoid outputs, expected classes of which one is correct for --crosscheck: the "
+            "independent tools attack no others."
+        )
+    if settings.channels is not None:
+        loaded = replace(loaded, channels=settings.channels)
+    if settings.crosscheck and loaded.channels is not None:
+        raise ValueError(
+            f"Got channels {loaded.channels}, expected all of them for --crosscheck: its attacks take all."
+        )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
     start_folder(settings.folder, {**settings.arguments(), "weights_sha256": weights_digest(loaded.network)})

@@ -16,13 +16,14 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
-from monai_ima.criteria import DiceCriterion, SegmentationCriterion
+from monai_ima.criteria import SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import ScanRecord, Scores, mean_of_known
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.label_maps import first_head, prediction_maps, target_maps
+from monai_ima.utils.label_maps import first_head, prediction_maps
+from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
-from monai_ima.utils.tensors import check_finite, first_output
+from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch, evaluation_batch
 from .evaluator import Evaluator, EvaluatorSettings
@@ -39,8 +40,8 @@ class ScanExample:
         eps: perturbation budget.
         clean_dice: mean foreground Dice of the clean image.
         noisy_dice: mean foreground Dice of the adversarial image.
-        clean: image ``[C, *spatial]``.
-        noisy: image ``[C, *spatial]``.
+        clean: image ``[C, *spatial]``, the channels that noise may change.
+        noisy: image ``[C, *spatial]``, these channels under attack.
         label: class indices ``[*spatial]``.
         clean_prediction: class indices ``[*spatial]``.
         noisy_prediction: class indices ``[*spatial]``.
@@ -124,6 +125,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
     Example:
         >>> from monai_ima.attacks import FGSM
+        >>> from monai_ima.criteria import DiceCriterion
         >>> attack = FGSM("l2", criterion=DiceCriterion("lowest"))
         >>> batch = {"image": torch.rand(1, 1, 8, 8), "label": torch.ones(1, 1, 8, 8), "sample_id": ["a"]}
         >>> evaluator = SegmentationEvaluator(nn.Conv2d(1, 2, 1), attack)
@@ -144,7 +146,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         super().__init__(network, attack, **settings)
         self.inferer = gradient_inferer(self.inferer)
         self.tolerance = float(tolerance)
-        self._dice = DiceCriterion("lowest", self.criterion.include_background, self.criterion.sigmoid)
+        self._dice = self.criterion.lowest_dice()
 
     @property
     def criterion(self) -> SegmentationCriterion:
@@ -228,8 +230,8 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
                 eps=eps,
                 clean_dice=dice[0][row],
                 noisy_dice=dice[1][row],
-                clean=batch.image[row].cpu(),
-                noisy=worst.image[row].cpu(),
+                clean=self._shown(batch.image[row]),
+                noisy=self._shown(worst.image[row]),
                 label=self._index(maps[0][row]),
                 clean_prediction=self._index(maps[1][row]),
                 noisy_prediction=self._index(maps[2][row]),
@@ -241,7 +243,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return [mean_of_known(dice) for dice in self._dice.scores_by_class(logits, batch.label).tolist()]
 
     def _logits(self, forward: Predictor, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        logits = convert_to_tensor(first_head(first_output(forward(image)), label), track_meta=False)
+        logits = convert_to_tensor(first_head(choose_output(forward(image), label=label), label), track_meta=False)
         check_finite(logits, "a prediction")
         return logits
 
@@ -249,7 +251,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return prediction_maps(logits, self.criterion.sigmoid)
 
     def _label_maps(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return target_maps(label, logits, self.criterion.sigmoid)
+        return self.criterion.maps(logits, label)[1]
 
     def _index(self, maps: torch.Tensor) -> torch.Tensor:
         """Class indices of maps ``[K, *spatial]`` for a picture; of overlapping channels the last one is shown."""
@@ -258,8 +260,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
     def _scores(self, logits: torch.Tensor, batch: ScanBatch) -> list[Scores]:
         first = 0 if self.criterion.include_background else 1
-        prediction = self._maps(logits)[:, first:].cpu()
-        target = self._label_maps(logits, batch.label)[:, first:].cpu()
+        prediction, target = (maps[:, first:].cpu() for maps in self.criterion.maps(logits, batch.label))
         dice = self._dice.scores_by_class(logits, batch.label)
         scores = []
         for row, spacing in enumerate(batch.spacings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from monai_ima.inferers import gradient_inferer
 from monai_ima.results.parts import Verification
 from monai_ima.results.records import CheckResult, VerificationRow
 from monai_ima.results.run_folder import RecordFile
-from monai_ima.results.schema import Results
+from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.utils.sample_ids import common_folder
 from monai_ima.utils.weights import load_network
 
@@ -33,7 +33,9 @@ __all__ = ["check_gradient_masking", "middle_level", "spread_samples", "verify"]
 CHECKS, VERIFICATION = "checks.jsonl", "crosscheck.jsonl"
 
 
-def check_gradient_masking(folder: Path, task: Task[Any, Any, Any], results: Results) -> list[CheckResult]:
+def check_gradient_masking(
+    folder: Path, task: Task[Any, Any, Any], results: ClassificationResults | SegmentationResults
+) -> list[CheckResult]:
     """The checks for gradient masking.
 
     Args:
@@ -44,7 +46,7 @@ def check_gradient_masking(folder: Path, task: Task[Any, Any, Any], results: Res
     loaded, settings = task.loaded, task.settings
     checks = GradientMaskingChecks(
         loaded.network,
-        spread_samples(loaded, results.data.samples, task.max_verified),
+        spread_samples(loaded, [record.sample_id for record in results.samples], task.max_verified),
         list(task.attacks.values()),
         middle_level(results),
         settings.eot,
@@ -55,7 +57,9 @@ def check_gradient_masking(folder: Path, task: Task[Any, Any, Any], results: Res
     return checks.run(other, records.read(), lambda result: records.append([result]))
 
 
-def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verification:
+def verify(
+    folder: Path, task: Task[Any, Any, Any], results: ClassificationResults | SegmentationResults
+) -> Verification:
     """What independent code finds on the same samples.
 
     Args:
@@ -68,7 +72,7 @@ def verify(folder: Path, task: Task[Any, Any, Any], results: Results) -> Verific
         ImportError: if a classifier is to be verified and the third-party tools are not installed.
     """
     loaded, eps = task.loaded, middle_level(results)
-    batches = spread_samples(loaded, results.data.samples, task.max_verified)
+    batches = spread_samples(loaded, [record.sample_id for record in results.samples], task.max_verified)
     predict = _predictor(loaded, loaded.network)
     common: dict[str, Any] = {"norm": results.norm, "eps": eps, "bounds": loaded.bounds, "seed": task.settings.seed}
     records = RecordFile(folder / VERIFICATION, VerificationRow)
@@ -106,23 +110,27 @@ def middle_level(results: Results) -> float:
     return float(min(zip(levels[1:], values[1:], strict=True), key=lambda pair: abs(pair[1] - values[0] / 2))[0])
 
 
-def spread_samples(loaded: LoadedBundle, total: int, count: int) -> list[EvaluationBatch]:
+def spread_samples(loaded: LoadedBundle, evaluated: Sequence[str], count: int) -> list[EvaluationBatch]:
     """Samples spread evenly over the data, which are often sorted by class.
 
     Args:
         loaded: whose samples.
-        total: how many there are.
+        evaluated: ids of those that were evaluated: no others are taken.
         count: how many are wanted at most.
     """
-    wanted = {k * total // count for k in range(count)}
+    wanted = {k * len(evaluated) // count for k in range(count)}
+    known = frozenset(evaluated)
     inferer = gradient_inferer(loaded.inferer)
     root = common_folder(getattr(loaded.data_loader, "dataset", None))
     found, seen = [], 0
     for batchdata in loaded.data_loader:
         prepared = loaded.prepare_batch(batchdata, loaded.device)
         batch = evaluation_batch(batchdata, prepared, inferer, loaded.network, root)
-        rows = [row for row in range(len(batch.image)) if seen + row in wanted]
-        seen += len(batch.image)
+        rows = []
+        for row, sample_id in enumerate(batch.sample_ids):
+            if sample_id in known:
+                rows += [row] if seen in wanted else []
+                seen += 1
         if rows:
             found.append(batch.select(rows))
     return found

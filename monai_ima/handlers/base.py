@@ -107,12 +107,12 @@ class AdversarialTrainingHandler:
         """Refuse a batch that training must not see.
 
         Raises:
-            ValueError: if an image or prediction is not finite or a label is outside the classes; the sentence names
-                the sample.
+            ValueError: if it has no labels, or :meth:`TrainingMethod.check` refuses a sample, which is named.
         """
         image, label, prediction = (
             engine.state.output[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL, CommonKeys.PRED)
         )
+        self.batches.check_labels(engine.state.batch, image, label)
         try:
             self.method.check(plain(image), prediction, plain(label))
         except SampleError as error:

@@ -9,12 +9,13 @@ from monai.engines import SupervisedEvaluator
 
 from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import check_count, check_output
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.outputs import Output, choose_label, choose_output
 from monai_ima.utils.predictor import Predictor, unwrap
-from monai_ima.utils.sample_ids import batch_files
-from monai_ima.utils.tensors import first_output, plain
+from monai_ima.utils.sample_ids import batch_files, check_labels
+from monai_ima.utils.tensors import plain
 
 from .training_batches import autocast, prepared
 
@@ -34,9 +35,10 @@ class BaselineThreshold:
         criterion: the criterion that the training handler has too.
         evaluator: the one that validates without noise; its data loader, ``prepare_batch``, inferer and network count.
         start_epoch: epochs of plain training before τ is found, as the training handler's ``start_epoch``, >= 0.
+        output: index or key of the network's output that counts, as the training handler's.
 
     Raises:
-        ValueError: if ``start_epoch`` < 0.
+        ValueError: if ``start_epoch`` < 0, or ``output`` can name none.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -47,10 +49,17 @@ class BaselineThreshold:
         True
     """
 
-    def __init__(self, criterion: SegmentationCriterion, evaluator: SupervisedEvaluator, start_epoch: int = 0) -> None:
+    def __init__(
+        self,
+        criterion: SegmentationCriterion,
+        evaluator: SupervisedEvaluator,
+        start_epoch: int = 0,
+        output: Output = None,
+    ) -> None:
         self.criterion = criterion
         self.evaluator = evaluator
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
+        self.output = check_output(output)
 
     def attach(self, engine: Engine) -> None:
         """Hook into ``EPOCH_STARTED``.
@@ -92,9 +101,12 @@ class BaselineThreshold:
         with attack_mode(network), autocast(evaluator):
             for batchdata in evaluator.data_loader:
                 image, label, *extra = prepared(evaluator, batchdata)
+                check_labels(label, batchdata, image)
                 forward = Predictor.prepared(evaluator.inferer, network, len(image), extra)
                 try:
-                    scores = self.criterion.score(plain(first_output(forward(image))), plain(label))
+                    label = plain(choose_label(label, self.output))
+                    logits = choose_output(forward(image), self.output, label)
+                    scores = self.criterion.score(plain(logits), label)
                 except SampleError as error:
                     files = batch_files(image) or [f"{error.sample} of a validation batch"] * len(image)
                     raise error.named(files) from None

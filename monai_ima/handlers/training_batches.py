@@ -13,7 +13,7 @@ from monai_ima.utils.batch import Batch
 from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.predictor import Predictor, unwrap
-from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, common_folder
+from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, check_labels, common_folder
 from monai_ima.utils.tensors import plain
 
 __all__ = ["TrainingBatches", "autocast", "prepared"]
@@ -33,7 +33,7 @@ class TrainingBatches:
         self.sample_key = sample_key
         self._root: str | None = None
         self._files: dict[str, str] = {}
-        self._seen: tuple[Any, Sequence[Any]] = (None, ())
+        self._seen: tuple[Any, Any, Sequence[Any]] = (None, None, ())
         self._warn_of_fractions = FractionWarning()
 
     def attach(self, engine: SupervisedTrainer, passes: bool) -> None:
@@ -55,7 +55,7 @@ class TrainingBatches:
             result = prepare(batchdata, *args, **kwargs)
             self._warn_of_fractions(result[1])
             image = plain(result[0]).clone() if isinstance(result[0], torch.Tensor) else result[0]
-            self._seen = (batchdata, (image, *result[1:]))
+            self._seen = (batchdata, result[0], (image, *result[1:]))
             return result
 
         engine.prepare_batch = noting
@@ -86,6 +86,14 @@ class TrainingBatches:
                 )
         return sample_ids
 
+    def check_labels(self, batchdata: Any, image: torch.Tensor, label: Any) -> None:
+        """Refuse a batch without labels.
+
+        Raises:
+            ValueError: if it has none; names its first sample.
+        """
+        check_labels(label, batchdata, image, self.sample_key, self._root)
+
     def current(self) -> Batch:
         """The batch that the trainer is at, its image as it was before the network saw it.
 
@@ -93,13 +101,14 @@ class TrainingBatches:
             ValueError: if it has no ids.
         """
         output, batchdata = self._engine.state.output, self._engine.state.batch
-        noted, result = self._seen
-        if noted is not batchdata:
-            result = prepared(self._engine, batchdata)
-        return self._batch(batchdata, output["image"], result)
+        noted, given, result = self._seen
+        if noted is not batchdata and not _same_memory(given, output["image"]):
+            noted, result = batchdata, prepared(self._engine, batchdata)
+        return self._batch(noted, output["image"], result)
 
     def _batch(self, batchdata: Any, named: torch.Tensor, result: Sequence[Any]) -> Batch:
         image, label, *extra = result
+        self.check_labels(batchdata, named, label)
         predict = Predictor.prepared(self._engine.inferer, unwrap(self._engine.network), len(image), extra)
         return Batch(predict, plain(image), plain(label), self.sample_ids(batchdata, named))
 
@@ -121,6 +130,11 @@ class TrainingBatches:
 def prepared(engine: SupervisedTrainer | SupervisedEvaluator, batchdata: Any) -> Sequence[Any]:
     """What an engine's ``prepare_batch`` makes of a batch: image, label, and the network's args and kwargs if any."""
     return engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+
+
+def _same_memory(one: Any, other: Any) -> bool:
+    both_tensors = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
+    return both_tensors and one.data_ptr() == other.data_ptr()
 
 
 def autocast(engine: SupervisedTrainer | SupervisedEvaluator) -> AbstractContextManager:

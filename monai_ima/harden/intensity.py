@@ -79,6 +79,7 @@ class _Step:
         clips: no value lies outside of the target.
         shift: what it subtracts from its input, None where that is not one number.
         channels: it divides each channel by a number of its own, of which ``slope`` is the largest.
+        whose: what its numbers are taken of where they differ from image to image.
     """
 
     name: str
@@ -88,6 +89,7 @@ class _Step:
     clips: bool = False
     shift: float | None = None
     channels: bool = False
+    whose: str = "each image"
 
 
 def _described(config: TrainingConfig) -> Normalisation | None:
@@ -117,25 +119,31 @@ def _range(name: str, argument: Callable[..., Any]) -> _Step | None:
     clips = argument("clip") is True and given != (None, None)
     a_min, a_max = _number(argument("a_min")), _number(argument("a_max"))
     if a_min is None or a_max is None or a_min == a_max:
-        return _Step(name, None, None, (lo, hi), clips)
+        return _Step(name, None, None, (lo, hi), clips, whose=_whose(argument))
     return _Step(name, (a_max - a_min) / (hi - lo), (a_min, a_max), (lo, hi), clips)
 
 
 def _whole(name: str, argument: Callable[..., Any]) -> _Step | None:
     lo, hi = _number(argument("minv", 0.0)), _number(argument("maxv", 1.0))
-    return None if lo is None or hi is None or not lo < hi else _Step(name, None, None, (lo, hi), True)
+    if lo is None or hi is None or not lo < hi:
+        return None
+    return _Step(name, None, None, (lo, hi), True, whose=_whose(argument))
 
 
 def _divided(name: str, argument: Callable[..., Any]) -> _Step | None:
     divisor = argument("divisor")
     if divisor is None:
-        return _Step(name, None)
+        return _Step(name, None, whose=_whose(argument))
     divisors = [_number(value) for value in (divisor if isinstance(divisor, list) else [divisor])]
     known = [value for value in divisors if value is not None and value > 0]
     if not known or len(known) < len(divisors):
         return None
     shift = None if argument("nonzero", False) else _number(argument("subtrahend"))
     return _Step(name, max(known), shift=shift, channels=isinstance(divisor, list))
+
+
+def _whose(argument: Callable[..., Any]) -> str:
+    return "each channel of each image" if argument("channel_wise", False) is True else "each image"
 
 
 STEPS = {
@@ -156,10 +164,10 @@ def _after(before: Normalisation | None, step: _Step, unit: str) -> Normalisatio
     if step.target is not None:
         lo, hi = step.target
         source = f", {step.source[0]:g} .. {step.source[1]:g} {input_unit} to [{lo:g}, {hi:g}]" if step.source else ""
-        description = f"{start}{step.name}{source or f' to [{lo:g}, {hi:g}] of each image'}"
+        description = f"{start}{step.name}{source or f' to [{lo:g}, {hi:g}] of {step.whose}'}"
         return Normalisation(description, hi - lo, step.target if step.clips else None, slope, unit)
     if step.slope is None:
-        return Normalisation(f"{start}{step.name}: one unit is one standard deviation of each image", 1.0)
+        return Normalisation(f"{start}{step.name}: one unit is one standard deviation of {step.whose}", 1.0)
     bounds = None
     if before is not None and before.bounds is not None and step.shift is not None and not step.channels:
         bounds = (before.bounds[0] - step.shift) / step.slope, (before.bounds[1] - step.shift) / step.slope

@@ -10,19 +10,21 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_ima.criteria import BinaryCriterion, Criterion, DiceCriterion
+from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.utils.checks import check_channels
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
-from .config_files import read_config
+from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
-from .parts import EVALUATOR_ID, evaluators_of, find_parts, transforms_of
-from .reading import SUFFIXES, Component, TrainingConfig, merged_config, read_training_config, readable
+from .parts import EVALUATOR_ID, evaluators_of, find_parts, network_of, transforms_of
+from .reading import Component, TrainingConfig, evaluation_files, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
 from .task import find_task, image_key
 
-__all__ = ["EvaluationParts", "evaluation_files", "find_evaluation", "load_bundle"]
+__all__ = ["EvaluationParts", "bundle_channels", "find_evaluation", "load_bundle"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,29 +51,16 @@ class EvaluationParts:
     image_key: str
     normalisation: Normalisation | None
 
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """Those of the images that noise may change; None means all.
 
-def evaluation_files(bundle: str | Path, config: str | None = None) -> list[str]:
-    """The names of the config files that an evaluation is made from.
-
-    Args:
-        bundle: the bundle's folder.
-        config: file name(s) in ``configs``, several separated by commas. None means ``evaluate.json`` or
-            ``evaluate.yaml``, behind the training config where it only changes parts of that; without such a file the
-            training config alone.
-
-    Raises:
-        FileNotFoundError: if the folder is no bundle, or has neither.
-    """
-    if config is not None:
-        return [name.strip() for name in str(config).split(",")]
-    folder = Path(bundle) / "configs"
-    found = [f"evaluate.{suffix}" for suffix in SUFFIXES if (folder / f"evaluate.{suffix}").is_file()][:1]
-    if found:
-        content = read_config(folder / found[0])
-        heads = {str(key).replace("::", "#").split("#")[0] for key in content}
-        if heads <= set(content) and {"evaluator", "validate"} & set(content):
-            return found
-    return [*(file.name for file in merged_config(bundle, None)[0]), *found]
+        Raises:
+            ValueError: if clicks or other guidance are among the channels, but the others cannot be counted.
+        """
+        network = network_of(self.config, self.evaluator.at("network"))
+        guidance = find_channels(self.config, self.transforms, self.image_key, network)
+        return None if guidance is None else guidance.channels
 
 
 def find_evaluation(
@@ -113,8 +102,30 @@ def find_evaluation(
     )
 
 
+def bundle_channels(
+    bundle: str | Path, config: str | None = None, overrides: dict[str, Any] | None = None
+) -> tuple[int, ...] | None:
+    """The channels of a bundle's images that noise may change; None means all.
+
+    The config is read as text; no expression in it is evaluated.
+
+    Args:
+        bundle: the bundle's folder.
+        config: see :func:`evaluation_files`.
+        overrides: values of config ids.
+
+    Raises:
+        ValueError: if there is guidance among the channels, but they cannot be counted.
+    """
+    return find_evaluation(bundle, evaluation_files(bundle, config), overrides).channels
+
+
 def load_bundle(
-    bundle: str | Path, config: str | None = None, checkpoint: str | Path | None = None, **overrides: Any
+    bundle: str | Path,
+    config: str | None = None,
+    checkpoint: str | Path | None = None,
+    channels: Sequence[int] | None = None,
+    **overrides: Any,
 ) -> LoadedBundle:
     """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
 
@@ -124,13 +135,16 @@ def load_bundle(
 
     Args:
         bundle: the bundle's folder.
-        config: see :func:`evaluation_files`.
+        config: see :func:`~monai_ima.harden.reading.evaluation_files`.
         checkpoint: weights; None means the config's ``ckpt_path``, else ``models/model.pt``.
+        channels: of the images that noise may change; None means all but those that the config's transforms add as
+            guidance.
         overrides: values of config ids.
 
     Raises:
         FileNotFoundError: if the folder is no bundle, or config or checkpoint are missing.
-        ValueError: if the config has no evaluator, or the checkpoint is of another network.
+        ValueError: if the config has no evaluator, the checkpoint is of another network, or there is guidance among the
+            channels but they cannot be counted.
     """
     root = Path(bundle)
     files = evaluation_files(root, config)
@@ -155,6 +169,7 @@ def load_bundle(
     fit_weights(evaluator.network, weights, checkpoint)
     metadata = parts.config.metadata
     normalisation = parts.normalisation
+    criterion, output = (parser.get_parsed_content("criterion"), None) if "criterion" in parser else _judged(parts)
     bounds = None if normalisation is None or normalisation.described else normalisation.bounds
     return LoadedBundle(
         name=str(metadata.get("name") or root.resolve().name),
@@ -164,11 +179,13 @@ def load_bundle(
         inferer=evaluator.inferer,
         device=evaluator.state.device,
         bounds=parser.get_parsed_content("bounds") if "bounds" in parser else bounds,
-        criterion=parser.get_parsed_content("criterion") if "criterion" in parser else _criterion(parts),
+        criterion=criterion,
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
         metadata=metadata,
+        channels=parts.channels if channels is None else check_channels(channels),
+        output=output,
     )
 
 
@@ -179,8 +196,8 @@ def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
     )
 
 
-def _criterion(parts: EvaluationParts) -> Criterion | None:
-    """What is correct for the task that hardening infers; of a bundle that has no training by its metadata."""
+def _judged(parts: EvaluationParts) -> tuple[Criterion | None, Output]:
+    """What is correct, in which output, for the task that hardening infers; without a training by the metadata."""
     try:
         training = parts.config
         if not any(component.name.endswith("Trainer") for component in training.everything()):
@@ -190,10 +207,12 @@ def _criterion(parts: EvaluationParts) -> Criterion | None:
         segments = parts.config.described("outputs", "pred").get("format") == "segmentation"
         kind = "a segmentation" if segments else "a classification, one class of which is correct"
         logger.warning("The bundle is evaluated as %s, as its metadata say: %s", kind, error)
-        return DiceCriterion("lowest") if segments else None
+        return DiceCriterion("lowest") if segments else None, None
     if task.kind == "segmentation":
-        return DiceCriterion("lowest", task.include_background, task.sigmoid)
-    return BinaryCriterion() if task.sigmoid else None
+        return DiceCriterion("lowest", task.include_background, task.sigmoid, task.ignore_index), task.output
+    if task.sigmoid:
+        return BinaryCriterion(ignore_index=task.ignore_index), task.output
+    return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index), task.output
 
 
 def _class_names(parser: ConfigParser, config: TrainingConfig) -> list[str]:

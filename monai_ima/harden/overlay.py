@@ -11,6 +11,7 @@ from monai.engines import SupervisedEvaluator
 
 from monai_ima.methods import PerSampleMethod
 
+from .own_configs import bundle_line, own_lines
 from .plan import Plan, handler_class
 from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
 from .sample_ids import sample_id_override
@@ -55,16 +56,9 @@ def make_overlay(plan: Plan) -> dict[str, Any]:
 
 def run_lines(plan: Plan) -> list[str]:
     """The commands that train: on one device, and on several where the bundle has a config for that."""
-    config = plan.parts.config
-    root = shlex.quote(str(config.root.resolve()))
+    config, run_id = plan.parts.config, plan.parts.run_id
     names = [file.name for file in config.files]
-    run = "" if plan.parts.run_id == "run" else f" {plan.parts.run_id}"
-
-    def line(start: str, files: list[str]) -> str:
-        listed = ",".join(f"'configs/{name}'" for name in files)
-        return f'cd {root} && {start} -m monai.bundle run{run} --config_file "[{listed}]" --bundle_root .'
-
-    lines = [line("python", [*names, plan.overlay_file.name])]
+    lines = [bundle_line(config.root, [*names, plan.overlay_file.name], run_id)]
     several = [
         f"{name}.{suffix}"
         for name in ("multi_gpu_train", "train_multigpu", "train-multigpu")
@@ -72,12 +66,13 @@ def run_lines(plan: Plan) -> list[str]:
         if (config.root / "configs" / f"{name}.{suffix}").is_file()
     ]
     if several and several[0] not in names:
-        lines.append(line("torchrun --nproc_per_node=2", [*names, several[0], plan.overlay_file.name]))
+        files = [*names, several[0], plan.overlay_file.name]
+        lines.append(bundle_line(config.root, files, run_id, "torchrun --nproc_per_node=2"))
     return lines
 
 
 def evaluation_lines(plan: Plan) -> list[str]:
-    """Where the hardened weights will be, and the command that measures how robust they are."""
+    """Where the hardened weights will be, what measures how robust they are, and the bundle's own configs with them."""
     root, name = plan.parts.config.root.resolve(), f"model_{plan.settings.method}"
     best, last = f"models/{name}.pt", f"models/{name}_last.pt"
     weights = best if plan.robust_validation else last
@@ -85,12 +80,13 @@ def evaluation_lines(plan: Plan) -> list[str]:
     command = (
         f"cd {shlex.quote(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
         f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
+        + ("" if plan.output is None else f" --output {shlex.quote(str(plan.output))}")
     )
     return [
-        f"Weights: {root / weights} ({about}). For the bundle's own evaluate and inference configs: "
-        f"--ckpt_path {weights}, or what they call it.",
+        f"Weights: {root / weights} ({about}).",
         "To evaluate:",
         command,
+        *own_lines(root, [file.name for file in plan.parts.config.files], weights, flat=plan.robust_validation),
     ]
 
 
@@ -102,16 +98,21 @@ def _section(plan: Plan) -> dict[str, Any]:
         "eps_max": plan.eps_max,
         "norm": plan.norm,
         "bounds": None if plan.bounds is None else list(plan.bounds),
+        **({} if plan.guidance is None else {"channels": list(plan.guidance.channels)}),
         "folder": FOLDER,
         "name": f"{WEIGHTS}_{method}",
         "resume": None,
         "overwrite": False,
-        **_given(pretrained=_pretrained(plan), threshold=plan.threshold, criterion=_criterion(plan)),
+        **_given(
+            pretrained=_pretrained(plan), threshold=plan.threshold, criterion=_criterion(plan), output=plan.output
+        ),
         "handler": _handler(plan),
     }
     if plan.threshold == "baseline" and parts.evaluator is not None:
         clean = f"@{readable(parts.evaluator.id)}"
-        section["baseline"] = _ours("handlers.BaselineThreshold", criterion="@harden#criterion", evaluator=clean)
+        section["baseline"] = _ours(
+            "handlers.BaselineThreshold", criterion="@harden#criterion", evaluator=clean, output=_output(plan)
+        )
     if plan.pretrained is not None:
         network, kept = f"@{readable(parts.trainer.id)}#network", list(averages.values()) or None
         section["start"] = _ours("handlers.StartWeights", network=network, file="@harden#pretrained", averages=kept)
@@ -132,6 +133,10 @@ def _given(**entries: Any) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if value is not None}
 
 
+def _output(plan: Plan) -> str | None:
+    return None if plan.output is None else "@harden#output"
+
+
 def _pretrained(plan: Plan) -> str | None:
     if plan.pretrained is None:
         return None
@@ -146,9 +151,15 @@ def _handler(plan: Plan) -> dict[str, Any]:
         **({} if method == "ddn" else {"norm": "@harden#norm"}),
         **plan.settings.handler_options,
         "bounds": "@harden#bounds",
+        **_channels(plan),
         **({} if _criterion(plan) is None else {"criterion": "@harden#criterion"}),
+        **_given(output=_output(plan)),
         **({"first_pass": True} if method == "ima" and plan.pretrained is not None else {}),
     }
+
+
+def _channels(plan: Plan) -> dict[str, str]:
+    return {} if plan.guidance is None else {"channels": "@harden#channels"}
 
 
 def _resumable(plan: Plan, averages: dict[str, str], margins: str | None) -> dict[str, Any]:
@@ -174,8 +185,13 @@ def _criterion(plan: Plan) -> dict[str, Any] | None:
             threshold="@harden#threshold",
             include_background=plan.task.include_background,
             sigmoid=plan.task.sigmoid,
+            ignore_index=plan.task.ignore_index,
         )
-    return _ours("criteria.BinaryCriterion") if plan.task.sigmoid else None
+    if plan.task.sigmoid:
+        return _ours("criteria.BinaryCriterion", ignore_index=plan.task.ignore_index)
+    if plan.task.ignore_index is not None:
+        return _ours("criteria.ClassificationCriterion", ignore_index=plan.task.ignore_index)
+    return None
 
 
 def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
@@ -204,13 +220,12 @@ def _robust_validation(plan: Plan, margins: str | None) -> dict[str, Any]:
 
 
 def _validation_attack(plan: Plan) -> dict[str, Any]:
-    criterion: Any = "@harden#criterion" if plan.task.sigmoid else None
+    criterion: Any = None if _criterion(plan) is None else "@harden#criterion"
     if plan.task.kind == "segmentation":
         criterion = {**(_criterion(plan) or {}), "threshold": "lowest"}
     steps = plan.settings.val_steps
-    return _ours(
-        "attacks.PGD", norm="@harden#norm", steps=steps, restarts=1, bounds="@harden#bounds", criterion=criterion
-    )
+    common = {"bounds": "@harden#bounds", **_channels(plan), "criterion": criterion, "output": _output(plan)}
+    return _ours("attacks.PGD", norm="@harden#norm", steps=steps, restarts=1, **common)
 
 
 def _robust_evaluator(plan: Plan, evaluator: Component) -> dict[str, Any]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import monai.engines
 from monai.bundle import ReferenceResolver
 
 from monai_ima import handlers as our_handlers
 
 from .reading import SEPARATOR, Component, TrainingConfig, readable
+from .source import ends_in_own_iteration, is_supervised
 
-__all__ = ["EVALUATOR_ID", "Parts", "evaluators_of", "find_parts", "transforms_of"]
+__all__ = ["EVALUATOR_ID", "Parts", "evaluators_of", "find_parts", "network_of", "run_id_of", "transforms_of"]
 
 TRAINER_ID, EVALUATOR_ID = f"train{SEPARATOR}trainer", f"validate{SEPARATOR}evaluator"
 """Of MONAI's specification of bundles."""
@@ -33,7 +31,6 @@ UNSUITED = (
         "trains an image registration, which has no labels that could be right or wrong",
     ),
     (r"(?i)diffusion|ddpm|ddim|pndm|rflowscheduler|controlnet", "trains a diffusion model"),
-    (r"(?i)hovernet", "has several label maps at once (HoVerNet)"),
     (r"(?i)autoencoder|vqvae|perceptualloss|jukeboxloss|contrastiveloss|ssimloss", "learns to reproduce images"),
     (
         r"(?i)^(?:mse|l1|smoothl1|huber|poissonnll|gaussiannll)loss$",
@@ -55,6 +52,7 @@ class Parts:
         transforms: of the dataset, in their order, as far as they can be read.
         network: the network itself, whatever wraps it.
         loss: the trainer's loss.
+        interaction: what goes before each of the trainer's own iterations, such as simulated clicks.
         evaluator: validates without noise.
         validated: some handler runs the evaluator.
         savers: components that write checkpoints.
@@ -69,11 +67,18 @@ class Parts:
     transforms: list[Component]
     network: Component | None
     loss: Component | None
+    interaction: Component | None
     evaluator: Component | None
     validated: bool
     savers: list[Component]
     key_metric: str | None
     run_id: str
+
+    @property
+    def all_transforms(self) -> list[Component]:
+        """Those of the dataset and of the interaction, which goes on with their batches."""
+        given = [] if self.interaction is None else transforms_of(self.config, self.interaction.at("transforms"))
+        return [*self.transforms, *given]
 
     @property
     def epochs_id(self) -> str:
@@ -94,13 +99,13 @@ def find_parts(config: TrainingConfig, trainer: str | None = None, hardened: boo
             hardened; the sentence says why.
     """
     engine = _trainer(config, trainer)
-    run_id = _run_id(config, engine.id)
+    run_id = run_id_of(config, engine.id)
     for root in (engine.id, *(key for key in ("initialize", run_id) if key in config)):
         list(config.reachable(root))
     loss = config.inner(engine, "loss_function")
     loader = config.inner(engine, "train_data_loader")
     dataset = config.inner(loader, "dataset")
-    network = _network(config, engine.at("network"))
+    network = network_of(config, engine.at("network"))
     if not hardened:
         _refuse_hardened(config, engine)
     _refuse(config, engine, network, loss)
@@ -115,6 +120,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None, hardened: boo
         transforms=[] if dataset is None else transforms_of(config, dataset.at("transform")),
         network=network,
         loss=loss,
+        interaction=config.inner(engine, "iteration_update"),
         evaluator=evaluator,
         validated=bool(run),
         savers=[c for c in config.everything() if c.name == "CheckpointSaver"],
@@ -155,17 +161,18 @@ def _trainer(config: TrainingConfig, trainer_id: str | None) -> Component:
     return trainers[0]
 
 
-def _run_id(config: TrainingConfig, trainer: str) -> str:
+def run_id_of(config: TrainingConfig, engine: str) -> str:
+    """The id of the expressions that run an engine, ``run`` where the config has it."""
     if "run" in config:
         return "run"
     for key, value in config.content.items():
         lines = value if isinstance(value, list) else [value]
-        if any(isinstance(line, str) and f"@{trainer}.run(" in line.replace("#", SEPARATOR) for line in lines):
+        if any(isinstance(line, str) and f"@{engine}.run(" in line.replace("#", SEPARATOR) for line in lines):
             return str(key)
     return "run"
 
 
-def _network(config: TrainingConfig, path: str) -> Component | None:
+def network_of(config: TrainingConfig, path: str) -> Component | None:
     """The one component that the network is made from, unwrapped; None when an expression chooses or builds it."""
     networks: dict[str, Component] = {}
     waiting = [path] if path in config else []
@@ -245,30 +252,9 @@ def _refuse(config: TrainingConfig, trainer: Component, network: Component | Non
     if not is_supervised(config.root, str(trainer.config["_target_"])):
         raise _refusal(config, f"has a trainer ({trainer.name}) that is no SupervisedTrainer")
     if trainer.config.get("iteration_update") is not None:
-        raise _refusal(config, "replaces the trainer's iteration (iteration_update), as interactive segmentation does")
-
-
-def is_supervised(root: Path, target: str) -> bool:
-    """A trainer's class is MONAI's SupervisedTrainer or derived from it, as far as its source says, which is not run.
-
-    Args:
-        root: the bundle's folder; classes of other packages than MONAI that are not in it are taken to be.
-        target: the class, as ``_target_`` names it.
-    """
-    module, _, name = target.rpartition(".")
-    if module.split(".")[0] in ("", "monai"):
-        found = getattr(monai.engines, name, None)
-        return inspect.isclass(found) and issubclass(found, monai.engines.SupervisedTrainer)
-    path = root.joinpath(*module.split("."))
-    files = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
-    for node in ast.walk(ast.parse(files[0].read_text(encoding="utf-8"))) if files else ():
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            bases = [ast.unparse(base).split(".")[-1] for base in node.bases]
-            return "SupervisedTrainer" in bases or any(is_supervised(root, f"{module}.{base}") for base in bases)
-        if isinstance(node, ast.ImportFrom) and any(name in (alias.name, alias.asname) for alias in node.names):
-            package = module if files[0].name == "__init__.py" else module.rpartition(".")[0]
-            return is_supervised(root, f"{package if node.level else ''}.{node.module}.{name}".strip("."))
-    return not files
+        interaction = config.inner(trainer, "iteration_update")
+        if interaction is None or not ends_in_own_iteration(config.root, str(interaction.config["_target_"])):
+            raise _refusal(config, "replaces the trainer's iteration (iteration_update) by one that does not end in it")
 
 
 def _is_method(name: str) -> bool:

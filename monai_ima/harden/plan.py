@@ -14,8 +14,10 @@ from torch import nn
 
 from monai_ima import handlers
 from monai_ima.criteria import DiceCriterion
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
+from .channels import GuidanceChannels, find_channels, image_channels
 from .intensity import Normalisation, find_normalisation
 from .network import build_network
 from .parts import Parts
@@ -25,7 +27,8 @@ from .task import Task, find_task, image_key
 
 __all__ = ["Plan", "handler_class", "handler_options", "make_plan"]
 
-SET_BY_PLAN = {"eps", "eps_max", "norm", "criterion", "bounds", "sample_key", "first_pass", "start_epoch"}
+SHARED = {"eps", "eps_max", "norm", "criterion", "bounds", "channels", "output"}
+SET_BY_PLAN = {*SHARED, "sample_key", "first_pass", "start_epoch"}
 """Arguments of the handlers that are not options of their own."""
 
 FINE_TUNING = 4
@@ -51,12 +54,14 @@ class Plan:
         norm: ``"l2"`` or ``"linf"``.
         eps_max: ε_max > 0, or ε of the methods with one radius.
         bounds: valid intensities or None.
+        guidance: which channels noise may change; None where that is all of them.
         threshold: a segmentation's threshold; None for classifiers.
         batch_norm: the network has batch normalisation; None where that is unknown.
         sample_ids: where sample ids come from.
         pretrained: the checkpoint that training starts from, or None.
         epochs: how many to train; None leaves the bundle's number as it is.
         val_eps: ε > 0 of robust validation.
+        output: index or key of the network's output that counts; None: the first.
     """
 
     settings: HardenSettings
@@ -67,12 +72,14 @@ class Plan:
     norm: str
     eps_max: float
     bounds: tuple[float, float] | None
+    guidance: GuidanceChannels | None
     threshold: float | str | None
     batch_norm: bool | None
     sample_ids: SampleIdSource
     pretrained: Path | None
     epochs: int | None
     val_eps: float
+    output: Output
 
     @property
     def overlay_file(self) -> Path:
@@ -103,7 +110,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         ValueError: if a setting does not suit the bundle or cannot be inferred, or the checkpoint does not fit.
     """
     method = settings.method
-    task = find_task(parts, settings.task, settings.sigmoid)
+    task = find_task(parts, settings.task, settings.sigmoid, settings.ignore_index)
     if method == "mma" and (task.kind != "classification" or task.sigmoid):
         raise ValueError(
             f"Got method mma for {task.description}, expected a classification with one class out of several."
@@ -113,7 +120,8 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
     norm = settings.norm or ("l2" if method == "ddn" else "linf")
     key = image_key(parts.config, parts.transforms)
     normalisation = find_normalisation(parts.config, parts.transforms, key)
-    eps_max = settings.eps_max or _suggest_eps(parts, task, normalisation, norm)
+    guidance = _guidance(parts, settings, key)
+    eps_max = settings.eps_max or _suggest_eps(parts, task, normalisation, norm, guidance)
     handler_class(method)(eps_max, **({} if method == "ddn" else {"norm": norm}), **settings.handler_options)
     pretrained = _pretrained(parts, settings)
     network = build_network(parts)
@@ -132,13 +140,24 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         norm=norm,
         eps_max=eps_max,
         bounds=normalisation.bounds if settings.bounds is None and normalisation else settings.bounds,
+        guidance=guidance,
         threshold=_threshold(parts, settings, pretrained) if task.kind == "segmentation" else None,
         batch_norm=_batch_norm(network, weights),
-        sample_ids=find_sample_ids(parts.config, parts.dataset, parts.transforms, key),
+        sample_ids=find_sample_ids(parts.config, parts.dataset, parts.all_transforms, key),
         pretrained=pretrained,
         epochs=epochs,
         val_eps=settings.val_eps or eps_max / 2,
+        output=task.output if settings.output is None else settings.output,
     )
+
+
+def _guidance(parts: Parts, settings: HardenSettings, image: str) -> GuidanceChannels | None:
+    if settings.channels is None:
+        return find_channels(parts.config, parts.transforms, image, parts.network)
+    total = image_channels(parts.config, image, parts.network)
+    if total is not None and settings.channels[-1] >= total:
+        raise ValueError(f"Got channels {settings.channels} for images of {total} channels, expected some of them.")
+    return GuidanceChannels(tuple(settings.channels), "as given")
 
 
 def _pretrained(parts: Parts, settings: HardenSettings) -> Path | None:
@@ -156,7 +175,9 @@ def _threshold(parts: Parts, settings: HardenSettings, pretrained: Path | None) 
     return threshold
 
 
-def _suggest_eps(parts: Parts, task: Task, normalisation: Normalisation | None, norm: str) -> float:
+def _suggest_eps(
+    parts: Parts, task: Task, normalisation: Normalisation | None, norm: str, guidance: GuidanceChannels | None
+) -> float:
     if normalisation is None:
         raise ValueError(
             f"The training transforms of {parts.config.files[-1]} scale intensities in no way that is known, expected "
@@ -164,7 +185,7 @@ def _suggest_eps(parts: Parts, task: Task, normalisation: Normalisation | None, 
         )
     if norm == "linf":
         return LINF_FRACTION[task.kind] * normalisation.scale
-    size = _image_size(parts)
+    size = _image_size(parts, guidance)
     if size is None:
         raise ValueError(
             f"The image size of {parts.config.files[-1]} cannot be inferred, expected --eps_max for norm l2, in the "
@@ -173,10 +194,10 @@ def _suggest_eps(parts: Parts, task: Task, normalisation: Normalisation | None, 
     return float(f"{L2_FRACTION * normalisation.scale * math.sqrt(size):.2g}")
 
 
-def _image_size(parts: Parts) -> int | None:
-    """Values in one image: from the metadata, else from the last crop or resizing."""
+def _image_size(parts: Parts, guidance: GuidanceChannels | None) -> int | None:
+    """Values in one image that noise may change: from the metadata, else from the last crop or resizing."""
     described = parts.config.described("inputs", "image")
-    channels = described.get("num_channels")
+    channels = described.get("num_channels") if guidance is None else len(guidance.channels)
     shapes = [described.get("spatial_shape")]
     for transform in reversed(parts.transforms):
         shapes += [parts.config.argument(transform, name) for name in ("spatial_size", "roi_size")]

@@ -15,7 +15,16 @@ from monai.utils import CommonKeys
 
 from .config_files import read_config
 
-__all__ = ["Component", "TrainingConfig", "contents", "merged_config", "read_training_config", "readable", "reference"]
+__all__ = [
+    "Component",
+    "TrainingConfig",
+    "contents",
+    "evaluation_files",
+    "merged_config",
+    "read_training_config",
+    "readable",
+    "reference",
+]
 
 SEPARATOR = ReferenceResolver.sep
 SUFFIXES = ("json", "yaml", "yml")
@@ -172,11 +181,11 @@ class TrainingConfig:
 
     def components(self, path: str) -> Iterator[Component]:
         """The components among :meth:`reachable` that are not disabled for good."""
-        return _components(self.reachable(path))
+        return components_of(self.reachable(path))
 
     def everything(self) -> Iterator[Component]:
         """All components of the config, referred to or not."""
-        return _components(contents({k: value for k, value in self.content.items() if k != ConfigParser.meta_key}))
+        return components_of(contents({k: value for k, value in self.content.items() if k != ConfigParser.meta_key}))
 
     def described(self, side: str, name: str) -> dict[str, Any]:
         """What the metadata's network_data_format say of an input or output; ``{}`` where they say nothing.
@@ -257,6 +266,31 @@ def merged_config(bundle: str | Path, config: str | Sequence[str] | None) -> tup
     return files, parser
 
 
+def evaluation_files(bundle: str | Path, config: str | None = None, training: Sequence[str] | None = None) -> list[str]:
+    """The names of the config files that an evaluation is made from.
+
+    Args:
+        bundle: the bundle's folder.
+        config: file name(s) in ``configs``, several separated by commas. None means ``evaluate.json`` or
+            ``evaluate.yaml``, behind the training config where it only changes parts of that; without such a file the
+            training config alone.
+        training: names of the training's config files; None means ``train.json`` or ``train.yaml``.
+
+    Raises:
+        FileNotFoundError: if the folder is no bundle, or has neither.
+    """
+    if config is not None:
+        return [name.strip() for name in str(config).split(",")]
+    folder = Path(bundle) / "configs"
+    found = [f"evaluate.{suffix}" for suffix in SUFFIXES if (folder / f"evaluate.{suffix}").is_file()][:1]
+    if found:
+        content = read_config(folder / found[0])
+        heads = {str(key).replace("::", "#").split("#")[0] for key in content}
+        if heads <= set(content) and {"evaluator", "validate"} & set(content):
+            return found
+    return [*(file.name for file in merged_config(bundle, training)[0]), *found]
+
+
 def contents(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Ids and contents of everything in a config, what is in a part behind the part itself."""
     for key, inner in _inner(content):
@@ -280,7 +314,8 @@ def _inner(value: Any) -> Iterable[tuple[Any, Any]]:
     return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
 
 
-def _components(parts: Iterable[tuple[str, Any]]) -> Iterator[Component]:
+def components_of(parts: Iterable[tuple[str, Any]]) -> Iterator[Component]:
+    """The components among ids and contents that are not disabled for good."""
     return (Component(path, value) for path, value in parts if _is_component(value))
 
 

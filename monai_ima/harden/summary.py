@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .channels import GuidanceChannels
 from .plan import Plan
 from .reading import Component, readable
 from .settings import METHODS
@@ -20,6 +21,7 @@ def summarize_plan(plan: Plan) -> str:
         "bundle": f"{config.root} ({', '.join(file.name for file in config.files)})",
         "trainer": f"{readable(parts.trainer.id)} ({parts.trainer.name})",
         "task": plan.task.description,
+        **({} if plan.task.ignore_index is None else {"ignored": f"label {plan.task.ignore_index}, counts nowhere"}),
         "network": _name(parts.network),
         "loss": _name(parts.loss),
         "batch norm": BATCH_NORM[plan.batch_norm],
@@ -28,6 +30,8 @@ def summarize_plan(plan: Plan) -> str:
         "eps_max": _with_unit(plan, plan.eps_max),
         **({"delta": _delta(plan, epochs)} if method == "ima" else {}),
         "bounds": "none" if plan.bounds is None else f"[{plan.bounds[0]:g}, {plan.bounds[1]:g}]",
+        **({} if plan.guidance is None else {"channels": _channels(plan.guidance)}),
+        **({} if parts.interaction is None else {"interaction": _interaction(parts.interaction)}),
         "correct when": _correct_when(plan),
         "sample ids": plan.sample_ids.value,
         "start": f"weights of {plan.pretrained}" if plan.pretrained else "as the bundle starts, no checkpoint given",
@@ -35,6 +39,14 @@ def summarize_plan(plan: Plan) -> str:
         "validation": _validation(plan),
     }
     return "\n".join(f"{name:>12}  {text}" for name, text in rows.items())
+
+
+def _channels(guidance: GuidanceChannels) -> str:
+    return f"noise on {', '.join(map(str, guidance.channels))}: {guidance.description}"
+
+
+def _interaction(interaction: Component) -> str:
+    return f"{_name(interaction)} before each iteration; margin passes and validation under attack do without it"
 
 
 def _with_unit(plan: Plan, eps: float) -> str:
@@ -56,6 +68,10 @@ def _delta(plan: Plan, epochs: int | None) -> str:
 
 
 def _correct_when(plan: Plan) -> str:
+    return _criterion(plan) + ("" if plan.output is None else f", in the network's output {plan.output!r}")
+
+
+def _criterion(plan: Plan) -> str:
     if plan.task.kind == "segmentation":
         return f"Dice reaches the threshold {plan.threshold}"
     return "every output is on its side of 0.5" if plan.task.sigmoid else "the label's logit is the largest"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, HoVerNetBranch
+
+from monai_ima.utils.outputs import Output
 
 from .parts import Parts
 from .reading import Component, TrainingConfig
@@ -18,8 +21,12 @@ LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSuperv
 MAP_METRICS = ("Dice", "MeanIoU", "SurfaceDistance", "HausdorffDistance", "SurfaceDice")
 CLASSIFIERS = ("DenseNet", "Densenet", "ResNet", "EfficientNet", "SENet", "SEResNe", "TorchVisionFCModel", "ViT")
 """How the names of networks begin that give a vector for an image."""
+NUCLEI = HoVerNetBranch.NP.value
+"""The output of HoVerNet that is judged, among the three that it has: nucleus or background."""
 CLASS_FORMATS = ("classification", "classes", "probabilities", "probability", "labels")
 """``format`` of such an output in the metadata."""
+IGNORE_INDEX = re.compile(r"\bignore_index\s*=\s*(-?\d+)\b")
+"""In an expression that builds a loss or a metric."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,16 @@ class Task:
         classes: number of outputs; None where it is unknown.
         sigmoid: outputs are independent of each other.
         include_background: channel 0 counts in a segmentation's score.
+        ignore_index: the label that the loss, else the key metric, is told to leave out; None where it is not.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
     """
 
     kind: str
     classes: int | None
     sigmoid: bool
     include_background: bool
+    ignore_index: int | None = None
+    output: Output = None
 
     @property
     def description(self) -> str:
@@ -47,16 +58,19 @@ class Task:
         return f"{self.kind}{count}" + (", independent (sigmoid)" if self.sigmoid else "")
 
 
-def find_task(parts: Parts, task: str | None = None, sigmoid: bool | None = None) -> Task:
+def find_task(
+    parts: Parts, task: str | None = None, sigmoid: bool | None = None, ignore_index: int | None = None
+) -> Task:
     """Infer the task.
 
     Args:
         parts: of the bundle.
         task: one of :data:`~monai_ima.harden.settings.TASKS`; None: infer it.
         sigmoid: outputs are independent; None: infer it.
+        ignore_index: the label that is left out; None: infer it.
 
     Raises:
-        ValueError: if the task cannot be inferred.
+        ValueError: if the task cannot be inferred, or the loss leaves out several labels.
     """
     if sigmoid is None:
         sigmoid = task == "multi-label" or (task != "classification" and _sigmoid(parts))
@@ -64,7 +78,10 @@ def find_task(parts: Parts, task: str | None = None, sigmoid: bool | None = None
         kind = "segmentation" if _is_segmentation(parts) else "multi-label" if sigmoid else "classification"
     else:
         kind = task
-    return Task(kind, _classes(parts), sigmoid, sigmoid and kind == "segmentation")
+    ignore_index = _ignore_index(parts) if ignore_index is None else ignore_index
+    if _named(parts, "HoVerNet"):
+        return Task(kind, 2, sigmoid, sigmoid, ignore_index, NUCLEI)
+    return Task(kind, _classes(parts), sigmoid, sigmoid and kind == "segmentation", ignore_index)
 
 
 def image_key(config: TrainingConfig, transforms: Sequence[Component]) -> str:
@@ -99,6 +116,10 @@ def _uses(config: TrainingConfig, path: str | None, words: Sequence[str]) -> boo
     return path is not None and any(word in c.name for c in config.components(path) for word in words)
 
 
+def _named(parts: Parts, name: str) -> bool:
+    return any(part is not None and name in part.name for part in (parts.network, parts.loss))
+
+
 def _sigmoid(parts: Parts) -> bool:
     """Post-processing decides, then the loss."""
     config = parts.config
@@ -121,6 +142,30 @@ def _sigmoid(parts: Parts) -> bool:
 def _flag(parts: Parts, component: Component, name: str) -> bool:
     value = parts.config.argument(component, name, False)
     return any(value) if isinstance(value, list) else bool(value)
+
+
+def _ignore_index(parts: Parts) -> int | None:
+    for path in (parts.trainer.at("loss_function"), parts.key_metric):
+        found = set() if path is None else set(_ignore_indices(parts.config, path))
+        if len(found) > 1:
+            raise ValueError(
+                f"Config {parts.config.files[-1]} leaves out several labels (ignore_index "
+                f"{', '.join(map(str, sorted(found)))}), expected the one that counts nowhere as --ignore_index."
+            )
+        if found:
+            return found.pop()
+    return None
+
+
+def _ignore_indices(config: TrainingConfig, path: str) -> Iterator[int]:
+    """The values of ``ignore_index`` below an id, of components and in expressions; torch's default is none of them."""
+    for here, value in config.reachable(path) if path in config else ():
+        if isinstance(value, str) and value.startswith("$"):
+            yield from map(int, IGNORE_INDEX.findall(value))
+        elif isinstance(value, dict) and "_target_" in value:
+            given = config.argument(Component(here, value), "ignore_index")
+            if isinstance(given, int) and not isinstance(given, bool):
+                yield given
 
 
 def _classes(parts: Parts) -> int | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from monai_ima.results.parts import Units
 
-from .loading import evaluation_files, find_evaluation
+from .loading import find_evaluation
+from .reading import evaluation_files
 
 __all__ = ["bundle_units"]
 
@@ -19,7 +20,7 @@ def bundle_units(bundle: str | Path, config: str | None, overrides: dict[str, An
 
     Args:
         bundle: the bundle's folder.
-        config: see :func:`~monai_ima.harden.loading.evaluation_files`.
+        config: see :func:`~monai_ima.harden.reading.evaluation_files`.
         overrides: values of config ids.
     """
     normalisation = find_evaluation(bundle, evaluation_files(bundle, config), overrides).normalisation

@@ -1,6 +1,6 @@
-"""Sliding windows through which a gradient can be taken, padding that no attack reaches, averages of several passes."""
+"""Sliding windows with a gradient, padding that no attack reaches, averaged passes, one of the outputs."""
 
 from .sliding_window import GradientSlidingWindowInferer, gradient_inferer
-from .wrappers import AveragedInferer, PadInferer
+from .wrappers import AveragedInferer, OutputInferer, PadInferer
 
-__all__ = ["AveragedInferer", "GradientSlidingWindowInferer", "PadInferer", "gradient_inferer"]
+__all__ = ["AveragedInferer", "GradientSlidingWindowInferer", "OutputInferer", "PadInferer", "gradient_inferer"]

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from .wrappers import PadInferer
+from .wrappers import OutputInferer, PadInferer
 
 __all__ = ["GradientSlidingWindowInferer", "gradient_inferer"]
 
@@ -93,9 +93,11 @@ def gradient_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         inferer: a ``SlidingWindowInferer`` becomes a :class:`GradientSlidingWindowInferer` of the same settings. An
             instance of a subclass (``SliceInferer``, ``SlidingWindowInfererAdapt``, a user's) is called as it is, with
-            a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. A :class:`PadInferer`
-            gets its inner inferer converted. Any other is returned unchanged.
+            a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. A :class:`PadInferer` or
+            :class:`OutputInferer` gets its inner inferer converted. Any other is returned unchanged.
     """
+    if isinstance(inferer, OutputInferer):
+        return OutputInferer(gradient_inferer(inferer.inferer), inferer.output)
     if isinstance(inferer, PadInferer):
         return PadInferer(gradient_inferer(inferer.inferer), inferer.k, inferer.min_size)
     if not isinstance(inferer, SlidingWindowInferer) or isinstance(inferer, GradientSlidingWindowInferer):

@@ -1,4 +1,4 @@
-"""Inferers around another inferer: padding that no attack reaches, averages of several passes."""
+"""Inferers around another inferer: padding that no attack reaches, averaged passes, one of the outputs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import ensure_tuple_rep
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import check_count, check_output
+from monai_ima.utils.outputs import Output, choose_output
 from monai_ima.utils.tensors import first_output
 
-__all__ = ["AveragedInferer", "PadInferer"]
+__all__ = ["AveragedInferer", "OutputInferer", "PadInferer"]
 
 
 class PadInferer(Inferer):
@@ -101,3 +102,29 @@ class AveragedInferer(Inferer):
         """Mean logits, ``[B, K, ...]``; of several outputs the first counts."""
         passes = [first_output(self.inferer(inputs, network, *args, **kwargs)) for _ in range(self.passes)]
         return torch.stack(passes).mean(dim=0)
+
+
+class OutputInferer(Inferer):
+    """Gives one of a network's outputs, as if there were no others.
+
+    Args:
+        inferer: gives them all.
+        output: index or key of the one that counts; None: the first.
+
+    Raises:
+        ValueError: if ``output`` can name none; when called, if there is no such output.
+
+    Example:
+        >>> from monai.inferers import SimpleInferer
+        >>> OutputInferer(SimpleInferer(), "sum")(torch.ones(2, 3), lambda x: {"sum": x.sum(dim=1), "same": x})
+        tensor([3., 3.])
+    """
+
+    def __init__(self, inferer: Callable[..., Any], output: Output) -> None:
+        super().__init__()
+        self.inferer = inferer
+        self.output = check_output(output)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The output that counts, ``[B, ...]``."""
+        return choose_output(self.inferer(inputs, network, *args, **kwargs), self.output)

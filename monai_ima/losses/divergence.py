@@ -3,14 +3,19 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from monai_ima.utils.ignored_labels import counted_entries, counted_mean, counted_voxels
 from monai_ima.utils.label_maps import first_head
 from monai_ima.utils.tensors import at_least_float32
 
-__all__ = ["divergence"]
+__all__ = ["counted_outputs", "divergence"]
 
 
 def divergence(
-    reference: torch.Tensor, logits: torch.Tensor, label: torch.Tensor, sigmoid: bool = False
+    reference: torch.Tensor,
+    logits: torch.Tensor,
+    label: torch.Tensor,
+    sigmoid: bool = False,
+    ignore_index: int | None = None,
 ) -> torch.Tensor:
     """Kullback-Leibler divergence ``KL(p ‖ q)`` of each sample, in nats: float ``[B]``, differentiable in both.
 
@@ -18,11 +23,13 @@ def divergence(
         reference: logits of p, ``[B]``, ``[B, K]`` or ``[B, K, *spatial]``; of stacked deep-supervision heads the first
             counts.
         logits: logits of q, of the same shape.
-        label: the batch's labels; tells stacked heads of maps apart.
+        label: the batch's labels; tells stacked heads of maps apart, and what is ignored.
         sigmoid: the K outputs are independent (their divergences add up); always so when K is 1.
+        ignore_index: outputs, voxels or samples of this label count nowhere, nor do outputs whose label is NaN; None:
+            the latter only.
 
     Returns:
-        for maps the mean over the voxels.
+        for maps the mean over the voxels; 0 for a sample of which nothing counts.
 
     Raises:
         ValueError: when the shapes differ.
@@ -32,6 +39,7 @@ def divergence(
             f"Got logits of shapes {tuple(reference.shape)} and {tuple(logits.shape)} to compare, expected the same "
             "shape [B, K, ...] for both."
         )
+    counted = counted_outputs(logits, label, sigmoid, ignore_index)
     if logits.ndim == 1:
         reference, logits = reference.unsqueeze(1), logits.unsqueeze(1)
     if logits.ndim > 2:
@@ -43,4 +51,23 @@ def divergence(
         )
     else:
         per_class = F.kl_div(q.log_softmax(dim=1), p.log_softmax(dim=1), reduction="none", log_target=True)
-    return per_class.sum(dim=1).flatten(1).mean(dim=1) if q.ndim > 2 else per_class.sum(dim=1)
+    if counted is not None:
+        per_class = per_class.masked_fill(~counted, 0)
+    if q.ndim == 2:
+        return per_class.sum(dim=1)
+    return counted_mean(
+        per_class.sum(dim=1, keepdim=True), None if counted is None else counted.any(dim=1, keepdim=True)
+    )
+
+
+def counted_outputs(
+    logits: torch.Tensor, label: torch.Tensor, sigmoid: bool, ignore_index: int | None
+) -> torch.Tensor | None:
+    """The outputs that count, bool, to be broadcast to ``[B, K, ...]``; None: all. Arguments of :func:`divergence`."""
+    if logits.ndim > 2:
+        if ignore_index is None:
+            return None
+        return counted_voxels(label, first_head(logits, label), sigmoid, ignore_index)
+    if ignore_index is None and not label.is_floating_point():
+        return None
+    return counted_entries(label.reshape(len(label), -1), ignore_index)

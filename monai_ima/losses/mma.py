@@ -23,6 +23,7 @@ class MMALoss(IMALoss):
     Args:
         loss_function: ``(pred, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts.
         clean_weight: w, in [0, 1]; a third in the paper.
+        sums: see :class:`IMALoss`.
 
     Raises:
         ValueError: when ``clean_weight`` is outside [0, 1].
@@ -33,5 +34,10 @@ class MMALoss(IMALoss):
         tensor(0.2310)
     """
 
-    def __init__(self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], clean_weight: float = 1 / 3) -> None:
-        super().__init__(loss_function, 1 - check_fraction("clean_weight", clean_weight))
+    def __init__(
+        self,
+        loss_function: Callable[[Any, Any], torch.Tensor],
+        clean_weight: float = 1 / 3,
+        sums: bool | None = None,
+    ) -> None:
+        super().__init__(loss_function, 1 - check_fraction("clean_weight", clean_weight), sums)

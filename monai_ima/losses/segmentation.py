@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss
 
+from monai_ima.utils.checks import check_ignore_index
+from monai_ima.utils.ignored_labels import counted_mean, counted_voxels
 from monai_ima.utils.label_maps import first_head, target_maps
 from monai_ima.utils.tensors import at_least_float32
 
@@ -21,9 +23,11 @@ class SegmentationLoss:
         ce_weight: weight of cross-entropy, >= 0.
         include_background: channel 0 counts in soft Dice.
         sigmoid: channels are independent of each other.
+        ignore_index: voxels of this label are left out of both, as if cut out of logits and label
+            (:func:`~monai_ima.utils.ignored_labels.counted_voxels`); None: all count.
 
     Raises:
-        ValueError: when a weight is negative or both are 0.
+        ValueError: when a weight is negative or both are 0, or ``ignore_index`` is no integer.
 
     Example:
         >>> label = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
@@ -37,6 +41,7 @@ class SegmentationLoss:
         ce_weight: float = 1.0,
         include_background: bool = False,
         sigmoid: bool = False,
+        ignore_index: int | None = None,
     ) -> None:
         if dice_weight < 0 or ce_weight < 0 or dice_weight + ce_weight <= 0:
             raise ValueError(
@@ -45,11 +50,12 @@ class SegmentationLoss:
         self.dice_weight = float(dice_weight)
         self.ce_weight = float(ce_weight)
         self.sigmoid = sigmoid
+        self.ignore_index = check_ignore_index(ignore_index)
         self._first = 0 if include_background else 1
         self._dice = DiceLoss(reduction="none")
 
     def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The loss of each sample: float ``[B]``.
+        """The loss of each sample: float ``[B]``; without a gradient where no voxel counts.
 
         Args:
             logits: ``[B, K, *spatial]``; of stacked deep-supervision heads the first counts.
@@ -60,16 +66,21 @@ class SegmentationLoss:
             SampleError: when a label's values do not.
         """
         logits = at_least_float32(first_head(logits, label))
-        target = target_maps(label, logits, self.sigmoid).to(logits.dtype)
+        counted = None
+        if self.ignore_index is not None:
+            counted = counted_voxels(label, logits, self.sigmoid, self.ignore_index)
+        target = target_maps(label, logits, self.sigmoid, counted).to(logits.dtype)
         total = torch.zeros(len(logits), dtype=logits.dtype, device=logits.device)
         log_probability = F.logsigmoid(logits) if self.sigmoid else logits.log_softmax(dim=1)
         if self.dice_weight:
-            dice = self._dice(log_probability.exp()[:, self._first :], target[:, self._first :])
+            probability = log_probability.exp()
+            probability = probability if counted is None else probability.masked_fill(~counted, 0)
+            dice = self._dice(probability[:, self._first :], target[:, self._first :])
             total = total + self.dice_weight * dice.flatten(1).mean(dim=1)
         if self.ce_weight:
             if self.sigmoid:
                 entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
             else:
-                entropy = -(target * log_probability).sum(dim=1)
-            total = total + self.ce_weight * entropy.flatten(1).mean(dim=1)
+                entropy = -(target * log_probability).sum(dim=1, keepdim=True)
+            total = total + self.ce_weight * counted_mean(entropy, counted)
         return total

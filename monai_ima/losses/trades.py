@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_ima.utils.checks import check_not_negative
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.checks import check_not_negative, check_output
+from monai_ima.utils.ignored_labels import has_label
+from monai_ima.utils.outputs import Output, choose_label, choose_output
 
-from .divergence import divergence
+from .divergence import counted_outputs, divergence
 
 __all__ = ["TRADESLoss"]
 
@@ -24,9 +25,12 @@ class TRADESLoss(nn.Module):
         loss_function: L, ``(pred, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts.
         beta: β = 1/λ, >= 0; at 0 the loss is plain training's.
         sigmoid: the outputs are independent of each other (multi-label); always so for a single output.
+        ignore_index: what has this label is left out of the second term (:func:`divergence`), as L leaves it out of
+            the first one.
+        output: index or key of the output that enters the divergence, where there are several; None: the first.
 
     Raises:
-        ValueError: if ``beta`` < 0.
+        ValueError: if ``beta`` < 0, or ``output`` can name none.
 
     Example:
         >>> loss = TRADESLoss(torch.nn.CrossEntropyLoss(), beta=6.0)
@@ -36,26 +40,40 @@ class TRADESLoss(nn.Module):
     """
 
     def __init__(
-        self, loss_function: Callable[[Any, torch.Tensor], torch.Tensor], beta: float = 6.0, sigmoid: bool = False
+        self,
+        loss_function: Callable[[Any, torch.Tensor], torch.Tensor],
+        beta: float = 6.0,
+        sigmoid: bool = False,
+        ignore_index: int | None = None,
+        output: Output = None,
     ) -> None:
         super().__init__()
         self.loss_function = loss_function
         self.beta = check_not_negative("beta", beta)
         self.sigmoid = sigmoid
+        self.ignore_index = ignore_index
+        self.output = check_output(output)
 
     def forward(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
         """The training loss of a batch.
 
         Args:
-            pred: the network's output for the clean batch; of several outputs the first enters the divergence.
+            pred: the network's output for the clean batch; L gets all its outputs.
             label: its labels, ``[B, ...]``.
             noisy_pred: the output for the same samples with noise.
         """
         return self.combine(self.loss_function(pred, label).mean(), self.robust(pred, label, noisy_pred))
 
     def robust(self, pred: Any, label: torch.Tensor, noisy_pred: Any) -> torch.Tensor:
-        """``KL(f(x) ‖ f(x'))``, the batch's mean, without the weight."""
-        return divergence(first_output(pred), first_output(noisy_pred), label, self.sigmoid).mean()
+        """``KL(f(x) ‖ f(x'))``, the mean of the batch's samples that have a label, without the weight; 0 of none."""
+        clean, noisy = (choose_output(each, self.output) for each in (pred, noisy_pred))
+        label = choose_label(label, self.output)
+        values = divergence(clean, noisy, label, self.sigmoid, self.ignore_index)
+        counted = counted_outputs(clean, label, self.sigmoid, self.ignore_index)
+        if counted is None:
+            return values.mean()
+        labelled = has_label(counted)
+        return values[labelled].mean() if labelled.any() else values.sum()
 
     def combine(self, clean: torch.Tensor, robust: torch.Tensor) -> torch.Tensor:
         """``clean + β robust``."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -10,17 +11,20 @@ import torch
 from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, attack_mode
-from monai_ima.criteria import ClassificationCriterion, Criterion
+from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_bounds, check_choice, check_count
-from monai_ima.utils.distributed import gather_all
+from monai_ima.utils.checks import check_bounds, check_channels, check_choice, check_count, check_output
+from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
-from monai_ima.utils.tensors import check_finite, first_output
+from monai_ima.utils.outputs import OneOutput, Output, choose_label, choose_output
+from monai_ima.utils.tensors import check_finite
 
 __all__ = ["LossFunction", "MethodSettings", "TrainingMethod"]
 
-LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
+logger = logging.getLogger(__name__)
+
+LossFunction = Callable[[Any, Any], torch.Tensor]
 """``(prediction, label) -> tensor``, as a MONAI trainer takes it; of a tensor the mean counts."""
 
 
@@ -38,6 +42,8 @@ class MethodSettings(TypedDict, total=False):
     start_epoch: int
     attack_mode: str
     seed: int
+    channels: Sequence[int] | None
+    output: Output
 
 
 class TrainingMethod(ABC):
@@ -63,9 +69,13 @@ class TrainingMethod(ABC):
         start_epoch: number of epochs of plain training before the method is active, >= 0.
         attack_mode: ``"eval"`` or ``"train"``, the network's mode under attack.
         seed: of the attacks' random starts, >= 0.
+        channels: of the image that noise may change; None means all.
+        output: index or key of the network's output that is judged and attacked, where it returns several; None: the
+            first. The trainer's loss gets them all. Of a dictionary of labels that of the same key goes with it.
 
     Raises:
-        ValueError: if a number is out of its range, ``bounds`` do not rise, or ``attack_mode`` is another name.
+        ValueError: if a number is out of its range, ``bounds`` do not rise, ``attack_mode`` is another name,
+            ``channels`` are no different integers >= 0, or ``output`` can name none.
 
     Example:
         >>> class Halved(TrainingMethod):
@@ -89,15 +99,22 @@ class TrainingMethod(ABC):
         start_epoch: int = 0,
         attack_mode: str = "eval",
         seed: int = 0,
+        channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
         self.attack_mode = check_choice("attack mode", attack_mode, ("eval", "train"))
         self.criterion = ClassificationCriterion() if criterion is None else criterion
         self.bounds = check_bounds(bounds)
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
         self.seed = check_count("seed", seed, 0)
+        self.channels = check_channels(channels)
+        self.output = check_output(output)
         self.epoch = 0
         self.clean_score = torch.empty(0)
+        self.labelled = torch.empty(0, dtype=torch.bool)
         self._sums: dict[str, tuple[float, float]] = {}
+        self._correct = self._seen = 0
+        self._warned_of_none_correct = False
 
     @property
     def active(self) -> bool:
@@ -120,27 +137,35 @@ class TrainingMethod(ABC):
         self.epoch = check_count("epoch", epoch, 1)
         check_count("epochs", epochs, 1)
         self._sums.clear()
+        self._correct = self._seen = 0
 
-    def check(self, image: torch.Tensor, prediction: Any, label: torch.Tensor) -> None:
+    def check(self, image: torch.Tensor, prediction: Any, label: Any) -> None:
         """Refuse a batch that training must not see, and score its predictions (line 2 of IMA's Algorithm 1).
+
+        ``labelled`` tells afterwards which samples have a label that is not ignored, ``clean_score`` is NaN without.
 
         Args:
             image: ``[B, C, *spatial]``, clean.
-            prediction: the network's, of several outputs the first counts.
+            prediction: the network's, with all its outputs.
             label: one row per sample.
 
         Raises:
             SampleError: if an image or a prediction is not finite, or a label is not a class.
+            ValueError: if the network has no output of the name that counts, or it is on another grid than the label.
         """
-        logits = first_output(prediction).detach()
+        label = choose_label(label, self.output)
+        logits = choose_output(prediction, self.output, label).detach()
         check_finite(image, "an image")
         check_finite(logits, "a prediction")
         self.clean_score = self.criterion.score(logits, label)
+        self.labelled = self.criterion.labelled(logits, label)
 
     def loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The loss to train with, a scalar; the loss of the clean batch as long as the method is not active.
+
+        Where all labels of a batch are ignored, a mean over none of them (NaN) is 0.
 
         Args:
             batch: clean.
@@ -157,8 +182,12 @@ class TrainingMethod(ABC):
                 clean_loss = loss_function(prediction, batch.label).mean()
             if not self.active:
                 return clean_loss
-            self.note("loss_clean", clean_loss.item(), 1)
-            return self.adversarial_loss(batch, prediction, loss_function, clean_loss)
+            if not self.labelled.any():
+                clean_loss = clean_loss.nan_to_num(nan=0.0)
+            self.note_loss("loss_clean", clean_loss)
+            self._count_correct()
+            loss = self.adversarial_loss(batch, prediction, loss_function, clean_loss)
+            return loss if self.labelled.any() else loss.nan_to_num(nan=0.0)
         except SampleError as error:
             raise error.named(batch.sample_ids) from None
 
@@ -176,7 +205,9 @@ class TrainingMethod(ABC):
             return {}
         self.update(training_set)
         gathered: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for part in gather_all(self._sums):
+        parts = gather_all((self._sums, self._correct, self._seen))
+        self._warn_of_none_correct(sum(part[1] for part in parts), sum(part[2] for part in parts))
+        for part, *_ in parts:
             for name, (total, count) in part.items():
                 gathered[name][0] += total
                 gathered[name][1] += count
@@ -209,7 +240,9 @@ class TrainingMethod(ABC):
             criterion: in place of the attack's.
         """
         with self.under_attack(batch):
-            return attack(batch.predict, batch.image, batch.label, eps, self.generators(batch, purpose), criterion)
+            predict = batch.predict if self.output is None else OneOutput(batch.predict, self.output)
+            label = choose_label(batch.label, self.output)
+            return attack(predict, batch.image, label, eps, self.generators(batch, purpose), criterion)
 
     def under_attack(self, batch: Batch) -> AbstractContextManager[None]:
         """The context that attacks on a batch run in: the network's mode is set, and restored afterwards."""
@@ -225,6 +258,34 @@ class TrainingMethod(ABC):
         before = self.scalar(name)
         self._sums[name] = (before[0] + float(total), before[1] + count)
 
+    def note_loss(self, name: str, loss: torch.Tensor) -> None:
+        """Add a batch's loss to the scalar ``name``, unless all labels of the batch are ignored."""
+        if self.labelled.any():
+            self.note(name, loss.item(), 1)
+
     def scalar(self, name: str) -> tuple[float, float]:
         """Sum and count of what this process has noted under ``name`` in this epoch."""
         return self._sums.get(name, (0.0, 0.0))
+
+    def _count_correct(self) -> None:
+        """Count the correct samples of a clean batch, where the criterion knows its threshold."""
+        if getattr(self.criterion, "awaits_baseline", False):
+            return
+        self._correct += int(self.criterion.decide(self.clean_score).sum())
+        self._seen += len(self.clean_score)
+
+    def _warn_of_none_correct(self, correct: int, seen: int) -> None:
+        """Warn once of an epoch, of all processes together, without a correct sample."""
+        if self._warned_of_none_correct or correct > 0 or seen == 0:
+            return
+        self._warned_of_none_correct = True
+        if rank() == 0:
+            criterion = type(self.criterion).__name__
+            if isinstance(self.criterion, SegmentationCriterion):
+                criterion += f", threshold {self.criterion.describe()}"
+            counts = "the first" if self.output is None else f"output={self.output!r}"
+            logger.warning(
+                f"None of {seen} samples was correct without noise in epoch {self.epoch}, and what is not correct has "
+                f"no boundary: unless the network has hardly been trained, look at the criterion ({criterion}), at "
+                f"which of the network's outputs counts ({counts}), and at the labels."
+            )

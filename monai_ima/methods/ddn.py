@@ -55,14 +55,16 @@ class DDN(TrainingMethod):
     ) -> None:
         super().__init__(**settings)
         self.eps_max = check_positive("eps_max", eps_max)
-        self.attack = DDNAttack(steps, gamma, init_eps, bounds=self.bounds, criterion=self.criterion)
+        self.attack = DDNAttack(
+            steps, gamma, init_eps, bounds=self.bounds, channels=self.channels, criterion=self.criterion
+        )
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
     ) -> torch.Tensor:
         result = self.attack_batch(self.attack, batch, self.eps_max)
         noisy_loss = loss_function(batch.predict(result.image), batch.label).mean()
-        self.note("loss_noisy", noisy_loss.item(), 1)
-        self.note("distance_mean", float(result.distance.sum()), len(result.distance))
+        self.note_loss("loss_noisy", noisy_loss)
+        self.note("distance_mean", float(result.distance.sum()), int(self.labelled.sum()))
         self.note("found_fraction", int((result.success & result.clean_correct).sum()), int(result.clean_correct.sum()))
         return noisy_loss

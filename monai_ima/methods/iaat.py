@@ -82,7 +82,16 @@ class IAAT(PerSampleMethod):
         if self.warmup_eps > margins.eps_max:
             raise ValueError(f"Got warmup_eps {warmup_eps}, expected at most eps_max = {margins.eps_max:g}.")
         self.trial, self.attack = (
-            PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=self.criterion, early_stop=early_stop)
+            PGD(
+                norm,
+                steps,
+                1,
+                alpha,
+                bounds=self.bounds,
+                channels=self.channels,
+                criterion=self.criterion,
+                early_stop=early_stop,
+            )
             for early_stop in (True, False)
         )
 
@@ -99,7 +108,7 @@ class IAAT(PerSampleMethod):
         if len(rows) > 0:
             image[rows] = self.attack_batch(self.attack, batch.select(rows), eps[rows]).image
         noisy_loss = loss_function(batch.predict(image), batch.label).mean()
-        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note_loss("loss_noisy", noisy_loss)
         self.note("correct_fraction", len(rows), len(scored))
         return noisy_loss
 

@@ -104,7 +104,17 @@ class IMA(PerSampleMethod):
         self.first_pass = first_pass
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
-            BoundaryPGD(norm, count, binary_steps, start, paths, alpha, bounds=self.bounds, criterion=self.criterion)
+            BoundaryPGD(
+                norm,
+                count,
+                binary_steps,
+                start,
+                paths,
+                alpha,
+                bounds=self.bounds,
+                channels=self.channels,
+                criterion=self.criterion,
+            )
             for count, paths in ((steps, 1), (margin_steps, restarts))
         )
         self._outcomes = OutcomeLog()
@@ -136,10 +146,10 @@ class IMA(PerSampleMethod):
         scored = ~self.clean_score.isnan()
         self._outcomes.record([batch.sample_ids[row] for row in scored.nonzero().flatten().tolist()])
         correct = self.criterion.decide(self.clean_score)
-        ima_loss = IMALoss(loss_function, self.beta)
+        ima_loss = IMALoss(loss_function, self.beta, self.sums(loss_function, prediction, batch))
         noisy = self.generate_adversarial(batch.select(correct.nonzero().squeeze(1)))
         noisy_loss = self.subset_loss(ima_loss, noisy, batch)
-        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note_loss("loss_noisy", noisy_loss)
         self.note("correct_fraction", int(correct.sum()), int(scored.sum()))
         return ima_loss.combine(clean_loss, noisy_loss)
 
@@ -192,14 +202,13 @@ class IMA(PerSampleMethod):
             return
         parts = gather_all(self.scalar("correct_fraction"))
         correct, scored = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        if correct * 2 >= scored:
+        if correct == 0 or correct * 2 >= scored:
             return
         self._warned_of_threshold = True
-        reach = "No sample reaches" if correct == 0 else f"Only {correct:g} of {scored:g} samples reach"
         logger.warning(
-            f"{reach} the threshold {self.criterion.describe()} without noise in epoch {self.epoch}: the others have "
-            "no boundary and are trained on clean images only; a lower threshold, or a start from a trained network, "
-            "gives them one."
+            f"Only {correct:g} of {scored:g} samples reach the threshold {self.criterion.describe()} without noise in "
+            f"epoch {self.epoch}: the others have no boundary and are trained on clean images only; a lower threshold, "
+            "or a start from a trained network, gives them one."
         )
 
     def _radii(self, batch: Batch) -> torch.Tensor:

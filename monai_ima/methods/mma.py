@@ -79,7 +79,14 @@ class MMA(PerSampleMethod):
             )
         self.clean_weight = check_fraction("clean_weight", clean_weight)
         self.attack = AdaptiveNormPGD(
-            eps_max, norm, steps, binary_steps, alpha, bounds=self.bounds, criterion=self.criterion
+            eps_max,
+            norm,
+            steps,
+            binary_steps,
+            alpha,
+            bounds=self.bounds,
+            channels=self.channels,
+            criterion=self.criterion,
         )
 
     def adversarial_loss(
@@ -90,11 +97,12 @@ class MMA(PerSampleMethod):
         result = self.attack_batch(self.attack, batch, eps)
         margins = torch.where(result.success, result.distance, self.margins.eps_max)
         margins = torch.where(result.clean_correct, margins, self.margins.delta)
-        self.radii.record(batch.sample_ids, margins)
-        mma_loss = MMALoss(loss_function, self.clean_weight)
-        rows = (result.success | ~result.clean_correct).nonzero().squeeze(1)
+        labelled = self.labelled.nonzero().squeeze(1)
+        self.radii.record(batch.select(labelled).sample_ids, margins[labelled])
+        mma_loss = MMALoss(loss_function, self.clean_weight, self.sums(loss_function, prediction, batch))
+        rows = (self.labelled & (result.success | ~result.clean_correct)).nonzero().squeeze(1)
         entering = replace(batch.select(rows), image=result.image[rows])
         margin_loss = self.subset_loss(mma_loss, entering, batch)
-        self.note("loss_margin", margin_loss.item(), 1)
-        self.note("correct_fraction", int(result.clean_correct.sum()), len(margins))
+        self.note_loss("loss_margin", margin_loss)
+        self.note("correct_fraction", int(result.clean_correct.sum()), len(labelled))
         return mma_loss.combine(clean_loss, margin_loss)

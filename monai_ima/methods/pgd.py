@@ -60,7 +60,9 @@ class PGDTraining(TrainingMethod):
         self.eps = check_positive("eps", eps)
         self.beta = check_fraction("beta", beta)
         criterion = AlwaysCorrect(self.criterion)
-        self.attack = PGD(norm, steps, 1, alpha, bounds=self.bounds, criterion=criterion, early_stop=False)
+        self.attack = PGD(
+            norm, steps, 1, alpha, bounds=self.bounds, channels=self.channels, criterion=criterion, early_stop=False
+        )
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
@@ -68,5 +70,5 @@ class PGDTraining(TrainingMethod):
         noisy = self.attack_batch(self.attack, batch, self.eps).image
         ima_loss = IMALoss(loss_function, self.beta)
         noisy_loss = ima_loss.noisy(batch.predict(noisy), batch.label, len(noisy))
-        self.note("loss_noisy", noisy_loss.item(), 1)
+        self.note_loss("loss_noisy", noisy_loss)
         return ima_loss.combine(clean_loss, noisy_loss)

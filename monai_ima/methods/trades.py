@@ -11,7 +11,7 @@ from monai_ima.losses import TRADESLoss
 from monai_ima.perturbations.norms import Generators, gaussian
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_not_negative, check_positive
-from monai_ima.utils.tensors import first_output
+from monai_ima.utils.outputs import choose_output
 
 from .base import LossFunction, MethodSettings, TrainingMethod
 
@@ -40,7 +40,8 @@ class TRADES(TrainingMethod):
         steps: N, >= 1.
         alpha: a step is α ε / N long, > 0.
         settings: see :class:`TrainingMethod`; the criterion only tells whether outputs are independent of each other
-            (``BinaryCriterion``, a segmentation criterion with ``sigmoid``), and checks labels.
+            (``BinaryCriterion``, a segmentation criterion with ``sigmoid``) and which label is ignored, and checks
+            labels.
 
     Raises:
         ValueError: if a number is out of its range or ``norm`` is another name.
@@ -69,7 +70,9 @@ class TRADES(TrainingMethod):
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
-        self.attack = _DivergenceAscent(norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, early_stop=False)
+        self.attack = _DivergenceAscent(
+            norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, channels=self.channels, early_stop=False
+        )
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
         )
@@ -79,12 +82,14 @@ class TRADES(TrainingMethod):
     ) -> torch.Tensor:
         with self.under_attack(batch):
             with torch.no_grad():
-                reference = first_output(batch.predict(batch.image))
-            divergence = DivergenceCriterion(reference, self.sigmoid)
+                reference = choose_output(batch.predict(batch.image), self.output)
+            divergence = DivergenceCriterion(reference, self.sigmoid, self.criterion.ignore_index)
             noisy = self.attack_batch(self.attack, batch, self.eps, criterion=divergence).image
-        trades_loss = TRADESLoss(loss_function, self.beta, self.sigmoid)
+        trades_loss = TRADESLoss(
+            loss_function, self.beta, self.sigmoid, ignore_index=self.criterion.ignore_index, output=self.output
+        )
         robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
-        self.note("loss_robust", robust_loss.item(), 1)
+        self.note_loss("loss_robust", robust_loss)
         return trades_loss.combine(clean_loss, robust_loss)
 
 

@@ -13,7 +13,7 @@ from .compare import comparison, labelled
 from .logs import Scalars
 from .model_sections import model_section
 from .training_sections import Margins, curves, margin_findings
-from .wording import INTERVALS, METRICS, NORMS, NOTHING, capitalised, epsilon, score, score_at
+from .wording import INTERVALS, NORMS, NOTHING, capitalised, epsilon, metric_name, score, score_at
 
 __all__ = ["build_report"]
 
@@ -88,7 +88,7 @@ def _headline(results: Results) -> str:
     )
     places = [k for k in _places(results)[:2] if k is not None]
     parts = [f"{_with_interval(results, k)} {_where(results, k)}" for k in places]
-    return f"{first} Its {METRICS[results.metric]} is {' and '.join(parts)}."
+    return f"{first} Its {metric_name(results)} is {' and '.join(parts)}."
 
 
 def _places(results: Results) -> tuple[int | None, int | None, int]:
@@ -116,7 +116,7 @@ def _with_interval(results: Results, k: int) -> str:
 def _tiles(results: Results) -> Iterator[tuple[str, str, str]]:
     for k in dict.fromkeys(_places(results)):
         if k is not None:
-            what = f"{METRICS[results.metric]} {_where(results, k)}"
+            what = f"{metric_name(results)} {_where(results, k)}"
             yield what, score(results.strongest.values[k]), _interval(results, k)
     yield "checks for gradient masking", _checks(results), ""
 
@@ -146,7 +146,7 @@ def _glance(models: Sequence[Results]) -> Table:
             ]
         )
     return Table(
-        f"{capitalised(METRICS[models[0].metric])} under all attacks, with {INTERVALS}",
+        f"{capitalised(metric_name(models[0]))} under all attacks, with {INTERVALS}",
         ["model", "without attack", "middle ε", "largest ε", "checks"],
         rows,
         words=True,

@@ -9,7 +9,7 @@ from monai_ima.results.schema import Results
 
 from .blocks import Block, Figures, Note, Text
 from .charts import Line, LineChart
-from .wording import INTERVALS, METRICS, NOTHING, axis, capitalised, epsilon, level_table, score_at, second_axis
+from .wording import INTERVALS, NOTHING, axis, capitalised, epsilon, level_table, metric_name, score_at, second_axis
 
 __all__ = ["comparison", "labelled"]
 
@@ -39,7 +39,7 @@ def comparison(models: Sequence[Results]) -> Iterator[Block]:
     """At least two models of one norm and metric under their strongest attacks."""
     yield from _differences(models)
     units = models[0].units if len({one.units for one in models}) == 1 else None
-    metric = METRICS[models[0].metric]
+    metric = metric_name(models[0])
     lines = [Line(one.label, one.levels, one.strongest.values, one.strongest.intervals) for one in models]
     title = f"{capitalised(metric)} under all attacks of each model"
     chart = LineChart(title, axis(models[0].norm, units), metric, lines, second=second_axis(units))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeGuard
 
 from monai_ima.results.base import Curve, Distances
+from monai_ima.results.records import as_outputs
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.statistics import FEWEST
 
@@ -14,12 +16,12 @@ from .sample_sections import distances, worst_cases
 from .trust_sections import checks, provenance, verification
 from .wording import (
     INTERVALS,
-    METRICS,
     attack_words,
     axis,
     capitalised,
     epsilon,
     level_table,
+    metric_name,
     score,
     score_cell,
     second_axis,
@@ -37,7 +39,7 @@ def model_section(results: Results, name: str) -> Section:
     """
     parts = [
         ("curves", "Under attack", _curves(results)),
-        ("classes", "By class", _classes(results)),
+        ("classes", "By label" if _multi_label(results) else "By class", _classes(results)),
         ("distances", "Smallest perturbation that breaks a sample", distances(results)),
         ("cases", "Worst cases", worst_cases(results)),
         ("noise", "Uniform random noise", _noise(results)),
@@ -50,7 +52,16 @@ def model_section(results: Results, name: str) -> Section:
     return Section(name, results.label, (), sections)
 
 
+def _multi_label(results: Results) -> TypeGuard[ClassificationResults]:
+    return isinstance(results, ClassificationResults) and results.multi_label
+
+
 def _curves(results: Results) -> Iterator[Block]:
+    if _multi_label(results):
+        yield Text(
+            f"A sample has any number of the {len(results.classes)} labels; it counts as correct only if the network "
+            "is right about each of them (exact match)."
+        )
     if len(results.attacks) > 1:
         yield Text(
             "Attacks are cumulative: a sample counts as correct only if it is robust to the named attack and all "
@@ -60,7 +71,7 @@ def _curves(results: Results) -> Iterator[Block]:
             "it, so the last line is the one to quote."
         )
     lines = [Line(one.name, results.levels, one.values, one.intervals) for one in results.attacks]
-    yield _over_levels(results, f"{METRICS[results.metric]} under attack, with {INTERVALS}", lines)
+    yield _over_levels(results, f"{metric_name(results)} under attack, with {INTERVALS}", lines)
     yield Text(_about_intervals(results))
     words = {one.name: attack_words(one.name, results.metric) for one in results.attacks}
     known = [f"{name}: {text}" for name, text in words.items() if text != name]
@@ -95,7 +106,7 @@ def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str
         LineChart(
             title if len(groups) == 1 else f"{title} ({k} of {len(groups)})",
             axis(results.norm, results.units),
-            label or METRICS[results.metric],
+            label or metric_name(results),
             group,
             second=second_axis(results.units),
         )
@@ -110,10 +121,40 @@ def _classes(results: Results) -> Iterator[Block]:
         yield Text("The results name no classes.")
         return
     lines = [Line(name, results.levels, curve) for name, curve in results.by_class.items()]
-    yield _over_levels(results, f"{METRICS[results.metric]} by class under all attacks", lines)
+    if _multi_label(results):
+        yield from _labels(results, lines)
+        return
+    yield _over_levels(results, f"{metric_name(results)} by class under all attacks", lines)
     if isinstance(results, SegmentationResults):
         for name in results.by_class:
             yield _surface_table(results, name, results.surface_dice_by_class[name], results.hd95_by_class[name])
+
+
+def _labels(results: ClassificationResults, lines: Sequence[Line]) -> Iterator[Block]:
+    """Each label by itself: the share of the samples that the network is right about, and its errors."""
+    yield Text(
+        "Share of the samples about whose one label the network is right; a sample that was broken counts as predicted "
+        "for the image that broke it. Attacks go for the label that is easiest to turn: a label that looks robust here "
+        "may only have been spared."
+    )
+    yield _over_levels(results, "accuracy by label under all attacks", lines, "accuracy")
+    levels = list(dict.fromkeys([results.levels[0], results.levels[-1]]))
+    where = [f"at {epsilon(level, results.units)}" for level in levels]
+    header = [
+        "label",
+        "samples with it",
+        *(f"{kind} {place}" for place in where for kind in ("missed", "false alarms")),
+    ]
+    rows = []
+    for k, name in enumerate(results.classes):
+        truth = [as_outputs(sample.label)[k] for sample in results.samples]
+        row = [name, str(truth.count(1))]
+        for level in levels:
+            found = [as_outputs(sample.predicted_at(level))[k] for sample in results.samples]
+            pairs = list(zip(truth, found, strict=True))
+            row += [str(pairs.count((1, 0))), str(pairs.count((0, 1)))]
+        rows.append(row)
+    yield Table("Errors by label, in samples", header, rows)
 
 
 def _noise(results: Results) -> Iterator[Block]:
@@ -145,7 +186,7 @@ def _groups(results: Results) -> Iterator[Block]:
         Line(f"{name} (n = {groups.samples[name]})", results.levels, groups.values[name], groups.intervals[name])
         for name in groups.samples
     ]
-    metric = METRICS[results.metric]
+    metric = metric_name(results)
     if groups.largest_gap is not None:
         (one, other), gap = groups.largest_gap.between, groups.largest_gap
         yield Text(

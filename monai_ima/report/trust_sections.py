@@ -9,7 +9,7 @@ from monai_ima.results.records import CheckResult
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Command, Findings, Note, Table, Text
-from .wording import METRICS, NORMS, NOTHING, capitalised, epsilon, level, score
+from .wording import NORMS, NOTHING, capitalised, epsilon, level, metric_name, score
 
 __all__ = ["checks", "provenance", "verification"]
 
@@ -57,7 +57,7 @@ def verification(results: Results) -> Iterator[Block]:
             "A lower score of theirs means that our attack missed perturbations that exist.",
         )
     yield Table(
-        f"{capitalised(METRICS[results.metric])} under attack, theirs and ours",
+        f"{capitalised(metric_name(results))} under attack, theirs and ours",
         ["by", "theirs", "ours", "difference", "agrees"],
         [
             [row.by, score(row.theirs), score(row.ours), f"{row.theirs - row.ours:+.3f}", "yes" if row.agrees else "no"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monai_ima.results.parts import Units
-from monai_ima.results.schema import Results
+from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.utils.attack_names import AttackName
 
 from .blocks import Table
 
 __all__ = [
     "INTERVALS",
-    "METRICS",
     "NORMS",
     "NOTHING",
     "attack_words",
@@ -23,6 +22,7 @@ __all__ = [
     "level_cells",
     "level_header",
     "level_table",
+    "metric_name",
     "score",
     "score_at",
     "score_cell",
@@ -32,14 +32,19 @@ __all__ = [
 NOTHING = "–"
 INTERVALS = "95 % intervals"
 NORMS = {"l2": "L2", "linf": "L∞"}
-METRICS = {"accuracy": "accuracy", "dice": "Dice"}
-"""A metric's name within a sentence."""
 MINIMUM = "minimum"
 
 
 def capitalised(text: str) -> str:
     """A text as a sentence begins."""
     return text[0].upper() + text[1:]
+
+
+def metric_name(results: Results) -> str:
+    """What the score is called within a sentence."""
+    if isinstance(results, ClassificationResults):
+        return "exact-match accuracy" if results.multi_label else "accuracy"
+    return "Dice"
 
 
 def score(value: float | None, digits: int = 3) -> str:

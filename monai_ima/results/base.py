@@ -11,11 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 __all__ = [
+    "Classes",
     "Count",
     "Curve",
     "Distances",
     "Fraction",
     "Interval",
+    "Labels",
     "NonNegative",
     "Number",
     "Part",
@@ -44,7 +46,29 @@ def _two_rising(value: Any) -> Any:
     return value
 
 
+def _class_or_labels(value: Any) -> Any:
+    known = [output for output in value if output is not None] if isinstance(value, list) else value
+    if known or not isinstance(value, list):
+        _class_or_outputs(known)
+    return value
+
+
+def _class_or_outputs(value: Any) -> Any:
+    if isinstance(value, list):
+        if not value or any(type(output) is not int or output not in (0, 1) for output in value):
+            raise ValueError("0 or 1 for each of the independent outputs")
+    elif type(value) is not int:
+        raise ValueError("a class index, or a list with 0 or 1 for each of the independent outputs")
+    elif value < 0:
+        raise ValueError("greater than or equal to 0")
+    return value
+
+
 Count = Annotated[int, Field(ge=0)]
+Classes = Annotated[Count | list[Annotated[int, Field(ge=0, le=1)]], BeforeValidator(_class_or_outputs)]
+"""A class index, or 0 or 1 for each of several independent outputs."""
+Labels = Annotated[Count | list[Annotated[int, Field(ge=0, le=1)] | None], BeforeValidator(_class_or_labels)]
+"""The same of labels, None where one is unknown."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

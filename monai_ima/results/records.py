@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from .base import Count, Fraction, NonNegative, Number, Part
+from .base import Classes, Count, Fraction, Labels, NonNegative, Number, Part
 
-__all__ = ["CheckResult", "SampleRecord", "ScanRecord", "Scores", "VerificationRow", "mean_of_known"]
+__all__ = ["CheckResult", "SampleRecord", "ScanRecord", "Scores", "VerificationRow", "as_outputs", "mean_of_known"]
 
 AGREEMENT = 0.01
 """How far our score may lie above that of independent code: one point."""
@@ -21,11 +21,11 @@ class SampleRecord(Part):
 
     Attributes:
         sample_id: of the sample.
-        label: class index, >= 0.
-        predicted: class predicted for the clean image.
+        label: class index, >= 0; of independent outputs (multi-label) 0 or 1 for each, None where it is unknown.
+        predicted: class, or outputs, predicted for the clean image.
         broken_at: for each attack the first ε at which it, or one before it, made the prediction wrong; 0 if it is
             misclassified without an attack, None if it is robust at every ε.
-        noisy_predicted: class predicted for the image that broke it; ``predicted`` if it is robust.
+        noisy_predicted: class, or outputs, predicted for the image that broke it; ``predicted`` if it is robust.
         distance: of the nearest misclassified image known to a search for it, 0 if the clean image is misclassified;
             None if it found none, or was not asked for.
         noise_failures: for every ε, how many draws of uniform random noise broke a correct prediction; None if none
@@ -35,10 +35,10 @@ class SampleRecord(Part):
     """
 
     sample_id: str
-    label: Count
-    predicted: Count
+    label: Labels
+    predicted: Classes
     broken_at: dict[str, NonNegative | None] = Field(min_length=1)
-    noisy_predicted: Count
+    noisy_predicted: Classes
     distance: NonNegative | None = None
     noise_failures: list[Count] | None = None
     patient: str | None = None
@@ -53,6 +53,15 @@ class SampleRecord(Part):
     def correct(self) -> bool:
         """The clean image is classified correctly."""
         return self.broken != 0
+
+    def predicted_at(self, eps: float) -> int | list[int]:
+        """What is predicted under all attacks at an ε: for the clean image, or the one that broke the sample."""
+        return self.predicted if self.broken is None or self.broken > eps else self.noisy_predicted
+
+    def right_outputs(self, eps: float) -> list[bool | None]:
+        """Which of the independent outputs are right under all attacks at an ε, None where the label is unknown."""
+        pairs = zip(as_outputs(self.label), as_outputs(self.predicted_at(eps)), strict=True)
+        return [None if label is None else label == predicted for label, predicted in pairs]
 
 
 class Scores(Part):
@@ -132,6 +141,11 @@ class VerificationRow(Part):
     def compare(cls, by: str, theirs: float, ours: float) -> VerificationRow:
         """The row of two figures."""
         return cls(by=by, theirs=theirs, ours=ours, agrees=ours - theirs <= AGREEMENT + 1e-9)
+
+
+def as_outputs(classes: int | Sequence[int | None]) -> Sequence[int | None]:
+    """0 or 1 for each of several independent outputs; a class index is the only one."""
+    return [classes] if isinstance(classes, int) else classes
 
 
 def mean_of_known(values: Iterable[float | None]) -> float:

@@ -193,7 +193,11 @@ class Results(Part):
 
 
 class ClassificationResults(Results):
-    """``results.json`` of a classification; accuracy is under all attacks."""
+    """``results.json`` of a classification; accuracy is under all attacks.
+
+    Of independent outputs (multi-label) a sample is correct if every one of them is right; ``accuracy_by_class`` has
+    for each output the share of the samples whose output is right.
+    """
 
     curves = ("accuracy",)
 
@@ -203,9 +207,15 @@ class ClassificationResults(Results):
     accuracy_by_class: Mapping[str, Curve]
     samples: list[SampleRecord]
 
+    @property
+    def multi_label(self) -> bool:
+        """The network has several outputs, independent of each other."""
+        return any(isinstance(sample.label, list) for sample in self.samples)
+
     @model_validator(mode="after")
     def _samples_agree(self) -> Self:
         _check_count(self.data, self.samples)
+        self._check_outputs()
         for k, sample in enumerate(self.samples):
             for name, eps in sample.broken_at.items():
                 if eps is not None and eps not in self.levels:
@@ -215,6 +225,16 @@ class ClassificationResults(Results):
             expected = f"{found}, the correctly classified samples that have a distance"
             raise mismatch(["minimum", "found"], self.minimum.found, expected)
         return self
+
+    def _check_outputs(self) -> None:
+        if not self.multi_label:
+            return
+        for k, sample in enumerate(self.samples):
+            for name in ("label", "predicted", "noisy_predicted"):
+                value = getattr(sample, name)
+                if not isinstance(value, list) or len(value) != len(self.classes):
+                    expected = f"{len(self.classes)} entries, one for each of classes"
+                    raise mismatch(["samples", k, name], value, expected)
 
 
 class SegmentationResults(Results):

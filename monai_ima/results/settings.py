@@ -12,9 +12,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
-from monai_ima.utils.checks import check_bool, check_choice, check_count, check_seed
+from monai_ima.utils.checks import check_bool, check_channels, check_choice, check_count, check_output, check_seed
 
-__all__ = ["CHECKPOINT", "CONFIG", "EvaluationSettings", "check_levels"]
+__all__ = ["CHANNELS", "CHECKPOINT", "CONFIG", "OUTPUT", "EvaluationSettings", "check_levels"]
 
 CLASSIFICATION_ATTACK = "pgd100x2"
 
@@ -38,6 +38,7 @@ def _switch(name: str) -> BeforeValidator:
 
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
 Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
+Channels = Annotated[tuple[int, ...] | None, BeforeValidator(check_channels)]
 SEED = BeforeValidator(check_seed)
 PASSES = BeforeValidator(lambda value: check_count("eot", value, 1))
 
@@ -48,6 +49,7 @@ ATTACKS = (
     "and pgd100x2-ce (one loss alone); several joined by + (the worst counts; a sample that one of them broke is not "
     "attacked again). Default: pgd100x2; for segmentations on Dice and cross-entropy, together and each alone."
 )
+CHANNELS = "Channels of the image that noise may change, such as 0,1; default: all but maps of clicks."
 CHECKPOINT = "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."
 CONFIG = (
     "File name(s) in BUNDLE/configs, several separated by commas; default: evaluate.json or .yaml, behind the training "
@@ -57,6 +59,7 @@ CROSSCHECK = (
     "Verify on 100 samples (4 scans) with independent code: ART and foolbox for classifiers (needs `pip install "
     "'monai-ima[crosscheck]'`), a brute-force search for segmentations."
 )
+OUTPUT = "Index or key of the network's output that counts, where it returns several; -1: the last; default: the first."
 MINIMUM = "Find the smallest perturbation that changes each prediction, up to the highest level (classifiers)."
 TRANSFER = (
     "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
@@ -98,6 +101,8 @@ class EvaluationSettings(BaseModel):
     transfer_from: Annotated[Text, TRANSFER] = None
     crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
+    channels: Annotated[Channels, CHANNELS] = None
+    output: Annotated[int | str | None, BeforeValidator(check_output), OUTPUT] = None
     groups: Annotated[Text, "CSV file with a column sample_id and others."] = None
     group_by: Annotated[Text, "Column of --groups: results for each of its values (scanner, site, sex)."] = None
     overrides: dict[str, Any] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ from monai_ima.inferers import gradient_inferer
 from monai_ima.margins import MarginTable
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import SAMPLE_ID, batch_files
 
@@ -46,6 +47,8 @@ class BoundaryNoised(MapTransform):
         inferer: how the network is run; None means ``SimpleInferer``.
         seed: of the random directions that are taken where a gradient is exactly zero.
         allow_wrong: leave a misclassified image as it is; else that is an error.
+        channels: of the image that noise may change; None means all.
+        output: index or key of the network's output that counts, where it returns several; None: the first.
 
     Raises:
         ValueError: if an argument is out of its range, or there is not exactly one key.
@@ -74,6 +77,8 @@ class BoundaryNoised(MapTransform):
         inferer: Inferer | None = None,
         seed: int = 0,
         allow_wrong: bool = False,
+        channels: Sequence[int] | None = None,
+        output: Output = None,
     ) -> None:
         super().__init__(keys)
         if len(self.keys) != 1:
@@ -83,7 +88,16 @@ class BoundaryNoised(MapTransform):
         self.network = unwrap(network)
         self.eps = eps
         self.label_key = label_key
-        self.attack = BoundaryPGD(norm, steps, binary_steps, alpha=alpha, bounds=bounds, criterion=criterion)
+        self.attack = BoundaryPGD(
+            norm,
+            steps,
+            binary_steps,
+            alpha=alpha,
+            bounds=bounds,
+            criterion=criterion,
+            channels=channels,
+            output=output,
+        )
         self.inferer = gradient_inferer(SimpleInferer() if inferer is None else inferer)
         self.seed = int(seed)
         self.allow_wrong = allow_wrong

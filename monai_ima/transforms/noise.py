@@ -11,8 +11,9 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
+from monai_ima.attacks.channels import attacked_channels
 from monai_ima.perturbations.norms import get_norm
-from monai_ima.utils.checks import check_bounds
+from monai_ima.utils.checks import check_bounds, check_channels
 
 __all__ = ["RandUniformNoise", "RandUniformNoised"]
 
@@ -25,6 +26,7 @@ class RandUniformNoise(RandomizableTransform):
         norm: ``"l2"`` or ``"linf"``.
         prob: probability that an image gets noise, in [0, 1].
         bounds: valid intensities ``(lo, hi)``; None for no limit.
+        channels: of the image that noise may change; None means all.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -41,6 +43,7 @@ class RandUniformNoise(RandomizableTransform):
         norm: str = "linf",
         prob: float = 0.1,
         bounds: Sequence[float] | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f"Got prob {prob}, expected a number in [0, 1].")
@@ -51,6 +54,7 @@ class RandUniformNoise(RandomizableTransform):
         self.eps = (float(lo), float(hi))
         self.norm = get_norm(norm)
         self.bounds = check_bounds(bounds)
+        self.channels = check_channels(channels)
         self._radius = 0.0
         self._noise_seed = 0
 
@@ -70,10 +74,12 @@ class RandUniformNoise(RandomizableTransform):
             raise ValueError(f"RandUniformNoise got an image of type {image.dtype}, expected floating point.")
         generator = torch.Generator(image.device).manual_seed(self._noise_seed)
         radius = torch.tensor([self._radius], dtype=image.dtype, device=image.device)
-        noisy = image + self.norm.draw(image[None], radius, generator)[0]
+        index = attacked_channels(self.channels, image[None])
+        part = image[None, index]
+        noisy = part + self.norm.draw(part, radius, generator)
         if self.bounds is not None:
             noisy = noisy.clamp(*self.bounds)
-        return convert_to_dst_type(noisy, img)[0]
+        return convert_to_dst_type(image.index_copy(0, index, noisy[0]), img)[0]
 
 
 class RandUniformNoised(RandomizableTransform, MapTransform):
@@ -85,6 +91,7 @@ class RandUniformNoised(RandomizableTransform, MapTransform):
         norm: see :class:`RandUniformNoise`.
         prob: see :class:`RandUniformNoise`.
         bounds: see :class:`RandUniformNoise`.
+        channels: see :class:`RandUniformNoise`.
         allow_missing_keys: see ``monai.transforms.MapTransform``.
 
     Example:
@@ -101,10 +108,11 @@ class RandUniformNoised(RandomizableTransform, MapTransform):
         prob: float = 0.1,
         bounds: Sequence[float] | None = None,
         allow_missing_keys: bool = False,
+        channels: Sequence[int] | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, 1.0)
-        self.adder = RandUniformNoise(eps, norm, prob, bounds)
+        self.adder = RandUniformNoise(eps, norm, prob, bounds, channels)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from .predictor import Predictor
-from .tensors import plain
+from .tensors import plain, row_count, select_rows
 
 __all__ = ["Batch"]
 
@@ -21,7 +21,7 @@ class Batch:
     Attributes:
         predict: from images to logits, with the inferer and extra inputs of the network.
         image: ``[B, C, *spatial]``.
-        label: one row per sample.
+        label: one row per sample; several labels as a dictionary.
         sample_ids: one per sample.
 
     Example:
@@ -32,7 +32,7 @@ class Batch:
 
     predict: Predictor
     image: torch.Tensor
-    label: torch.Tensor
+    label: Any
     sample_ids: list[str]
 
     @classmethod
@@ -40,7 +40,7 @@ class Batch:
         cls,
         network: Callable[[torch.Tensor], Any],
         image: torch.Tensor,
-        label: torch.Tensor,
+        label: Any,
         sample_ids: Sequence[str],
     ) -> Self:
         """The batch of a plain training loop.
@@ -54,9 +54,10 @@ class Batch:
         Raises:
             ValueError: if there is not one label and one id for each image.
         """
-        if not len(image) == len(label) == len(sample_ids):
+        labels = row_count(label)
+        if not len(image) == labels == len(sample_ids):
             raise ValueError(
-                f"Got {len(image)} images, {len(label)} labels and {len(sample_ids)} ids, expected as many of each."
+                f"Got {len(image)} images, {labels} labels and {len(sample_ids)} ids, expected as many of each."
             )
         return cls(Predictor.of(network, len(image)), plain(image), plain(label), list(sample_ids))
 
@@ -67,5 +68,6 @@ class Batch:
         index = torch.as_tensor(rows, device=self.image.device)
         lists = {name: value for name, value in vars(self).items() if isinstance(value, list)}
         chosen = {name: [value[row] for row in index.tolist()] for name, value in lists.items()}
-        predict, image, label = self.predict.select(index), self.image[index], self.label[index]
+        label = select_rows(self.label, index, len(self.image))
+        predict, image = self.predict.select(index), self.image[index]
         return replace(self, predict=predict, image=image, label=label, **chosen)

@@ -10,10 +10,13 @@ from typing import Any
 __all__ = [
     "check_bool",
     "check_bounds",
+    "check_channels",
     "check_choice",
     "check_count",
     "check_fraction",
+    "check_ignore_index",
     "check_not_negative",
+    "check_output",
     "check_positive",
     "check_seed",
     "is_number",
@@ -32,6 +35,21 @@ def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
     if len(pair) != 2 or not all(map(is_number, pair)) or not pair[0] < pair[1]:
         raise ValueError(f"Got bounds {bounds!r}, expected two numbers (lo, hi) with lo < hi, or None.")
     return float(pair[0]), float(pair[1])
+
+
+def check_channels(channels: Sequence[int] | int | None) -> tuple[int, ...] | None:
+    """``channels`` of an image in rising order; a single number is one channel, None means all.
+
+    Raises:
+        ValueError: when there are none, or they are not different integers >= 0.
+    """
+    if channels is None:
+        return None
+    given: tuple[Any, ...] = tuple(channels) if isinstance(channels, Iterable) else (channels,)
+    integers = all(is_number(channel) and 0 <= channel < math.inf and int(channel) == channel for channel in given)
+    if not given or not integers or len(set(given)) < len(given):
+        raise ValueError(f"Got channels {channels!r}, expected different integers >= 0, at least one, or None for all.")
+    return tuple(sorted(int(channel) for channel in given))
 
 
 def check_count(name: str, value: int, least: int) -> int:
@@ -98,6 +116,23 @@ def check_bool(name: str, value: bool) -> bool:
     return value
 
 
+def check_output(output: int | str | None) -> int | str | None:
+    """``output``, when it can name one of a network's outputs.
+
+    Args:
+        output: an index, a key, or None.
+
+    Raises:
+        ValueError: when it is none of these.
+    """
+    if isinstance(output, bool) or not isinstance(output, int | str | None):
+        raise ValueError(
+            f"Got output {output!r}, expected the index or the key of one of the network's outputs, or None for the "
+            "first."
+        )
+    return output
+
+
 def check_seed(seed: int) -> int:
     """``seed``, when it is an integer.
 
@@ -107,6 +142,19 @@ def check_seed(seed: int) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"Got seed {seed!r}, expected an integer.")
     return seed
+
+
+def check_ignore_index(ignore_index: int | None) -> int | None:
+    """``ignore_index`` as an int, or None.
+
+    Raises:
+        ValueError: when it is neither an integer nor None.
+    """
+    if ignore_index is None:
+        return None
+    if not is_number(ignore_index) or not math.isfinite(ignore_index) or ignore_index != int(ignore_index):
+        raise ValueError(f"Got ignore_index {ignore_index!r}, expected an integer (a label's value) or None.")
+    return int(ignore_index)
 
 
 def check_fraction(name: str, value: float, ends: str = "[]") -> float:

@@ -12,7 +12,15 @@ from monai.utils import TraceKeys
 
 from .errors import SampleError
 
-__all__ = ["FractionWarning", "first_head", "fraction_warning", "label_maps", "prediction_maps", "target_maps"]
+__all__ = [
+    "FractionWarning",
+    "first_head",
+    "fraction_warning",
+    "label_maps",
+    "prediction_maps",
+    "target_maps",
+    "with_channel",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +37,7 @@ def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: when logits and label are not of one batch and one grid, 2-D or 3-D.
     """
-    label = _channelled(label, logits)
+    label = with_channel(label, logits)
     shape = tuple(logits.shape)
     if logits.ndim == label.ndim + 1:
         logits = logits[:, 0]
@@ -41,8 +49,8 @@ def first_head(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def _channelled(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """A label with a channel axis, which ``[B, *spatial]`` of ``[B, K, *spatial]`` logits has not."""
+def with_channel(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """A segmentation's label with a channel axis, which ``[B, *spatial]`` of ``[B, K, *spatial]`` logits has not."""
     without = label.ndim > 2 and label.shape == logits.shape[:1] + logits.shape[2:] and label.shape[1] > 1
     return label.unsqueeze(1) if without else label
 
@@ -54,7 +62,7 @@ def prediction_maps(logits: torch.Tensor, sigmoid: bool) -> torch.Tensor:
     return _one_hot(logits.max(dim=1, keepdim=True).indices, logits.shape[1])
 
 
-def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tensor:
+def label_maps(label: torch.Tensor, channels: int, sigmoid: bool, counted: torch.Tensor | None = None) -> torch.Tensor:
     """A label as float maps of 0 and 1, ``[B, K, *spatial]``.
 
     Values within 0.01 of an integer are rounded. Others, between two classes, are taken as MONAI's losses take them:
@@ -64,6 +72,7 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tenso
         label: class indices ``[B, 1, *spatial]`` or binary maps ``[B, K, *spatial]``.
         channels: K, of the logits; at least 2 without ``sigmoid``.
         sigmoid: channels are independent of each other; else every voxel has one class.
+        counted: what of the label is taken, bool of its shape or ``[B, 1, *spatial]``; all maps are 0 elsewhere.
 
     Raises:
         ValueError: when the label has neither 1 nor K channels, or K is 1 without ``sigmoid``.
@@ -79,18 +88,20 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool) -> torch.Tenso
     label = label.long() if label.dtype in WIDE else label
     if channels > label.shape[1]:
         index = _integers(label, label.trunc)
-        _refuse(~((index >= 0) & (index < channels)), label, f"integers in 0..{channels - 1}")
-        return _one_hot(index.long(), channels)
+        _refuse(~((index >= 0) & (index < channels)), label, f"integers in 0..{channels - 1}", counted)
+        return _only(_one_hot(index.long(), channels), counted)
     maps = _integers(label, lambda: (label >= 0.5).to(label))
-    _refuse(~((label >= -NEAR) & (label <= 1 + NEAR)), label, "binary maps of 0 and 1")
+    _refuse(~((label >= -NEAR) & (label <= 1 + NEAR)), label, "binary maps of 0 and 1", counted)
     if not sigmoid:
-        _refuse(maps.sum(dim=1, keepdim=True) != 1, maps, "one class at every voxel (or sigmoid=True)")
-    return maps.float()
+        _refuse(maps.sum(dim=1, keepdim=True) != 1, maps, "one class at every voxel (or sigmoid=True)", counted)
+    return _only(maps.float(), counted)
 
 
-def target_maps(label: torch.Tensor, logits: torch.Tensor, sigmoid: bool) -> torch.Tensor:
+def target_maps(
+    label: torch.Tensor, logits: torch.Tensor, sigmoid: bool, counted: torch.Tensor | None = None
+) -> torch.Tensor:
     """:func:`label_maps` of a label that may lack its channel axis, for ``[B, K, *spatial]`` logits."""
-    return label_maps(_channelled(label, logits), logits.shape[1], sigmoid)
+    return label_maps(with_channel(label, logits), logits.shape[1], sigmoid, counted)
 
 
 def fraction_warning(label: Any) -> str | None:
@@ -150,7 +161,12 @@ def _one_hot(index: torch.Tensor, channels: int) -> torch.Tensor:
     return (index == classes).float()
 
 
-def _refuse(bad: torch.Tensor, label: torch.Tensor, expected: str) -> None:
+def _only(maps: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    return maps if counted is None else maps.masked_fill(~counted, 0)
+
+
+def _refuse(bad: torch.Tensor, label: torch.Tensor, expected: str, counted: torch.Tensor | None) -> None:
+    bad = bad if counted is None else bad & counted
     if bad.any():
         sample = int(bad.flatten(1).any(dim=1).nonzero()[0])
         wrong = bad[sample].expand_as(label[sample])

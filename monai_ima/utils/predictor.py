@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .tensors import select_rows
+
 __all__ = ["Predictor", "unwrap"]
 
 
@@ -46,12 +48,7 @@ class Predictor:
         if not self.args and not self.kwargs:
             return self
 
-        def rows(value: Any) -> Any:
-            per_sample = isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == self.batch_size
-            return value[index] if per_sample else value
-
-        args = tuple(rows(value) for value in self.args)
-        kwargs = {key: rows(value) for key, value in (self.kwargs or {}).items()}
+        args, kwargs = (select_rows(value, index, self.batch_size) for value in (self.args, self.kwargs or {}))
         return Predictor(self.inferer, self.network, len(index), args, kwargs)
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "batch_files",
     "batch_patients",
     "batch_sample_ids",
+    "check_labels",
     "common_folder",
     "folder_of",
     "item_file",
@@ -99,6 +100,28 @@ def batch_sample_ids(
             + ", expected the transform monai_ima.transforms.SampleIdd among the training transforms."
         )
     return [relative_id(file, root) for file in files]
+
+
+def check_labels(label: Any, batch: Any, image: Any, sample_key: str | None = None, root: str | None = None) -> Any:
+    """The label, unless it is missing altogether.
+
+    Args:
+        label: what ``prepare_batch`` found; None where there is none.
+        batch: see :func:`batch_sample_ids`.
+        image: see :func:`batch_sample_ids`.
+        sample_key: see :func:`batch_sample_ids`.
+        root: see :func:`batch_sample_ids`.
+
+    Raises:
+        ValueError: when there is none; names the first sample where it is known.
+    """
+    if label is not None:
+        return label
+    try:
+        whose = f"of sample {batch_sample_ids(batch, image, sample_key, root)[0]!r} "
+    except (ValueError, TypeError):
+        whose = ""
+    raise ValueError(f"The batch {whose}holds no labels, expected them under 'label': an attack needs to know them.")
 
 
 def batch_patients(batch: Any, count: int) -> list[str | None]:

@@ -9,38 +9,70 @@ from monai.utils import convert_to_tensor
 
 from .errors import SampleError
 
-__all__ = ["at_least_float32", "check_finite", "first_output", "plain"]
+__all__ = ["at_least_float32", "check_finite", "first_output", "plain", "row_count", "select_rows"]
 
 
 def first_output(output: Any) -> torch.Tensor:
-    """The tensor that counts when a network returns several.
+    """The tensor that counts when a network returns several and no one names another.
 
     Args:
-        output: a tensor, or a tuple, list or dictionary whose first value is the main (highest-resolution) output,
-            nested or not.
+        output: a tensor, or a tuple or list whose first value is the main (highest-resolution) output, nested or not;
+            of a dictionary the only value.
 
     Returns:
         the first tensor.
 
     Raises:
-        TypeError: when there is no tensor in first place.
+        ValueError: when there is no tensor in first place, or a dictionary has several values.
     """
     while not isinstance(output, torch.Tensor):
-        if isinstance(output, Mapping) and output:
+        if isinstance(output, Mapping) and len(output) == 1:
             output = next(iter(output.values()))
+        elif isinstance(output, Mapping) and output:
+            keys = ", ".join(repr(str(key)) for key in output)
+            raise ValueError(
+                f"The network returned a dictionary with the keys {keys}, expected output= with the key that counts."
+            )
         elif isinstance(output, Sequence) and not isinstance(output, str) and output:
             output = output[0]
         else:
-            raise TypeError(
-                f"The network returned {type(output).__name__}, expected a tensor or a tuple, list or dictionary "
-                "whose first value is the tensor of logits."
+            raise ValueError(
+                f"The network returned {type(output).__name__}, expected a tensor, or a tuple or list whose first "
+                "value is the tensor of logits, or else output= with the index or key of that."
             )
     return output
 
 
-def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without metadata."""
+def plain(tensor: Any) -> Any:
+    """A tensor without metadata; of a dictionary all of them."""
     return convert_to_tensor(tensor, track_meta=False)
+
+
+def select_rows(value: Any, index: torch.Tensor, count: int) -> Any:
+    """The rows at ``index`` of every tensor of ``count`` rows, also inside tuples, lists and dictionaries.
+
+    Example:
+        >>> select_rows({"a": torch.arange(3), "b": (torch.zeros(2), 7)}, torch.tensor([2]), 3)
+        {'a': tensor([2]), 'b': (tensor([0., 0.]), 7)}
+    """
+    if isinstance(value, torch.Tensor):
+        return value[index.to(value.device)] if value.ndim > 0 and len(value) == count else value
+    if isinstance(value, Mapping):
+        return {key: select_rows(inner, index, count) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        rows = (select_rows(inner, index, count) for inner in value)
+        return type(value)(*rows) if hasattr(value, "_fields") else type(value)(rows)
+    return value
+
+
+def row_count(value: Any) -> int:
+    """Number of rows of a tensor, or of each tensor in a dictionary.
+
+    Example:
+        >>> row_count({"a": torch.zeros(3, 2), "b": torch.zeros(3)})
+        3
+    """
+    return row_count(next(iter(value.values()))) if isinstance(value, Mapping) and value else len(value)
 
 
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Figures. Every function returns a matplotlib figure; :func:`save_figure` writes it without a display."""
 
-from .examples import Example, attack_examples, case_picture
+from .examples import Example, attack_examples, case_picture, classes_in_words
 from .plots import margin_histogram, robustness_curves, save_figure
 from .volumes import volume_example
 
@@ -8,6 +8,7 @@ __all__ = [
     "Example",
     "attack_examples",
     "case_picture",
+    "classes_in_words",
     "margin_histogram",
     "robustness_curves",
     "save_figure",

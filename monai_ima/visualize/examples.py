@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-__all__ = ["Example", "attack_examples", "case_picture"]
+__all__ = ["Example", "attack_examples", "case_picture", "classes_in_words"]
 
 NOISE_GAIN = 10
 
@@ -18,11 +18,11 @@ class Example:
 
     Attributes:
         sample_id: of the sample.
-        label: class index.
-        predicted: class predicted for the clean image.
-        noisy_predicted: class predicted for the attacked image.
+        label: class index; of independent outputs (multi-label) 0 or 1 for each, None where it is unknown.
+        predicted: class, or outputs, predicted for the clean image.
+        noisy_predicted: class, or outputs, predicted for the attacked image.
         eps: ε, radius of the ball.
-        clean: image ``[C, H, W]`` or signal ``[C, L]``.
+        clean: image ``[C, H, W]`` or signal ``[C, L]``, the channels that noise may change.
         noisy: of the same shape.
 
     Example:
@@ -33,12 +33,28 @@ class Example:
     """
 
     sample_id: str
-    label: int
-    predicted: int
-    noisy_predicted: int
+    label: int | list[int | None]
+    predicted: int | list[int]
+    noisy_predicted: int | list[int]
     eps: float
     clean: torch.Tensor
     noisy: torch.Tensor
+
+
+def classes_in_words(found: int | Sequence[int | None], classes: Sequence[str]) -> str:
+    """The name of a class; of independent outputs the names of those that are positive.
+
+    Args:
+        found: class index, or 0 or 1 for each output, None where it is unknown.
+        classes: their names.
+
+    Example:
+        >>> classes_in_words(1, ["healthy", "ill"]), classes_in_words([1, 0, 1], ["edema", "mass", "nodule"])
+        ('ill', 'edema, nodule')
+    """
+    if isinstance(found, int):
+        return classes[found]
+    return ", ".join(name for name, output in zip(classes, found, strict=True) if output) or "no label"
 
 
 def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: str = "") -> Figure:
@@ -75,12 +91,14 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             axes[0].set_ylim(limits.min(), limits.max())
             axes[2].set_ylim(limits.min(), limits.max())
         misclassified = example.noisy_predicted != example.predicted
-        axes[0].set_title(f"clean: {classes[example.predicted]}", fontsize=9)
+        axes[0].set_title(f"clean: {classes_in_words(example.predicted, classes)}", fontsize=9)
         axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}", fontsize=9)
         axes[2].set_title(
-            f"noisy: {classes[example.noisy_predicted]}", fontsize=9, color="firebrick" if misclassified else "black"
+            f"noisy: {classes_in_words(example.noisy_predicted, classes)}",
+            fontsize=9,
+            color="firebrick" if misclassified else "black",
         )
-        axes[0].set_ylabel(f"label: {classes[example.label]}", fontsize=9)
+        axes[0].set_ylabel(f"label: {classes_in_words(example.label, classes)}", fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
 
