@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from monai_ima.results.settings import CHANNELS, CHECKPOINT, CONFIG, OUTPUT
 from monai_ima.utils.checks import check_channels, check_count, check_output, check_positive, check_seed
 
-from .arguments import new_folder
 from .options import config_overrides
 
 __all__ = ["AttackOptions", "attack"]
@@ -56,12 +55,18 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.criteria import DiceCriterion
     from monai_ima.evaluation.attacked_images import save_attacked_images
     from monai_ima.harden.loading import load_bundle
+    from monai_ima.results.run_folder import check_folder, one_writer, start_folder
+    from monai_ima.utils.weights import weights_digest
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
-    folder = new_folder(options.out or Path(options.bundle) / "eval" / "attack")
+    folder = Path(options.out or Path(options.bundle) / "eval" / "attack")
+    note = {**asdict(options), **overrides}
+    check_folder(folder, note)
     loaded = load_bundle(options.bundle, options.config, options.checkpoint, options.channels, **overrides)
     loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
-    saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
+    with one_writer(folder):
+        start_folder(folder, {**note, "weights_sha256": weights_digest(loaded.network)})
+        saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
     unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
     print(f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}.")

@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.inferers import gradient_inferer
+from monai_ima.results.records import AttackedImage
+from monai_ima.results.run_folder import RecordFile
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
@@ -25,6 +27,8 @@ from .batch import note_ids
 from .loaded import LoadedBundle
 
 __all__ = ["output_names", "save_attacked_images"]
+
+RECORDS = "attacked.jsonl"
 
 SUFFIX = re.compile(
     r"\.(nii|mha|mhd|nrrd|nhdr|img|hdr|dcm|png|jpe?g|bmp|gif|tiff?|webp|npy|npz|csv|txt|dat|mat|pt|h5|hdf5)(\.gz)?$",
@@ -74,13 +78,13 @@ def output_names(sample_ids: Sequence[str]) -> dict[str, str]:
 def save_attacked_images(
     loaded: LoadedBundle, attack: Attack, eps: float, folder: Path, limit: int | None = None, seed: int = 0
 ) -> tuple[int, int]:
-    """Attack a bundle's images and save them.
+    """Attack a bundle's images and save them; batches that an interrupted run has written are left out.
 
     Args:
         loaded: the bundle.
         attack: what its images are attacked with.
         eps: perturbation budget, > 0, in the units that the network sees.
-        folder: to write to.
+        folder: to write to, new or of an interrupted run with the same arguments.
         limit: attack that many images only, >= 0; None for all.
         seed: of the random starts.
 
@@ -93,6 +97,8 @@ def save_attacked_images(
     names = output_names(_sample_ids(loaded, limit))
     folder.mkdir(parents=True, exist_ok=True)
     inferer = gradient_inferer(loaded.inferer)
+    records = RecordFile(folder / RECORDS, AttackedImage)
+    done = {record.sample_id: record.correct for record in records.read()}
     saved = misclassified = 0
     with attack_mode(loaded.network):
         for batchdata in tqdm(loaded.data_loader, desc="attacking"):
@@ -101,6 +107,11 @@ def save_attacked_images(
             image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
             check_labels(label, batchdata, image)
+            wanted = sample_ids if limit is None else sample_ids[: limit - saved]
+            saved += len(wanted)
+            if all(sample_id in done for sample_id in wanted):
+                misclassified += [done[sample_id] for sample_id in wanted].count(False)
+                continue
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
             generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
             try:
@@ -108,12 +119,12 @@ def save_attacked_images(
             except SampleError as error:
                 raise error.named(sample_ids) from None
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
-            correct = result.clean_correct.tolist()
-            rest = len(sample_ids) if limit is None else limit - saved
-            for sample_id, *pair in list(zip(sample_ids, adversarial, clean, strict=True))[:rest]:
+            correct = result.clean_correct.tolist()[: len(wanted)]
+            for sample_id, *pair in zip(wanted, adversarial, clean, strict=False):
                 _save(folder / names[sample_id], pair[0], pair[1], loaded)
-            misclassified += correct[:rest].count(False)
-            saved += len(correct[:rest])
+            pairs = zip(wanted, correct, strict=True)
+            records.append([AttackedImage(sample_id=sample_id, correct=right) for sample_id, right in pairs])
+            misclassified += correct.count(False)
     return saved, misclassified
 
 

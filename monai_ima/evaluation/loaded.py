@@ -15,6 +15,7 @@ from monai_ima.attacks import Attack, attack_from_name
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.results.parts import Data, Model
 from monai_ima.utils.outputs import Output
+from monai_ima.utils.weights import weights_digest
 
 from .batch import one_output
 
@@ -38,6 +39,7 @@ class LoadedBundle:
         classes: names of the classes.
         checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
+        data_folder: of the data, where the user named it: they need not be those of the metadata. Else None.
         metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
         channels: of the image that noise may change; None means all.
         output: index or key of the network's output that counts, where it returns several; None: the first.
@@ -57,6 +59,7 @@ class LoadedBundle:
     metadata: dict[str, Any]
     channels: Sequence[int] | None = None
     output: Output = None
+    data_folder: str | None = None
 
     @property
     def segments(self) -> bool:
@@ -91,12 +94,17 @@ class LoadedBundle:
             network=type(self.network).__name__,
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
+            sha256=weights_digest(self.network),
         )
 
     @property
     def data_name(self) -> str:
-        """What kind of data is evaluated on; synthetic data is called synthetic."""
-        return "synthetic phantom" if self.synthetic else self._metadata("data_source") or "data set of the bundle"
+        """What kind of data is evaluated on; synthetic data is called synthetic, the user's own by their folder."""
+        if self.synthetic:
+            return "synthetic phantom"
+        if self.data_folder is not None:
+            return f"data in {self.data_folder}"
+        return self._metadata("data_source") or "data set of the bundle"
 
     def data(self, samples: int, patients: int | None) -> Data:
         """The data, for results.json.
@@ -107,7 +115,7 @@ class LoadedBundle:
         """
         return Data(
             name=self.data_name,
-            licence=None if self.synthetic else self._metadata("data_license"),
+            licence=self._metadata("data_license") if not self.synthetic and self.data_folder is None else None,
             synthetic=self.synthetic,
             samples=samples,
             patients=patients,

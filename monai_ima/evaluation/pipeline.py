@@ -14,16 +14,18 @@ import torch
 from monai_ima.criteria import BinaryCriterion
 from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.parts import AttackCurve, Case, Units
-from monai_ima.results.provenance import command_line, machine, python_call, versions
-from monai_ima.results.run_folder import RecordFile, remove_pictures, start_folder
+from monai_ima.results.provenance import command_line, commit, machine, python_call, today, versions
+from monai_ima.results.run_folder import RecordFile, one_writer, remove_pictures, start_folder
 from monai_ima.results.schema import FORMAT, ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import subgroups
+from monai_ima.utils.files import whole_file
 from monai_ima.utils.weights import weights_digest
 from monai_ima.visualize import save_figure
 
 from .classification_task import ClassificationTask
+from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .segmentation_task import SegmentationTask
 from .task import Task
@@ -64,11 +66,15 @@ def evaluate_loaded(
         )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
-    start_folder(settings.folder, {**settings.arguments(), "weights_sha256": weights_digest(loaded.network)})
-    with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
-        results = measure(settings, loaded, settings.folder, units)
-    results.write(settings.folder)
+    with one_writer(settings.folder):
+        data = data_digest(loaded)
+        note = {"weights_sha256": weights_digest(loaded.network), "data_sha256": data}
+        start_folder(settings.folder, {**settings.arguments(), **note})
+        with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
+            torch.manual_seed(settings.seed)
+            results = measure(settings, loaded, settings.folder, units)
+        results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
+        results.write(settings.folder)
     return results
 
 
@@ -98,8 +104,8 @@ def measure(
     save_figure(task.curve(results), folder / "curve.png")
     results = results.model_copy(update={"cases": _draw_cases(folder, task, outcome, results)})
     for name, rows in task.tables(results).items():
-        with open(folder / name, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+        with whole_file(folder / name) as file, open(file, "w", newline="", encoding="utf-8") as table:
+            csv.writer(table).writerows(rows)
     if settings.checks:
         results = results.model_copy(update={"checks": check_gradient_masking(folder, task, results)})
     if settings.crosscheck:
@@ -126,6 +132,8 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
         "command": (python_call if settings.bundle is None else command_line)(settings.arguments()),
         "settings": settings.arguments(),
         "machine": machine(task.loaded.device),
+        "date": today(),
+        "commit": commit(),
         "versions": versions(),
         "norm": settings.norm,
         "levels": outcome.levels,

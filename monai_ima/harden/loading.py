@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ from .task import find_task, image_key
 __all__ = ["EvaluationParts", "bundle_channels", "find_evaluation", "load_bundle"]
 
 logger = logging.getLogger(__name__)
+
+DATA_ID = re.compile(
+    r"^(?!phantom)(?!.*(output|ckpt|checkpoint|bundle|model)).*(data|image|scan|dir|root|path)", re.IGNORECASE
+)
+"""Ids of configs that name a folder of data."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,7 @@ def load_bundle(
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
+        data_folder=_data_folder(overrides),
         metadata=metadata,
         channels=parts.channels if channels is None else check_channels(channels),
         output=output,
@@ -213,6 +220,12 @@ def _judged(parts: EvaluationParts) -> tuple[Criterion | None, Output]:
     if task.sigmoid:
         return BinaryCriterion(ignore_index=task.ignore_index), task.output
     return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index), task.output
+
+
+def _data_folder(overrides: Mapping[str, Any]) -> str | None:
+    """The folder that the user named as that of the data."""
+    named = (str(value) for name, value in overrides.items() if DATA_ID.search(name) and isinstance(value, (str, Path)))
+    return next((folder for folder in named if Path(folder).is_dir()), None)
 
 
 def _class_names(parser: ConfigParser, config: TrainingConfig) -> list[str]:

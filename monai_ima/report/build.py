@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from monai_ima.results.provenance import has_other_weights
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Note, Report, Section, Table, Text, Tiles
@@ -69,6 +70,13 @@ def _summary(models: Sequence[Results]) -> Iterator[Block]:
                 f"{len(one.failed)} of {len(one.checks or ())} checks for gradient masking failed",
                 f"{one.label}: {titles}. The score under attack may be too high; do not quote it before the cause is "
                 "known.",
+            )
+        if has_other_weights(one.model.checkpoint, one.model.sha256):
+            yield Note(
+                "failed",
+                "Other weights",
+                f"{one.label}: the file {one.model.checkpoint} holds other weights now than those that were measured; "
+                "these figures are not theirs.",
             )
     yield from (Text(_headline(one)) for one in models)
     yield Tiles(list(_tiles(models[0]))) if len(models) == 1 else _glance(models)

@@ -15,23 +15,35 @@ __all__ = ["AttackCurve", "Case", "Data", "Gap", "Groups", "Minimum", "Model", "
 
 
 class Model(Part):
-    """The network that was attacked; ``checkpoint`` is the file its weights came from, None where none was named."""
+    """The network that was attacked.
+
+    Attributes:
+        checkpoint: the file its weights came from, None where none was named.
+        sha256: of the weights (:func:`~monai_ima.utils.weights.weights_digest`); None in results of older versions.
+    """
 
     name: str
     version: str | None
     network: str
     parameters: Count
     checkpoint: str | None
+    sha256: str | None = None
 
 
 class Data(Part):
-    """What it was attacked on; ``patients`` is None where the data do not say whom the samples are of."""
+    """What it was attacked on.
+
+    Attributes:
+        patients: None where the data do not say whom the samples are of.
+        sha256: of all samples' ids, sizes and labels; None in results of older versions.
+    """
 
     name: str
     licence: str | None
     synthetic: bool
     samples: Count
     patients: Count | None
+    sha256: str | None = None
 
 
 class AttackCurve(Part):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["command_line", "machine", "python_call", "versions"]
+from monai_ima.utils.weights import load_weights, weights_digest
+
+__all__ = ["command_line", "commit", "has_other_weights", "machine", "python_call", "today", "versions"]
 
 PACKAGES = ("monai-ima", "monai", "torch", "pytorch-ignite", "numpy")
 
@@ -47,3 +52,30 @@ def machine(device: torch.device | str = "cpu") -> str:
 def versions() -> dict[str, str]:
     """The versions of the packages that figures depend on."""
     return {name: version(name) for name in PACKAGES}
+
+
+def today() -> str:
+    """The date, in UTC: ``2026-11-27``."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def commit() -> str | None:
+    """The commit of the git repository that this process runs in, with ``+`` where files were changed; None outside."""
+    try:
+        found, changed = (
+            subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found + "+" * bool(changed)
+
+
+def has_other_weights(checkpoint: str | None, sha256: str | None) -> bool:
+    """A checkpoint's file is there, and holds other weights than those of this SHA-256, or none; False if not known."""
+    if checkpoint is None or sha256 is None or not Path(checkpoint).is_file():
+        return False
+    try:
+        return weights_digest(load_weights(checkpoint)) != sha256
+    except ValueError:
+        return True

@@ -10,7 +10,16 @@ from pydantic import Field
 
 from .base import Classes, Count, Fraction, Labels, NonNegative, Number, Part
 
-__all__ = ["CheckResult", "SampleRecord", "ScanRecord", "Scores", "VerificationRow", "as_outputs", "mean_of_known"]
+__all__ = [
+    "AttackedImage",
+    "CheckResult",
+    "SampleRecord",
+    "ScanRecord",
+    "Scores",
+    "VerificationRow",
+    "as_outputs",
+    "mean_of_known",
+]
 
 AGREEMENT = 0.01
 """How far our score may lie above that of independent code: one point."""
@@ -80,6 +89,13 @@ class Scores(Part):
     def mean(self, metric: str) -> float:
         """The mean of a metric over the classes that have it; NaN if none has."""
         return mean_of_known(getattr(self, metric))
+
+
+class AttackedImage(Part):
+    """An image whose adversarial files are written; ``correct``: it is classified correctly without noise."""
+
+    sample_id: str
+    correct: bool
 
 
 class ScanRecord(Part):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+
+from monai_ima.utils.files import whole_file
 
 from .base import Part
 from .schema import RESULTS
 
-__all__ = ["MAX_CASES", "RecordFile", "check_folder", "remove_pictures", "start_folder"]
+__all__ = ["MAX_CASES", "RecordFile", "check_folder", "one_writer", "remove_pictures", "start_folder"]
 
 SETTINGS = "settings.json"
+LOCK = ".lock"
 MAX_CASES = 10
 """How many of the cases that are broken most easily are shown."""
 
@@ -37,7 +43,8 @@ class RecordFile(Generic[Record]):
         text = self.file.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            self.file.write_text(whole, encoding="utf-8")
+            with whole_file(self.file) as file:
+                file.write_text(whole, encoding="utf-8")
         return [self.model.model_validate_json(line) for line in whole.splitlines()]
 
     def append(self, records: Sequence[Record]) -> None:
@@ -47,7 +54,7 @@ class RecordFile(Generic[Record]):
 
 
 def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds anything but an interrupted evaluation with the same settings.
+    """Refuse a folder that holds anything but an interrupted run with the same settings.
 
     Args:
         folder: to write to.
@@ -56,28 +63,67 @@ def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
     Raises:
         FileExistsError: if it does.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())):
         return
     file = folder / SETTINGS
-    if folder.is_dir() and file.is_file() and not (folder / RESULTS).exists():
+    if not folder.is_dir() or not file.is_file() or (folder / RESULTS).exists():
+        raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
+    try:
         noted = json.loads(file.read_text(encoding="utf-8"))
-        if {**noted, **json.loads(json.dumps(note))} == noted:
-            return
+        if not isinstance(noted, dict):
+            raise ValueError
+    except ValueError:
         raise FileExistsError(
-            f"Folder {folder} holds an interrupted evaluation with other settings: give another --out."
+            f"File {file} is damaged, so that the run in its folder cannot be resumed: give another --out."
+        ) from None
+    given = json.loads(json.dumps(note))
+    differing = [name for name, value in given.items() if name not in noted or noted[name] != value]
+    if differing:
+        name = differing[0]
+        raise FileExistsError(
+            f"Folder {folder} holds an interrupted run with other settings ({name} {_shown(noted.get(name))} there, "
+            f"{_shown(given[name])} here): give another --out."
         )
-    raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def start_folder(folder: Path, note: Mapping[str, Any]) -> None:
-    """Make the folder, and note the settings that an interrupted evaluation is resumed with.
+    """Make the folder, and note the settings that an interrupted run is resumed with.
 
     Raises:
         FileExistsError: as :func:`check_folder`.
     """
     check_folder(folder, note)
+    with whole_file(folder / SETTINGS) as file:
+        file.write_text(json.dumps(note, indent=1), encoding="utf-8")
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Only this process writes to the folder, which is made, as long as the block runs.
+
+    Raises:
+        FileExistsError: if another one does.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(
+            f"Another process is writing to folder {folder}: wait for it, or give another --out."
+        ) from None
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def remove_pictures(folder: Path, name: str) -> None:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
 
+from monai_ima.utils.files import whole_file
+
 from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, Minimum, Model, Noise, Units, Verification
 from .records import CheckResult, SampleRecord, ScanRecord
@@ -47,6 +49,8 @@ class Results(Part):
     Attributes:
         command: that measured it.
         settings: option and value of the evaluation.
+        date: of its end, ``2026-11-27``; None in results of older versions.
+        commit: of the git repository that it was started in, with ``+`` where files were changed; None outside of one.
         levels: perturbation budgets ε, rising.
         units: None where ε has no size in the data's own intensity.
         attacks: cumulative; the last is the strongest.
@@ -71,6 +75,8 @@ class Results(Part):
     command: str
     settings: dict[str, JsonValue]
     machine: str
+    date: str | None = None
+    commit: str | None = None
     versions: dict[str, str]
     norm: Literal["l2", "linf"]
     levels: Annotated[list[NonNegative], BeforeValidator(_rising)]
@@ -158,9 +164,9 @@ class Results(Part):
     def write(self, folder: Path) -> Path:
         """Write ``results.json`` into a folder, under another name first: it is there whole or not at all."""
         file = folder / RESULTS
-        unfinished = file.with_suffix(".part")
-        unfinished.write_text(json.dumps(self.model_dump(), indent=1, allow_nan=False), encoding="utf-8")
-        return unfinished.replace(file)
+        with whole_file(file) as unfinished:
+            unfinished.write_text(json.dumps(self.model_dump(), indent=1, allow_nan=False), encoding="utf-8")
+        return file
 
     @model_validator(mode="after")
     def _one_value_for_every_level(self) -> Self:

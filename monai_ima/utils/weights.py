@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,11 @@ def fit_weights(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint
     network.load_state_dict(weights)
 
 
-def weights_digest(network: nn.Module) -> str:
-    """SHA-256 of parameters and buffers."""
+def weights_digest(weights: nn.Module | Mapping[str, Any]) -> str:
+    """SHA-256 of a network's parameters and buffers, or of weights such as :func:`load_weights` gives."""
+    state = unwrap(weights).state_dict() if isinstance(weights, nn.Module) else weights
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    for name, value in sorted(state.items()):
         if isinstance(value, torch.Tensor):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

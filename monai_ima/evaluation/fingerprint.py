@@ -1,0 +1,38 @@
+"""Which data an evaluation is of."""
+
+from __future__ import annotations
+
+import hashlib
+
+from tqdm import tqdm
+
+from monai_ima.utils.sample_ids import batch_sample_ids, common_folder
+from monai_ima.utils.tensors import plain
+
+from .loaded import LoadedBundle
+
+__all__ = ["data_digest"]
+
+
+def data_digest(loaded: LoadedBundle) -> str:
+    """SHA-256 of every sample's id, image size and label, in the loader's order.
+
+    Args:
+        loaded: whose data are read once.
+
+    Raises:
+        ValueError: if a batch has no ids.
+    """
+    digest = hashlib.sha256()
+    root = common_folder(getattr(loaded.data_loader, "dataset", None))
+    for batchdata in tqdm(loaded.data_loader, desc="data", leave=False):
+        image, label, *_ = loaded.prepare_batch(batchdata, loaded.device)
+        labels = label if isinstance(label, dict) else {"": label}
+        for row, sample_id in enumerate(batch_sample_ids(batchdata, image, root=root)):
+            digest.update(f"{sample_id}\0{tuple(image[row].shape)}\0".encode())
+            for name, value in labels.items():
+                digest.update(name.encode())
+                if value is not None:
+                    content = plain(value)[row].detach().cpu().contiguous()
+                    digest.update(f"{tuple(content.shape)}".encode() + content.double().numpy().tobytes())
+    return digest.hexdigest()
