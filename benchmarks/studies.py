@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -159,6 +160,13 @@ def level_titles(levels: Iterable[float]) -> list[str]:
 def write_page(file: Path, paragraphs: Iterable[str]) -> None:
     """Write a page's paragraphs, a blank line between them."""
     write_whole(file, "\n\n".join(paragraphs) + "\n")
+
+
+def replace_tree(folder: Path) -> Path:
+    """An empty folder, in the place of an older one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def write_whole(file: Path, text: str) -> None:

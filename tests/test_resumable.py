@@ -102,7 +102,7 @@ def same(one, two) -> bool:
     return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
 def test_a_killed_training_ends_as_an_unbroken_one_in_every_file(stop, tmp_path):
     Run(tmp_path / "whole").run()
     Run(tmp_path / "broken").run(stop_after=stop)
@@ -118,6 +118,23 @@ def test_a_killed_training_ends_as_an_unbroken_one_in_every_file(stop, tmp_path)
     }
     assert same(whole, broken)
     assert not same(whole["model_checkpoint_epoch=3.pt"], whole["model_checkpoint_epoch=4.pt"])
+
+
+def test_a_training_that_is_killed_before_its_first_checkpoint_goes_on_over_its_own_best_weights(tmp_path):
+    run = Run(tmp_path / "broken", scores=[0.5])
+    run.evaluator.add_event_handler("COMPLETED", lambda engine: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.trainer.run()
+    assert sorted(file.name for file in (tmp_path / "broken").iterdir()) == [
+        "model.pt",
+        "model_checkpoint_epoch=0.pt",
+        "model_margins.pt",
+    ]
+    scores = [0.4, 0.3, 0.2, 0.1]
+    Run(tmp_path / "broken", resume="last", scores=scores).run()
+    Run(tmp_path / "whole", scores=scores).run()
+    for name in ("model.pt", "model_last.pt"):
+        assert same(content(tmp_path / "broken" / name), content(tmp_path / "whole" / name))
 
 
 def test_the_first_epoch_after_a_break_is_not_the_best_for_being_the_first(tmp_path):

@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 class Resumable:
     """Saves everything that an interrupted run needs, and resumes it exactly.
 
-    Writes ``{prefix}_checkpoint_epoch=N.pt`` for the last two epochs and ``{prefix}_last.pt`` at the end, each whole or
-    not at all, after all other handlers of the epoch. To the objects it adds the trainer itself (in a bundle's config
-    the trainer cannot be an argument of its own handler) and the states of all random generators: Python's, NumPy's,
-    torch's, and those of the training data's transforms.
+    Writes ``{prefix}_checkpoint_epoch=N.pt`` for the last two epochs (and for the start, until there is another) and
+    ``{prefix}_last.pt`` at the end, each whole or not at all, after all other handlers of the epoch. To the objects it
+    adds the trainer itself (in a bundle's config the trainer cannot be an argument of its own handler) and the states
+    of all random generators: Python's, NumPy's, torch's, and those of the training data's transforms.
 
     Args:
         folder: where checkpoints are written.
@@ -86,6 +86,8 @@ class Resumable:
         if self.checkpoint is not None:
             self._load(engine, *self.checkpoint)
             self.checkpoint = None
+        else:
+            self._save_epoch(engine)
         if not engine.has_event_handler(self._save_epoch):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
             engine.add_event_handler(Events.COMPLETED, self._save_last)
@@ -117,7 +119,8 @@ class Resumable:
     def _save_epoch(self, engine: Engine) -> None:
         self._save(engine, f"{self.prefix}_checkpoint_epoch={engine.state.epoch}.pt")
         if rank() == 0:
-            for old in self._epochs()[KEPT:]:
+            epochs = self._epochs()
+            for old in [*epochs[KEPT:], *(file for file in epochs[1:] if file.name.endswith("=0.pt"))]:
                 old.unlink(missing_ok=True)
 
     def _save_last(self, engine: Engine) -> None:
