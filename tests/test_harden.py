@@ -394,7 +394,7 @@ def test_a_dataset_that_makes_its_own_arrays_gets_numbers(tmp_path, capsys):
     config = json.loads((root / "configs" / "train.json").read_text())
     del config["pipeline"]["transforms"][0]
     write(root, "train.json", config)
-    assert harden(root, "--check", *QUICK) == 0, capsys.readouterr().err
+    assert harden(root, "--check", *TOLD["own_code"], *QUICK) == 0, capsys.readouterr().err
     assert "numbers of the dataset's items" in capsys.readouterr().out
     handler = train(root, "train.json", "train_ima.json").parser.get_parsed_content("harden#handler")
     assert handler.margins.ids() == [f"{k:06d}" for k in range(8)]
