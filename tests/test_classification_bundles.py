@@ -65,12 +65,14 @@ def test_training_evaluation_and_inference_have_one_network(name):
         ("fashion_mnist", "l2", 5.0, 2.0),
         ("svhn", "linf", 0.3, 0.03),
         ("svhn", "l2", 2.0, 0.5),
+        ("cifar10", "linf", 0.031, 0.031),
+        ("cifar10", "l2", 3.0, 1.0),
     ],
 )
 def test_the_norm_brings_the_papers_eps_max_and_delta(name, norm, eps_max, val_eps, tmp_path, caplog):
     """Section 3.1, for OCT 3.4: δ is 3 ε_n over the epochs where Algorithm 2 runs after every third.
 
-    L2 of Fashion-MNIST and SVHN: the paper's later supplement.
+    L2 of Fashion-MNIST, SVHN and CIFAR: the paper's later supplement; L∞ of CIFAR: 8/255, which others take.
     """
     interval, epochs = (3, 4) if name == "oct" else (1, 1)
     parser = run_small(name, TRAIN, tmp_path, norm=norm, epochs=epochs, update_interval=interval).parser
@@ -145,7 +147,7 @@ def test_the_plain_overlay_trains_without_ima_from_the_same_start(name, tmp_path
     assert "margins" not in load(tmp_path / "models" / "model_ce_last.pt")
     starts = []
     for files in (TRAIN, PLAIN):
-        built = open_small(name, files, tmp_path)
+        built = open_small(name, files, tmp_path / "start")
         built.initialize()
         starts.append(built.parser.get_parsed_content("network_def").state_dict())
     assert all(torch.equal(value, starts[1][key]) for key, value in starts[0].items())
