@@ -138,6 +138,7 @@ def _study(options: argparse.Namespace) -> Study:
 
 def _prepare(study: Study, methods: list[str], records: dict[str, Any]) -> None:
     """Find out before the long work what would stop it: data, records of other samples, folders of other settings."""
+    study.record_file("ce").parent.mkdir(parents=True, exist_ok=True)
     samples = sample_fingerprint(test_items(study))
     for method, record in records.items():
         check_samples(study.record_file(method), record["samples"], samples, study.data or "the phantom")

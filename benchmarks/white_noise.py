@@ -110,7 +110,8 @@ class Share:
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "no image is correct"
-        return f"{100 * self.value:.2f} % ({100 * self.low:.2f} to {100 * self.high:.2f})"
+        interval = "" if math.isnan(self.low) else f" ({100 * self.low:.2f} to {100 * self.high:.2f})"
+        return f"{100 * self.value:.2f} %{interval}"
 
 
 def share_of_draws(counts: Sequence[int | None], draws: int, seed: int = 0) -> Share:

@@ -14,7 +14,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from monai_ima.attacks import FGSM
-from monai_ima.evaluation.attacked_images import output_names, save_attacked_images
+from monai_ima.evaluation.attacked_images import RECORDS, output_names, save_attacked_images
 from monai_ima.evaluation.loaded import LoadedBundle
 
 
@@ -72,7 +72,9 @@ def batch(sample_ids: list[str], **further) -> dict:
 
 
 def written(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != RECORDS
+    )
 
 
 def test_every_sample_has_a_file_of_its_own(tmp_path):

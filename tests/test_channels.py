@@ -261,18 +261,19 @@ def test_an_evaluation_is_resumed_with_the_same_channels_only_and_not_verified(t
     with pytest.raises(ValueError, match=r"^Got channels \(0,\), expected all of them for --crosscheck"):
         evaluate(network, batches(True), [0.2], out=tmp_path / "a", channels=[0], crosscheck=True)
 
-    def interrupted():
-        yield from batches(True)
-        raise KeyboardInterrupt
-
     class Loader:
+        whole = True
+
         def __iter__(self):
-            return interrupted()
+            yield from batches(True)
+            if not self.whole:
+                raise KeyboardInterrupt
+            self.whole = False
 
     common = {"attack": "fgsm", "out": tmp_path / "b"}
     with pytest.raises(KeyboardInterrupt):
         evaluate(network, Loader(), [0.2], channels=[0], **common)
-    with pytest.raises(FileExistsError, match="an interrupted evaluation with other settings"):
+    with pytest.raises(FileExistsError, match="an interrupted run with other settings"):
         evaluate(network, batches(True), [0.2], channels=[1], **common)
     assert json.loads((tmp_path / "b" / "settings.json").read_text())["channels"] == [0]
     results = evaluate(network, batches(True), [0.2], channels=[0], **common)

@@ -10,6 +10,7 @@ import sys
 import tomllib
 
 import pytest
+import torch
 import typer
 from conftest import REPO
 
@@ -191,6 +192,7 @@ def calls(monkeypatch) -> list[dict]:
 
     class Loaded(dict):
         bounds = attack_criterion = channels = None
+        network = torch.nn.Identity()
 
         def with_output(self, output):
             return self
@@ -266,8 +268,8 @@ def test_the_defaults_are_those_of_the_function(calls):
         (["--bounds", "-1,2"], {"bounds": (-1, 2)}),
     ],
 )
-def test_overrides_are_ids_of_the_config_with_values_as_monai_reads_them(words, overrides, calls):
-    assert main(["attack", "--bundle", BUNDLE, "--eps", "1", *words]) == 0
+def test_overrides_are_ids_of_the_config_with_values_as_monai_reads_them(words, overrides, calls, tmp_path):
+    assert main(["attack", "--bundle", BUNDLE, "--eps", "1", "--out", str(tmp_path / "out"), *words]) == 0
     assert main(["evaluate", "--bundle", BUNDLE, "--levels", "0", *words]) == 0
     attacked, evaluated = calls
     assert attacked["overrides"] == evaluated["overrides"] == overrides

@@ -239,7 +239,7 @@ def test_interrupted_checks_are_resumed(checkpoint, tmp_path, monkeypatch):
             return check(self, *args)
 
         monkeypatch.setattr(GradientMaskingChecks, name, counted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         main(command(checkpoint, tmp_path / "r", *options))
     assert made == NINE[: NINE.index("uniform_noise") + 1]
     kept = tmp_path / "r" / "checks.jsonl"
@@ -289,7 +289,7 @@ def test_an_interrupted_verification_is_resumed(checkpoint, tmp_path, monkeypatc
     for module in (third_party, verification):
         monkeypatch.setattr(module, "CLASSIFIER_ATTACKS", {name: counted(name) for name in ("one", "two", "three")})
     options = ["--levels", "0,0.5", "--attack", "pgd5", "--crosscheck"]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         main(command(checkpoint, tmp_path / "r", *options))
     kept = tmp_path / "r" / "crosscheck.jsonl"
     with open(kept, "a") as file:

@@ -67,6 +67,18 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     assert main(["report", "--results", str(tmp_path / "api")]) == 0
 
 
+class Interrupted(list):
+    """Batches that are read once as a whole, for their fingerprint, and then up to the second one."""
+
+    whole = True
+
+    def __iter__(self):
+        yield from list.__iter__(self) if self.whole else self[:2]
+        if not self.whole:
+            raise KeyboardInterrupt
+        self.whole = False
+
+
 def test_a_function_on_segmentations_and_an_interrupted_call_is_resumed(tmp_path):
     scans = [{**one, "label": (one["image"] > 0.5).float()} for one in batches(3)]
 
@@ -81,15 +93,10 @@ def test_a_function_on_segmentations_and_an_interrupted_call_is_resumed(tmp_path
     assert (whole.task, whole.model.name, whole.data.samples) == ("segmentation", "threshold", 12)
     assert whole.dice[0] == 1 > whole.dice[1] > whole.dice[2]
 
-    class Interrupted(list):
-        def __iter__(self):
-            yield from self[:2]
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         call(Interrupted(scans), "r")
     assert not (tmp_path / "r" / "results.json").exists()
-    with pytest.raises(FileExistsError, match="holds an interrupted evaluation with other settings"):
+    with pytest.raises(FileExistsError, match="holds an interrupted run with other settings"):
         call(scans, "r", seed=1)
     lines = (tmp_path / "r" / "records.jsonl").read_text()
     (tmp_path / "r" / "records.jsonl").write_text(lines[:-40])
@@ -101,14 +108,6 @@ def test_a_function_on_segmentations_and_an_interrupted_call_is_resumed(tmp_path
 
 
 def test_other_weights_do_not_resume(tmp_path):
-    def broken():
-        raise KeyboardInterrupt
-
-    class Interrupted(list):
-        def __iter__(self):
-            yield from self[:2]
-            broken()
-
     with pytest.raises(KeyboardInterrupt):
         evaluate(network(), Interrupted(batches()), [1.0], "l2", "pgd5", out=tmp_path)
     with pytest.raises(FileExistsError, match="with other settings"):

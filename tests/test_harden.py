@@ -280,7 +280,7 @@ def test_the_commands_that_harden_prints_train(zoo, capsys, tmp_path):
     single, several = commands(capsys.readouterr().out)
     shell(single, tmp_path)
     alone = torch.load(zoo / "models" / "model_ima_last.pt", weights_only=True)["margins"]
-    shell(several.replace("torchrun", "torchrun --master_port=29637"), tmp_path)
+    shell(several.replace("torchrun", "torchrun --master_port=29637") + " --harden#overwrite True", tmp_path)
     shared = torch.load(zoo / "models" / "model_ima_last.pt", weights_only=True)["margins"]
     assert shared["ids"] == alone["ids"], "two processes have all samples between them"
     assert fingerprint(zoo).items() >= before.items()

@@ -280,5 +280,5 @@ def test_an_interrupted_evaluation_of_a_bundle_is_resumed_with_its_channels(inte
     assert main(words) == 0
     (tmp_path / "r" / "results.json").unlink()
     assert main([*words, "--channels", "1"]) == 2
-    assert "an interrupted evaluation with other settings" in capsys.readouterr().err
+    assert "an interrupted run with other settings" in capsys.readouterr().err
     assert main(words) == 0

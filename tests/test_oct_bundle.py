@@ -126,8 +126,11 @@ def test_attacked_scans_are_saved_as_pictures_and_never_over_others(tmp_path, ca
         largest.append(np.abs(noisy - clean).max())
     assert max(largest) <= 0.05 * 255 + 1
     assert sum(value > 5 for value in largest) > 2, "wrong scans stay as they are, right ones are attacked"
-    assert main([*command, *settings]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    before = [picture.stat().st_mtime_ns for picture in pictures]
+    assert main([*command, *settings]) == 0, "a finished run has nothing left to do"
+    assert [picture.stat().st_mtime_ns for picture in pictures] == before
+    assert main([*command, *settings, "--seed", "1"]) == 2
+    assert "with other settings (seed 0 there, 1 here)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

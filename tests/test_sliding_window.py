@@ -13,6 +13,7 @@ from monai_ima.attacks import PGD, attack_mode
 from monai_ima.criteria import DiceCriterion
 from monai_ima.engines import AdversarialPrepareBatch
 from monai_ima.inferers import GradientSlidingWindowInferer, gradient_inferer
+from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
 
 WINDOW = (12, 12, 12)
@@ -279,7 +280,8 @@ def test_an_evaluators_batches_are_attacked_through_the_windows_as_through_the_p
     noisy, _ = prepare({"image": volume, "label": label})
     with attack_mode(network):
         again = PGD("l2", 3, criterion=DiceCriterion(0.1))
-        expected = again(Predictor(plain, network, len(volume)), volume, label, 2.0).image
+        streams = per_sample_generators("validation", [str(k) for k in range(len(volume))], "cpu")
+        expected = again(Predictor(plain, network, len(volume)), volume, label, 2.0, streams).image
     assert torch.equal(noisy, expected)
     assert (noisy - volume).flatten(1).norm(dim=1) == pytest.approx(torch.tensor([2.0, 2.0]), rel=1e-4)
     smaller = {"image": volume[..., :9], "label": label[..., :9]}

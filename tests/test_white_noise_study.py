@@ -123,7 +123,8 @@ def test_images_misclassified_without_noise_do_not_count(study):
     assert study.share_of_draws(counts, 100).value == pytest.approx(50 / 400)
     assert study.share_of_images(counts).value == pytest.approx(2 / 4)
     assert str(study.share_of_draws([None, None], 100)) == "no image is correct"
-    assert str(study.share_of_images([0, 0])) == "0.00 % (0.00 to 0.00)"
+    assert str(study.share_of_images([0, 0])) == "0.00 %", "two images say nothing of others"
+    assert str(study.share_of_images([0] * 24)) == "0.00 % (0.00 to 13.80)", "Wilson's interval"
 
 
 def make_small(study, monkeypatch):

@@ -2,29 +2,25 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
 
 from monai_ima.utils.distributed import gather_all, rank
-from monai_ima.utils.files import whole_file
 from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.random_states import RandomStates
 from monai_ima.utils.weights import load_checkpoint
 
+from .checkpoints import Checkpoints
 from .schedules import check_schedule, schedule_settings
 
 __all__ = ["Resumable"]
 
-KEPT = 2
-"""Checkpoints of that many last epochs are kept."""
-LAST = "last"
+NEWEST = "last"
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +54,7 @@ class Resumable:
         resume: str | Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.folder = Path(folder)
-        self.prefix = prefix
+        self.checkpoints = Checkpoints(Path(folder), prefix)
         self.objects = {name: value for name, value in objects.items() if value is not None}
         self.resume = resume
         self.overwrite = overwrite
@@ -75,9 +70,12 @@ class Resumable:
             FileExistsError: if the run starts afresh and would write over files that are there.
             ValueError: if the checkpoint is torn, or ``"last"`` finds none that is whole.
         """
-        self.checkpoint = self._find()
+        self.checkpoint: tuple[Path, Mapping[str, Any]] | None = None
+        if self.resume is not None:
+            given = str(self.resume) != NEWEST
+            self.checkpoint = (Path(self.resume), load_checkpoint(self.resume)) if given else self.checkpoints.newest()
         if self.checkpoint is None and not self.overwrite:
-            self._refuse_to_overwrite()
+            self.checkpoints.refuse_to_overwrite()
         engine.add_event_handler(Events.STARTED, self._start)
 
     def _start(self, engine: Engine) -> None:
@@ -117,54 +115,16 @@ class Resumable:
         logger.info("Training goes on after epoch %d, from %s.", engine.state.epoch, file)
 
     def _save_epoch(self, engine: Engine) -> None:
-        self._save(engine, f"{self.prefix}_checkpoint_epoch={engine.state.epoch}.pt")
-        if rank() == 0:
-            epochs = self._epochs()
-            for old in [*epochs[KEPT:], *(file for file in epochs[1:] if file.name.endswith("=0.pt"))]:
-                old.unlink(missing_ok=True)
+        self._save(engine, self.checkpoints.of_epoch(engine.state.epoch))
 
     def _save_last(self, engine: Engine) -> None:
-        self._save(engine, f"{self.prefix}_last.pt")
+        self._save(engine, self.checkpoints.last)
 
-    def _save(self, engine: Engine, name: str) -> None:
+    def _save(self, engine: Engine, file: Path) -> None:
         states = gather_all(self._random.state_dict())
-        if rank() > 0:
-            return
-        content = {key: _bare(value).state_dict() for key, value in {**self.objects, "trainer": engine}.items()}
-        with whole_file(self.folder / name) as file:
-            torch.save({**content, "random_states": states}, file)
-
-    def _find(self) -> tuple[Path, Mapping[str, Any]] | None:
-        if self.resume is None:
-            return None
-        if str(self.resume) != LAST:
-            return Path(self.resume), load_checkpoint(self.resume)
-        candidates = [file for file in (self.folder / f"{self.prefix}_last.pt",) if file.is_file()] + self._epochs()
-        for file in candidates:
-            try:
-                return file, load_checkpoint(file)
-            except ValueError:
-                logger.warning("Checkpoint %s is damaged: looking for an older one.", file)
-        if candidates:
-            raise ValueError(f"Every checkpoint of {self.prefix} in {self.folder} is damaged, expected one to resume.")
-        logger.warning("No checkpoint of %s is in %s: training starts afresh.", self.prefix, self.folder)
-        return None
-
-    def _epochs(self) -> list[Path]:
-        """The epochs' checkpoints that are there, the newest first."""
-        pattern = re.compile(re.escape(f"{self.prefix}_checkpoint_epoch=") + r"(\d+)\.pt")
-        files = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = [(int(match[1]), file) for file in files if (match := pattern.fullmatch(file.name))]
-        return [file for _, file in sorted(found, reverse=True)]
-
-    def _refuse_to_overwrite(self) -> None:
-        names = (f"{self.prefix}.pt", f"{self.prefix}_margins.pt", f"{self.prefix}_last.pt")
-        for file in (*(self.folder / name for name in names), *self._epochs()):
-            if file.exists():
-                raise FileExistsError(
-                    f"File {file} exists, and a new training would write over it: expected another folder or name, "
-                    "resume='last' to go on with it, or overwrite=True."
-                )
+        if rank() == 0:
+            content = {key: _bare(value).state_dict() for key, value in {**self.objects, "trainer": engine}.items()}
+            self.checkpoints.save(file, {**content, "random_states": states})
 
 
 def _bare(value: Any) -> Any:

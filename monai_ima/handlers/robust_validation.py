@@ -62,6 +62,11 @@ class RobustValidation:
         self.min_clean = min_clean
         self.cleanest: float | None = None
 
+    @property
+    def best(self) -> float | None:
+        """The robust key metric of the weights that are kept; None as long as there are none."""
+        return self.weights.best
+
     def attach(self, engine: Engine) -> None:
         """Hook into the end of the clean evaluator's runs and of training.
 

@@ -1,0 +1,90 @@
+"""The checkpoints of one training in a folder."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_ima.utils.files import whole_file
+from monai_ima.utils.weights import load_checkpoint
+
+__all__ = ["Checkpoints"]
+
+KEPT = 2
+"""Checkpoints of that many last epochs are kept."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """``{prefix}_checkpoint_epoch=N.pt`` of the last epochs and ``{prefix}_last.pt``.
+
+    Attributes:
+        folder: need not exist.
+        prefix: of the files' names.
+    """
+
+    folder: Path
+    prefix: str
+
+    @property
+    def last(self) -> Path:
+        """The file of a finished training."""
+        return self.folder / f"{self.prefix}_last.pt"
+
+    def of_epoch(self, epoch: int) -> Path:
+        """The file of an epoch, 0 for the start."""
+        return self.folder / f"{self.prefix}_checkpoint_epoch={epoch}.pt"
+
+    def epochs(self) -> list[Path]:
+        """The epochs' files that are there, the newest first."""
+        pattern = re.compile(re.escape(f"{self.prefix}_checkpoint_epoch=") + r"(\d+)\.pt")
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = [(int(match[1]), file) for file in files if (match := pattern.fullmatch(file.name))]
+        return [file for _, file in sorted(found, reverse=True)]
+
+    def save(self, file: Path, content: Mapping[str, Any]) -> None:
+        """Write a file, whole or not at all, and remove those of older epochs."""
+        with whole_file(file) as unfinished:
+            torch.save(dict(content), unfinished)
+        epochs = self.epochs()
+        for old in [*epochs[KEPT:], *(other for other in epochs[1:] if other == self.of_epoch(0))]:
+            old.unlink(missing_ok=True)
+
+    def newest(self) -> tuple[Path, Mapping[str, Any]] | None:
+        """The newest checkpoint that is whole, and its content; None, and a warning, where there is none.
+
+        Raises:
+            ValueError: if there are some, but none is whole.
+        """
+        candidates = [*([self.last] if self.last.is_file() else []), *self.epochs()]
+        for file in candidates:
+            try:
+                return file, load_checkpoint(file)
+            except ValueError:
+                logger.warning("Checkpoint %s is damaged: looking for an older one.", file)
+        if candidates:
+            raise ValueError(f"Every checkpoint of {self.prefix} in {self.folder} is damaged, expected one to resume.")
+        logger.warning("No checkpoint of %s is in %s: training starts afresh.", self.prefix, self.folder)
+        return None
+
+    def refuse_to_overwrite(self) -> None:
+        """Refuse a new training in the place of another one's files.
+
+        Raises:
+            FileExistsError: if some are there; it names one.
+        """
+        weights = (self.folder / f"{self.prefix}{part}.pt" for part in ("", "_margins"))
+        for file in (*weights, self.last, *self.epochs()):
+            if file.exists():
+                raise FileExistsError(
+                    f"File {file} exists, and a new training would write over it: expected another folder or name, "
+                    "resume='last' to go on with it, or overwrite=True."
+                )
