@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from monai.engines import SupervisedEvaluator
@@ -12,6 +13,7 @@ from monai.engines import SupervisedEvaluator
 from monai_ima.methods import PerSampleMethod
 
 from .own_configs import bundle_line, own_lines
+from .parts import SAVERS
 from .plan import Plan, handler_class
 from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
 from .sample_ids import sample_id_override
@@ -46,7 +48,7 @@ def make_overlay(plan: Plan) -> dict[str, Any]:
         SECTION: section,
         **({} if plan.epochs is None else {readable(parts.epochs_id): plan.epochs}),
         **sample_id_override(parts.config, parts.dataset, parts.dataset_argument, plan.sample_ids, plan.image_key),
-        **{readable(saver.at("save_dir")): _save_dir(saver, plan.settings.method) for saver in parts.savers},
+        **_redirected(parts.savers, plan.settings.method),
         f"{trainer}#_target_": "monai_ima.engines.with_handlers",
         f"{trainer}#engine_class": {"_target_": parts.trainer.config["_target_"], "_mode_": "callable"},
         f"{trainer}#handlers_before": [f"@harden#{name}" for name in before if name in section],
@@ -270,9 +272,19 @@ def _averages(plan: Plan) -> dict[str, Any]:
     return {f"average{k or ''}": f"$@{readable(c.id)}.ema_model" for k, c in enumerate(handlers)}
 
 
-def _save_dir(saver: Component, name: str) -> str:
-    """A folder below the one that a saver writes to, given as text, reference or expression."""
-    text = str(saver.config.get("save_dir", "."))
+def _redirected(savers: Sequence[Component], name: str) -> dict[str, Any]:
+    """The bundle's own savers, each with a folder below the one that it writes to, which is the hardened training's."""
+    changes: dict[str, Any] = {}
+    for saver in savers:
+        argument = SAVERS[saver.name]
+        changes[readable(saver.at(argument))] = _below(str(saver.config.get(argument, ".")), name)
+        if saver.name == "Resumable":
+            changes[readable(saver.at("overwrite"))] = True
+    return changes
+
+
+def _below(text: str, name: str) -> str:
+    """A folder below one that is given as text, reference or expression."""
     if text.startswith("$"):
         return f"$str({text[1:].strip()}) + '/{name}'"
     return f"$str({text}) + '/{name}'" if reference(text) else f"{text}/{name}"

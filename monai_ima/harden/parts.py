@@ -15,8 +15,10 @@ from monai_ima import handlers as our_handlers
 from .reading import SEPARATOR, Component, TrainingConfig, readable
 from .source import ends_in_own_iteration, is_supervised
 
-__all__ = ["EVALUATOR_ID", "Parts", "evaluators_of", "find_parts", "network_of", "run_id_of", "transforms_of"]
+__all__ = ["EVALUATOR_ID", "SAVERS", "Parts", "evaluators_of", "find_parts", "network_of", "run_id_of", "transforms_of"]
 
+SAVERS = {"CheckpointSaver": "save_dir", "Resumable": "folder", "BestWeights": "folder"}
+"""Handlers that save weights, and the argument that says where."""
 TRAINER_ID, EVALUATOR_ID = f"train{SEPARATOR}trainer", f"validate{SEPARATOR}evaluator"
 """Of MONAI's specification of bundles."""
 NEEDED = ("train_data_loader", "network", "loss_function")
@@ -123,7 +125,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None, hardened: boo
         interaction=config.inner(engine, "iteration_update"),
         evaluator=evaluator,
         validated=bool(run),
-        savers=[c for c in config.everything() if c.name == "CheckpointSaver"],
+        savers=[c for c in config.everything() if c.name in SAVERS],
         key_metric=key_metric if key_metric and config.get(key_metric) is not None else None,
         run_id=run_id,
     )
