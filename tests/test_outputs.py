@@ -80,7 +80,7 @@ class Several(nn.Module):
         return {"features": features, "logits": logits, "name": "text"}
 
 
-OUTPUTS = {"tuple": [1, -1], "dictionary": ["logits"]}
+OUTPUTS: dict[str, list[int | str]] = {"tuple": [1, -1], "dictionary": ["logits"]}
 KINDS = [(kind, output) for kind, outputs in OUTPUTS.items() for output in outputs]
 
 
