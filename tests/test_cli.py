@@ -221,8 +221,12 @@ def test_values_are_python_literals_in_either_spelling_of_the_option(calls, tmp_
 def test_an_interrupt_ends_a_verb_with_one_line_that_says_how_to_go_on(number, code, monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(evaluation_run, "run", lambda settings: signal.raise_signal(number))
-    with pytest.raises(SystemExit) as stop:
-        main(["evaluate", *REQUIRED["evaluate"]])
+    ignored_in_the_background = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(["evaluate", *REQUIRED["evaluate"]])
+    finally:
+        signal.signal(signal.SIGINT, ignored_in_the_background)
     assert stop.value.code == code
     assert capsys.readouterr().err == "\nInterrupted. Give the same command again: it goes on where it was.\n"
     assert signal.getsignal(signal.SIGTERM) is before
