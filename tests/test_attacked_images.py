@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import default_prepare_batch
 from monai.inferers import SimpleInferer
+from monai.transforms import Compose, EnsureChannelFirstd, Flipd, LoadImaged, ToTensord
 from torch import nn
 
 from monai_ima.attacks import FGSM
@@ -47,11 +50,11 @@ def test_an_id_without_a_name_is_refused(sample_id):
         output_names([sample_id])
 
 
-def bundle(batches: list[dict]) -> LoadedBundle:
+def bundle(batches: Any, size: int = 4) -> LoadedBundle:
     torch.manual_seed(0)
     return LoadedBundle(
         name="small",
-        network=nn.Sequential(nn.Flatten(), nn.Linear(4, 2)),
+        network=nn.Sequential(nn.Flatten(), nn.Linear(size, 2)),
         data_loader=batches,
         prepare_batch=default_prepare_batch,
         inferer=SimpleInferer(),
@@ -110,3 +113,20 @@ def test_signals_are_rows_of_numbers(tmp_path):
     save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
     found = np.loadtxt(tmp_path / "out" / "p1_noisy.csv", delimiter=",")
     assert np.abs(found - signal[0].numpy()).max() <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize("last", [[], [ToTensord("image")]], ids=["flipped back", "ToTensord forgets the flip"])
+def test_volumes_are_saved_on_their_own_grid_or_it_is_said_that_they_are_not(last, tmp_path, caplog):
+    """The noisy volume minus the noise is the scan as it is in its file, or as the network sees it."""
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    scan = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    nib.save(nib.Nifti1Image(scan, affine), tmp_path / "scan.nii.gz")
+    steps = [LoadImaged("image"), EnsureChannelFirstd("image"), Flipd("image", 0), *last]
+    items = [{"image": str(tmp_path / "scan.nii.gz"), "label": 0, "sample_id": "scan.nii.gz"}]
+    loader = DataLoader(Dataset(items, Compose(steps)), 1)
+    save_attacked_images(bundle(loader, scan.size), FGSM("linf"), 0.1, tmp_path / "out")
+    noisy, noise = (nib.load(tmp_path / "out" / f"scan_{name}.nii.gz") for name in ("noisy", "noise"))
+    np.testing.assert_allclose(noisy.get_fdata() - noise.get_fdata(), scan[::-1] if last else scan, atol=1e-6)
+    assert ("The transforms of small cannot be undone" in caplog.text) == bool(last)
+    if not last:
+        np.testing.assert_allclose(noisy.affine, affine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from monai_ima.attacks import Attack, attack_mode
 from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import AttackedImage
 from monai_ima.results.run_folder import RecordFile
-from monai_ima.utils.errors import SampleError
+from monai_ima.utils.errors import SampleError, one_line, root_cause
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids, check_labels
@@ -29,6 +30,8 @@ from .loaded import LoadedBundle
 __all__ = ["output_names", "save_attacked_images"]
 
 RECORDS = "attacked.jsonl"
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = re.compile(
     r"\.(nii|mha|mhd|nrrd|nhdr|img|hdr|dcm|png|jpe?g|bmp|gif|tiff?|webp|npy|npz|csv|txt|dat|mat|pt|h5|hdf5)(\.gz)?$",
@@ -176,8 +179,17 @@ def _transform(loaded: LoadedBundle) -> Any:
 
 
 def _on_own_grid(volume: torch.Tensor, loaded: LoadedBundle) -> torch.Tensor:
+    """A volume as it was before the bundle's transforms moved it, and a warning where these cannot be undone."""
     transform = _transform(loaded)
     if not isinstance(volume, MetaTensor) or not isinstance(transform, Compose):
         return volume
     inverse = Invertd("image", transform, orig_keys="image", nearest_interp=False, to_tensor=True)
-    return inverse({"image": volume})["image"]
+    try:
+        return inverse({"image": volume})["image"]
+    except (RuntimeError, TypeError, ValueError) as error:
+        logger.warning(
+            "The transforms of %s cannot be undone (%s): volumes are saved on the grid that the network sees.",
+            loaded.name,
+            one_line(root_cause(error)),
+        )
+        return volume
