@@ -148,6 +148,14 @@ def test_one_process_writes_to_a_folder(tmp_path):
     assert ".lock" not in [path.name for path in folder.iterdir()]
 
 
+def test_a_run_that_fails_before_its_first_sample_leaves_nothing_behind(tmp_path):
+    broken = problem()
+    broken.data_loader[0]["image"] = torch.full((2, 1, 5), torch.nan)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        evaluate_loaded(settings(tmp_path / "out"), broken)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "5"])
 def test_damaged_notes_of_an_interrupted_run_are_refused(content, tmp_path):
     (tmp_path / "settings.json").write_text(content)

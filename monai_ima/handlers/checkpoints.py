@@ -83,7 +83,7 @@ class Checkpoints:
         """
         weights = (self.folder / f"{self.prefix}{part}.pt" for part in ("", "_margins"))
         for file in (*weights, self.last, *self.epochs()):
-            if file.exists():
+            if file.exists() and file != self.of_epoch(0):
                 raise FileExistsError(
                     f"File {file} exists, and a new training would write over it: expected another folder or name, "
                     "resume='last' to go on with it, or overwrite=True."

@@ -122,6 +122,8 @@ def one_writer(folder: Path) -> Iterator[None]:
     finally:
         (folder / LOCK).unlink(missing_ok=True)
         lock.release()
+        if [path.name for path in folder.iterdir()] == [SETTINGS]:
+            (folder / SETTINGS).unlink()
         if not any(folder.iterdir()):
             folder.rmdir()
 
