@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
-from monai_ima.attacks import Attack, AttackResult, attack_mode
+from monai_ima.attacks import Attack, AttackResult, AttackSettings, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_bounds, check_channels, check_choice, check_count, check_output
@@ -120,6 +120,11 @@ class TrainingMethod(ABC):
     def active(self) -> bool:
         """The epochs of plain training are over."""
         return self.epoch > self.start_epoch
+
+    @property
+    def attack_settings(self) -> AttackSettings:
+        """What the method's settings say of its attacks."""
+        return {"bounds": self.bounds, "channels": self.channels, "criterion": self.criterion}
 
     @property
     def makes_passes(self) -> bool:

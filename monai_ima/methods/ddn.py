@@ -55,9 +55,7 @@ class DDN(TrainingMethod):
     ) -> None:
         super().__init__(**settings)
         self.eps_max = check_positive("eps_max", eps_max)
-        self.attack = DDNAttack(
-            steps, gamma, init_eps, bounds=self.bounds, channels=self.channels, criterion=self.criterion
-        )
+        self.attack = DDNAttack(steps, gamma, init_eps, **self.attack_settings)
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor

@@ -82,17 +82,7 @@ class IAAT(PerSampleMethod):
         if self.warmup_eps > margins.eps_max:
             raise ValueError(f"Got warmup_eps {warmup_eps}, expected at most eps_max = {margins.eps_max:g}.")
         self.trial, self.attack = (
-            PGD(
-                norm,
-                steps,
-                1,
-                alpha,
-                bounds=self.bounds,
-                channels=self.channels,
-                criterion=self.criterion,
-                early_stop=early_stop,
-            )
-            for early_stop in (True, False)
+            PGD(norm, steps, 1, alpha, early_stop=early_stop, **self.attack_settings) for early_stop in (True, False)
         )
 
     def adversarial_loss(

@@ -104,17 +104,7 @@ class IMA(PerSampleMethod):
         self.first_pass = first_pass
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
-            BoundaryPGD(
-                norm,
-                count,
-                binary_steps,
-                start,
-                paths,
-                alpha,
-                bounds=self.bounds,
-                channels=self.channels,
-                criterion=self.criterion,
-            )
+            BoundaryPGD(norm, count, binary_steps, start, paths, alpha, **self.attack_settings)
             for count, paths in ((steps, 1), (margin_steps, restarts))
         )
         self._outcomes = OutcomeLog()

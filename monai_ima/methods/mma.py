@@ -78,16 +78,7 @@ class MMA(PerSampleMethod):
                 "logit margin needs one class out of several."
             )
         self.clean_weight = check_fraction("clean_weight", clean_weight)
-        self.attack = AdaptiveNormPGD(
-            eps_max,
-            norm,
-            steps,
-            binary_steps,
-            alpha,
-            bounds=self.bounds,
-            channels=self.channels,
-            criterion=self.criterion,
-        )
+        self.attack = AdaptiveNormPGD(eps_max, norm, steps, binary_steps, alpha, **self.attack_settings)
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
