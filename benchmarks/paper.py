@@ -146,7 +146,7 @@ def _opened(study: Study, resume: Path | None) -> tuple[Progress, Path | None]:
     if resume is not None and last is not None:
         raise RecordError(f"Folder {folder} has checkpoints of its own, expected none with --resume.")
     progress = Progress(study.note("ima"))
-    checkpoint = Path(last) if last is not None else resume
+    checkpoint = resume if last is None else last
     if checkpoint is not None:
         if not checkpoint.is_file():
             raise FileNotFoundError(f"Checkpoint {checkpoint} does not exist.")
@@ -195,7 +195,7 @@ def _here() -> str:
 def _last(folder: Path) -> Path:
     file = last_epoch(folder, "model")
     assert file is not None, "an epoch's end leaves a checkpoint"
-    return Path(file)
+    return file
 
 
 def _attack_seconds(study: Study, checkpoint: Path) -> float:

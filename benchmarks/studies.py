@@ -19,7 +19,9 @@ import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigWorkflow
 
+from monai_ima.handlers.checkpoints import Checkpoints
 from monai_ima.results.provenance import machine
+from monai_ima.utils.files import whole_file
 from monai_ima.visualize import save_figure
 
 REPO = Path(__file__).resolve().parent.parent
@@ -71,10 +73,9 @@ def train_bundle(
     return last
 
 
-def last_epoch(folder: Path, model: str) -> str | None:
-    """The checkpoint that an interrupted training left last, None before its first epoch's end."""
-    files = folder.glob(f"{model}_checkpoint_epoch=*.pt")
-    return max(map(str, files), key=lambda file: int(Path(file).stem.split("=")[1]), default=None)
+def last_epoch(folder: Path, model: str) -> Path | None:
+    """The checkpoint that an interrupted training left last, None without one."""
+    return next(iter(Checkpoints(folder, model).epochs()), None)
 
 
 def run_one(script: str, arguments: Iterable[object], log: Path, threads: int, check: bool = True) -> int:
@@ -171,9 +172,8 @@ def replace_tree(folder: Path) -> Path:
 
 def write_whole(file: Path, text: str) -> None:
     """Write a file as a whole or not at all, whatever interrupts it."""
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
+    with whole_file(file) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 class CommandLine(argparse.ArgumentParser):

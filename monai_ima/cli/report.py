@@ -33,6 +33,7 @@ def report(
     from monai_ima.margins import load_margins, summarize_margins
     from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs
     from monai_ima.results.schema import Results
+    from monai_ima.utils.files import whole_file
 
     if format not in FORMATS:
         raise ValueError(f"Got format {format!r}, expected one of {', '.join(FORMATS)}.")
@@ -52,9 +53,8 @@ def report(
     else:
         page = build_report(models, margins, curves, title)
         text = html_page(page) if format == "html" else markdown(page)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "x", encoding="utf-8") as stream:
-        stream.write(text)
+    with whole_file(file, overwrite=False) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
     print(f"Written to {file}")
 
 

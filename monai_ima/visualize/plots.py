@@ -6,6 +6,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from monai_ima.utils.files import whole_file
+
 __all__ = ["margin_histogram", "robustness_curves", "save_figure"]
 
 MARKERS = "osD^vP*X"
@@ -75,9 +77,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     Raises:
         FileExistsError: when ``path`` exists.
     """
-    path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"File {path} exists already, expected a new one.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
-    return path
+    with whole_file(path, overwrite=False) as unfinished:
+        FigureCanvasAgg(figure).print_png(str(unfinished))
+    return Path(path)
