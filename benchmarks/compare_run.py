@@ -24,7 +24,6 @@ from monai_ima.results.provenance import machine
 from monai_ima.utils.errors import root_cause
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.sample_ids import batch_sample_ids
-from monai_ima.utils.weights import weights_digest
 from studies import read_json, total_time, train_bundle, write_whole
 
 SMALL_BATCH = 10
@@ -138,7 +137,7 @@ def where(loaded: LoadedBundle, setting: str) -> dict[str, Any]:
 def fingerprints(loaded: LoadedBundle) -> dict[str, Any]:
     """For a record: which weights were attacked on which samples."""
     loader: Any = loaded.data_loader
-    return {"weights_sha256": weights_digest(loaded.network), "samples": sample_fingerprint(loader.dataset.data)}
+    return {"weights_sha256": loaded.weights_sha256, "samples": sample_fingerprint(loader.dataset.data)}
 
 
 def margin_summary(checkpoint: Path | str) -> dict[str, float]:

@@ -45,7 +45,8 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     volume is saved as NAME_noisy.nii.gz beside its perturbation, NAME_noise.nii.gz, on the scan's own grid and affine
     (the bundle's flips, padding and resampling are undone); a 2-D image as NAME_noisy.png (those of its channels that
     noise may change); a signal as NAME_noisy.csv, a row for each channel. Intensities are those that the network sees
-    (normalised); a 2-D image's are scaled from the bundle's bounds to 0..255. Nothing is overwritten.
+    (normalised); a 2-D image's are scaled from the bundle's bounds to 0..255. Nothing is overwritten; an interrupted
+    run is resumed by the same command.
 
     \b
     Example: monai-ima attack --bundle DIR --eps 10 --norm l2 --limit 3
@@ -56,7 +57,6 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.evaluation.attacked_images import save_attacked_images
     from monai_ima.harden.loading import load_bundle
     from monai_ima.results.run_folder import check_folder, one_writer, start_folder
-    from monai_ima.utils.weights import weights_digest
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = Path(options.out or Path(options.bundle) / "eval" / "attack")
@@ -66,7 +66,7 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
     with one_writer(folder):
-        start_folder(folder, {**note, "weights_sha256": weights_digest(loaded.network)})
+        start_folder(folder, {**note, "weights_sha256": loaded.weights_sha256})
         saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
     unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
     print(f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}.")

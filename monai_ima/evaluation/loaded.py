@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ class LoadedBundle:
             return self.criterion.lowest_dice()
         return self.criterion
 
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of the network's weights, as they are when it is first asked for."""
+        return weights_digest(self.network)
+
     @property
     def model(self) -> Model:
         """The network, for results.json."""
@@ -94,7 +100,7 @@ class LoadedBundle:
             network=type(self.network).__name__,
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
-            sha256=weights_digest(self.network),
+            sha256=self.weights_sha256,
         )
 
     @property

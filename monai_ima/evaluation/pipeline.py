@@ -21,7 +21,6 @@ from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import subgroups
 from monai_ima.utils.files import whole_file
-from monai_ima.utils.weights import weights_digest
 from monai_ima.visualize import save_figure
 
 from .classification_task import ClassificationTask
@@ -68,7 +67,7 @@ def evaluate_loaded(
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
     with one_writer(settings.folder):
         data = data_digest(loaded)
-        note = {"weights_sha256": weights_digest(loaded.network), "data_sha256": data}
+        note = {"weights_sha256": loaded.weights_sha256, "data_sha256": data}
         start_folder(settings.folder, {**settings.arguments(), **note})
         with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
             torch.manual_seed(settings.seed)

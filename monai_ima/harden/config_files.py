@@ -37,12 +37,10 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def _size(value: Any, known: dict[int, int]) -> int:
     """How many values there are in one, as often as it repeats them; more than ``MOST`` for one that holds itself."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if not isinstance(value, (dict, list)):
+        return 1
     if id(value) not in known:
         known[id(value)] = MOST + 1
-        known[id(value)] = (
-            1
-            + sum(_size(part, known) for part in inner if isinstance(part, (dict, list)))
-            + sum(not isinstance(part, (dict, list)) for part in inner)
-        )
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in inner)
     return known[id(value)]

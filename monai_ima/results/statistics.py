@@ -51,17 +51,25 @@ def score_intervals(
         >>> round(low, 3), round(high, 3)
         (0.0, 0.138)
     """
-    intervals = bootstrap_intervals(values, patients, confidence=confidence, seed=seed)
-    for k, column in enumerate(zip(*values, strict=True)):
-        known = [n for n, value in enumerate(column) if value is not None and not np.isnan(value)]
-        scores = [column[n] for n in known]
-        count = len(known) if patients is None else len({patients[n] for n in known})
-        mean = float(np.mean(scores)) if scores else np.nan
+    table = _checked(values, patients, confidence)
+    intervals = [(np.nan, np.nan)] * table.shape[1]
+    bootstrapped = []
+    for k, column in enumerate(table.T):
+        known = np.flatnonzero(~np.isnan(column))
+        scores = column[known]
+        count = len(known) if patients is None else len({patients[int(n)] for n in known})
         if count < FEWEST:
-            intervals[k] = (np.nan, np.nan)
-        elif mean in (0.0, 1.0) or (count == len(known) and set(scores) <= {0.0, 1.0}):
+            continue
+        mean = float(scores.mean())
+        if mean in (0.0, 1.0) or (count == len(known) and np.isin(scores, (0.0, 1.0)).all()):
             interval = binomtest(round(mean * count), count).proportion_ci(confidence, method="wilson")
             intervals[k] = (float(interval.low), float(interval.high))
+        else:
+            bootstrapped.append(k)
+    if bootstrapped:
+        found = bootstrap_intervals(table[:, bootstrapped].tolist(), patients, confidence=confidence, seed=seed)
+        for k, ends in zip(bootstrapped, found, strict=True):
+            intervals[k] = ends
     return intervals
 
 
@@ -92,12 +100,7 @@ def bootstrap_intervals(
             or there is not one of ``patients`` for each sample.
     """
     check_count("resamples", resamples, 1)
-    check_fraction("confidence", confidence, "()")
-    table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
-    if table.ndim != 2 or not table.size:
-        raise ValueError(f"Got values of shape {table.shape}, expected [samples, levels] with at least one of each.")
-    if patients is not None and len(patients) != len(table):
-        raise ValueError(f"Got {len(patients)} patients for {len(table)} samples, expected one for each.")
+    table = _checked(values, patients, confidence)
     names = np.arange(len(table)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     known = ~np.isnan(table)
     sums, counts = np.zeros((names.max() + 1, table.shape[1])), np.zeros((names.max() + 1, table.shape[1]))
@@ -110,6 +113,21 @@ def bootstrap_intervals(
     tail = (1 - confidence) / 2
     ends = [_quantiles(column[~np.isnan(column)], tail) for column in means.T]
     return [(float(lo), float(hi)) for lo, hi in ends]
+
+
+def _checked(values: Sequence[Sequence[float | None]], patients: Sequence[str] | None, confidence: float) -> np.ndarray:
+    """The values as a table ``[N, L]``, NaN where there is none.
+
+    Raises:
+        ValueError: as :func:`bootstrap_intervals`.
+    """
+    check_fraction("confidence", confidence, "()")
+    table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"Got values of shape {table.shape}, expected [samples, levels] with at least one of each.")
+    if patients is not None and len(patients) != len(table):
+        raise ValueError(f"Got {len(patients)} patients for {len(table)} samples, expected one for each.")
+    return table
 
 
 def _means(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
