@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.engines import SupervisedEvaluator
 from monai.networks import one_hot
 from torch import nn
+from training_runs import make_trainer
 from wild_bundles import STYLES, part
 
 from monai_ima.__main__ import main
@@ -317,15 +317,11 @@ def test_a_batch_of_which_all_labels_are_ignored_trains_without_nan(name, maps):
     criterion = DiceCriterion("relative:0.5", ignore_index=255) if maps else ClassificationCriterion(ignore_index=255)
     handler = HANDLERS[name](criterion)
     before = [weights.clone() for weights in network.parameters()]
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=2,
-        train_data_loader=DataLoader(Dataset(items), batch_size=2),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
-        loss_function=lambda pred, label: cross_entropy(pred, label.squeeze(1) if maps else label),
-        train_handlers=[handler],
-    )
+
+    def loss(pred, label):
+        return cross_entropy(pred, label.squeeze(1) if maps else label)
+
+    trainer = make_trainer(network, items, [handler], epochs=2, batch_size=2, lr=0.1, loss_function=loss)
     trainer.run()
     scalars = {key: value for key, value in trainer.state.metrics.items() if key.startswith(f"{name}/")}
     assert scalars
@@ -375,15 +371,7 @@ def test_a_missing_label_is_one_sentence_that_names_the_sample(tmp_path):
     with pytest.raises(ValueError, match="The batch holds no labels"):
         AdversarialPrepareBatch(network, PGD("linf", 1, 1), 0.1)({"image": images})
     items = [{"image": image, "sample_id": name} for image, name in zip(images, "ab", strict=True)]
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=1,
-        train_data_loader=DataLoader(Dataset(items), batch_size=2),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
-        loss_function=nn.CrossEntropyLoss(),
-        train_handlers=[PGDTrainingHandler(0.1, steps=1)],
-    )
+    trainer = make_trainer(network, items, [PGDTrainingHandler(0.1, steps=1)], batch_size=2)
     with pytest.raises(ValueError, match=sentence):
         trainer.run()
 

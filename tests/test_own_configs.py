@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from wild_bundles import CPU, FROM_ENGINE, STYLES, part, write
+from wild_bundles import CPU, FROM_ENGINE, STYLES, part, small_resnet, write
 
 from monai_ima.__main__ import main
 from monai_ima.harden.own_configs import own_lines
@@ -58,16 +58,7 @@ def zoo(tmp_path) -> Path:
 def inference(root: Path, content: dict[str, Any]) -> None:
     """A config that predicts two images, and keeps the weights that it did so with."""
     loader = part("DataLoader", dataset="$[{'image': torch.zeros(1, 32, 32)}] * 2", batch_size=2)
-    arguments = part(
-        "ResNet",
-        block="basic",
-        layers=[1, 1, 1, 1],
-        block_inplanes=[4, 4, 4, 4],
-        spatial_dims=2,
-        n_input_channels=1,
-        num_classes=2,
-        conv1_t_size=3,
-    )
+    arguments = small_resnet()
     evaluator = part("SupervisedEvaluator", device="@device", val_data_loader=loader, network="@network")
     if "handlers" in content:
         evaluator["val_handlers"] = "@handlers"

@@ -109,6 +109,20 @@ DATA = {"bundle_root": ".", "dataset_dir": "$@bundle_root + '/data'"}
 UNET = {"spatial_dims": 3, "in_channels": 1, "channels": [4, 8], "strides": [2], "num_res_units": 0}
 
 
+def small_resnet() -> dict[str, Any]:
+    """A component: two classes of grey pictures."""
+    return part(
+        "ResNet",
+        block="basic",
+        layers=[1, 1, 1, 1],
+        block_inplanes=[4, 4, 4, 4],
+        spatial_dims=2,
+        n_input_channels=1,
+        num_classes=2,
+        conv1_t_size=3,
+    )
+
+
 def zoo_classification(root: Path) -> None:
     """JSON with the ids of the specification; summed cross-entropy; batch norm; weights; for several processes too."""
     write_pictures(root)
@@ -119,16 +133,7 @@ def zoo_classification(root: Path) -> None:
     ]
     post = [{"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": [2, 2]}]
     accuracy = {"_target_": "ignite.metrics.Accuracy", "output_transform": FROM_ENGINE}
-    network = part(
-        "ResNet",
-        block="basic",
-        layers=[1, 1, 1, 1],
-        block_inplanes=[4, 4, 4, 4],
-        spatial_dims=2,
-        n_input_channels=1,
-        num_classes=2,
-        conv1_t_size=3,
-    )
+    network = small_resnet()
     train = {
         "imports": ["$import glob", "$import os", "$import ignite"],
         **DATA,
