@@ -128,7 +128,8 @@ def test_other_seeds_stand_beside_the_page_s_own(tmp_path):
     """Seed 1: IMA breaks at the third of four levels, a mean of 3/5; MMA at the fourth on half of the samples."""
     study = replace(STUDY, records=str(tmp_path))
     other = replace(study, seed=1)
-    for method, text in {"ima": "3" * 40, "mma": "4" * 20 + "3" * 20}.items():
+    broken = {"ce": "0" * 10 + "1" * 30, "ima": "3" * 40, "mma": "4" * 20 + "3" * 20}
+    for method, text in broken.items():
         record = {**record_of(dict.fromkeys(study.attacks, text), [None] * 40), "note": other.note(method)}
         compare_records.write_record(other.record_file(method), {**record, "samples": {"count": 40}})
     own = {method: record_of(dict.fromkeys(study.attacks, "2" * 40), [None] * 40) for method in study.methods}
@@ -139,6 +140,7 @@ def test_other_seeds_stand_beside_the_page_s_own(tmp_path):
     low, high = (float(end) for end in cells["1", "MMA (d_max = 5)"][3].split(" to "))
     assert (low, high) == pytest.approx((0.1 - 1.96 * 0.1 / 40**0.5, 0.1 + 1.96 * 0.1 / 40**0.5), abs=0.006)
     assert cells["1", "IMA (ε_n = 5)"] == ["1.000", "0.600", "", ""]
+    assert cells["1", "plain training (ce)"][:2] == ["0.750", "0.150"], "a quarter is misclassified without noise"
     assert ("1", "TRADES (ε = 1)") not in cells
     assert "not known" in compare_page._seeds(replace(STUDY, records=str(tmp_path / "none")), own)[0]
 

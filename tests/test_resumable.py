@@ -242,6 +242,13 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         assert not file.exists()
     with pytest.raises(ZeroDivisionError), whole_file(file) as unfinished:
         unfinished.write_text(f"half {1 / 0}" if unfinished.write_text("half") else "")
+    with whole_file(file) as unfinished:
+        unfinished.write_text("two")
+        assert file.read_text() == "one"
+    with open(file) as reader:
+        with whole_file(file) as unfinished:
+            unfinished.write_text("one")
+        assert reader.read() == "two", "who reads the older file goes on with it: it is replaced, not written into"
     assert [found.name for found in file.parent.iterdir()] == ["table.csv"]
     assert file.read_text() == "one"
     with pytest.raises(FileExistsError, match="exists already"), whole_file(file, overwrite=False):
