@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import margins
 from study_runs import table_rows
+
+import margins
 
 FOUND = [1.0, 2.0, 3.0, 10.0, None]
 """Over distances of 1: a median of 2.5, 90 % at 3 + 0.7 * 7 = 7.9, the last sample not crossing."""
