@@ -69,14 +69,14 @@ SHORT = {
 ATTACK = "pgd2x1"
 LONGEST = 240
 ABOUT = (
-    "**Data and networks are synthetic and small**: of every bundle a copy with its own configs and scripts, crops and "
-    "windows of 32 voxels (64 or 256 where a network needs them), few channels, three to twenty images in which every "
-    "class occurs, drawn from the same seeds in every run; the packages that the bundles ask for are installed. What "
-    "is tested is that everything runs, not how robust anything becomes. Each copy is trained plainly for an epoch "
-    "(two classifiers: four), hardened by `monai-ima harden --bundle COPY` without further options, trained for an epoch, "
-    "validation under attack included, by the line that this prints, with attacks of 2 steps (once more with a "
-    "threshold that every scan reaches, where none was correct), and evaluated by "
-    f"`monai-ima evaluate --bundle COPY --levels 0,0.01 --attack {ATTACK}`."
+    "**Data and networks are synthetic and small**: of every bundle a copy with its own configs and scripts, crops "
+    "and windows of 32 voxels (64 or 256 where a network needs them), few channels, three to twenty images in which "
+    "every class occurs, drawn from the same seeds in every run; the packages that the bundles ask for are installed."
+    " What is tested is that everything runs, not how robust anything becomes. Each copy is trained plainly for an "
+    "epoch (two classifiers: four), hardened by `monai-ima harden --bundle COPY` without further options, trained for"
+    " an epoch, validation under attack included, by the line that this prints, with attacks of 2 steps (once more "
+    "with a threshold that every scan reaches, where none was correct), and evaluated by `monai-ima evaluate --bundle"
+    f" COPY --levels 0,0.01 --attack {ATTACK}`."
 )
 
 
