@@ -50,6 +50,7 @@ def classification(**changes: Any) -> dict[str, Any]:
             "parameters": 6956931,
             "checkpoint": "models/model.pt",
             "sha256": "e" * 64,
+            "output": None,
         },
         "data": {
             "name": "OCT phantom",
@@ -161,6 +162,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
             "parameters": 1200,
             "checkpoint": "model.pt",
             "sha256": None,
+            "output": None,
         },
         "data": {
             "name": "MSD Task04",
@@ -194,6 +196,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
                 "sample_id": f"scan{k}",
                 "scores": [{"dice": [0.8, None], "surface_dice": [0.9, None], "hd95": [1.0, None]}] * 3,
                 "after": {"pgd100x2": [0.8, 0.8, 0.8]},
+                "unit": "mm",
                 "patient": None,
                 "group": None,
             }

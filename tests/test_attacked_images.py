@@ -17,6 +17,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, Flipd, LoadImaged, To
 from torch import nn
 
 from monai_ima.attacks import FGSM
+from monai_ima.cli.attack import _outcome
 from monai_ima.evaluation.attacked_images import RECORDS, output_names, save_attacked_images
 from monai_ima.evaluation.loaded import LoadedBundle
 
@@ -82,7 +83,7 @@ def written(folder: Path) -> list[str]:
 
 def test_every_sample_has_a_file_of_its_own(tmp_path):
     loaded = bundle([batch(["1.2.55", "1.2.56"]), batch(["1.2.57"])])
-    assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")[0] == 3
+    assert len(save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")) == 3
     assert written(tmp_path) == [f"out/1.2.{k}_noisy.png" for k in (55, 56, 57)]
 
 
@@ -99,7 +100,7 @@ def test_names_are_looked_at_before_anything_is_attacked(tmp_path):
     with pytest.raises(ValueError, match=r"Samples 'a.png' and 'a.jpg' would both be written to a_noisy"):
         save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out", limit=1)[0] == 1
+    assert len(save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out", limit=1)) == 1
 
 
 def test_an_id_that_comes_twice_is_refused(tmp_path):
@@ -113,6 +114,34 @@ def test_signals_are_rows_of_numbers(tmp_path):
     save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
     found = np.loadtxt(tmp_path / "out" / "p1_noisy.csv", delimiter=",")
     assert np.abs(found - signal[0].numpy()).max() <= 0.1 + 1e-6
+
+
+def test_the_outcome_is_what_the_network_says_of_the_saved_signals(tmp_path):
+    generator = torch.Generator().manual_seed(4)
+    signals, labels = torch.rand(40, 1, 4, generator=generator), torch.randint(2, (40,), generator=generator)
+    batches = [
+        {"image": signals[k : k + 8], "label": labels[k : k + 8], "sample_id": [f"s{i}" for i in range(k, k + 8)]}
+        for k in range(0, 40, 8)
+    ]
+    loaded = bundle(batches)
+    weight = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    loaded.network[1].load_state_dict({"weight": torch.stack([weight, -weight]), "bias": torch.zeros(2)})
+    images = save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
+    saved = np.stack([np.loadtxt(tmp_path / "out" / f"s{i}_noisy.csv", delimiter=",", ndmin=2) for i in range(40)])
+    with torch.no_grad():
+        before, after = (
+            (loaded.network(x).argmax(1) == labels).tolist()
+            for x in (signals, torch.from_numpy(saved).float().view(40, 1, 4))
+        )
+    assert [image.correct for image in images] == before
+    assert [image.broken for image in images] == [b and not a for b, a in zip(before, after, strict=True)]
+    broken = sum(image.broken for image in images)
+    assert 0 < broken < sum(before) < 40
+    assert _outcome(images) == (
+        f"{broken} of {sum(before)} correct answers became wrong ({40 - sum(before)} were wrong without noise and are "
+        "saved as they are)"
+    )
+    assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out") == images, "as they were noted"
 
 
 def load_scan(file: Path) -> nib.Nifti1Image:

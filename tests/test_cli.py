@@ -187,10 +187,10 @@ def calls(monkeypatch) -> list[dict]:
 
     def attack(loaded, attack, eps, folder, limit, seed):
         received.append({**loaded, "seed": seed})
-        return 0, 0
+        return []
 
     class Loaded(dict):
-        bounds = attack_criterion = channels = None
+        bounds = attack_criterion = channels = checkpoint = None
         weights_sha256 = "0" * 64
 
         def with_output(self, output):
@@ -214,6 +214,17 @@ def test_values_are_python_literals_in_either_spelling_of_the_option(calls, tmp_
     assert (options["transfer_from"], options["group_by"]) == ("5", "7"), "names and paths stay text"
     assert [options[flag] for flag in ("minimum", "checks", "crosscheck")] == [True, True, False]
     assert options["tolerance"] == 2.0
+
+
+def test_an_interrupt_while_options_are_read_ends_with_the_line_too(monkeypatch, capsys):
+    def interrupted(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monai_ima.cli.app._checked", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["attack", *REQUIRED["attack"]])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "\nInterrupted. Give the same command again: it goes on where it was.\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -245,7 +256,8 @@ def test_the_defaults_are_those_of_the_function(calls):
     assert main(["evaluate", "--levels", "0,1", BUNDLE]) == 0
     assert calls[0] == calls[1]
     assert calls[0] == {
-        **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "channels", "output", "groups", "group_by"]),
+        **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "groups", "group_by"]),
+        **dict.fromkeys(["task", "sigmoid", "ignore_index", "bounds", "channels", "output"]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
         **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": None, "seed": 0, "tolerance": 1.0},
         **{"units": "network", "eot": 1, "overrides": {}},
@@ -268,7 +280,6 @@ def test_the_defaults_are_those_of_the_function(calls):
         (["--check_images"], {"check_images": True}),
         (["--device", "$torch.device('cpu')"], {"device": "$torch.device('cpu')"}),
         (["--network", "@network_def"], {"network": "@network_def"}),
-        (["--bounds", "-1,2"], {"bounds": (-1, 2)}),
     ],
 )
 def test_overrides_are_ids_of_the_config_with_values_as_monai_reads_them(words, overrides, calls, tmp_path):

@@ -211,7 +211,9 @@ def test_attack_writes_noisy_beats_within_eps_of_the_clean_ones(trained, tmp_pat
     wrong = sum(distance < 1e-6 for distance in distances)
     assert wrong < 40
     assert 0.01 < max(distances) <= 0.05 + 1e-6
-    assert f"40 images attacked ({wrong} of them were wrong without noise" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith(f"40 images attacked, weights {trained / 'models' / 'model.pt'}: ")
+    assert f" of {40 - wrong} correct answers became wrong ({wrong} were wrong without noise" in said
 
 
 def test_the_real_beats_train_evaluate_and_infer(real_data, tmp_path):

@@ -406,7 +406,7 @@ def ignoring_bundle(root: Path, style: str, loss: dict | str, **ids: object) -> 
 
 
 def task_of(root: Path) -> Task:
-    return find_task(find_parts(read_training_config(root)))
+    return find_task(find_parts(read_training_config(root)).clues)
 
 
 @pytest.mark.parametrize(

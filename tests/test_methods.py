@@ -439,7 +439,14 @@ def hidden_loss(kind, reduction):
 
 
 @pytest.mark.parametrize("kind", ["lambda", "ModuleList"])
-@pytest.mark.parametrize("make", [lambda: IMAHandler(1.5, delta=0.3, steps=4), lambda: MMAHandler(1.0, steps=3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: IMAHandler(1.5, delta=0.3, steps=4),
+        lambda: MMAHandler(1.0, steps=3),
+        lambda: TRADESHandler(1.0, steps=3),
+    ],
+)
 def test_a_loss_that_adds_samples_up_trains_as_the_mean_times_the_batch_size(kind, make, caplog):
     losses, told = {}, {}
     for reduction in ("mean", "sum"):
@@ -468,6 +475,20 @@ def test_noisy_samples_of_a_hidden_sum_weigh_as_in_the_papers_formula(kind):
         assert find_reduction(loss, prediction, label, 6) == Reduction(reduction == "sum")
         found = IMALoss(loss, 0.3)(prediction, label, noisy, label[:2])
         torch.testing.assert_close(found, (0.7 * clean + 0.3 * other) / size)
+
+
+@pytest.mark.parametrize("kind", ["lambda", "ModuleList"])
+def test_the_divergences_of_trades_are_added_up_beside_a_loss_that_adds_up(kind):
+    """Σ (L + β KL) against its mean, KL written out by hand; so the two terms weigh alike whatever the reduction."""
+    torch.manual_seed(1)
+    prediction, noisy, label = torch.randn(6, 3), torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    p, q = prediction.softmax(1), noisy.softmax(1)
+    each = hidden_loss(kind, "none")(prediction, label) + 4.0 * (p * (p.log() - q.log())).sum(1)
+    for reduction, right in (("mean", each.mean()), ("sum", each.sum())):
+        loss = hidden_loss(kind, reduction)
+        torch.testing.assert_close(TRADESLoss(loss, 4.0)(prediction, label, noisy), right)
+        told = TRADESLoss(loss, 4.0, sums=reduction == "sum")
+        torch.testing.assert_close(told.combine(loss(prediction, label), told.robust(prediction, label, noisy)), right)
 
 
 def test_dice_over_the_batch_is_neither_sum_nor_mean_and_taken_as_a_mean():

@@ -7,16 +7,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.inferers import SlidingWindowInferer
+from report_results import segmentation
 from scipy.ndimage import binary_erosion
 from torch import nn
 
 from monai_ima.attacks import PGD, UniformNoise
+from monai_ima.cli.evaluation_run import _scan_table
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation import SegmentationEvaluator
 from monai_ima.evaluation.segmentation import _spacings
 from monai_ima.results.records import ScanRecord
+from monai_ima.results.schema import SegmentationResults
 from monai_ima.utils.generators import per_sample_generators
 
 LEVELS = [0.0, 2.0, 6.0]
@@ -170,6 +173,38 @@ def test_bad_evaluations_are_refused(problem):
         evaluator.run([], [1.0], progress=False)
 
 
+@pytest.mark.parametrize(
+    ("file", "spacing", "found"),
+    [
+        ("scan.nii.gz", 1.0, [1.0, 1.0]),
+        ("scan.nii.gz", 2.0, [2.0, 2.0]),
+        ("slide.PNG", 1.0, None),
+        ("slide.jpeg", 1.5, None),
+        (None, 1.0, None),
+        (None, 0.7, [0.7, 0.7]),
+    ],
+)
+def test_distances_are_in_mm_where_the_image_knows_its_spacing_else_in_voxels(file, spacing, found):
+    affine = torch.diag(torch.tensor([spacing, spacing, 1.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(torch.rand(1, 6, 7), affine=affine, meta={} if file is None else {"filename_or_obj": file})
+    assert _spacings(list_data_collate([image, image])) == [found and pytest.approx(found)] * 2
+    assert _spacings(torch.rand(2, 1, 6, 7)) == [None, None]
+
+
 def test_a_scan_whose_affine_has_other_axes_is_measured_in_voxels():
     image = MetaTensor(torch.rand(2, 1, 6, 7), affine=torch.eye(2)[None].repeat(2, 1, 1))
-    assert _spacings(image) == [[1.0, 1.0]] * 2
+    assert _spacings(image) == [None, None]
+
+
+def test_results_name_the_unit_of_their_distances():
+    content = segmentation()
+    units = {}
+    for unit in ("mm", "voxels"):
+        samples = [{**sample, "unit": unit} for sample in content["samples"]]
+        results = SegmentationResults.model_validate({**content, "samples": samples})
+        units[unit] = results.distance_unit
+        assert f"HD95 ({unit})" in _scan_table(results, 1.0)
+        assert f"surface Dice (1 {unit})" in _scan_table(results, 1.0)
+    assert units == {"mm": "mm", "voxels": "voxels"}
+    mixed = [{**sample, "unit": unit} for sample, unit in zip(content["samples"], units, strict=True)]
+    assert SegmentationResults.model_validate({**content, "samples": mixed}).distance_unit == "mm or voxels"

@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        work = typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
-        if callable(work):
-            with ending_with_one_line(GO_ON.get(words[0], "Nothing was kept of it: give the same command again.")):
+        with ending_with_one_line(GO_ON.get(words[0], "Nothing was kept of it: give the same command again.")):
+            work = typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
+            if callable(work):
                 work()
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         cause = _cause(error)

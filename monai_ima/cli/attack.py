@@ -3,12 +3,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from monai_ima.results.settings import CHANNELS, CHECKPOINT, CONFIG, OUTPUT
-from monai_ima.utils.checks import check_channels, check_count, check_output, check_positive, check_seed
+from monai_ima.harden.settings import Stated
+from monai_ima.results.settings import BOUNDS, CHANNELS, CHECKPOINT, CONFIG, IGNORE_INDEX, OUTPUT, SIGMOID, TASK
+from monai_ima.utils.checks import check_count, check_positive, check_seed
 
 from .options import config_overrides
+
+if TYPE_CHECKING:
+    from monai_ima.results.records import AttackedImage
 
 __all__ = ["AttackOptions", "attack"]
 
@@ -26,14 +30,18 @@ class AttackOptions:
     checkpoint: Annotated[str | None, CHECKPOINT] = None
     config: Annotated[str | None, CONFIG] = None
     seed: Annotated[int, "Of the random starts."] = 0
+    task: Annotated[str | None, TASK] = None
+    sigmoid: Annotated[bool | None, SIGMOID] = None
+    ignore_index: Annotated[int | None, IGNORE_INDEX] = None
+    bounds: Annotated[Sequence[float] | None, BOUNDS] = None
     channels: Annotated[Sequence[int] | None, CHANNELS] = None
     output: Annotated[int | str | None, OUTPUT] = None
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
         check_seed(self.seed)
-        object.__setattr__(self, "channels", check_channels(self.channels))
-        check_output(self.output)
+        for name, value in vars(Stated.of(self)).items():
+            object.__setattr__(self, name, value)
         if self.limit is not None:
             check_count("limit", self.limit, 0)
 
@@ -62,11 +70,21 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     folder = Path(options.out or Path(options.bundle) / "eval" / "attack")
     note = {**asdict(options), **overrides}
     check_folder(folder, note)
-    loaded = load_bundle(options.bundle, options.config, options.checkpoint, options.channels, **overrides)
+    loaded = load_bundle(options.bundle, options.config, options.checkpoint, Stated.of(options), **overrides)
     loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
     with one_writer(folder):
         start_folder(folder, {**note, "weights_sha256": loaded.weights_sha256})
-        saved, misclassified = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
-    unchanged = f" ({misclassified} of them were wrong without noise and are saved as they are)"
-    print(f"{saved} images attacked{unchanged if misclassified else ''}; written to {folder}.")
+        images = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
+    print(f"{len(images)} images attacked, weights {loaded.checkpoint}: {_outcome(images)}; written to {folder}.")
+
+
+def _outcome(images: Sequence[AttackedImage]) -> str:
+    """What the noise did, in words."""
+    dice = [image.dice for image in images if image.dice is not None]
+    if dice:
+        clean, noisy = (sum(values) / len(dice) for values in zip(*dice, strict=True))
+        return f"mean Dice {clean:.3f} without noise, {noisy:.3f} with it"
+    wrong = sum(not image.correct for image in images)
+    kept = f" ({wrong} were wrong without noise and are saved as they are)" if wrong else ""
+    return f"{sum(image.broken for image in images)} of {len(images) - wrong} correct answers became wrong{kept}"

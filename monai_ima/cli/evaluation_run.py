@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 
 from monai_ima.evaluation.classification_task import MAX_CLASSES
+from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
 from monai_ima.harden.loading import bundle_channels, load_bundle
+from monai_ima.harden.settings import Stated
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Units
 from monai_ima.results.run_folder import check_folder
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.attack_names import passes
 
 __all__ = ["print_verdicts", "run"]
 
@@ -27,8 +30,9 @@ def run(settings: EvaluationSettings) -> None:
     check_folder(settings.folder, settings.arguments())
     units = _units(settings)
     loaded = load_bundle(
-        str(settings.bundle), settings.config, settings.checkpoint, settings.channels, **settings.overrides
+        str(settings.bundle), settings.config, settings.checkpoint, Stated.of(settings), **settings.overrides
     )
+    print(_announcement(settings, loaded))
     results = evaluate_loaded(settings, loaded, units)
     print(
         _scan_table(results, settings.tolerance) if isinstance(results, SegmentationResults) else _sample_table(results)
@@ -36,6 +40,14 @@ def run(settings: EvaluationSettings) -> None:
     print_verdicts(results)
     names = sorted(path.name for path in settings.folder.iterdir())
     print(f"Written to {settings.folder}: {', '.join(names)}")
+
+
+def _announcement(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
+    """What is going to be done, and how much that is."""
+    names = settings.attack_names(loaded.segments)
+    levels = ", ".join(f"{level:g}" for level in settings.levels if level > 0)
+    work = f" at ε {levels} ({settings.norm}), each up to about {passes(names) * settings.eot} passes of every image"
+    return f"Weights {loaded.checkpoint}, {names}{work if levels else ': without noise only'}."
 
 
 def print_verdicts(results: Results) -> None:
@@ -58,12 +70,14 @@ def _sample_table(results: ClassificationResults) -> str:
 
 def _scan_table(results: SegmentationResults, tolerance: float) -> str:
     """The mean metrics at every ε."""
-    lines = [
-        f"{'epsilon':>8}{'Dice':>8}{f'surface Dice ({tolerance:g} mm)':>24}{'HD95 (mm)':>12}{'HD95 undefined':>17}"
-    ]
+    unit = results.distance_unit
+    names = ("epsilon", "Dice", f"surface Dice ({tolerance:g} {unit})", f"HD95 ({unit})", "HD95 undefined")
+    widths = (8, 8, max(24, len(names[2]) + 2), max(12, len(names[3]) + 2), 17)
+    lines = ["".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
     columns = map(as_numbers, (results.dice, results.surface_dice, results.hd95))
     for k, (eps, dice, surface, distance) in enumerate(zip(results.levels, *columns, strict=True)):
-        lines.append(f"{eps:>8g}{dice:>8.3f}{surface:>24.3f}{distance:>12.2f}{results.hd95_undefined[k]:>17d}")
+        cells = (f"{eps:g}", f"{dice:.3f}", f"{surface:.3f}", f"{distance:.2f}", results.hd95_undefined[k])
+        lines.append("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     return "\n".join(lines)
 
 

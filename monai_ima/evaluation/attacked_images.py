@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -16,11 +17,13 @@ from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
+from monai_ima.criteria import SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
-from monai_ima.results.records import AttackedImage
+from monai_ima.results.records import AttackedImage, mean_of_known
 from monai_ima.results.run_folder import RecordFile
 from monai_ima.utils.errors import SampleError, one_line, root_cause
 from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids, check_labels
 
@@ -80,7 +83,7 @@ def output_names(sample_ids: Sequence[str]) -> dict[str, str]:
 
 def save_attacked_images(
     loaded: LoadedBundle, attack: Attack, eps: float, folder: Path, limit: int | None = None, seed: int = 0
-) -> tuple[int, int]:
+) -> list[AttackedImage]:
     """Attack a bundle's images and save them; batches that an interrupted run has written are left out.
 
     Args:
@@ -92,7 +95,7 @@ def save_attacked_images(
         seed: of the random starts.
 
     Returns:
-        How many images were attacked, and how many of these were misclassified without noise.
+        What became of each image.
 
     Raises:
         ValueError: if two samples would be written to the same file, or an image cannot be attacked; names them.
@@ -101,19 +104,18 @@ def save_attacked_images(
     folder.mkdir(parents=True, exist_ok=True)
     inferer = gradient_inferer(loaded.inferer)
     records = RecordFile(folder / RECORDS, AttackedImage)
-    done = {record.sample_id: record.correct for record in records.read()}
-    saved = misclassified = 0
+    done = {record.sample_id: record for record in records.read()}
+    found: list[AttackedImage] = []
     with attack_mode(loaded.network):
         for batchdata in tqdm(loaded.data_loader, desc="attacking"):
-            if limit is not None and saved >= limit:
+            if limit is not None and len(found) >= limit:
                 break
             image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
             check_labels(label, batchdata, image)
-            wanted = sample_ids if limit is None else sample_ids[: limit - saved]
-            saved += len(wanted)
+            wanted = sample_ids if limit is None else sample_ids[: limit - len(found)]
             if all(sample_id in done for sample_id in wanted):
-                misclassified += [done[sample_id] for sample_id in wanted].count(False)
+                found += [done[sample_id] for sample_id in wanted]
                 continue
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
             generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
@@ -121,14 +123,31 @@ def save_attacked_images(
                 result = attack(predictor, image, label, eps, generators)
             except SampleError as error:
                 raise error.named(sample_ids) from None
+            dice = _dice(loaded, predictor, label, (image, result.image))
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
-            correct = result.clean_correct.tolist()[: len(wanted)]
             for sample_id, *pair in zip(wanted, adversarial, clean, strict=False):
                 _save(folder / names[sample_id], pair[0], pair[1], loaded)
-            pairs = zip(wanted, correct, strict=True)
-            records.append([AttackedImage(sample_id=sample_id, correct=right) for sample_id, right in pairs])
-            misclassified += correct.count(False)
-    return saved, misclassified
+            correct, broken = result.clean_correct.tolist(), (result.success & result.clean_correct).tolist()
+            attacked = [
+                AttackedImage(sample_id=sample_id, correct=correct[k], broken=broken[k], dice=dice[k])
+                for k, sample_id in enumerate(wanted)
+            ]
+            records.append(attacked)
+            found += attacked
+    return found
+
+
+def _dice(
+    loaded: LoadedBundle, predictor: Predictor, label: torch.Tensor, images: Sequence[torch.Tensor]
+) -> list[tuple[float, float] | None]:
+    """The mean foreground Dice of every image without noise and with it; None where its label has no foreground."""
+    if not isinstance(loaded.criterion, SegmentationCriterion):
+        return [None] * len(label)
+    lowest = loaded.criterion.lowest_dice()
+    with torch.no_grad():
+        scores = [lowest.scores_by_class(choose_output(predictor(image), label=label), label) for image in images]
+    pairs = zip(*([mean_of_known(row) for row in score.tolist()] for score in scores), strict=True)
+    return [None if math.isnan(clean) else (clean, noisy) for clean, noisy in pairs]
 
 
 def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:

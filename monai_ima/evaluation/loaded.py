@@ -101,6 +101,7 @@ class LoadedBundle:
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             sha256=self.weights_sha256,
+            output=self.output,
         )
 
     @property

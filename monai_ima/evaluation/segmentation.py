@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, decollate_batch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
-from monai.utils import convert_to_tensor
+from monai.utils import ImageMetaKey, convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
@@ -29,6 +30,9 @@ from .batch import EvaluationBatch, evaluation_batch
 from .evaluator import Evaluator, EvaluatorSettings
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
+
+PICTURE = re.compile(r"\.(png|jpe?g|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
+"""Files that do not say how large a pixel is."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
                 sample_id=sample_id,
                 scores=[scores[row] for scores in history],
                 after={name: [dice[row] for dice in values] for name, values in after.items()},
+                unit="voxels" if batch.spacings[row] is None else "mm",
                 patient=batch.patients[row],
             )
             for row, sample_id in enumerate(batch.sample_ids)
@@ -269,10 +274,9 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
                 warnings.filterwarnings("ignore", message="the (ground truth|prediction) of class")
                 warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
                 tolerances = [self.tolerance] * target.shape[1]
-                surface = compute_surface_dice(one, other, tolerances, include_background=True, spacing=spacing)
-                distance = compute_hausdorff_distance(
-                    one, other, include_background=True, percentile=95, spacing=spacing
-                )
+                common: dict[str, Any] = {"include_background": True, "spacing": spacing}
+                surface = compute_surface_dice(one, other, tolerances, **common)
+                distance = compute_hausdorff_distance(one, other, percentile=95, **common)
             present = other[0].flatten(1).any(dim=1).tolist()
             metrics = (dice[row], surface[0].nan_to_num(0.0), distance[0])
             defined = [_defined(values.tolist(), present) for values in metrics]
@@ -285,10 +289,10 @@ class ScanBatch(EvaluationBatch):
     """A batch of scans, ready to be attacked.
 
     Attributes:
-        spacings: size of a voxel along each axis, of every scan.
+        spacings: size of a voxel along each axis, in mm, of every scan; None where the image does not know it.
     """
 
-    spacings: list[list[float]]
+    spacings: list[list[float] | None]
 
 
 @dataclass(frozen=True)
@@ -307,10 +311,17 @@ def _defined(values: list[float], present: list[bool]) -> list[float | None]:
     return [value if here and math.isfinite(value) else None for value, here in zip(values, present, strict=True)]
 
 
-def _spacings(image: torch.Tensor) -> list[list[float]]:
-    """Size of a voxel along each axis of every scan, 1 where the image does not know it."""
-    axes = image.ndim - 2
+def _spacings(image: torch.Tensor) -> list[list[float] | None]:
+    """Size of a voxel along each axis of every scan, in mm; None where the image does not know it."""
     if not isinstance(image, MetaTensor):
-        return [[1.0] * axes for _ in image]
-    known = [[float(v) for v in np.asarray(scan.pixdim)[:axes]] for scan in decollate_batch(image)]
-    return [spacing if len(spacing) == axes else [1.0] * axes for spacing in known]
+        return [None] * len(image)
+    return [_spacing(scan) for scan in decollate_batch(image)]
+
+
+def _spacing(scan: MetaTensor) -> list[float] | None:
+    """MONAI gives pictures and arrays voxels of 1, as it gives scans of 1 mm."""
+    spacing = [float(value) for value in np.asarray(scan.pixdim)[: scan.ndim - 1]]
+    file = str(scan.meta.get(ImageMetaKey.FILENAME_OR_OBJ) or "")
+    if len(spacing) != scan.ndim - 1 or PICTURE.search(file) or (not file and set(spacing) == {1.0}):
+        return None
+    return spacing

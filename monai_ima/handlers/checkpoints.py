@@ -86,5 +86,6 @@ class Checkpoints:
             if file.exists() and file != self.of_epoch(0):
                 raise FileExistsError(
                     f"File {file} exists, and a new training would write over it: expected another folder or name, "
-                    "resume='last' to go on with it, or overwrite=True."
+                    "resume='last' to go on with it, or overwrite=True (of a hardened bundle --harden#resume last, "
+                    "--harden#overwrite True)."
                 )

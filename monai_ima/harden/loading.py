@@ -13,17 +13,16 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
-from monai_ima.utils.checks import check_channels
-from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
 from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
-from .parts import EVALUATOR_ID, evaluators_of, find_parts, network_of, transforms_of
+from .parts import CRITERION, EVALUATOR_ID, Clues, evaluators_of, find_parts, network_of, transforms_of
 from .reading import Component, TrainingConfig, evaluation_files, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
-from .task import find_task, image_key
+from .settings import Stated
+from .task import Task, find_task, image_key
 
 __all__ = ["EvaluationParts", "bundle_channels", "find_evaluation", "load_bundle"]
 
@@ -56,6 +55,20 @@ class EvaluationParts:
     transforms: list[Component]
     image_key: str
     normalisation: Normalisation | None
+
+    @property
+    def clues(self) -> Clues:
+        """What tells the task, where the training does not."""
+        key_metric = self.evaluator.at("key_val_metric")
+        return Clues(
+            config=self.config,
+            transforms=self.transforms,
+            network=network_of(self.config, self.evaluator.at("network")),
+            loss=None,
+            loss_path=None,
+            key_metric=key_metric if self.config.get(key_metric) is not None else None,
+            postprocessing=[self.evaluator.at("postprocessing")],
+        )
 
     @property
     def channels(self) -> tuple[int, ...] | None:
@@ -130,7 +143,7 @@ def load_bundle(
     bundle: str | Path,
     config: str | None = None,
     checkpoint: str | Path | None = None,
-    channels: Sequence[int] | None = None,
+    stated: Stated | None = None,
     **overrides: Any,
 ) -> LoadedBundle:
     """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
@@ -143,18 +156,18 @@ def load_bundle(
         bundle: the bundle's folder.
         config: see :func:`~monai_ima.harden.reading.evaluation_files`.
         checkpoint: weights; None means the config's ``ckpt_path``, else ``models/model.pt``.
-        channels: of the images that noise may change; None means all but those that the config's transforms add as
-            guidance.
+        stated: what the user says of the bundle in place of what would be read; None: nothing.
         overrides: values of config ids.
 
     Raises:
         FileNotFoundError: if the folder is no bundle, or config or checkpoint are missing.
-        ValueError: if the config has no evaluator, the checkpoint is of another network, or there is guidance among the
-            channels but they cannot be counted.
+        ValueError: if the config has no evaluator, the checkpoint is of another network, its task cannot be inferred or
+            is stated otherwise than the config has it, or there is guidance among the channels but they cannot be
+            counted.
     """
-    root = Path(bundle)
-    files = evaluation_files(root, config)
-    parts = find_evaluation(root, files, overrides)
+    root, stated = Path(bundle), stated or Stated()
+    parts = find_evaluation(root, evaluation_files(root, config), overrides)
+    task = _task(parts, stated)
     make_importable(root)
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in parts.config.files],
@@ -175,8 +188,9 @@ def load_bundle(
     fit_weights(evaluator.network, weights, checkpoint)
     metadata = parts.config.metadata
     normalisation = parts.normalisation
-    criterion, output = (parser.get_parsed_content("criterion"), None) if "criterion" in parser else _judged(parts)
     bounds = None if normalisation is None or normalisation.described else normalisation.bounds
+    bounds = parser.get_parsed_content("bounds") if "bounds" in parser else bounds
+    output = None if task is None else task.output
     return LoadedBundle(
         name=str(metadata.get("name") or root.resolve().name),
         network=evaluator.network,
@@ -184,15 +198,15 @@ def load_bundle(
         prepare_batch=evaluator.prepare_batch,
         inferer=evaluator.inferer,
         device=evaluator.state.device,
-        bounds=parser.get_parsed_content("bounds") if "bounds" in parser else bounds,
-        criterion=criterion,
+        bounds=bounds if stated.bounds is None else stated.bounds,
+        criterion=parser.get_parsed_content(CRITERION) if task is None else _criterion(task),
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
         synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
         data_folder=_data_folder(overrides),
         metadata=metadata,
-        channels=parts.channels if channels is None else check_channels(channels),
-        output=output,
+        channels=parts.channels if stated.channels is None else stated.channels,
+        output=output if stated.output is None else stated.output,
     )
 
 
@@ -203,23 +217,38 @@ def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
     )
 
 
-def _judged(parts: EvaluationParts) -> tuple[Criterion | None, Output]:
-    """What is correct, in which output, for the task that hardening infers; without a training by the metadata."""
+def _task(parts: EvaluationParts, stated: Stated) -> Task | None:
+    """What the training is for, else what the evaluation says; None where the config itself says what is correct.
+
+    Raises:
+        ValueError: if it cannot be inferred, or is stated although the config says it.
+    """
+    given = {name: value for name, value in stated.given.items() if name in ("task", "sigmoid", "ignore_index")}
+    if CRITERION in parts.config:
+        for name in given:
+            raise ValueError(
+                f"{parts.config.files[-1]} says itself what is correct (id {CRITERION}), expected no --{name}."
+            )
+        return None
     try:
         training = parts.config
         if not any(component.name.endswith("Trainer") for component in training.everything()):
             training = read_training_config(training.root)
-        task = find_task(find_parts(training, hardened=True))
+        clues, cause = find_parts(training, hardened=True).clues, None
     except (ValueError, OSError) as error:
-        segments = parts.config.described("outputs", "pred").get("format") == "segmentation"
-        kind = "a segmentation" if segments else "a classification, one class of which is correct"
-        logger.warning("The bundle is evaluated as %s, as its metadata say: %s", kind, error)
-        return DiceCriterion("lowest") if segments else None, None
+        clues, cause = parts.clues, error
+    task = find_task(clues, **given)
+    if cause is not None:
+        logger.warning("The bundle is evaluated as a %s, as its evaluation says: %s", task.description, cause)
+    return task
+
+
+def _criterion(task: Task) -> Criterion | None:
     if task.kind == "segmentation":
-        return DiceCriterion("lowest", task.include_background, task.sigmoid, task.ignore_index), task.output
+        return DiceCriterion("lowest", task.include_background, task.sigmoid, task.ignore_index)
     if task.sigmoid:
-        return BinaryCriterion(ignore_index=task.ignore_index), task.output
-    return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index), task.output
+        return BinaryCriterion(ignore_index=task.ignore_index)
+    return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index)
 
 
 def _data_folder(overrides: Mapping[str, Any]) -> str | None:

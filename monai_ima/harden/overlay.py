@@ -6,18 +6,20 @@ import inspect
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from monai.engines import SupervisedEvaluator
 
 from monai_ima.methods import PerSampleMethod
+from monai_ima.utils.attack_names import passes, strongest
 
 from .own_configs import bundle_line, own_lines
-from .parts import SAVERS
+from .parts import CRITERION, SAVERS
 from .plan import Plan, handler_class
 from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
 from .sample_ids import sample_id_override
-from .settings import METHODS
+from .settings import METHODS, Stated
 
 __all__ = ["SECTION", "evaluation_lines", "make_overlay", "overlay_text", "run_lines"]
 
@@ -82,14 +84,28 @@ def evaluation_lines(plan: Plan) -> list[str]:
     command = (
         f"cd {shlex.quote(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
         f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
-        + ("" if plan.output is None else f" --output {shlex.quote(str(plan.output))}")
+        + "".join(f" --{name} {shlex.quote(value)}" for name, value in _stated(plan).items())
     )
+    attack = strongest(plan.task.kind == "segmentation")
     return [
         f"Weights: {root / weights} ({about}).",
         "To evaluate:",
         command,
+        f"(That attacks with {attack}: at each ε up to about {passes(attack)} passes forward and back of every image, "
+        "each as long as a training step; --attack pgd20 is quicker and weaker.)",
         *own_lines(root, [file.name for file in plan.parts.config.files], weights, flat=plan.robust_validation),
     ]
+
+
+def _stated(plan: Plan) -> dict[str, str]:
+    """What the user stated of the bundle, as options of an evaluation; what is correct is not where it says so."""
+    given = Stated.of(replace(plan.settings, output=plan.output)).given
+    own = ("task", "sigmoid", "ignore_index") if CRITERION in plan.parts.config else ()
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in given.items()
+        if name not in own
+    }
 
 
 def _section(plan: Plan) -> dict[str, Any]:

@@ -15,10 +15,23 @@ from monai_ima import handlers as our_handlers
 from .reading import SEPARATOR, Component, TrainingConfig, readable
 from .source import ends_in_own_iteration, is_supervised
 
-__all__ = ["EVALUATOR_ID", "SAVERS", "Parts", "evaluators_of", "find_parts", "network_of", "run_id_of", "transforms_of"]
+__all__ = [
+    "CRITERION",
+    "EVALUATOR_ID",
+    "SAVERS",
+    "Clues",
+    "Parts",
+    "evaluators_of",
+    "find_parts",
+    "network_of",
+    "run_id_of",
+    "transforms_of",
+]
 
 SAVERS = {"CheckpointSaver": "save_dir", "Resumable": "folder", "BestWeights": "folder"}
 """Handlers that save weights, and the argument that says where."""
+CRITERION = "criterion"
+"""Id of a config that says itself what is correct."""
 TRAINER_ID, EVALUATOR_ID = f"train{SEPARATOR}trainer", f"validate{SEPARATOR}evaluator"
 """Of MONAI's specification of bundles."""
 NEEDED = ("train_data_loader", "network", "loss_function")
@@ -40,6 +53,29 @@ UNSUITED = (
     ),
 )
 """Names of trainers, networks, losses, inferers and batch preparations, and why no method applies to them."""
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What tells a bundle's task, in its training or else its evaluation; None where there is none.
+
+    Attributes:
+        config: the config that all of it is in.
+        transforms: of the data.
+        network: whatever wraps it.
+        loss: of the training, where it is a component.
+        loss_path: its id, also where it is an expression.
+        key_metric: id of the evaluator's key metric.
+        postprocessing: ids of the engines' post-processing, the one that decides first.
+    """
+
+    config: TrainingConfig
+    transforms: list[Component]
+    network: Component | None
+    loss: Component | None
+    loss_path: str | None
+    key_metric: str | None
+    postprocessing: list[str]
 
 
 @dataclass(frozen=True)
@@ -75,6 +111,20 @@ class Parts:
     savers: list[Component]
     key_metric: str | None
     run_id: str
+
+    @property
+    def clues(self) -> Clues:
+        """What tells its task."""
+        engines = [engine for engine in (self.evaluator, self.trainer) if engine is not None]
+        return Clues(
+            config=self.config,
+            transforms=self.transforms,
+            network=self.network,
+            loss=self.loss,
+            loss_path=self.trainer.at("loss_function"),
+            key_metric=self.key_metric,
+            postprocessing=[engine.at("postprocessing") for engine in engines],
+        )
 
     @property
     def all_transforms(self) -> list[Component]:

@@ -110,7 +110,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         ValueError: if a setting does not suit the bundle or cannot be inferred, or the checkpoint does not fit.
     """
     method = settings.method
-    task = find_task(parts, settings.task, settings.sigmoid, settings.ignore_index)
+    task = find_task(parts.clues, settings.task, settings.sigmoid, settings.ignore_index)
     if method == "mma" and (task.kind != "classification" or task.sigmoid):
         raise ValueError(
             f"Got method mma for {task.description}, expected a classification with one class out of several."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any
 
+from monai_ima.results.settings import BOUNDS, CHANNELS, IGNORE_INDEX, OUTPUT, SIGMOID, TASK
 from monai_ima.utils.checks import (
     check_bool,
     check_bounds,
@@ -15,10 +16,11 @@ from monai_ima.utils.checks import (
     check_ignore_index,
     check_output,
     check_positive,
+    check_task,
     is_number,
 )
 
-__all__ = ["METHODS", "TASKS", "HardenSettings"]
+__all__ = ["METHODS", "HardenSettings", "Stated"]
 
 METHODS = {
     "ima": "IMAHandler",
@@ -28,25 +30,61 @@ METHODS = {
     "mma": "MMAHandler",
     "ddn": "DDNHandler",
 }
-TASKS = ("classification", "multi-label", "segmentation")
 
 EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network sees it; default: from the normalisation."
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
-IGNORE_INDEX = "Label that counts nowhere, such as 255 or -1; default: what the loss or the metric ignores."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
-CHANNELS = "Channels of the image that noise may change, such as 0,1; default: all but those added as guidance."
-OUTPUT = "Index or key of the network's output that counts; -1: the last; default: the first (HoVerNet: its nuclei)."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "ignore_index": lambda _, value: check_ignore_index(value),
+    "task": lambda _, value: check_task(value),
     "sigmoid": check_bool,
+    "ignore_index": lambda _, value: check_ignore_index(value),
+    "bounds": lambda _, value: check_bounds(value),
+    "channels": lambda _, value: check_channels(value),
+    "output": lambda _, value: check_output(value),
     "epochs": partial(check_count, least=1),
     "val_steps": partial(check_count, least=1),
     "eps_max": check_positive,
     "val_eps": check_positive,
-    "output": lambda _, value: check_output(value),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What the user says of a bundle; what is None is read in its configs.
+
+    Attributes:
+        task: one of :data:`~monai_ima.utils.checks.TASKS`.
+        sigmoid: outputs are independent of each other.
+        ignore_index: label that counts nowhere.
+        bounds: valid intensities ``(lo, hi)``.
+        channels: of the image that noise may change.
+        output: index or key of the network's output that counts.
+
+    Raises:
+        ValueError: if a value is outside of its range.
+    """
+
+    task: str | None = None
+    sigmoid: bool | None = None
+    ignore_index: int | None = None
+    bounds: Sequence[float] | None = None
+    channels: Sequence[int] | None = None
+    output: int | str | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def of(cls, options: Any) -> Stated:
+        """The part of a verb's options, or of other settings, that is stated of the bundle."""
+        return cls(**{each.name: getattr(options, each.name) for each in fields(cls)})
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is stated, by the name of its option."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +100,10 @@ class HardenSettings:
     norm: Annotated[str | None, "l2 or linf; default: linf, l2 for ddn."] = None
     pretrained: Annotated[str | None, PRETRAINED] = None
     min_clean: Annotated[float | None, "Keep only weights whose clean validation metric is at least that."] = None
-    task: Annotated[str | None, f"One of {', '.join(TASKS)}; default: from loss, metrics and metadata."] = None
-    sigmoid: Annotated[bool | None, "Outputs are independent; default: from the post-processing and the loss."] = None
+    task: Annotated[str | None, TASK] = None
+    sigmoid: Annotated[bool | None, SIGMOID] = None
     ignore_index: Annotated[int | None, IGNORE_INDEX] = None
-    bounds: Annotated[tuple[float, float] | None, "Valid intensities lo,hi; default: from the transforms."] = None
+    bounds: Annotated[tuple[float, float] | None, BOUNDS] = None
     channels: Annotated[Sequence[int] | None, CHANNELS] = None
     threshold: Annotated[float | str | None, THRESHOLD] = None
     epochs: Annotated[int | None, EPOCHS] = None
@@ -81,12 +119,13 @@ class HardenSettings:
             raise ValueError(f"Unknown norm {self.norm!r}, expected 'l2' or 'linf'.")
         if self.method == "ddn" and self.norm == "linf":
             raise ValueError("Got norm 'linf' for method ddn, expected l2: its attack finds the nearest point in L2.")
-        if self.task not in (None, *TASKS):
-            raise ValueError(f"Unknown task {self.task!r}, expected one of {', '.join(TASKS)}.")
         if self.min_clean is not None and not is_number(self.min_clean):
             raise ValueError(f"Got min_clean {self.min_clean!r}, expected a value of the clean key metric.")
-        object.__setattr__(self, "bounds", check_bounds(self.bounds))
-        object.__setattr__(self, "channels", check_channels(self.channels))
-        for name, check in CHECKS.items():
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, check(name, getattr(self, name)))
+        _check(self)
+
+
+def _check(settings: Any) -> None:
+    """Check those fields of a data class that there is a check for and that are given."""
+    for name, check in CHECKS.items():
+        if getattr(settings, name, None) is not None:
+            object.__setattr__(settings, name, check(name, getattr(settings, name)))

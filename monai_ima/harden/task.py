@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from monai.utils import CommonKeys, HoVerNetBranch
 
+from monai_ima.utils.checks import TASKS
 from monai_ima.utils.outputs import Output
 
-from .parts import Parts
+from .parts import Clues
 from .reading import Component, TrainingConfig
-from .settings import TASKS
 
 __all__ = ["Task", "find_task", "image_key"]
+
+logger = logging.getLogger(__name__)
 
 MAP_LOSSES = ("Dice", "Tversky", "Jaccard", "HausdorffDT", "SoftclDice", "NACL", "Barlow")
 LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSupervision", "Masked")
@@ -25,6 +28,8 @@ NUCLEI = HoVerNetBranch.NP.value
 """The output of HoVerNet that is judged, among the three that it has: nucleus or background."""
 CLASS_FORMATS = ("classification", "classes", "probabilities", "probability", "labels")
 """``format`` of such an output in the metadata."""
+BY_TASK = {"classification": False, "multi-label": True}
+"""Tasks that say whether outputs are independent of each other."""
 IGNORE_INDEX = re.compile(r"\bignore_index\s*=\s*(-?\d+)\b")
 """In an expression that builds a loss or a metric."""
 
@@ -34,7 +39,7 @@ class Task:
     """What is trained.
 
     Attributes:
-        kind: one of :data:`~monai_ima.harden.settings.TASKS`.
+        kind: one of :data:`~monai_ima.utils.checks.TASKS`.
         classes: number of outputs; None where it is unknown.
         sigmoid: outputs are independent of each other.
         include_background: channel 0 counts in a segmentation's score.
@@ -59,13 +64,13 @@ class Task:
 
 
 def find_task(
-    parts: Parts, task: str | None = None, sigmoid: bool | None = None, ignore_index: int | None = None
+    clues: Clues, task: str | None = None, sigmoid: bool | None = None, ignore_index: int | None = None
 ) -> Task:
     """Infer the task.
 
     Args:
-        parts: of the bundle.
-        task: one of :data:`~monai_ima.harden.settings.TASKS`; None: infer it.
+        clues: of the bundle.
+        task: one of :data:`~monai_ima.utils.checks.TASKS`; None: infer it.
         sigmoid: outputs are independent; None: infer it.
         ignore_index: the label that is left out; None: infer it.
 
@@ -73,15 +78,22 @@ def find_task(
         ValueError: if the task cannot be inferred, or the loss leaves out several labels.
     """
     if sigmoid is None:
-        sigmoid = task == "multi-label" or (task != "classification" and _sigmoid(parts))
+        sigmoid = BY_TASK[task] if task in BY_TASK else _sigmoid(clues)
     if task is None:
-        kind = "segmentation" if _is_segmentation(parts) else "multi-label" if sigmoid else "classification"
+        kind = "segmentation" if _is_segmentation(clues) else "multi-label" if sigmoid else "classification"
     else:
         kind = task
-    ignore_index = _ignore_index(parts) if ignore_index is None else ignore_index
-    if _named(parts, "HoVerNet"):
+    if sigmoid is None and kind == "segmentation":
+        logger.warning(
+            "Neither post-processing nor loss of %s say whether outputs are independent of each other (sigmoid) or "
+            "not (softmax): taken as softmax; --sigmoid says otherwise.",
+            clues.config.files[-1],
+        )
+    sigmoid = bool(sigmoid)
+    ignore_index = _ignore_index(clues) if ignore_index is None else ignore_index
+    if _named(clues, "HoVerNet"):
         return Task(kind, 2, sigmoid, sigmoid, ignore_index, NUCLEI)
-    return Task(kind, _classes(parts), sigmoid, sigmoid and kind == "segmentation", ignore_index)
+    return Task(kind, _classes(clues), sigmoid, sigmoid and kind == "segmentation", ignore_index)
 
 
 def image_key(config: TrainingConfig, transforms: Sequence[Component]) -> str:
@@ -93,20 +105,21 @@ def _loaded(config: TrainingConfig, transforms: Sequence[Component]) -> list[str
     return next((config.keys(transform) for transform in transforms if transform.name.startswith("LoadImage")), [])
 
 
-def _is_segmentation(parts: Parts) -> bool:
-    config, loss = parts.config, parts.loss
+def _is_segmentation(clues: Clues) -> bool:
+    config, loss = clues.config, clues.loss
     loss_id = None if loss is None else loss.id
     kind = str(config.described("outputs", "pred").get("format", "")).lower()
-    if _uses(config, loss_id, MAP_LOSSES) or _uses(config, parts.key_metric, MAP_METRICS) or "segmentation" in kind:
+    if _uses(config, loss_id, MAP_LOSSES) or _uses(config, clues.key_metric, MAP_METRICS) or "segmentation" in kind:
         return True
-    if kind in CLASS_FORMATS or (parts.network is not None and parts.network.name.startswith(CLASSIFIERS)):
+    if kind in CLASS_FORMATS or (clues.network is not None and clues.network.name.startswith(CLASSIFIERS)):
         return False
-    if str(CommonKeys.LABEL.value) in _loaded(config, parts.transforms):
+    if str(CommonKeys.LABEL.value) in _loaded(config, clues.transforms):
         return True
-    if not _uses(config, loss_id, LABEL_LOSSES) and kind == "":
+    if not _uses(config, loss_id, LABEL_LOSSES):
+        found = loss.name if loss else "none" if clues.loss_path is None else "an expression"
         raise ValueError(
-            f"The task of {config.files[-1]} cannot be inferred from its loss ({loss.name if loss else 'an expression'}"
-            f"), expected --task, one of {', '.join(TASKS)}."
+            f"The task of {config.files[-1]} cannot be inferred from its loss ({found}), metrics and metadata, "
+            f"expected --task, one of {', '.join(TASKS)}."
         )
     return False
 
@@ -116,40 +129,43 @@ def _uses(config: TrainingConfig, path: str | None, words: Sequence[str]) -> boo
     return path is not None and any(word in c.name for c in config.components(path) for word in words)
 
 
-def _named(parts: Parts, name: str) -> bool:
-    return any(part is not None and name in part.name for part in (parts.network, parts.loss))
+def _named(clues: Clues, name: str) -> bool:
+    return any(part is not None and name in part.name for part in (clues.network, clues.loss))
 
 
-def _sigmoid(parts: Parts) -> bool:
-    """Post-processing decides, then the loss."""
-    config = parts.config
-    for path in [engine.at("postprocessing") for engine in (parts.evaluator, parts.trainer) if engine is not None]:
+def _sigmoid(clues: Clues) -> bool | None:
+    """Post-processing decides, then the loss; None where neither says."""
+    config = clues.config
+    for path in clues.postprocessing:
         for component in config.components(path) if config.get(path) is not None else ():
             if component.name.startswith("Activations"):
-                if _flag(parts, component, "sigmoid"):
+                if _flag(clues, component, "sigmoid"):
                     return True
-                if _flag(parts, component, "softmax"):
+                if _flag(clues, component, "softmax"):
                     return False
             if component.name.startswith("AsDiscrete"):
-                if _flag(parts, component, "argmax"):
+                if _flag(clues, component, "argmax"):
                     return False
                 if component.config.get("threshold") is not None:
                     return True
-    losses = [] if parts.loss is None else config.components(parts.loss.id)
-    return any("BCE" in c.name or "MultiLabel" in c.name or _flag(parts, c, "sigmoid") for c in losses)
+    losses = [] if clues.loss is None else list(config.components(clues.loss.id))
+    if any("BCE" in c.name or "MultiLabel" in c.name or _flag(clues, c, "sigmoid") for c in losses):
+        return True
+    said = any(_flag(clues, c, "softmax") or "CrossEntropy" in c.name or "NLL" in c.name for c in losses)
+    return False if said else None
 
 
-def _flag(parts: Parts, component: Component, name: str) -> bool:
-    value = parts.config.argument(component, name, False)
+def _flag(clues: Clues, component: Component, name: str) -> bool:
+    value = clues.config.argument(component, name, False)
     return any(value) if isinstance(value, list) else bool(value)
 
 
-def _ignore_index(parts: Parts) -> int | None:
-    for path in (parts.trainer.at("loss_function"), parts.key_metric):
-        found = set() if path is None else set(_ignore_indices(parts.config, path))
+def _ignore_index(clues: Clues) -> int | None:
+    for path in (clues.loss_path, clues.key_metric):
+        found = set() if path is None else set(_ignore_indices(clues.config, path))
         if len(found) > 1:
             raise ValueError(
-                f"Config {parts.config.files[-1]} leaves out several labels (ignore_index "
+                f"Config {clues.config.files[-1]} leaves out several labels (ignore_index "
                 f"{', '.join(map(str, sorted(found)))}), expected the one that counts nowhere as --ignore_index."
             )
         if found:
@@ -168,12 +184,12 @@ def _ignore_indices(config: TrainingConfig, path: str) -> Iterator[int]:
                 yield given
 
 
-def _classes(parts: Parts) -> int | None:
-    network = parts.network
+def _classes(clues: Clues) -> int | None:
+    network = clues.network
     for name in ("num_classes", "out_channels", "out_classes", "n_classes"):
-        value = None if network is None else parts.config.argument(network, name)
+        value = None if network is None else clues.config.argument(network, name)
         if isinstance(value, int):
             return value
-    channels = parts.config.described("outputs", "pred").get("num_channels")
-    named = parts.config.described("outputs", "pred").get("channel_def")
+    channels = clues.config.described("outputs", "pred").get("num_channels")
+    named = clues.config.described("outputs", "pred").get("channel_def")
     return channels if isinstance(channels, int) else len(named) if isinstance(named, dict) and named else None

@@ -12,6 +12,7 @@ from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, AttackSettings, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion
+from monai_ima.losses import find_reduction
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_bounds, check_channels, check_choice, check_count, check_output
 from monai_ima.utils.distributed import gather_all, rank
@@ -115,6 +116,7 @@ class TrainingMethod(ABC):
         self._sums: dict[str, tuple[float, float]] = {}
         self._correct = self._seen = 0
         self._warned_of_none_correct = False
+        self._loss_sums: bool | None = None
 
     @property
     def active(self) -> bool:
@@ -257,6 +259,16 @@ class TrainingMethod(ABC):
     def generators(self, batch: Batch, purpose: str) -> list[torch.Generator]:
         """A random stream for each sample, for one purpose in this epoch; the same in a resumed training."""
         return per_sample_generators(f"{self.seed}/{self.epoch}/{purpose}", batch.sample_ids, batch.image.device)
+
+    def sums(self, loss_function: LossFunction, prediction: Any, batch: Batch) -> bool | None:
+        """The trainer's loss adds samples up: found out, and told of, on the first batch that can tell; else None."""
+        if self._loss_sums is None:
+            found = find_reduction(loss_function, prediction, batch.label, len(batch.sample_ids))
+            if found is not None:
+                self._loss_sums = found.sums
+                if rank() == 0:
+                    logger.info(found.describe())
+        return self._loss_sums
 
     def note(self, name: str, total: float, count: float) -> None:
         """Add to the scalar ``name``, which is ``sum(total) / sum(count)`` over an epoch."""

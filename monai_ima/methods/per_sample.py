@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Unpack
@@ -9,16 +8,14 @@ import torch
 from torch import nn
 
 from monai_ima.attacks import allow_single_value_batchnorm
-from monai_ima.losses import IMALoss, find_reduction
+from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, RadiusAccumulator
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.distributed import gather_all, rank, world_size
+from monai_ima.utils.distributed import gather_all, world_size
 
-from .base import LossFunction, MethodSettings, TrainingMethod
+from .base import MethodSettings, TrainingMethod
 
 __all__ = ["PerSampleMethod"]
-
-logger = logging.getLogger(__name__)
 
 MAX_UNKNOWN_IDS = 100
 """Margins are refused once that many different samples have come and none of them has a margin."""
@@ -54,7 +51,6 @@ class PerSampleMethod(TrainingMethod):
         self.margins = margins
         self.radii = RadiusAccumulator()
         self._margins_checked = False
-        self._loss_sums: bool | None = None
         self._unknown_ids: set[str] = set()
 
     def begin_epoch(self, epoch: int, epochs: int, training_set: Iterable[Batch] = ()) -> None:
@@ -94,16 +90,6 @@ class PerSampleMethod(TrainingMethod):
         self._unknown_ids.update(sample_ids)
         if len(self._unknown_ids) >= MAX_UNKNOWN_IDS:
             self._refuse_margins()
-
-    def sums(self, loss_function: LossFunction, prediction: Any, batch: Batch) -> bool | None:
-        """The trainer's loss adds samples up: found out, and told of, on the first batch that can tell; else None."""
-        if self._loss_sums is None:
-            found = find_reduction(loss_function, prediction, batch.label, len(batch.sample_ids))
-            if found is not None:
-                self._loss_sums = found.sums
-                if rank() == 0:
-                    logger.info(found.describe())
-        return self._loss_sums
 
     def subset_loss(self, ima_loss: IMALoss, subset: Batch, batch: Batch) -> torch.Tensor:
         """The loss of the samples that a method trains on, divided by the size of the whole batch; 0 without any.

@@ -86,7 +86,12 @@ class TRADES(TrainingMethod):
             divergence = DivergenceCriterion(reference, self.sigmoid, self.criterion.ignore_index)
             noisy = self.attack_batch(self.attack, batch, self.eps, criterion=divergence).image
         trades_loss = TRADESLoss(
-            loss_function, self.beta, self.sigmoid, ignore_index=self.criterion.ignore_index, output=self.output
+            loss_function,
+            self.beta,
+            self.sigmoid,
+            ignore_index=self.criterion.ignore_index,
+            output=self.output,
+            sums=self.sums(loss_function, prediction, batch),
         )
         robust_loss = trades_loss.robust(prediction, batch.label, batch.predict(noisy))
         self.note_loss("loss_robust", robust_loss)

@@ -92,8 +92,11 @@ def _about_intervals(results: Results) -> str:
     )
 
 
-def _surface_table(results: Results, whose: str, surface_dice: Curve, hd95: Distances) -> Table:
-    columns = [("surface Dice", list(map(score, surface_dice))), ("HD95 (mm)", [score(value, 2) for value in hd95])]
+def _surface_table(results: SegmentationResults, whose: str, surface_dice: Curve, hd95: Distances) -> Table:
+    columns = [
+        ("surface Dice", list(map(score, surface_dice))),
+        (f"HD95 ({results.distance_unit})", [score(value, 2) for value in hd95]),
+    ]
     caption = f"Surface Dice and 95th percentile of the surface distance (HD95) under all attacks: {whose}"
     return level_table(caption, results.levels, results.units, columns)
 

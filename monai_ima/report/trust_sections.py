@@ -77,6 +77,7 @@ def provenance(results: Results) -> Iterator[Block]:
         ["model", results.model.name],
         ["version", results.model.version or "not stated"],
         ["network", f"{results.model.network}, {results.model.parameters:,} parameters"],
+        *([] if results.model.output is None else [["the network's output", str(results.model.output)]]),
         ["weights", results.model.checkpoint or "not stated"],
         ["their SHA-256", results.model.sha256 or "not stated"],
         ["data", ("SYNTHETIC: " if data.synthetic else "") + data.name],

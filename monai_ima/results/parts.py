@@ -20,6 +20,7 @@ class Model(Part):
     Attributes:
         checkpoint: the file its weights came from, None where none was named.
         sha256: of the weights (:func:`~monai_ima.utils.weights.weights_digest`); None in results of older versions.
+        output: index or key of the network's output that was judged; None: its only or first one.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Model(Part):
     parameters: Count
     checkpoint: str | None
     sha256: str | None = None
+    output: int | str | None = None
 
 
 class Data(Part):

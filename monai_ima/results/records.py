@@ -79,7 +79,7 @@ class Scores(Part):
     Attributes:
         dice: None for a class that the label does not hold.
         surface_dice: share of both surfaces within the tolerance; None as for Dice.
-        hd95: 95th percentile of the surfaces' distances (Hausdorff), in mm; None also where nothing was predicted.
+        hd95: 95th percentile of the surfaces' distances (Hausdorff); None also where nothing was predicted.
     """
 
     dice: list[Fraction | None]
@@ -92,10 +92,19 @@ class Scores(Part):
 
 
 class AttackedImage(Part):
-    """An image whose adversarial files are written; ``correct``: it is classified correctly without noise."""
+    """An image whose adversarial files are written.
+
+    Attributes:
+        sample_id: of the image.
+        correct: its prediction is correct without noise.
+        broken: that is wrong with the noise; False where it was before.
+        dice: of a segmentation the mean foreground Dice without noise and with it; else None.
+    """
 
     sample_id: str
     correct: bool
+    broken: bool
+    dice: tuple[Fraction, Fraction] | None = None
 
 
 class ScanRecord(Part):
@@ -106,6 +115,7 @@ class ScanRecord(Part):
         scores: one for each ε, the clean image's first, at the most adversarial image found so far.
         after: for each attack the mean foreground Dice at every ε, at the most adversarial image that it or an attack
             before it found.
+        unit: of its distances; voxels where the image does not know how large they are.
         patient: whom the scan is of; None where the data do not say.
         group: its value of the column that subgroups are made by; None without subgroups.
     """
@@ -113,6 +123,7 @@ class ScanRecord(Part):
     sample_id: str
     scores: list[Scores]
     after: dict[str, list[Fraction]]
+    unit: Literal["mm", "voxels"] = "mm"
     patient: str | None = None
     group: str | None = None
 

@@ -244,7 +244,7 @@ class ClassificationResults(Results):
 
 
 class SegmentationResults(Results):
-    """``results.json`` of a segmentation; means over scans, under all attacks, distances in mm."""
+    """``results.json`` of a segmentation; means over scans, under all attacks, distances in :attr:`distance_unit`."""
 
     curves = ("dice", "surface_dice", "hd95")
 
@@ -258,6 +258,11 @@ class SegmentationResults(Results):
     hd95_by_class: Mapping[str, Distances]
     hd95_undefined: list[Count]
     samples: list[ScanRecord]
+
+    @property
+    def distance_unit(self) -> str:
+        """``mm``; ``voxels`` where the images do not know how large these are."""
+        return " or ".join(sorted({sample.unit for sample in self.samples}))
 
     @model_validator(mode="after")
     def _samples_agree(self) -> Self:

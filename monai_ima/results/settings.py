@@ -11,12 +11,32 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from monai_ima.utils.attack_names import STRONGEST_SEGMENTATION
-from monai_ima.utils.checks import check_bool, check_channels, check_choice, check_count, check_output, check_seed
+from monai_ima.utils.attack_names import STRONGEST_CLASSIFICATION, strongest
+from monai_ima.utils.checks import (
+    TASKS,
+    check_bool,
+    check_bounds,
+    check_channels,
+    check_choice,
+    check_count,
+    check_ignore_index,
+    check_output,
+    check_seed,
+    check_task,
+)
 
-__all__ = ["CHANNELS", "CHECKPOINT", "CONFIG", "OUTPUT", "EvaluationSettings", "check_levels"]
-
-CLASSIFICATION_ATTACK = "pgd100x2"
+__all__ = [
+    "BOUNDS",
+    "CHANNELS",
+    "CHECKPOINT",
+    "CONFIG",
+    "IGNORE_INDEX",
+    "OUTPUT",
+    "SIGMOID",
+    "TASK",
+    "EvaluationSettings",
+    "check_levels",
+]
 
 
 def check_levels(levels: Sequence[float] | float) -> list[float]:
@@ -32,13 +52,14 @@ def check_levels(levels: Sequence[float] | float) -> list[float]:
     return sorted({0.0, *(float(level) for level in given)})
 
 
-def _switch(name: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: check_bool(name, value))
+def _switch(name: str, optional: bool = False) -> BeforeValidator:
+    return BeforeValidator(lambda value: None if optional and value is None else check_bool(name, value))
 
 
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
 Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
 Channels = Annotated[tuple[int, ...] | None, BeforeValidator(check_channels)]
+Bounds = Annotated[tuple[float, float] | None, BeforeValidator(check_bounds)]
 SEED = BeforeValidator(check_seed)
 PASSES = BeforeValidator(lambda value: check_count("eot", value, 1))
 
@@ -49,6 +70,10 @@ ATTACKS = (
     "and pgd100x2-ce (one loss alone); several joined by + (the worst counts; a sample that one of them broke is not "
     "attacked again). Default: pgd100x2; for segmentations on Dice and cross-entropy, together and each alone."
 )
+TASK = f"One of {', '.join(TASKS)}; default: from loss, metrics and metadata."
+SIGMOID = "Outputs are independent; default: from the post-processing and the loss."
+IGNORE_INDEX = "Label that counts nowhere, such as 255 or -1; default: what the loss or the metric ignores."
+BOUNDS = "Valid intensities lo,hi; default: from the transforms."
 CHANNELS = "Channels of the image that noise may change, such as 0,1; default: all but maps of clicks."
 CHECKPOINT = "Weights; default: the config's ckpt_path, else BUNDLE/models/model.pt."
 CONFIG = (
@@ -59,7 +84,7 @@ CROSSCHECK = (
     "Verify on 100 samples (4 scans) with independent code: ART and foolbox for classifiers (needs `pip install "
     "'monai-ima[crosscheck]'`), a brute-force search for segmentations."
 )
-OUTPUT = "Index or key of the network's output that counts, where it returns several; -1: the last; default: the first."
+OUTPUT = "Index or key of the network's output that counts; -1: the last; default: the first (HoVerNet: its nuclei)."
 MINIMUM = "Find the smallest perturbation that changes each prediction, up to the highest level (classifiers)."
 TRANSFER = (
     "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
@@ -92,7 +117,7 @@ class EvaluationSettings(BaseModel):
     checkpoint: Annotated[Text, CHECKPOINT] = None
     config: Annotated[Text, CONFIG] = None
     seed: Annotated[int, SEED, "Of the random starts."] = 0
-    tolerance: Annotated[float, "Of surface Dice, in mm."] = 1.0
+    tolerance: Annotated[float, "Of surface Dice, in mm; in voxels where images do not know how large these are."] = 1.0
     units: Annotated[str, UNITS] = "network"
     minimum: Annotated[bool, _switch("minimum"), MINIMUM] = False
     checks: Annotated[
@@ -101,6 +126,10 @@ class EvaluationSettings(BaseModel):
     transfer_from: Annotated[Text, TRANSFER] = None
     crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
+    task: Annotated[str | None, BeforeValidator(check_task), TASK] = None
+    sigmoid: Annotated[bool | None, _switch("sigmoid", optional=True), SIGMOID] = None
+    ignore_index: Annotated[int | None, BeforeValidator(check_ignore_index), IGNORE_INDEX] = None
+    bounds: Annotated[Bounds, BOUNDS] = None
     channels: Annotated[Channels, CHANNELS] = None
     output: Annotated[int | str | None, BeforeValidator(check_output), OUTPUT] = None
     groups: Annotated[Text, "CSV file with a column sample_id and others."] = None
@@ -138,14 +167,14 @@ class EvaluationSettings(BaseModel):
         Args:
             segments: the network segments.
         """
-        return self.attack or (STRONGEST_SEGMENTATION if segments else CLASSIFICATION_ATTACK)
+        return self.attack or strongest(segments)
 
     @model_validator(mode="after")
     def _known_attack(self) -> Self:
         from monai_ima.attacks import attack_from_name
         from monai_ima.criteria import DiceCriterion
 
-        attack_from_name(self.attack or CLASSIFICATION_ATTACK, self.norm, criterion=DiceCriterion())
+        attack_from_name(self.attack or STRONGEST_CLASSIFICATION, self.norm, criterion=DiceCriterion())
         names = (self.attack or "").split("+")
         twice = [name for name in names if names.count(name) > 1]
         if twice:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STRONGEST_SEGMENTATION", "AttackName"]
+__all__ = ["STRONGEST_CLASSIFICATION", "STRONGEST_SEGMENTATION", "AttackName", "passes", "strongest"]
 
+STRONGEST_CLASSIFICATION = "pgd100x2"
+"""What classifiers are evaluated under, where nothing else is asked for."""
 STRONGEST_SEGMENTATION = "pgd100x2+pgd100x2-dice+pgd100x2-ce"
 """What segmentations are evaluated under: on soft Dice and cross-entropy together, and on each alone."""
 
@@ -69,6 +71,11 @@ class AttackName:
             "spsa100x128 or noise100."
         )
 
+    @property
+    def passes(self) -> int:
+        """How often the network sees a sample at most, at one ε; with a gradient each but for spsa and noise."""
+        return (self.steps or 1) * (self.times or 1) * (2 if self.family == "spsa" else 1)
+
     def describe(self, segmentation: bool = False) -> str:
         """The attack in words.
 
@@ -86,3 +93,26 @@ class AttackName:
         if self.objective not in objectives:
             raise ValueError(f"Got objective {self.objective!r}, expected one of {', '.join(objectives)}.")
         return f"{text}, on {objectives[self.objective]}"
+
+
+def strongest(segmentation: bool) -> str:
+    """What is evaluated under where nothing else is asked for.
+
+    Example:
+        >>> strongest(segmentation=False)
+        'pgd100x2'
+    """
+    return STRONGEST_SEGMENTATION if segmentation else STRONGEST_CLASSIFICATION
+
+
+def passes(names: str) -> int:
+    """How often the network sees a sample at most, at one ε, under attacks whose names are joined by ``+``.
+
+    Raises:
+        ValueError: if a name is not of the grammar.
+
+    Example:
+        >>> passes("pgd100x2+noise20")
+        220
+    """
+    return sum(AttackName.parse(name).passes for name in names.split("+"))

@@ -1,4 +1,4 @@
-"""Settings that are numbers, checked where they come in: also whether they are numbers at all."""
+"""Settings, checked where they come in; those that are numbers also for being numbers at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 __all__ = [
+    "TASKS",
     "check_bool",
     "check_bounds",
     "check_channels",
@@ -19,8 +20,12 @@ __all__ = [
     "check_output",
     "check_positive",
     "check_seed",
+    "check_task",
     "is_number",
 ]
+
+TASKS = ("classification", "multi-label", "segmentation")
+"""What a network may be made for."""
 
 
 def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
@@ -131,6 +136,17 @@ def check_output(output: int | str | None) -> int | str | None:
             "first."
         )
     return output
+
+
+def check_task(task: str | None) -> str | None:
+    """``task``, when it is one of :data:`TASKS` or None.
+
+    Raises:
+        ValueError: when it is neither.
+    """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"Unknown task {task!r}, expected one of {', '.join(TASKS)}.")
+    return task
 
 
 def check_seed(seed: int) -> int:

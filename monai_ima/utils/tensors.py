@@ -31,7 +31,8 @@ def first_output(output: Any) -> torch.Tensor:
         elif isinstance(output, Mapping) and output:
             keys = ", ".join(repr(str(key)) for key in output)
             raise ValueError(
-                f"The network returned a dictionary with the keys {keys}, expected output= with the key that counts."
+                f"The network returned a dictionary with the keys {keys}, expected output= with the key that counts "
+                "(--output of harden, evaluate and attack)."
             )
         elif isinstance(output, Sequence) and not isinstance(output, str) and output:
             output = output[0]
