@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fire.parser import DefaultParseValue
 from wild_bundles import CPU, FROM_ENGINE, STYLES, part, small_resnet, write
 
 from monai_ima.__main__ import main
-from monai_ima.harden.own_configs import own_lines
+from monai_ima.harden.own_configs import bundle_line, own_lines, shell_word
 
 LOADER = part("CheckpointLoader", load_path="$@bundle_root + '/models/model.pt'", load_dict={"model": "@network"})
 BY_ID = {**LOADER, "load_path": "@ckpt_path"}
@@ -157,3 +160,27 @@ def test_weights_that_lie_under_model_are_taken_by_what_loads_them_so(tmp_path, 
 
 def test_a_bundle_without_such_configs_has_no_such_lines(zoo):
     assert own_lines(zoo, ["train.json"], "models/model_ima.pt", flat=True) == []
+
+
+HOSTILE = "it's $(touch ran) `touch ran`; touch ran \" & #"
+"""What a name must not make a shell do."""
+
+
+@pytest.mark.parametrize("name", ["plain", HOSTILE])
+def test_a_printed_line_reaches_the_program_as_it_was_meant_whatever_the_names_are(name, tmp_path):
+    root = tmp_path / name
+    root.mkdir()
+    line = bundle_line(root, [f"{name}.json", "train_ima.json"], f"{name} run" if name == HOSTILE else "go#on")
+    shell = f"python() {{ pwd; printf '%s\\n' \"$@\"; }}; {line}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path, check=True)
+    folder, *words = done.stdout.splitlines()
+    assert folder == str(root)
+    run = f"{name} run" if name == HOSTILE else "go#on"
+    assert words[:4] == ["-m", "monai.bundle", "run", run]
+    assert words[4] == "--config_file"
+    assert (
+        ast.literal_eval(words[5]) == DefaultParseValue(words[5]) == [f"configs/{name}.json", "configs/train_ima.json"]
+    )
+    assert words[6:] == ["--bundle_root", "."]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert shlex.split(shell_word(f"--{name}#path")) == [f"--{name}#path"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from monai.engines import SupervisedEvaluator
 from monai_ima.methods import PerSampleMethod
 from monai_ima.utils.attack_names import passes, strongest
 
-from .own_configs import bundle_line, own_lines
+from .own_configs import bundle_line, own_lines, shell_word
 from .parts import CRITERION, SAVERS
 from .plan import Plan, handler_class
 from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
@@ -82,9 +81,9 @@ def evaluation_lines(plan: Plan) -> list[str]:
     weights = best if plan.robust_validation else last
     about = f"the best under attack; the last: {last}" if plan.robust_validation else "of the last epoch"
     command = (
-        f"cd {shlex.quote(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
+        f"cd {shell_word(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
         f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
-        + "".join(f" --{name} {shlex.quote(value)}" for name, value in _stated(plan).items())
+        + "".join(f" --{name} {shell_word(value)}" for name, value in _stated(plan).items())
     )
     attack = strongest(plan.task.kind == "segmentation")
     return [

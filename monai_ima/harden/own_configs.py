@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,12 @@ from .reading import (
     readable,
 )
 
-__all__ = ["bundle_line", "own_lines"]
+__all__ = ["bundle_line", "own_lines", "shell_word"]
 
 ID = re.compile(r"@(\w+(?:::\w+)*)")
+PLAIN_ID = re.compile(r"[\w-][\w#./:-]*")
+PLAIN_NAME = re.compile(r"[\w./-]+")
+"""What a shell takes as it is."""
 NAME, BETWEEN = "id_at_", "_at_"
 """``@a::b`` is the name ``id_at_a_at_b`` in an expression that is parsed."""
 EMPTY = ast.Constant(None)
@@ -41,10 +45,21 @@ def bundle_line(root: Path, files: Sequence[str], run_id: str = "run", start: st
         run_id: id of the expressions to run.
         start: what runs Python.
     """
-    listed = ",".join(f"'configs/{name}'" for name in files)
-    run = "" if run_id == "run" else f" {run_id}"
-    folder = shlex.quote(str(root.resolve()))
-    return f'cd {folder} && {start} -m monai.bundle run{run} --config_file "[{listed}]" --bundle_root .'
+    run = "" if run_id == "run" else f" {shell_word(run_id)}"
+    folder = shell_word(str(root.resolve()))
+    return f"cd {folder} && {start} -m monai.bundle run{run} --config_file {_listed(files)} --bundle_root ."
+
+
+def shell_word(text: str) -> str:
+    """A text as one word of a shell; ids of a config, which may hold ``#``, stay as they are."""
+    return text if PLAIN_ID.fullmatch(text) else shlex.quote(text)
+
+
+def _listed(files: Sequence[str]) -> str:
+    """Config files as the list that MONAI takes, in quotes that suit the shell, and of plain names also Windows'."""
+    if all(PLAIN_NAME.fullmatch(name) for name in files):
+        return '"[' + ",".join(f"'configs/{name}'" for name in files) + ']"'
+    return shlex.quote(json.dumps([f"configs/{name}" for name in files], ensure_ascii=False))
 
 
 def own_lines(root: Path, training: Sequence[str], weights: str, flat: bool) -> list[str]:
@@ -99,7 +114,7 @@ def _line(root: Path, files: Sequence[str], weights: str, flat: bool) -> str:
             f"{files[-1]} loads something else from {readable(path)}, {weights} holds the network's weights {holds}: "
             f"override what is loaded, and {readable(path)} with {weights}."
         )
-    return f"{bundle_line(root, files, run_id)} --{readable(path)} {shlex.quote(weights)}"
+    return f"{bundle_line(root, files, run_id)} {shell_word(f'--{readable(path)}')} {shell_word(weights)}"
 
 
 def _loaded(config: TrainingConfig, parts: Mapping[str, Any], flat: bool) -> dict[str, bool]:
