@@ -8,7 +8,9 @@ networks, one process at a time.
     python benchmarks/faults.py --trials 20
     python benchmarks/faults.py --trials 2 --scenarios evaluate,ecg --pages runs/faults
 
-Writes docs/results/faults.md; ends with exit code 1 if anything differs.
+Each scenario leaves a small record, docs/results/records/faults/SCENARIO.json, written after every trial: what is in it
+is not run again, so that the study goes on where it was. Writes docs/results/faults.md from all records; ends with exit
+code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from typing import Any
 import torch
 
 from monai_ima.networks import FashionMNISTNet
+from monai_ima.results.provenance import commit
 from monai_ima.utils.weights import load_checkpoint
-from studies import REPO, RESULTS, CommandLine, chosen, integer, replace_tree, setting, table, write_page
+from studies import REPO, RESULTS, CommandLine, chosen, integer, replace_tree, setting, table, write_page, write_whole
 
 LIMIT = 600.0
 """Seconds that a run may take."""
@@ -222,9 +225,12 @@ def trial(scenario: Scenario, folder: Path, seconds: float, source: random.Rando
     return killed
 
 
-def measure(name: str, trials: int, out: Path, seed: int) -> list[str]:
-    """A row of the page: how often each part of the outcome was that of the unbroken run."""
-    scenario, source = SCENARIOS[name], random.Random(f"{seed}/{name}")
+def measure(name: str, trials: int, out: Path, seed: int, file: Path) -> None:
+    """Kill and resume so often, those times included that the record holds."""
+    record = read_record(file, seed)
+    if len(record["killed"]) >= trials:
+        return
+    scenario = SCENARIOS[name]
     whole = replace_tree(out / name / "whole")
     scenario.prepare(whole)
     begin = time.monotonic()
@@ -233,17 +239,64 @@ def measure(name: str, trials: int, out: Path, seed: int) -> list[str]:
         raise RuntimeError(f"The unbroken run ended with exit code {process.returncode}, see {whole / 'log.txt'}.")
     seconds = time.monotonic() - begin
     expected = scenario.outcome(whole)
-    same = dict.fromkeys(expected, 0)
-    killed = 0
-    for number in range(trials):
+    for number in range(len(record["killed"]), trials):
         folder = replace_tree(out / name / f"trial{number:02d}")
         scenario.prepare(folder)
-        killed += trial(scenario, folder, seconds, source, in_write=number % 2 == 1)
+        source = random.Random(f"{seed}/{name}/{number}")
+        record["killed"].append(trial(scenario, folder, seconds, source, in_write=number % 2 == 1))
         found = scenario.outcome(folder)
         for part in expected:
-            same[part] += equal(expected[part], found[part])
-        print(f"{name} {number + 1}/{trials}: {same}", flush=True)
-    return [scenario.title, str(trials), str(killed), *(f"{part} {count}" for part, count in same.items())]
+            record["equal"].setdefault(part, []).append(equal(expected[part], found[part]))
+        record["commits"] = sorted({*record["commits"], commit() or "unknown"})
+        record["setting"] = setting(1, "run")
+        write_whole(file, json.dumps(record, indent=1) + "\n")
+        print(f"{name} {number + 1}/{trials}: {counts(record)}", flush=True)
+
+
+def read_record(file: Path, seed: int) -> dict[str, Any]:
+    """The record of a scenario; an empty one where there is none.
+
+    Raises:
+        ValueError: if it is of another seed.
+    """
+    if not file.is_file():
+        return {"seed": seed, "commits": [], "setting": "", "killed": [], "equal": {}}
+    record = json.loads(file.read_text(encoding="utf-8"))
+    if record["seed"] != seed:
+        raise ValueError(f"Record {file} is of --seed {record['seed']}, expected {seed}: move it away.")
+    return record
+
+
+def counts(record: dict[str, Any]) -> str:
+    """How often each part of the outcome was that of the unbroken run."""
+    return "; ".join(f"{part} {sum(values)}" for part, values in record["equal"].items())
+
+
+def write_results(records: dict[str, dict[str, Any]], pages: Path) -> None:
+    """The page."""
+    rows = [
+        [
+            SCENARIOS[name].title,
+            str(len(record["killed"])),
+            str(sum(record["killed"])),
+            counts(record),
+            ", ".join(name[:9] for name in record["commits"]),
+        ]
+        for name, record in records.items()
+    ]
+    settings = sorted({record["setting"] for record in records.values()})
+    pages.mkdir(parents=True, exist_ok=True)
+    write_page(
+        pages / "faults.md",
+        [
+            "# Killed and resumed",
+            f"    python benchmarks/faults.py --trials {max(len(one['killed']) for one in records.values())}",
+            "`kill -9` at a random moment, or while a file is written, then resumed; how often what is there in the "
+            "end equals an unbroken run's, bit for bit. **SYNTHETIC data, small networks.** "
+            f"{'; '.join(settings)}.",
+            table(["scenario", "trials", "killed before the end", "equal to the unbroken run", "commit"], rows),
+        ],
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -260,29 +313,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenarios", help=f"some of {', '.join(SCENARIOS)}, separated by commas; default: all")
     parser.add_argument("--seed", type=integer(0), default=0, help="of the moments (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/faults"), help="folder for runs, emptied (runs/faults)")
+    parser.add_argument("--records", type=Path, default=RESULTS / "records", help="folder for records")
     parser.add_argument("--pages", type=Path, default=RESULTS, help="folder for the page (docs/results)")
     given = parser.parse_args(arguments)
     try:
         names = chosen("scenario", given.scenarios, SCENARIOS)
     except ValueError as error:
         parser.error(str(error))
-    rows = [measure(name, given.trials, given.out, given.seed) for name in names]
-    lost = [row[0] for row in rows if any(cell.split()[-1] != row[1] for cell in row[3:])]
-    given.pages.mkdir(parents=True, exist_ok=True)
-    write_page(
-        given.pages / "faults.md",
-        [
-            "# Killed and resumed",
-            f"    python benchmarks/faults.py --trials {given.trials} --seed {given.seed}",
-            "`kill -9` at a random moment, or while a file is written, then resumed; how often what is there in the "
-            "end equals an unbroken run's, bit for bit. **SYNTHETIC data, small networks.** "
-            f"{setting(1, 'run')}.",
-            table(
-                ["scenario", "trials", "killed before the end", "equal to the unbroken run"],
-                [[*row[:3], "; ".join(row[3:])] for row in rows],
-            ),
-        ],
-    )
+    files = {name: given.records / "faults" / f"{name}.json" for name in SCENARIOS}
+    try:
+        for name in names:
+            measure(name, given.trials, given.out, given.seed, files[name])
+        records = {name: read_record(file, given.seed) for name, file in files.items() if file.is_file()}
+    except ValueError as error:
+        parser.error(str(error))
+    write_results(records, given.pages)
+    lost = [name for name, record in records.items() if not all(map(all, record["equal"].values()))]
     if lost:
         print(f"Not equal to the unbroken run: {', '.join(lost)}.", file=sys.stderr)
         sys.exit(1)

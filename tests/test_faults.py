@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +14,14 @@ from study_runs import refusal, table_rows
 import faults
 
 
+def folders(root: Path) -> list[str]:
+    """Options that keep everything below a folder."""
+    return ["--out", str(root / "runs"), "--pages", str(root), "--records", str(root / "records")]
+
+
 @pytest.mark.slow
 def test_a_killed_training_is_resumed_without_a_loss(tmp_path):
-    faults.main(["--scenarios", "ecg", "--trials", "2", "--out", str(tmp_path / "runs"), "--pages", str(tmp_path)])
+    faults.main(["--scenarios", "ecg", "--trials", "2", *folders(tmp_path)])
     (row,) = [cells for title, cells in table_rows((tmp_path / "faults.md").read_text()).items() if "ecg" in title]
     assert row[0] == "2"
     assert row[2] == "last weights 2; margins 2; best score 2; best weights 2"
@@ -42,11 +49,41 @@ def scenario(write: str, resumed: str) -> faults.Scenario:
 
 
 @pytest.mark.parametrize(("resumed", "count"), [("file.write_text('whole')", 2), ("file.write_text('other')", 0)])
-def test_a_loss_is_found(resumed, count, tmp_path, monkeypatch):
+def test_a_loss_is_found(resumed, count, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(faults.SCENARIOS, "own", scenario("file.write_text('whole')", resumed))
     monkeypatch.setattr(faults, "written", lambda *arguments: None)
     monkeypatch.setattr(random.Random, "uniform", lambda self, low, high: 0.0)
-    assert faults.measure("own", 2, tmp_path, 0)[1:] == ["2", "2", f"file {count}"]
+    words = ["--scenarios", "own", *folders(tmp_path)]
+    if count == 2:
+        faults.main([*words, "--trials", "2"])
+    else:
+        with pytest.raises(SystemExit) as stop:
+            faults.main([*words, "--trials", "2"])
+        assert stop.value.code == 1
+        assert "Not equal to the unbroken run: own." in capsys.readouterr().err
+    row = table_rows((tmp_path / "faults.md").read_text())["own"]
+    assert row[:3] == ["2", "2", f"file {count}"]
+
+
+def test_trials_that_are_on_record_are_not_run_again(tmp_path, monkeypatch, capsys):
+    """A study that was broken off after two trials and goes on equals one of three."""
+    monkeypatch.setitem(faults.SCENARIOS, "own", scenario("file.write_text('whole')", "file.write_text('whole')"))
+    monkeypatch.setattr(faults, "written", lambda *arguments: None)
+    moments = []
+    monkeypatch.setattr(random.Random, "uniform", lambda self, low, high: moments.append(self.random()) or 0.0)
+    for name, numbers in (("whole", (3,)), ("broken", (2, 3, 3))):
+        moments.clear()
+        for trials in numbers:
+            faults.main(["--scenarios", "own", "--trials", str(trials), *folders(tmp_path / name)])
+        (tmp_path / f"{name}.txt").write_text(str(moments))
+    assert (tmp_path / "whole.txt").read_text() == (tmp_path / "broken.txt").read_text()
+    records = [
+        json.loads((tmp_path / name / "records" / "faults" / "own.json").read_text()) for name in ("whole", "broken")
+    ]
+    assert records[0] == records[1]
+    assert records[0]["killed"] == [True] * 3
+    error = refusal(faults.main, capsys, ["--scenarios", "own", "--seed", "1", *folders(tmp_path / "whole")])
+    assert "is of --seed 0, expected 1: move it away" in error
 
 
 def test_bad_use_is_refused_in_one_line(capsys):

@@ -237,7 +237,10 @@ def _task(parts: EvaluationParts, stated: Stated) -> Task | None:
         clues, cause = find_parts(training, hardened=True).clues, None
     except (ValueError, OSError) as error:
         clues, cause = parts.clues, error
-    task = find_task(clues, **given)
+    try:
+        task = find_task(clues, **given)
+    except ValueError as error:
+        raise error if cause is None else ValueError(f"{str(error).rstrip('.')}; of its training: {cause}") from None
     if cause is not None:
         logger.warning("The bundle is evaluated as a %s, as its evaluation says: %s", task.description, cause)
     return task
