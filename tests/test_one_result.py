@@ -22,6 +22,7 @@ from monai_ima.harden.loading import load_bundle
 from monai_ima.report import build_report
 from monai_ima.report.markdown import markdown
 from monai_ima.results.provenance import commit, has_other_weights
+from monai_ima.results.records import AttackedImage
 from monai_ima.results.run_folder import check_folder, one_writer, start_folder
 from monai_ima.results.schema import Results
 from monai_ima.results.settings import EvaluationSettings
@@ -171,14 +172,14 @@ def test_the_setting_that_differs_is_named(tmp_path):
 
 
 class TestAttackedImages:
-    def save(self, folder: Path, limit: int | None = None) -> tuple[int, int]:
+    def save(self, folder: Path, limit: int | None = None) -> list[AttackedImage]:
         attack = PGD("linf", 3, 1, criterion=ClassificationCriterion())
         return save_attacked_images(problem(), attack, 0.3, folder, limit)
 
     def test_an_interrupted_run_goes_on_where_it_was(self, tmp_path, monkeypatch):
         whole = self.save(tmp_path / "whole")
         files = sorted(path.name for path in (tmp_path / "whole").glob("*.csv"))
-        assert len(files) == whole[0] == 6
+        assert len(files) == len(whole) == 6
         saved, save = [], attacked_images._save
 
         def third(stem, *arguments):
@@ -200,9 +201,9 @@ class TestAttackedImages:
         assert len(saved) == 7
 
     def test_a_limit_holds_within_a_batch(self, tmp_path):
-        assert self.save(tmp_path, 3)[0] == 3
+        assert len(self.save(tmp_path, 3)) == 3
         assert sorted(path.name for path in tmp_path.glob("*.csv")) == [f"s{k}_noisy.csv" for k in range(3)]
-        assert self.save(tmp_path, 3)[0] == 3
+        assert len(self.save(tmp_path, 3)) == 3
 
 
 def test_a_folder_that_the_user_names_is_not_called_the_public_data_set(tmp_path):
