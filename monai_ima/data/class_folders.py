@@ -15,14 +15,11 @@ import numpy as np
 
 from monai_ima.utils.checks import check_choice
 
-from .folders import SPLITS, Datalist, Item, as_table, check_fractions, dataset_folder, is_visible
+from .folders import ALL, SPLITS, Datalist, Item, as_table, check_fractions, dataset_folder, is_visible
 from .patients import patients_by_file
 from .pictures import PICTURE_SUFFIXES, decode_all, is_picture
 
 __all__ = ["class_folder_datalist", "count_table", "folder_classes", "picture_item"]
-
-ALL = "all"
-"""Name of a split that is every scan of a folder."""
 
 DEALS = 20
 """Random deals of the patients that are tried before a folder is said to have too few of them."""
