@@ -53,8 +53,8 @@ def class_folder_datalist(
     """The pictures of a folder of class folders, split by patient.
 
     No patient is in two splits. A folder with ``test`` keeps its own split: scans of test patients leave ``train`` and
-    ``val``, scans of validation patients leave ``train``; a missing ``val`` is taken out of ``train``. Without ``test``,
-    or with class folders at the top, all scans are pooled and split.
+    ``val``, scans of validation patients leave ``train``; a missing ``val`` is taken out of ``train``. Without
+    ``test``, or with class folders at the top, all scans are pooled and split.
 
     Args:
         dataset_dir: the folder.
@@ -62,8 +62,8 @@ def class_folder_datalist(
         patient_pattern: regular expression with one group, the patient, searched for in every file name.
         patient_csv: table of patients, see :func:`patients_by_file`. Without pattern and table a file is called
             CLASS-patient-n, with numbers for patient and n, as in Kermany's data set.
-        evaluated: the only split that will be used: the others may be missing, and it may lack classes; "all": all scans
-            of the folder, not split. None: for a training, every split has scans of every class.
+        evaluated: the only split that will be used: the others may be missing, and it may lack classes; "all": all
+            scans of the folder, not split. None: for a training, every split has scans of every class.
         per_class: limit to the number of training scans of each class, drawn at random; a class with fewer keeps what
             it has; None for all.
         seed: of the split and of that draw.
@@ -200,8 +200,8 @@ def _named_patient(file: Path) -> str:
     match = re.fullmatch(r"(.+)-([0-9]+)-([0-9]+)", file.stem)
     if match is None:
         raise ValueError(
-            f"File {file} is not named as expected, CLASS-patient-n with numbers for patient and n; for other names give "
-            "patient_pattern or patient_csv."
+            f"File {file} is not named as expected, CLASS-patient-n with numbers for patient and n; for other names "
+            "give patient_pattern or patient_csv."
         )
     if match[1] != file.parent.name:
         raise ValueError(f"File {file} is named {match[1]} in the folder {file.parent.name}, expected the same class.")
@@ -227,9 +227,7 @@ def _pooled(found: Splits) -> list[Scan]:
     return [scan for scans in found.values() for scan in scans]
 
 
-def _keep_split(
-    found: Splits, val_share: float, rng: np.random.Generator, root: Path, names: Sequence[str]
-) -> Splits:
+def _keep_split(found: Splits, val_share: float, rng: np.random.Generator, root: Path, names: Sequence[str]) -> Splits:
     test = found.get("test", [])
     taken = {scan.patient for scan in test}
     val = _without(found.get("val", []), taken, "val", "test")
@@ -302,4 +300,6 @@ def _check_classes(splits: Splits, root: Path, names: Sequence[str], every: bool
             raise ValueError(f"Split {split} of {root} has no scan, expected at least one.")
         missing = set(range(len(names))) - {scan.label for scan in scans}
         if missing and every:
-            raise ValueError(f"Split {split} of {root} has no scan of class {names[min(missing)]}, expected at least one.")
+            raise ValueError(
+                f"Split {split} of {root} has no scan of class {names[min(missing)]}, expected at least one."
+            )

@@ -63,8 +63,8 @@ def keep_class_names(folder: str | os.PathLike, classes: Sequence[str], overwrit
     kept = None if overwrite else _kept(Path(folder))
     if kept not in (None, list(classes)):
         raise ValueError(
-            f"Folder {folder} holds weights of the classes {', '.join(kept or [])}, expected {', '.join(classes)}: name "
-            "another ckpt_dir, or set overwrite."
+            f"Folder {folder} holds weights of the classes {', '.join(kept or [])}, expected {', '.join(classes)}: "
+            "name another ckpt_dir, or set overwrite."
         )
     with whole_file(Path(folder) / FILE) as file:
         file.write_text(json.dumps(list(classes), indent=1) + "\n", encoding="utf-8")

@@ -157,8 +157,8 @@ def oct_datalist(
         phantom_per_class: see :func:`write_oct_phantom`.
         phantom_size: see :func:`write_oct_phantom`.
         phantom_seed: see :func:`write_oct_phantom`.
-        kwargs: further arguments of :func:`class_folder_datalist`. With the phantom those on patients are ignored, since
-            its files are named as Kermany's are.
+        kwargs: further arguments of :func:`class_folder_datalist`. With the phantom those on patients are ignored,
+            since its files are named as Kermany's are.
 
     Raises:
         ValueError: as :func:`class_folder_datalist` and :func:`write_oct_phantom` do.

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ALL", "SPLITS", "DamagedImageError", "Datalist", "as_table", "check_fractions", "dataset_folder", "is_visible"]
+__all__ = [
+    "ALL",
+    "SPLITS",
+    "DamagedImageError",
+    "Datalist",
+    "as_table",
+    "check_fractions",
+    "dataset_folder",
+    "is_visible",
+]
 
 SPLITS = ("train", "val", "test")
 

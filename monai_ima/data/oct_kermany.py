@@ -48,7 +48,9 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
     root = dataset_folder(folder, "scans")
     files = sorted(path for path in root.rglob("*") if is_picture(path) and is_visible(path.relative_to(root)))
     if not files:
-        raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(PICTURE_SUFFIXES)}.")
+        raise FileNotFoundError(
+            f"Folder {root} holds no images, expected files ending in {', '.join(PICTURE_SUFFIXES)}."
+        )
     return [picture_item(file, root) for file in files]
 
 

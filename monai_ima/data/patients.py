@@ -62,7 +62,9 @@ def _by_pattern(files: Iterable[Path], pattern: str) -> dict[Path, str]:
     for file in files:
         match = expression.search(file.name)
         if match is None or not match[1]:
-            raise ValueError(f"The patient_pattern {pattern!r} does not match {file}, expected a patient in every name.")
+            raise ValueError(
+                f"The patient_pattern {pattern!r} does not match {file}, expected a patient in every name."
+            )
         patients[file] = match[1]
     return patients
 

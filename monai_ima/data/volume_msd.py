@@ -201,7 +201,9 @@ def _paired(root: Path) -> list[Item]:
     """Images in imagesTr and labels of the same names in labelsTr."""
     folder = root / "imagesTr"
     if not folder.is_dir():
-        raise FileNotFoundError(f"Folder {root} holds no dataset.json, expected {MSD_LAYOUT}, or imagesTr and labelsTr.")
+        raise FileNotFoundError(
+            f"Folder {root} holds no dataset.json, expected {MSD_LAYOUT}, or imagesTr and labelsTr."
+        )
     images = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()]
     if not images:
         raise FileNotFoundError(f"Folder {folder} holds no volumes, expected files ending in {' or '.join(SUFFIXES)}.")

@@ -67,7 +67,7 @@ def _random_split(
     if number < 3:
         whom = "labelled scan(s)" if number == len(patients) else f"patient(s) in {len(patients)} labelled scans"
         raise ValueError(
-            f"Folder {root} holds {number} {whom}, expected at least 3 to split; an evaluation can take the split 'all'."
+            f"Folder {root} holds {number} {whom}, expected at least 3 to split (an evaluation can take all)."
         )
     test = min(max(1, round(fractions[2] * number)), number - 2)
     val = min(max(1, round(fractions[1] * number)), number - 1 - test)
