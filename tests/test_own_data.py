@@ -47,7 +47,7 @@ def write_volumes(root, names, size=8, classes=2):
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
     for name in names:
-        image = rng.normal(size=label.shape).astype(np.float32) + 2 * label
+        image = np.asarray(rng.normal(size=label.shape) + 2 * label, np.float32)
         for folder, voxels in (("imagesTr", image), ("labelsTr", label)):
             nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(root / folder / f"{name}.nii.gz")
     return root
