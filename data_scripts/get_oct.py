@@ -16,7 +16,7 @@ from scripting import check_one_source, check_options, find_unpacked, new_folder
 
 from monai_ima.data import CLASSES, kermany_datalist, scan_datalist, summarize
 from monai_ima.data.folders import SPLITS, is_visible
-from monai_ima.data.oct_kermany import decode_all
+from monai_ima.data.pictures import decode_all
 
 PUBLIC_URL = (
     "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/810b2ce2-11c3-4424-996e-3bef36600907/"

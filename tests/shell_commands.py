@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 
-def shell(command: str, folder: Path) -> None:
-    """Run a command in a folder, with this environment's programs; it must succeed."""
+def shell(command: str, folder: Path) -> str:
+    """Run a command in a folder, with this environment's programs; it must succeed. Returns what it prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
 
 
 def documented_commands(document: Path) -> list[str]:

@@ -207,6 +207,14 @@ def test_fine_tuning_starts_from_the_trained_weights_and_a_margin_pass(zoo):
     assert seen["margins"]["margins"].max() > 0.01, "without the pass every margin would be δ"
 
 
+@pytest.mark.parametrize(
+    ("options", "told"), [(["--epochs", "3"], 1), (["--epochs", "4"], 0), (["--delta", "0.05"], 1)]
+)
+def test_a_coarse_delta_is_told_before_training(zoo, options, told, caplog):
+    assert harden(zoo, "--dry_run", *options) == 0
+    assert caplog.text.count("margins cannot tell samples apart") == told
+
+
 def test_another_checkpoint_and_number_of_epochs_are_taken(zoo, tmp_path):
     weights = torch.load(zoo / "models" / "model.pt", weights_only=True)
     other = {name: value + 1 if value.is_floating_point() else value for name, value in weights.items()}

@@ -457,3 +457,10 @@ def test_bad_settings_are_refused(change, sentence):
 def test_only_a_supervised_trainer_can_be_hardened():
     with pytest.raises(TypeError, match="expected a SupervisedTrainer"):
         IMAHandler(1.0).attach(Engine(lambda e, b: None))
+
+
+@pytest.mark.parametrize(("delta", "epochs", "told"), [(None, 4, 0), (None, 3, 1), (0.2, 4, 0), (0.5, 4, 1)])
+def test_a_delta_from_a_third_of_eps_max_on_is_told_once(delta, epochs, told, caplog):
+    handler = IMAHandler(1.0, delta=delta, steps=1, margin_steps=1)
+    make_trainer(small_network(), blobs(8), [handler], epochs=epochs).run()
+    assert caplog.text.count("margins cannot tell samples apart") == told

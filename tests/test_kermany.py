@@ -210,7 +210,7 @@ def test_a_class_that_a_split_lacks_is_refused(tmp_path):
     write(tmp_path, "test", range(30, 33))
     for file in (tmp_path / "test" / "DME").iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match=r"Split test of .* has no scan of class DME"):
+    with pytest.raises(FileNotFoundError, match=r"Class folder .*test/DME holds no scan"):
         kermany_datalist(tmp_path)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monai_ima.attacks import AttackResult
-from monai_ima.margins import AttackOutcome, MarginTable, OutcomeLog, epoch_rule, online_rule
+from monai_ima.margins import AttackOutcome, MarginTable, OutcomeLog, coarse_delta, epoch_rule, online_rule
 
 
 def result(clean_correct, success, distance):
@@ -52,6 +52,21 @@ def test_an_id_seen_several_times_gets_one_update():
         == online_rule(0.5, AttackOutcome(survived=True), 0.125)
         == 0.625
     )
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7, 0.5, 0.4, 1 / 3, 0.33, 0.25, 0.1])
+def test_a_coarse_delta_is_told_with_the_passes_after_which_a_ball_is_as_large_as_can_be(share):
+    """Counted with the table and Algorithm 2 themselves."""
+    table, passes = MarginTable(0.3, 0.3 * share), 0
+    table.register(["a"])
+    while table["a"] < 0.3 * (1 - 1e-9):
+        table.update({"a": AttackOutcome(survived=True)}, epoch_rule)
+        passes += 1
+    told = coarse_delta(0.3, 0.3 * share)
+    assert (told is None) == (share < 1 / 3)
+    if told is not None:
+        assert (f"reaches eps_max after {passes} pass(es)" if passes else "reaches eps_max from the start") in told
+        assert "expected a delta below eps_max / 3, such as 0.03" in told
 
 
 def test_unknown_samples_start_at_delta_and_are_kept_once_seen():

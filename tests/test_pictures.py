@@ -9,7 +9,8 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from monai_ima.data import PictureReader
-from monai_ima.data.oct_kermany import DamagedImageError, decode_all
+from monai_ima.data.folders import DamagedImageError
+from monai_ima.data.pictures import decode_all
 
 READ = LoadImage(reader=PictureReader(), image_only=True, dtype=np.float32)
 

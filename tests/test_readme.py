@@ -1,32 +1,85 @@
-"""The commands that README.md shows are run as they stand there, on a copy of the bundles."""
+"""The commands that README.md shows are run as they stand there, on a copy of the bundles: their figures make sense."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bundle_runs import read_rows
 from conftest import REPO
 from shell_commands import documented_commands, shell
 
 
-@pytest.mark.slow
-def test_the_commands_of_the_readme_run(tmp_path):
+@pytest.fixture(scope="module")
+def readme(tmp_path_factory):
+    """The folder, and what the commands on each of the two bundles print; the bundles' are run beside each other."""
+    folder = tmp_path_factory.mktemp("readme")
     not_shipped = shutil.ignore_patterns("*_*.pt", "eval", "*_margins")
-    shutil.copytree(REPO / "bundles", tmp_path / "bundles", ignore=not_shipped)
+    shutil.copytree(REPO / "bundles", folder / "bundles", ignore=not_shipped)
     commands = documented_commands(REPO / "README.md")
-    assert len(commands) == 8
-    for command in commands:
-        shell(command, tmp_path)
-    root = tmp_path / "bundles" / "oct_classification_ima"
+    assert len(commands) == 9
+    bundles = ("oct_classification_ima", "hippocampus_segmentation_ima")
+    parts = [[command for command in commands if bundle in command] for bundle in bundles]
+    assert sum(map(len, parts)) == len(commands)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        printed = pool.map(lambda part: [shell(command, folder) for command in part], parts)
+        return folder / "bundles", dict(zip(("oct", "hippocampus"), map("\n".join, printed), strict=True))
+
+
+def curve(printed: str) -> dict[float, float]:
+    """Accuracy or Dice by ε, as ``evaluate`` prints them."""
+    header = re.search(r"^ *epsilon +(accuracy|Dice).*\n((?: +[0-9.]+ +[0-9.]+.*\n)+)", printed, re.MULTILINE)
+    assert header is not None, printed
+    rows = [line.split() for line in header[2].splitlines()]
+    return {float(row[0]): float(row[1]) for row in rows}
+
+
+@pytest.mark.slow
+def test_the_quick_classification_is_better_than_chance_and_falls_with_epsilon(readme):
+    folder, printed = readme
+    accuracy = curve(printed["oct"])
+    assert list(accuracy) == [0, 0.005, 0.01]
+    assert accuracy[0] > 0.35, "a quarter by chance"
+    assert accuracy[0] > accuracy[0.005] > accuracy[0.01]
+    root = folder / "oct_classification_ima"
     assert sorted(p.name for p in (root / "eval" / "robustness").glob("results.*")) == ["results.csv", "results.json"]
-    assert (root / "models" / "model_last_margins" / "margins.png").is_file()
-    assert (root / "eval" / "predictions.csv").is_file()
     assert (root / "eval" / "robustness" / "report.html").read_text().count("<svg") > 2
-    root = tmp_path / "bundles" / "hippocampus_segmentation_ima" / "eval"
-    assert len(list(root.glob("*_seg.nii.gz"))) > 0
-    assert (root / "robustness" / "scan.png").is_file()
-    assert len(list((root / "attack").glob("*_noisy.nii.gz"))) > 0
+    rows = read_rows(root / "eval" / "predictions.csv")
+    right = sum(row["sample_id"].split("/")[1] == row["predicted"] for row in rows)
+    assert right / len(rows) == pytest.approx(accuracy[0], abs=5e-4), "inference uses the same weights and scans"
+
+
+@pytest.mark.slow
+def test_the_quick_run_finds_margins_that_tell_samples_apart(readme):
+    folder, printed = readme
+    assert "is not small beside eps_max" not in printed["oct"]
+    table = folder / "oct_classification_ima" / "models" / "model_last_margins"
+    margins = [float(row["margin"]) for row in read_rows(table / "margins.csv")]
+    assert len(margins) == 96
+    assert len(set(margins)) > 20
+    quantile = {name: float(value) for name, value in re.findall(r"quantile ([0-9.]+) +([0-9.e-]+)", printed["oct"])}
+    assert 0.003 <= quantile["0.05"] < quantile["0.5"] < quantile["0.95"] <= 0.03
+    at_most = re.search(r"share at eps_max +([0-9.e-]+)", printed["oct"])
+    assert at_most is not None
+    assert float(at_most[1]) < 0.2
+    assert (table / "margins.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_quick_segmentation_outlines_the_phantom_and_dice_falls_with_epsilon(readme):
+    folder, printed = readme
+    dice = curve(printed["hippocampus"])
+    assert list(dice) == [0, 5, 10]
+    assert dice[0] > 0.5
+    assert dice[0] > dice[5] > dice[10] > 0
+    root = folder / "hippocampus_segmentation_ima"
+    shipped = REPO / "bundles" / root.name / "models" / "model.pt"
+    assert (root / "models" / "model.pt").read_bytes() == shipped.read_bytes(), "shipped weights stay"
+    assert len(list((root / "eval").glob("*_seg.nii.gz"))) == 2
+    assert (root / "eval" / "robustness" / "scan.png").is_file()
+    assert len(list((root / "eval" / "attack").glob("*_noisy.nii.gz"))) > 0
 
 
 def test_every_file_that_the_documents_link_to_exists():

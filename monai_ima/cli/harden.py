@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from .arguments import unknown_option
 from .options import option_names
 
 __all__ = ["HardenOptions", "harden"]
+
+logger = logging.getLogger(__name__)
 
 CHECK = "Trial run: two iterations, one validation batch under attack. Runs the bundle's code; writes nothing into it."
 CONFIG = "File name(s) in BUNDLE/configs, several separated by commas; default: train.json or train.yaml."
@@ -44,7 +47,7 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.harden.parts import find_parts
     from monai_ima.harden.plan import make_plan
     from monai_ima.harden.reading import read_training_config
-    from monai_ima.harden.summary import summarize_plan
+    from monai_ima.harden.summary import delta_warning, summarize_plan
     from monai_ima.harden.trial import run_trial
 
     config = read_training_config(options.bundle, options.config)
@@ -54,6 +57,8 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     if not options.dry_run:
         _check_writable(plan.overlay_file)
     print(summarize_plan(plan))
+    if warning := delta_warning(plan):
+        logger.warning(warning)
     if options.check:
         print(f"Checking: this runs the code of {options.bundle}.")
         print(run_trial(plan, overlay, overrides))

@@ -1,5 +1,7 @@
 """Dataset readers and synthetic phantoms: ``ecg_*`` beats, ``image_*`` small images, ``oct_*`` scans, ``volume_*``."""
 
+from .class_folders import class_folder_datalist, folder_classes
+from .class_names import class_names, keep_class_names
 from .datalists import (
     cifar10_datalist,
     ecg_datalist,
@@ -39,11 +41,15 @@ __all__ = [
     "check_volumes",
     "cifar10_datalist",
     "cifar_classes",
+    "class_folder_datalist",
+    "class_names",
     "ecg_datalist",
     "ecg_phantom",
     "ecg_phantom_datalist",
     "fashion_mnist_datalist",
+    "folder_classes",
     "heartbeat_datalist",
+    "keep_class_names",
     "kermany_datalist",
     "msd_datalist",
     "oct_datalist",

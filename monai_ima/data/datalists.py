@@ -11,6 +11,7 @@ from typing import Any
 from monai_ima.utils.checks import check_bool
 from monai_ima.utils.distributed import one_rank_first
 
+from .class_folders import class_folder_datalist
 from .ecg_heartbeat import balanced, heartbeat_datalist, summarize_beats
 from .ecg_phantom import ecg_phantom_datalist
 from .folders import Datalist
@@ -19,7 +20,6 @@ from .image_fashion_mnist import read_fashion_mnist
 from .image_phantom import shapes_datalist
 from .image_svhn import read_svhn
 from .labelled_images import split_images
-from .oct_kermany import kermany_datalist
 from .oct_phantom import write_oct_phantom
 from .volume_msd import msd_datalist
 from .volume_phantom import volume_task, write_volume_phantom
@@ -147,28 +147,29 @@ def oct_datalist(
     phantom_seed: int = 0,
     **kwargs: Any,
 ) -> Datalist:
-    """:func:`kermany_datalist` of a folder, or of the SYNTHETIC phantom when no folder is given.
+    """:func:`class_folder_datalist` of a folder, or of the SYNTHETIC phantom when no folder is given.
 
     Of several processes the first one writes the phantom while the others wait.
 
     Args:
-        dataset_dir: folder in Kermany's layout; None or "" means the phantom.
+        dataset_dir: folder of class folders, such as one in Kermany's layout; None or "" means the phantom.
         phantom_dir: where the phantom is written, or found again.
         phantom_per_class: see :func:`write_oct_phantom`.
         phantom_size: see :func:`write_oct_phantom`.
         phantom_seed: see :func:`write_oct_phantom`.
-        kwargs: further arguments of :func:`kermany_datalist`.
+        kwargs: further arguments of :func:`class_folder_datalist`. With the phantom those on patients are ignored,
+            since its files are named as Kermany's are.
 
     Raises:
-        ValueError: as :func:`kermany_datalist` and :func:`write_oct_phantom` do.
+        ValueError: as :func:`class_folder_datalist` and :func:`write_oct_phantom` do.
         OSError: as these do, when a folder is missing, empty, or in use for something else.
     """
     if dataset_dir not in (None, ""):
-        return kermany_datalist(dataset_dir, **kwargs)
+        return class_folder_datalist(dataset_dir, **kwargs)
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (OCT phantom, seed %d).", phantom_seed)
     with one_rank_first():
         root = write_oct_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_seed)
-    return kermany_datalist(root, **kwargs)
+    return class_folder_datalist(root, **{**kwargs, "patient_pattern": None, "patient_csv": None})
 
 
 def volume_datalist(
@@ -192,7 +193,7 @@ def volume_datalist(
         phantom_size: see :func:`write_volume_phantom`.
         phantom_seed: see :func:`write_volume_phantom`.
         kwargs: further arguments of :func:`msd_datalist`; ``channels`` and ``classes`` are the task's unless given.
-            With the phantom ``split`` is ignored, since its scans have other names.
+            With the phantom ``split`` and those on patients are ignored, since its scans have other names.
 
     Raises:
         ValueError: as :func:`msd_datalist` and :func:`write_volume_phantom` do.
@@ -205,4 +206,4 @@ def volume_datalist(
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (%s phantom, seed %d).", task, phantom_seed)
     with one_rank_first():
         root = write_volume_phantom(phantom_dir, task, phantom_scans, phantom_size, phantom_seed)
-    return msd_datalist(root, **{**arguments, "split": None})
+    return msd_datalist(root, **{**arguments, "split": None, "patient_pattern": None, "patient_csv": None})

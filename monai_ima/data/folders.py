@@ -7,9 +7,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SPLITS", "DamagedImageError", "Datalist", "as_table", "check_fractions", "dataset_folder", "is_visible"]
+__all__ = [
+    "ALL",
+    "SPLITS",
+    "DamagedImageError",
+    "Datalist",
+    "as_table",
+    "check_fractions",
+    "dataset_folder",
+    "is_visible",
+]
 
 SPLITS = ("train", "val", "test")
+
+ALL = "all"
+"""Name of a split that is every scan of a folder."""
 
 Item = dict[str, Any]
 """A sample: its image (array or file), its id, and what else is known of it."""

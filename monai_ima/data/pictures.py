@@ -1,12 +1,21 @@
+"""Pictures of 8 bits a channel: which files they are, how they are read, whether they are whole."""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from monai.data import PILReader
 from monai.utils import ensure_tuple
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
-__all__ = ["PictureReader"]
+from .folders import DamagedImageError
+
+__all__ = ["PICTURE_SUFFIXES", "PictureReader", "decode_all", "is_picture", "upright"]
+
+PICTURE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "La", "CMYK", "YCbCr", "HSV", "LAB")
 
@@ -51,3 +60,29 @@ def upright(picture: Image.Image, mode: str) -> Image.Image:
             "8: scale its intensities to 0..255 first."
         )
     return ImageOps.exif_transpose(picture).convert(mode)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a path is that of a picture file that is not hidden."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def decode_all(files: Sequence[Path]) -> None:
+    """Decode every image once, with a progress bar.
+
+    Raises:
+        DamagedImageError: with the number of images that cannot be decoded and the names of the first five.
+    """
+    damaged: list[str] = []
+    for file in tqdm(files, desc="checking images", leave=False):
+        try:
+            with Image.open(file) as image:
+                image.load()
+                upright(image, "L")
+        except Exception as error:
+            damaged.append(f"{file} ({error})")
+    if damaged:
+        raise DamagedImageError(
+            f"{len(damaged)} image file(s) cannot be read, expected every one to decode; the first: "
+            f"{'; '.join(damaged[:5])}."
+        )

@@ -16,10 +16,12 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import check_choice, check_count
 from monai_ima.utils.text import read_text
 
-from .folders import SPLITS, DamagedImageError, Datalist, Item, check_fractions, dataset_folder
+from .folders import ALL, SPLITS, DamagedImageError, Datalist, Item, check_fractions, dataset_folder
+from .patients import patients_by_file
+from .volume_split import split_scans
 
 __all__ = ["check_volumes", "labelled_scans", "msd_datalist", "volume_scans"]
 
@@ -48,14 +50,17 @@ def msd_datalist(
     min_size: int | Sequence[int] | None = None,
     spacing: float | Sequence[float] | None = None,
     check_files: bool = True,
+    patient_pattern: str | None = None,
+    patient_csv: str | os.PathLike | None = None,
+    evaluated: str | None = None,
 ) -> Datalist:
-    """The labelled scans of a folder in MSD layout, split by a list or at random.
+    """The labelled scans of a folder in MSD layout, split by a list or at random, no patient in two splits.
 
     Args:
-        dataset_dir: the folder that holds dataset.json.
+        dataset_dir: the folder, see :func:`labelled_scans`.
         split: ``{"train": ids, "val": ids, "test": ids}`` or a JSON file of that; scans in none of the lists go to
-            train. None: a random split.
-        fractions: shares of the scans in train, val and test of a random split; each gets one scan at least.
+            train. None: a random split. So is one that names none of the folder's scans, which the log says.
+        fractions: shares of the patients in train, val and test of a random split; each gets one at least.
         seed: of the random split.
         channels: see :func:`check_volumes`.
         classes: see :func:`check_volumes`.
@@ -63,31 +68,42 @@ def msd_datalist(
         spacing: see :func:`check_volumes`.
         check_files: run :func:`check_volumes`, so that a damaged file is found before training starts. False: files are
             only looked for, not loaded.
+        patient_pattern: regular expression with one group, the patient, searched for in every image's file name.
+        patient_csv: table of patients, see :func:`patients_by_file`. Without pattern and table every scan is a patient
+            of its own.
+        evaluated: the only split that will be used: the list may leave others out, and name scans that are not there;
+            "all": all scans of the folder, not split. None: for a training, every split has a scan.
 
     Returns:
-        for each of train, val and test a list of ``{"image": file, "label": file, "sample_id": name without suffix}``,
+        for each of train, val and test (or for ``"all"``) a list of
+        ``{"image": file, "label": file, "sample_id": name without suffix}``, with ``"patient"`` where it is given,
         sorted by id.
 
     Raises:
-        FileNotFoundError: when the folder, its dataset.json, the split's file or a listed file is missing.
-        ValueError: when dataset.json or the split is not as expected, or there are too few scans; and as
-            :func:`check_volumes` does.
+        FileNotFoundError: when the folder, the split's file, the table or a listed file is missing.
+        ValueError: when dataset.json or the split is not as expected, a scan has no patient or two, a patient is in two
+            lists, or there are too few scans; and as :func:`check_volumes` does.
     """
     check_fractions(fractions)
+    if evaluated is not None:
+        check_choice("split", evaluated, (*SPLITS, ALL))
     items = labelled_scans(dataset_dir)
+    files = [Path(item["image"]) for item in items]
+    patients = patients_by_file(files, Path(dataset_dir).resolve(), patient_pattern, patient_csv)
+    items = [item | ({"patient": patients[file]} if patients else {}) for file, item in zip(files, items, strict=True)]
     by_id = {item["sample_id"]: item for item in items}
-    if split is None:
-        ids = _random_split(list(by_id), fractions, seed, dataset_dir)
-    else:
-        ids = _listed_split(list(by_id), split, dataset_dir)
+    people = {sample_id: item.get("patient", sample_id) for sample_id, item in by_id.items()}
+    ids = split_scans(people, split, fractions, seed, dataset_dir, evaluated)
     if check_files:
         check_volumes(items, channels, classes, min_size, spacing)
-    logger.info("Scans in %s: %s.", dataset_dir, ", ".join(f"{len(ids[name])} {name}" for name in SPLITS))
-    return {name: [by_id[sample_id] for sample_id in sorted(ids[name])] for name in SPLITS}
+    logger.info("Scans in %s: %s.", dataset_dir, ", ".join(f"{len(own)} {name}" for name, own in ids.items()))
+    return {name: [by_id[sample_id] for sample_id in sorted(own)] for name, own in ids.items()}
 
 
 def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
     """The entries of ``training`` in a folder's dataset.json; hidden files are left out.
+
+    A folder without dataset.json has its images in imagesTr and, under the same names, their labels in labelsTr.
 
     Args:
         dataset_dir: the folder.
@@ -102,7 +118,7 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
     root = dataset_folder(dataset_dir, MSD_LAYOUT)
     file = root / "dataset.json"
     if not file.is_file():
-        raise FileNotFoundError(f"Folder {root} holds no dataset.json, expected {MSD_LAYOUT}.")
+        return _paired(root.resolve())
     try:
         entries = _placed(json.loads(read_text(file))["training"], root.resolve())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -119,11 +135,7 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
             items.append({"image": image, "label": label, "sample_id": _sample_id(image)})
     if not items:
         raise ValueError(f'List "training" of {file} names no image, expected files ending in {" or ".join(SUFFIXES)}.')
-    for item in items:
-        for key in ("image", "label"):
-            if not Path(item[key]).is_file():
-                raise FileNotFoundError(f"File {item[key]} does not exist, expected the {key} that {file} lists.")
-    return _sorted(items)
+    return _existing(items, str(file))
 
 
 def volume_scans(dataset_dir: str | os.PathLike) -> list[Item]:
@@ -185,6 +197,31 @@ def check_volumes(
             pass
 
 
+def _paired(root: Path) -> list[Item]:
+    """Images in imagesTr and labels of the same names in labelsTr."""
+    folder = root / "imagesTr"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Folder {root} holds no dataset.json, expected {MSD_LAYOUT}, or imagesTr and labelsTr."
+        )
+    images = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()]
+    if not images:
+        raise FileNotFoundError(f"Folder {folder} holds no volumes, expected files ending in {' or '.join(SUFFIXES)}.")
+    items = [
+        {"image": str(image), "label": str(root / "labelsTr" / image.name), "sample_id": _sample_id(image)}
+        for image in images
+    ]
+    return _existing(items, str(folder))
+
+
+def _existing(items: list[Item], source: str) -> list[Item]:
+    for item in items:
+        for key in ("image", "label"):
+            if not Path(item[key]).is_file():
+                raise FileNotFoundError(f"File {item[key]} does not exist, expected the {key} that {source} lists.")
+    return _sorted(items)
+
+
 def _is_volume(path: Path) -> bool:
     return path.name.endswith(SUFFIXES) and not path.name.startswith(".")
 
@@ -203,46 +240,6 @@ def _sorted(items: list[Item]) -> list[Item]:
     return sorted(items, key=lambda item: item["sample_id"])
 
 
-def _random_split(
-    ids: list[str], fractions: Sequence[float], seed: int, root: str | os.PathLike
-) -> dict[str, list[str]]:
-    number = len(ids)
-    if number < 3:
-        raise ValueError(f"Folder {root} holds {number} labelled scan(s), expected at least 3 to split.")
-    test = min(max(1, round(fractions[2] * number)), number - 2)
-    val = min(max(1, round(fractions[1] * number)), number - 1 - test)
-    order = [str(sample_id) for sample_id in np.random.default_rng(seed).permutation(ids)]
-    train = number - val - test
-    return {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}
-
-
-def _listed_split(
-    ids: list[str], split: str | os.PathLike | Mapping[str, Sequence[str]], root: str | os.PathLike
-) -> dict[str, list[str]]:
-    source, lists = ("The split", split) if isinstance(split, Mapping) else (f"Split file {split}", _read_split(split))
-    if not isinstance(lists, Mapping) or set(lists) != set(SPLITS):
-        raise ValueError(f"{source} has other entries than expected, a list of scans for each of {', '.join(SPLITS)}.")
-    place: dict[str, str] = {}
-    for name in SPLITS:
-        if isinstance(lists[name], str) or not isinstance(lists[name], Sequence):
-            raise ValueError(f"{source} has {lists[name]!r} for {name}, expected a list of scans.")
-        for sample_id in lists[name]:
-            if sample_id not in ids:
-                raise ValueError(f"{source} names {sample_id} in {name}, expected a labelled scan of {root}.")
-            if sample_id in place:
-                parts = f"{place[sample_id]} and in {name}"
-                raise ValueError(f"{source} names {sample_id} in {parts}, expected each scan once.")
-            place[sample_id] = name
-    rest = [sample_id for sample_id in ids if sample_id not in place]
-    if rest:
-        logger.info("%d of %d scans in %s are in no list of the split and go to train.", len(rest), len(ids), root)
-    ids_by_split = {**lists, "train": [*lists["train"], *rest]}
-    for name, own in ids_by_split.items():
-        if not own:
-            raise ValueError(f"{source} leaves no scan for {name}, expected at least one.")
-    return ids_by_split
-
-
 def _placed(entries: Sequence[Mapping[str, object]], root: Path) -> list[dict[str, object]]:
     """Entries of a dataset.json with whole paths; separators may be Windows'."""
     return [
@@ -252,15 +249,6 @@ def _placed(entries: Sequence[Mapping[str, object]], root: Path) -> list[dict[st
         }
         for entry in entries
     ]
-
-
-def _read_split(file: str | os.PathLike) -> object:
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"Split file {file} does not exist, expected a JSON file.")
-    try:
-        return json.loads(read_text(file))
-    except ValueError as error:
-        raise ValueError(f"Split file {file} cannot be read ({error}), expected JSON.") from error
 
 
 def _three(value: float | Sequence[float], name: str) -> np.ndarray:

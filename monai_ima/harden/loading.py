@@ -169,6 +169,8 @@ def load_bundle(
     parts = find_evaluation(root, evaluation_files(root, config), overrides)
     task = _task(parts, stated)
     make_importable(root)
+    if checkpoint is not None and "ckpt_path" in parts.config:
+        overrides["ckpt_path"] = str(checkpoint)
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in parts.config.files],
         logging_file=False,

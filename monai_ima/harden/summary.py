@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from monai_ima.margins import coarse_delta
+
 from .channels import GuidanceChannels
 from .plan import Plan
 from .reading import Component, readable
 from .settings import METHODS
 
-__all__ = ["summarize_plan"]
+__all__ = ["delta_warning", "summarize_plan"]
 
 BATCH_NORM = {True: "yes, attacks leave its statistics alone", False: "no", None: "unknown"}
 
@@ -16,7 +18,7 @@ def summarize_plan(plan: Plan) -> str:
     """One line for each setting: what was found in the bundle, and how it will be trained."""
     parts, method = plan.parts, plan.settings.method
     config = parts.config
-    epochs = plan.epochs or config.value(parts.epochs_id)
+    epochs = _epochs(plan)
     rows = {
         "bundle": f"{config.root} ({', '.join(file.name for file in config.files)})",
         "trainer": f"{readable(parts.trainer.id)} ({parts.trainer.name})",
@@ -28,7 +30,7 @@ def summarize_plan(plan: Plan) -> str:
         "method": f"{method} ({METHODS[method]}), norm {plan.norm}",
         "intensities": plan.normalisation.description if plan.normalisation else "unknown normalisation",
         "eps_max": _with_unit(plan, plan.eps_max),
-        **({"delta": _delta(plan, epochs)} if method == "ima" else {}),
+        **({"delta": _delta_text(plan)} if method == "ima" else {}),
         "bounds": "none" if plan.bounds is None else f"[{plan.bounds[0]:g}, {plan.bounds[1]:g}]",
         **({} if plan.guidance is None else {"channels": _channels(plan.guidance)}),
         **({} if parts.interaction is None else {"interaction": _interaction(parts.interaction)}),
@@ -56,15 +58,30 @@ def _with_unit(plan: Plan, eps: float) -> str:
     return f"{eps:.4g} = {physical}" + (" in every pixel" if plan.norm == "linf" else " in L2")
 
 
-def _delta(plan: Plan, epochs: int | None) -> str:
-    """δ as given, else as ``IMAHandler`` will set it."""
-    options = plan.settings.handler_options
+def delta_warning(plan: Plan) -> str | None:
+    """What is wrong with the δ of a plan, see :func:`~monai_ima.margins.coarse_delta`; None where it is not known."""
+    delta = _delta(plan) if plan.settings.method == "ima" else None
+    return None if delta is None else coarse_delta(plan.eps_max, delta)
+
+
+def _delta_text(plan: Plan) -> str:
+    delta = _delta(plan)
+    return "eps_max / epochs" if delta is None else _with_unit(plan, delta)
+
+
+def _delta(plan: Plan) -> float | None:
+    """δ as given, else as ``IMAHandler`` will set it; None where the number of epochs is not known."""
+    options, epochs = plan.settings.handler_options, _epochs(plan)
     if options.get("delta") is not None:
-        return _with_unit(plan, float(options["delta"]))
+        return float(options["delta"])
     if not isinstance(epochs, int) or not epochs:
-        return "eps_max / epochs"
+        return None
     interval = options.get("update_interval", 1) if options.get("update") != "online" else 1
-    return _with_unit(plan, min(plan.eps_max / epochs * interval, plan.eps_max))
+    return min(plan.eps_max / epochs * interval, plan.eps_max)
+
+
+def _epochs(plan: Plan) -> int | None:
+    return plan.epochs or plan.parts.config.value(plan.parts.epochs_id)
 
 
 def _correct_when(plan: Plan) -> str:

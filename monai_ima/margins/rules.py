@@ -11,7 +11,10 @@ import torch
 from monai_ima.attacks import AttackResult
 from monai_ima.utils.distributed import gather_all
 
-__all__ = ["AttackOutcome", "OutcomeLog", "RadiusAccumulator", "Rule", "epoch_rule", "online_rule"]
+__all__ = ["AttackOutcome", "OutcomeLog", "RadiusAccumulator", "Rule", "coarse_delta", "epoch_rule", "online_rule"]
+
+FEWEST_STEPS = 3
+"""From δ to ε_max in fewer steps margins hardly tell samples apart."""
 
 
 @dataclass
@@ -47,6 +50,31 @@ def online_rule(eps: float, seen: AttackOutcome, delta: float) -> float:
     if seen.distances:
         return (eps + math.fsum(seen.distances) / len(seen.distances)) / 2
     return eps + delta if seen.survived else eps
+
+
+def coarse_delta(eps_max: float, delta: float) -> str | None:
+    """What is wrong with an expansion step of ε_max / 3 or more; None for a smaller one.
+
+    Args:
+        eps_max: ε_max, > 0.
+        delta: δ, > 0, first margin and expansion step.
+
+    Example:
+        >>> coarse_delta(eps_max=0.3, delta=0.15).split(":")[0]
+        'delta 0.15 is not small beside eps_max 0.3'
+        >>> coarse_delta(eps_max=0.3, delta=0.03) is None
+        True
+    """
+    steps = eps_max / delta
+    if steps > FEWEST_STEPS * (1 + 1e-9):
+        return None
+    passes = max(0, math.ceil(steps * (1 - 1e-9)) - 1)
+    reached = f"after {passes} pass(es)" if passes else "from the start"
+    return (
+        f"delta {delta:g} is not small beside eps_max {eps_max:g}: the ball reaches eps_max {reached}, so margins "
+        f"cannot tell samples apart; expected a delta below eps_max / {FEWEST_STEPS}, such as {eps_max / 10:g} (more "
+        "epochs, a smaller update_interval, or delta)."
+    )
 
 
 class OutcomeLog:

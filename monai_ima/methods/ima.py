@@ -11,7 +11,7 @@ from tqdm import tqdm
 from monai_ima.attacks import BoundaryPGD
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.losses import IMALoss
-from monai_ima.margins import MarginTable, OutcomeLog, epoch_rule, online_rule
+from monai_ima.margins import MarginTable, OutcomeLog, coarse_delta, epoch_rule, online_rule
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_choice, check_count, check_fraction
 from monai_ima.utils.distributed import gather_all, rank
@@ -41,7 +41,8 @@ class IMA(PerSampleMethod):
         eps_max: ε_max (the paper's ε_n), largest margin, > 0, in the units that the network sees.
         norm: ``"l2"`` or ``"linf"``.
         delta: δ, smallest margin and expansion step, in (0, eps_max]; None means ``eps_max / epochs`` (of the epochs in
-            which the method is active), times ``update_interval`` where margins move by a pass.
+            which the method is active), times ``update_interval`` where margins move by a pass. From ε_max / 3 on a
+            warning says that margins cannot tell samples apart.
         beta: β, weight of the noisy samples, in [0, 1].
         steps: N_PGD of the training attacks, >= 1.
         margin_steps: N_PGD of the margin pass, >= 1.
@@ -109,6 +110,7 @@ class IMA(PerSampleMethod):
         )
         self._outcomes = OutcomeLog()
         self._warned_of_threshold = False
+        self._warned_of_delta = False
 
     @property
     def makes_passes(self) -> bool:
@@ -120,6 +122,7 @@ class IMA(PerSampleMethod):
             interval = self.update_interval if self.margin_update == "epoch" else 1
             delta = self.margins.eps_max / max(1, epochs - self.start_epoch) * interval
             self.margins.delta = min(delta, self.margins.eps_max)
+        self._warn_of_delta()
         self.training_attack.delta = self.margin_attack.delta = self.margins.delta
         self._outcomes = OutcomeLog()
         if self.first_pass and self.active and len(self.margins) == 0:
@@ -186,6 +189,12 @@ class IMA(PerSampleMethod):
                     raise error.named(batch.sample_ids) from None
                 outcomes.record(batch.sample_ids, result)
         return outcomes
+
+    def _warn_of_delta(self) -> None:
+        warning = None if self._warned_of_delta else coarse_delta(self.margins.eps_max, self.margins.delta)
+        self._warned_of_delta = True
+        if warning and rank() == 0:
+            logger.warning(warning)
 
     def _warn_of_threshold(self) -> None:
         if self._warned_of_threshold or not isinstance(self.criterion, SegmentationCriterion):

@@ -1,0 +1,83 @@
+"""Which classes a network tells apart: those of its training data, kept beside its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_ima.utils.distributed import rank
+from monai_ima.utils.files import whole_file
+from monai_ima.utils.text import read_text
+
+from .class_folders import folder_classes
+from .oct_kermany import CLASSES
+
+__all__ = ["class_names", "keep_class_names"]
+
+FILE = "classes.json"
+
+
+def class_names(dataset_dir: str | os.PathLike | None = None, weights: str | os.PathLike | None = None) -> list[str]:
+    """The classes of weights, where their training kept them, else those of a folder, else Kermany's.
+
+    Args:
+        dataset_dir: folder of class folders; None or "": none is given.
+        weights: the weights' file.
+
+    Raises:
+        FileNotFoundError: if the folder is missing or holds no folders.
+        ValueError: if there are fewer than two class folders, or the file of names is damaged.
+
+    Example:
+        >>> class_names()
+        ['CNV', 'DME', 'DRUSEN', 'NORMAL']
+    """
+    kept = _kept(Path(weights).parent) if weights is not None else None
+    if kept is not None:
+        return kept
+    return list(CLASSES) if dataset_dir in (None, "") else folder_classes(dataset_dir)
+
+
+def keep_class_names(folder: str | os.PathLike, classes: Sequence[str], overwrite: bool = False) -> None:
+    """Write the names into the folder that a training's weights go to; the first of several processes does.
+
+    Args:
+        folder: of the weights.
+        classes: in the order of their indices.
+        overwrite: other names may be there already.
+
+    Raises:
+        ValueError: if other names are there and must not be overwritten.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> keep_class_names(folder, ["healthy", "scar"])
+        >>> class_names(weights=Path(folder) / "model.pt")
+        ['healthy', 'scar']
+    """
+    if rank() > 0:
+        return
+    kept = None if overwrite else _kept(Path(folder))
+    if kept not in (None, list(classes)):
+        raise ValueError(
+            f"Folder {folder} holds weights of the classes {', '.join(kept or [])}, expected {', '.join(classes)}: "
+            "name another ckpt_dir, or set overwrite."
+        )
+    with whole_file(Path(folder) / FILE) as file:
+        file.write_text(json.dumps(list(classes), indent=1) + "\n", encoding="utf-8")
+
+
+def _kept(folder: Path) -> list[str] | None:
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        names = json.loads(read_text(file))
+    except ValueError as error:
+        raise ValueError(f"File {file} cannot be read ({error}), expected a list of class names.") from error
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"File {file} holds {names!r}, expected a list of class names.")
+    return names

@@ -1,0 +1,142 @@
+"""Which scans train, validate and test: by a list, or at random; no patient in two splits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from monai_ima.utils.text import read_text
+
+from .folders import ALL, SPLITS
+
+__all__ = ["SplitLists", "split_scans"]
+
+SplitLists = str | os.PathLike | Mapping[str, Sequence[str]]
+"""Ids by split, or a JSON file of that."""
+
+logger = logging.getLogger(__name__)
+
+
+def split_scans(
+    patients: Mapping[str, str],
+    split: SplitLists | None,
+    fractions: Sequence[float],
+    seed: int,
+    root: str | os.PathLike,
+    evaluated: str | None = None,
+) -> dict[str, list[str]]:
+    """The ids of each split.
+
+    Args:
+        patients: of every id.
+        split: lists of ids; None: at random. Lists that name none of the ids are ignored, which the log says.
+        fractions: shares of the patients in train, val and test.
+        seed: of the random split.
+        root: the data's folder, for errors.
+        evaluated: the only split that will be used; "all": every id, not split; None: every split will be.
+
+    Raises:
+        FileNotFoundError: if the lists' file is missing.
+        ValueError: if the lists are not as expected, a patient is in two of them, or there are too few patients.
+
+    Example:
+        >>> split_scans({"a": "p", "b": "p", "c": "q", "d": "r"}, None, (0.4, 0.3, 0.3), 0, "data")
+        {'train': ['d'], 'val': ['a', 'b'], 'test': ['c']}
+    """
+    if evaluated == ALL:
+        return {ALL: list(patients)}
+    if split is not None:
+        source = "The split" if isinstance(split, Mapping) else f"Split file {split}"
+        lists = _checked(split if isinstance(split, Mapping) else _read_split(split), source, evaluated)
+        if any(sample_id in patients for own in lists.values() for sample_id in own):
+            return _listed_split(patients, lists, source, root, evaluated)
+        logger.warning("%s names no scan of %s: it is ignored, the scans are split at random.", source, root)
+    return _random_split(patients, fractions, seed, root)
+
+
+def _random_split(
+    patients: Mapping[str, str], fractions: Sequence[float], seed: int, root: str | os.PathLike
+) -> dict[str, list[str]]:
+    people = list(dict.fromkeys(patients.values()))
+    number = len(people)
+    if number < 3:
+        whom = "labelled scan(s)" if number == len(patients) else f"patient(s) in {len(patients)} labelled scans"
+        raise ValueError(
+            f"Folder {root} holds {number} {whom}, expected at least 3 to split (an evaluation can take all)."
+        )
+    test = min(max(1, round(fractions[2] * number)), number - 2)
+    val = min(max(1, round(fractions[1] * number)), number - 1 - test)
+    order = [str(patient) for patient in np.random.default_rng(seed).permutation(people)]
+    train = number - val - test
+    place = {patient: "train" if k < train else "val" if k < train + val else "test" for k, patient in enumerate(order)}
+    return {name: [sample_id for sample_id, own in patients.items() if place[own] == name] for name in SPLITS}
+
+
+def _checked(lists: object, source: str, evaluated: str | None) -> dict[str, Sequence[str]]:
+    """One list a split; for an evaluation those of the other splits may be missing."""
+    needed = set(SPLITS) if evaluated is None else {evaluated}
+    if not isinstance(lists, Mapping) or not needed <= set(lists) <= set(SPLITS):
+        raise ValueError(f"{source} has other entries than expected, a list of scans for each of {', '.join(SPLITS)}.")
+    place: dict[str, str] = {}
+    for name in SPLITS:
+        own = lists.get(name, [])
+        if isinstance(own, str) or not isinstance(own, Sequence):
+            raise ValueError(f"{source} has {own!r} for {name}, expected a list of scans.")
+        for sample_id in own:
+            if not isinstance(sample_id, str):
+                raise ValueError(f"{source} names {sample_id!r} in {name}, expected the name of a scan.")
+            if sample_id in place:
+                parts = f"{place[sample_id]} and in {name}"
+                raise ValueError(f"{source} names {sample_id} in {parts}, expected each scan once.")
+            place[sample_id] = name
+    return {name: lists.get(name, []) for name in SPLITS}
+
+
+def _listed_split(
+    patients: Mapping[str, str],
+    lists: Mapping[str, Sequence[str]],
+    source: str,
+    root: str | os.PathLike,
+    evaluated: str | None,
+) -> dict[str, list[str]]:
+    absent = [(sample_id, name) for name in SPLITS for sample_id in lists[name] if sample_id not in patients]
+    if absent and evaluated is None:
+        sample_id, name = absent[0]
+        raise ValueError(f"{source} names {sample_id} in {name}, expected a labelled scan of {root}.")
+    if absent:
+        logger.warning("%d of the scans that %s names are not in %s.", len(absent), source, root)
+    found = {name: [sample_id for sample_id in lists[name] if sample_id in patients] for name in SPLITS}
+    placed = {sample_id for own in found.values() for sample_id in own}
+    rest = [sample_id for sample_id in patients if sample_id not in placed]
+    if rest:
+        logger.info("%d of %d scans in %s are in no list of the split and go to train.", len(rest), len(patients), root)
+    found["train"] += rest
+    for name in SPLITS if evaluated is None else [evaluated]:
+        if not found[name]:
+            raise ValueError(f"{source} leaves no scan for {name}, expected at least one.")
+    _check_patients(patients, found, source)
+    return found
+
+
+def _check_patients(patients: Mapping[str, str], ids: Mapping[str, Sequence[str]], source: str) -> None:
+    place: dict[str, str] = {}
+    for name, own in ids.items():
+        for sample_id in own:
+            first = place.setdefault(patients[sample_id], name)
+            if first != name:
+                parts = f"{first} and in {name}"
+                raise ValueError(f"{source} has patient {patients[sample_id]} in {parts}, expected each in one split.")
+
+
+def _read_split(file: str | os.PathLike) -> object:
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"Split file {file} does not exist, expected a JSON file.")
+    try:
+        return json.loads(read_text(file))
+    except ValueError as error:
+        raise ValueError(f"Split file {file} cannot be read ({error}), expected JSON.") from error
