@@ -139,7 +139,7 @@ MARGIN_ROWS = [
     *each(margins.summarize_margins, "table", TABLE, named="empty"),
 ]
 
-WITH_RADIUS = {
+WITH_RADIUS: dict[Callable[..., Any], str] = {
     handlers.IMAHandler: "eps_max",
     handlers.IAATHandler: "eps_max",
     handlers.MMAHandler: "eps_max",
@@ -274,7 +274,7 @@ def described(row: Row) -> str:
     call = row[0]
     assert isinstance(call, partial)
     name = getattr(call.func, "__qualname__", type(call.func).__name__)
-    given = {**dict(enumerate(call.args)), **call.keywords}
+    given: dict[Any, Any] = {**dict(enumerate(call.args)), **call.keywords}
     key, value = list(given.items())[-1]
     return f"{name}({key}={' '.join(repr(value).split())[:40]})"
 
