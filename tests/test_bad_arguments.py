@@ -37,12 +37,12 @@ NO_PATH = (None, 5, "", "a\0b")
 Row = tuple[Callable[[], Any], str]
 
 
-def each(make: Callable[..., Any], argument: str, *values: Any, named: str | None = None) -> list[Row]:
+def each(make: Any, argument: str, *values: Any, named: str | None = None) -> list[Row]:
     """A row for each value of an argument; the message holds its name, or ``named``."""
     return [(partial(make, **{argument: value}), argument if named is None else named) for value in values]
 
 
-def every(makes: Iterable[Callable[..., Any]], argument: str, *values: Any, named: str | None = None) -> list[Row]:
+def every(makes: Iterable[Any], argument: str, *values: Any, named: str | None = None) -> list[Row]:
     return [row for make in makes for row in each(make, argument, *values, named=named)]
 
 
@@ -186,7 +186,13 @@ HANDLER_ROWS = [
 
 NOISED = partial(transforms.BoundaryNoised, "image")
 PARTS = [partial(inferers.AveragedInferer, passes=2), partial(inferers.OutputInferer, output=0), inferers.PadInferer]
-NETWORKS = [networks.ECGNet, networks.FashionMNISTNet, networks.SVHNNet, networks.OCTNet, networks.WideResNet]
+NETWORKS = [
+    networks.ECGNet,
+    networks.FashionMNISTNet,
+    networks.SVHNNet,
+    networks.OCTNet,
+    networks.WideResNet,
+]
 PART_ROWS = [
     *each(transforms.RandUniformNoise, "eps", -1, NAN, "x", None, True, (1, 0), (0, NAN), [], (0, 1, 2)),
     *each(partial(transforms.RandUniformNoise, 0.1), "prob", *FRACTIONS, None),
@@ -205,12 +211,12 @@ PART_ROWS = [
     *every(NETWORKS, "num_classes", 0, -1, 1.5, "x", True, None),
     *each(networks.WideResNet, "depth", 11, "x", True, 10.0),
     *each(networks.WideResNet, "dropout", -1, 1, NAN, "x", True),
-    *every([partial(networks.OCTNet)], "channels", [], [0], 5, "x", None),
-    *every([partial(networks.OCTNet)], "blocks", [], [0], 5, "x", None),
+    *each(networks.OCTNet, "channels", [], [0], 5, "x", None),
+    *each(networks.OCTNet, "blocks", [], [0], 5, "x", None),
 ]
 
 DATALISTS = [data.fashion_mnist_datalist, data.svhn_datalist, data.cifar10_datalist, data.ecg_datalist]
-CHECKPOINT_READERS = [load_checkpoint, load_weights, margins.load_margins, partial(load_network, NETWORK)]
+CHECKPOINT_READERS: list[Any] = [load_checkpoint, load_weights, margins.load_margins, partial(load_network, NETWORK)]
 DATA_ROWS = [
     *each(partial(data.fashion_mnist_datalist, None), "phantom_per_class", 0, -1, 1.5, "x", None, named="per_class"),
     *every(DATALISTS, "dataset_dir", "none", named="none does not exist"),
@@ -249,7 +255,7 @@ EVALUATION_ROWS = [
     *each(evaluated, "tolerance", -1, NAN, INF, "x", True, None),
     *each(evaluated, "eot", *COUNTS),
     *each(evaluated, "channels", [3], [-1], "x", []),
-    *every([partial(evaluated)], "minimum", *SWITCHES),
+    *each(evaluated, "minimum", *SWITCHES),
     *each(evaluated, "checks", *SWITCHES),
     *each(evaluated, "colour", 1),
     *each(partial(evaluated, checks=True), "transfer_from", 5, ""),
