@@ -143,8 +143,8 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
         (["--verison"], "Unknown option --verison, expected --version."),
         (["evaluate", *REQUIRED["evaluate"], "--checks", "maybe"], "Got checks 'maybe', expected True or False."),
         (["harden", BUNDLE, "--check=1"], "Got check '1', expected True or False."),
-        (["attack", *REQUIRED["attack"], "--limit", "few"], "Got limit 'few', expected an integer >= 0."),
-        (["evaluate", *REQUIRED["evaluate"], "--seed", "1.5"], "Got seed 1.5, expected an integer."),
+        (["attack", *REQUIRED["attack"], "--limit", "few"], "Got limit 'few', expected an integer >= 1."),
+        (["evaluate", *REQUIRED["evaluate"], "--seed", "1.5"], "Got seed 1.5, expected an integer from 0 to 2^63 - 1."),
         (
             ["margins", "--checkpoint", "none.pt"],
             "Checkpoint none.pt does not exist, expected a file written by torch.save.",
@@ -185,7 +185,7 @@ def calls(monkeypatch) -> list[dict]:
     """The arguments with which the work of `attack` and `evaluate` would start."""
     received: list[dict] = []
 
-    def attack(loaded, attack, eps, folder, limit, seed):
+    def attack(loaded, attack, eps, folder, limit, seed, names):
         received.append({**loaded, "seed": seed})
         return []
 
@@ -198,6 +198,7 @@ def calls(monkeypatch) -> list[dict]:
 
     load_bundle = lambda *_, **overrides: Loaded(overrides=overrides)  # noqa: E731
     monkeypatch.setattr("monai_ima.harden.loading.load_bundle", load_bundle)
+    monkeypatch.setattr("monai_ima.evaluation.attacked_images.names_of_images", lambda *_: {})
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.save_attacked_images", attack)
     monkeypatch.setattr(evaluation_run, "run", lambda settings: received.append(settings.model_dump()))
     return received

@@ -126,7 +126,7 @@ def test_random_states_and_modes_are_left_as_they_were(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loader": iter([])}, "Got an iterator of batches, expected a list or a DataLoader"),
+        ({"loader": iter([])}, "Got loader <list_iterator object at .*, expected a list of batches or a DataLoader"),
         ({"loader": []}, "gave no samples"),
         ({"sede": 1}, "Unknown setting 'sede', expected one of bundle, levels, norm"),
         ({"levels": [-1.0]}, "Got level -1.0, expected finite numbers >= 0"),

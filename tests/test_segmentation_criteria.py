@@ -188,7 +188,7 @@ def test_bad_labels_and_shapes_are_named():
         criterion(logits, torch.ones(4, 3, 6, 7, 5))
     with pytest.raises(SampleError, match="binary maps of 0 and 1"):
         DiceCriterion(sigmoid=True)(logits, torch.full((4, 3, 6, 7, 5), 2))
-    with pytest.raises(ValueError, match="Got weights 0 and 0"):
+    with pytest.raises(ValueError, match="Got dice_weight and ce_weight 0"):
         SegmentationLoss(0, 0)
     with pytest.raises(ValueError, match="Got tolerance -1"):
         SurfaceDiceCriterion(tolerance=-1)

@@ -9,7 +9,7 @@ import torch
 
 from monai_ima.criteria import ClassificationCriterion
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_fraction
+from monai_ima.utils.checks import check_count, check_fraction, shown
 from monai_ima.utils.tensors import at_least_float32
 
 from .base import AttackSettings
@@ -104,13 +104,15 @@ class APGD(PGD):
         momentum: float = 0.75,
         **settings: Unpack[AttackSettings],
     ) -> None:
-        if objective is not None and objective not in OBJECTIVES:
-            raise ValueError(f"Got objective {objective!r}, expected 'ce', 'dlr' or None (with a loss).")
+        if objective is not None and (not isinstance(objective, str) or objective not in OBJECTIVES):
+            raise ValueError(f"Got objective {shown(objective)}, expected 'ce', 'dlr' or None (with a loss).")
         loss = settings.get("loss")
         if (objective is None) != (loss is not None):
             raise ValueError(f"Got objective {objective!r} and loss {loss!r}, expected one of them, the other None.")
         settings["loss"] = loss if objective is None else OBJECTIVES[objective]
-        super().__init__(norm, steps=steps, restarts=restarts, alpha=INITIAL_STEP * steps, **settings)
+        super().__init__(
+            norm, steps=steps, restarts=restarts, alpha=INITIAL_STEP * check_count("steps", steps, 1), **settings
+        )
         self.objective = objective
         self.rho = check_fraction("rho", rho, "(]")
         self.momentum = check_fraction("momentum", momentum, "(]")

@@ -7,18 +7,27 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import nn
 
-from monai_ima.criteria import ClassificationCriterion, Criterion
+from monai_ima.criteria import ClassificationCriterion, Criterion, check_criterion
 from monai_ima.perturbations.norms import Generators, gaussian, get_norm
-from monai_ima.utils.checks import check_bounds, check_channels, check_output
+from monai_ima.utils.checks import (
+    check_bounds,
+    check_callable,
+    check_channels,
+    check_instance,
+    check_output,
+    is_number,
+    shown,
+)
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.outputs import OneOutput, Output, choose_label, choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
-from monai_ima.utils.tensors import check_finite, plain
+from monai_ima.utils.tensors import check_finite, check_tensor, plain
 
 from .channels import FixedChannels, attacked_channels
 from .mode import attack_mode
@@ -92,6 +101,7 @@ class Attack(ABC):
     Raises:
         ValueError: if ``norm`` is another name, ``bounds`` do not rise, ``channels`` are no different integers >= 0, or
             ``output`` can name none.
+        TypeError: if ``criterion``, ``loss`` or ``generator`` is none.
 
     Example:
         >>> class Darker(Attack):
@@ -120,8 +130,12 @@ class Attack(ABC):
     ) -> None:
         self.norm = get_norm(norm)
         self.bounds = check_bounds(bounds)
-        self.criterion = ClassificationCriterion() if criterion is None else criterion
+        self.criterion = ClassificationCriterion() if criterion is None else check_criterion(criterion)
+        if loss is not None:
+            check_callable("loss", loss, "a function (logits, label) -> [B]")
         self.loss = loss
+        if generator is not None:
+            check_instance("generator", generator, torch.Generator, "a torch.Generator")
         self.generator = generator
         self.channels = check_channels(channels)
         self.output = check_output(output)
@@ -149,11 +163,13 @@ class Attack(ABC):
 
         Raises:
             ValueError: when an argument does not fit.
+            TypeError: when it is of another type.
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
-        x, y = plain(image).detach(), plain(choose_label(label, self.output)).detach()
+        label = choose_label(label, self.output)
+        x, y = plain(check_tensor("image", image)).detach(), plain(check_tensor("label", label)).detach()
         _check_batch(x, y)
-        criterion = self.criterion if criterion is None else criterion
+        criterion = self.criterion if criterion is None else check_criterion(criterion)
         predict: Callable[[torch.Tensor], Any] = (
             network if hasattr(network, "select") else Predictor.of(network, len(x))
         )
@@ -211,7 +227,11 @@ class Attack(ABC):
             if self.generator is None:
                 self.generator = torch.Generator(image.device).manual_seed(0)
             return self.generator
-        if not isinstance(generator, torch.Generator) and len(generator) != len(image):
+        if isinstance(generator, torch.Generator):
+            return generator
+        if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+            raise TypeError(f"Got generator {shown(generator)}, expected a torch.Generator, or a list of one a sample.")
+        if len(generator) != len(image):
             raise ValueError(f"Got {len(generator)} generators for {len(image)} samples, expected one for each.")
         return generator
 
@@ -222,6 +242,8 @@ def check_eps(eps: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: when there is not one radius or one for each sample, or one is negative or not finite.
     """
+    if not is_number(eps) and not isinstance(eps, torch.Tensor | np.ndarray):
+        raise TypeError(f"Got eps {shown(eps)}, expected a number >= 0, or a tensor with one for each sample.")
     radius = convert_to_tensor(eps, dtype=image.dtype, device=image.device, track_meta=False).flatten()
     if len(radius) not in (1, len(image)):
         raise ValueError(f"Got {len(radius)} values of eps for {len(image)} samples, expected one, or one for each.")

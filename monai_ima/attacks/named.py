@@ -47,15 +47,16 @@ def attack_from_name(
         output: see :class:`Attack`.
 
     Raises:
-        ValueError: if the name is none of these, or does not go with the norm or the criterion.
+        ValueError: if the name is none of these or has one twice, or does not go with the norm or the criterion.
 
     Example:
         >>> attack = attack_from_name("apgd100x2-dlr", "linf", bounds=(0, 1))
         >>> attack.steps, attack.restarts, attack.objective
         (100, 2, 'dlr')
     """
-    names = name.split("+")
+    names = name.split("+") if isinstance(name, str) else []
     if len(names) > 1:
+        _check_each_once(names)
         return WorstOf([attack_from_name(one, norm, bounds, criterion, channels, output) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
@@ -80,6 +81,12 @@ def attack_from_name(
         settings["loss"] = _objective(parsed.objective, criterion)
         return APGD(norm, steps, times, None, **settings)
     return APGD(norm, steps, times, parsed.objective or "ce", **settings)
+
+
+def _check_each_once(names: list[str]) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"Got the attack {twice[0]} twice in {'+'.join(names)!r}, expected each once.")
 
 
 def _objective(name: str | None, criterion: Criterion | None) -> SegmentationLoss | None:

@@ -8,7 +8,7 @@ import torch
 
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_count, check_positive
+from monai_ima.utils.checks import check_bool, check_count, check_positive
 from monai_ima.utils.outputs import Output
 
 from .base import Attack, AttackResult, AttackSettings
@@ -79,8 +79,8 @@ class PathAttack(Attack):
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
         self.alpha = check_positive("alpha", alpha)
-        self.random_start = random_start
-        self.early_stop = early_stop
+        self.random_start = check_bool("random_start", random_start)
+        self.early_stop = check_bool("early_stop", early_stop)
         if restarts > 1 and not early_stop:
             raise ValueError(
                 f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."

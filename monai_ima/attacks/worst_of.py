@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from monai_ima.perturbations.norms import Generators
+from monai_ima.utils.checks import shown
 
 from .base import Attack, AttackResult
 from .target import MostAdversarial, Target
@@ -21,6 +22,7 @@ class WorstOf(Attack):
             is the first one's.
 
     Raises:
+        TypeError: when they are no list of attacks.
         ValueError: when there is none, or they differ in one of these.
 
     Example:
@@ -33,6 +35,8 @@ class WorstOf(Attack):
     """
 
     def __init__(self, attacks: Sequence[Attack]) -> None:
+        if not isinstance(attacks, Sequence) or not all(isinstance(attack, Attack) for attack in attacks):
+            raise TypeError(f"Got attacks {shown(attacks)}, expected a list of attacks.")
         if not attacks:
             raise ValueError("Got no attacks, expected at least one.")
         first = attacks[0]

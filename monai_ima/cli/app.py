@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from monai_ima import __version__
+from monai_ima.utils.checks import shown
 from monai_ima.utils.interrupts import ending_with_one_line
 
 from .arguments import normalise, one_of
@@ -76,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = _cause(error)
         if isinstance(cause, RuntimeError):
             raise
-        message = cause.args[0] if isinstance(cause, KeyError) and cause.args else cause
-        print(" ".join(str(message).split()), file=sys.stderr)
+        print(" ".join(_message(cause).split()), file=sys.stderr)
         return 2
     return 0
 
@@ -87,6 +87,13 @@ def _cause(error: BaseException) -> BaseException:
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _message(error: BaseException) -> str:
+    """What an error says; what the operating system says in a sentence that names the file."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"Cannot use {shown(error.filename)}, expected a path that can be used: {error.strerror}."
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
 def _checked(words: Sequence[str]) -> list[str]:

@@ -42,8 +42,12 @@ def new_folder(path: str | Path) -> Path:
 
     Raises:
         FileExistsError: if it exists and is not an empty folder.
+        OSError: if it cannot be made.
     """
+    from monai_ima.utils.files import check_can_be_made
+
     folder = Path(path)
+    check_can_be_made(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
     return folder
@@ -112,6 +116,8 @@ def _words(option: Any, name: str, value: str | None) -> list[str]:
     if not option.is_flag:
         if value is None:
             raise ValueError(f"Option --{name} has no value, expected --{name} VALUE (see --help).")
+        if option.required and option.metavar == "VALUE" and literal(value) is None:
+            raise ValueError(f"Got {name} {value}, expected a value for it (see --help).")
         return [f"--{name}={value}"]
     if value not in (None, "True", "False"):
         raise ValueError(f"Got {name} {value!r}, expected True or False.")

@@ -43,7 +43,7 @@ class AttackOptions:
         for name, value in vars(Stated.of(self)).items():
             object.__setattr__(self, name, value)
         if self.limit is not None:
-            check_count("limit", self.limit, 0)
+            check_count("limit", self.limit, 1)
 
 
 def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
@@ -62,20 +62,21 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     overrides = config_overrides("attack", options, further)
     from monai_ima.attacks import attack_from_name
     from monai_ima.criteria import DiceCriterion
-    from monai_ima.evaluation.attacked_images import save_attacked_images
+    from monai_ima.evaluation.attacked_images import names_of_images, save_attacked_images
     from monai_ima.harden.loading import load_bundle
     from monai_ima.results.run_folder import check_folder, one_writer, start_folder
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
-    folder = Path(options.out or Path(options.bundle) / "eval" / "attack")
+    folder = Path(options.out if options.out is not None else Path(options.bundle) / "eval" / "attack")
     note = {**asdict(options), **overrides}
     check_folder(folder, note)
     loaded = load_bundle(options.bundle, options.config, options.checkpoint, Stated.of(options), **overrides)
     loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
+    names = names_of_images(loaded, options.limit)
     with one_writer(folder):
         start_folder(folder, {**note, "weights_sha256": loaded.weights_sha256})
-        images = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed)
+        images = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed, names)
     print(f"{len(images)} images attacked, weights {loaded.checkpoint}: {_outcome(images)}; written to {folder}.")
 
 

@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 from typing import Annotated
 
+from monai_ima.utils.checks import check_path
+
 from .arguments import new_folder
 
 __all__ = ["margins"]
@@ -26,7 +28,7 @@ def margins(
     table = load_margins(checkpoint)
     summary = summarize_margins(table)
     stem = Path(checkpoint).with_suffix("")
-    folder = new_folder(out if out is not None else stem.with_name(f"{stem.name}_margins"))
+    folder = new_folder(check_path("out", out) if out is not None else stem.with_name(f"{stem.name}_margins"))
     folder.mkdir(parents=True, exist_ok=True)
     table.save_csv(folder / "margins.csv")
     rows = [

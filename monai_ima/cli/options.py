@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+
+from monai_ima.utils.checks import shown
 
 from .arguments import further_options, literal, text, unknown_option
 
@@ -24,7 +26,12 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
     """
     options = _options(settings or verb)
 
+    texts = {option.name for option in options if option.annotation.__metadata__[0].metavar == "TEXT"}
+
     def parse(context: typer.Context, **options: Any) -> Callable[[], None]:
+        for name in texts:
+            if not isinstance(options[name], str | None):
+                raise ValueError(f"Got {name} {shown(options[name])}, expected text.")
         if settings is None:
             return partial(verb, **options)
         return partial(verb, settings(**options), further_options(context.args))
@@ -84,5 +91,6 @@ def _option(name: str, kind: Any, *metadata: Any) -> Any:
     if kind == bool | None:
         return Annotated[bool | None, typer.Option(f"--{name}/--no_{name}", help=help)]
     is_text = str in (kind, *get_args(kind)) and not {int, float} & set(get_args(kind))
-    parser, metavar = (text, "TEXT") if is_text else (literal, "VALUE")
+    is_list = any(get_origin(part) is Sequence for part in get_args(kind))
+    parser, metavar = (text, "TEXTS" if is_list else "TEXT") if is_text else (literal, "VALUE")
     return Annotated[Any, typer.Option(f"--{name}", help=help, metavar=metavar, parser=parser)]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from monai_ima.utils.checks import check_choice, check_path
+
 __all__ = ["report"]
 
 FORMATS = ("html", "md", "json")
@@ -33,14 +35,14 @@ def report(
     from monai_ima.margins import load_margins, summarize_margins
     from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs
     from monai_ima.results.schema import Results
-    from monai_ima.utils.files import whole_file
+    from monai_ima.utils.files import check_can_be_made, whole_file
 
-    if format not in FORMATS:
-        raise ValueError(f"Got format {format!r}, expected one of {', '.join(FORMATS)}.")
+    check_choice("format", format, FORMATS)
     models = _named([Results.read(path) for path in _paths(results)], names)
-    file = Path(out) if out is not None else models[0].source.file.parent
+    file = Path(check_path("out", out)) if out is not None else models[0].source.file.parent
     if file.is_dir():
         file = file / f"report.{format}"
+    check_can_be_made(file)
     if file.exists():
         raise FileExistsError(f"File {file} exists and is not written over: give another --out.")
     margins = None
@@ -71,7 +73,11 @@ def _named(models: list[Any], names: str | Sequence[str] | None) -> list[Any]:
 def _paths(results: str | Sequence[str]) -> list[str]:
     """The paths in the option's value: one, several separated by commas, or a sequence of them."""
     if isinstance(results, str):
-        results = [results] if Path(results).exists() else [path.strip() for path in results.split(",") if path.strip()]
+        results = (
+            [results]
+            if results and Path(results).exists()
+            else [path.strip() for path in results.split(",") if path.strip()]
+        )
     if not results:
         raise ValueError("Got no results, expected at least one results.json or its folder.")
     return list(map(str, results))

@@ -1,6 +1,6 @@
 """Is a prediction correct, and by how much?"""
 
-from .base import AlwaysCorrect, Criterion
+from .base import AlwaysCorrect, Criterion, check_criterion
 from .classification import BinaryCriterion, ClassificationCriterion
 from .divergence import DivergenceCriterion
 from .segmentation import DiceCriterion, SegmentationCriterion, SurfaceDiceCriterion
@@ -14,4 +14,5 @@ __all__ = [
     "DivergenceCriterion",
     "SegmentationCriterion",
     "SurfaceDiceCriterion",
+    "check_criterion",
 ]

@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 
 import torch
 
+from monai_ima.utils.checks import check_instance
 from monai_ima.utils.ignored_labels import has_label
+from monai_ima.utils.tensors import check_tensor
 
-__all__ = ["AlwaysCorrect", "Criterion"]
+__all__ = ["AlwaysCorrect", "Criterion", "check_criterion"]
 
 
 class Criterion(ABC):
@@ -48,7 +50,13 @@ class Criterion(ABC):
         """The loss that an attack maximises: float ``[B]``, differentiable, each value independent of other samples."""
 
     def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Whether each prediction is correct: bool ``[B]``."""
+        """Whether each prediction is correct: bool ``[B]``.
+
+        Raises:
+            TypeError: when logits or label are no tensor.
+        """
+        check_tensor("logits", logits)
+        check_tensor("label", label)
         return self.decide(self.score(logits, label))
 
     def counted(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor | None:
@@ -71,6 +79,15 @@ class Criterion(ABC):
         return self
 
 
+def check_criterion(criterion: Criterion) -> Criterion:
+    """``criterion``, when it is one.
+
+    Raises:
+        TypeError: when it is another object, or a class of criteria.
+    """
+    return check_instance("criterion", criterion, Criterion, "a criterion such as ClassificationCriterion()")
+
+
 class AlwaysCorrect(Criterion):
     """Another criterion's score and loss without its decision, for attacks that only maximise.
 
@@ -84,7 +101,7 @@ class AlwaysCorrect(Criterion):
     """
 
     def __init__(self, criterion: Criterion) -> None:
-        self.criterion = criterion
+        self.criterion = check_criterion(criterion)
         self.ignore_index = criterion.ignore_index
 
     def score(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from monai.metrics import compute_dice, compute_surface_dice
 
 from monai_ima.losses.segmentation import SegmentationLoss
+from monai_ima.utils.checks import check_bool, check_not_negative
 from monai_ima.utils.ignored_labels import counted_voxels
 from monai_ima.utils.label_maps import first_head, prediction_maps, target_maps
 
@@ -68,8 +69,9 @@ class SegmentationCriterion(Criterion):
     ) -> None:
         self.threshold, self.relative = _parse(threshold)
         self.asked = threshold
-        self.sigmoid = sigmoid
-        self.include_background = sigmoid if include_background is None else include_background
+        self.sigmoid = check_bool("sigmoid", sigmoid)
+        given = sigmoid if include_background is None else include_background
+        self.include_background = check_bool("include_background", given)
         self.attack_loss = SegmentationLoss(
             include_background=self.include_background, sigmoid=sigmoid, ignore_index=ignore_index
         )
@@ -225,9 +227,7 @@ class SurfaceDiceCriterion(SegmentationCriterion):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__(threshold, include_background, sigmoid, ignore_index)
-        if not 0 <= tolerance < math.inf:
-            raise ValueError(f"Got tolerance {tolerance}, expected a finite number >= 0.")
-        self.tolerance = float(tolerance)
+        self.tolerance = check_not_negative("tolerance", tolerance)
         self.spacing = spacing
 
     def class_scores(self, prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

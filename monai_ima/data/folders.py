@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_ima.utils.checks import check_path
+
 __all__ = [
     "ALL",
     "SPLITS",
@@ -49,9 +51,10 @@ def dataset_folder(dataset_dir: str | os.PathLike, expected: str = "the data set
         expected: what it should hold, for errors.
 
     Raises:
+        ValueError: if it is no path.
         FileNotFoundError: if it does not exist or is a file.
     """
-    root = Path(dataset_dir)
+    root = Path(check_path("dataset_dir", dataset_dir))
     if not root.exists():
         raise FileNotFoundError(f"Dataset folder {root} does not exist, expected {expected} there.")
     if not root.is_dir():

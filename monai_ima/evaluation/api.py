@@ -11,9 +11,19 @@ from monai.engines import default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
-from monai_ima.criteria import Criterion
+from monai_ima.criteria import Criterion, check_criterion
 from monai_ima.results.schema import ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.checks import (
+    check_bool,
+    check_bounds,
+    check_callable,
+    check_instance,
+    check_names,
+    check_path,
+    shown,
+)
+from monai_ima.utils.devices import check_device
 
 from .loaded import LoadedBundle
 from .pipeline import evaluate_loaded
@@ -67,6 +77,7 @@ def evaluate(
     Raises:
         FileExistsError: if ``out`` holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if an argument or a sample is not as stated.
+        TypeError: if an argument is of another type.
 
     Example:
         >>> import tempfile
@@ -77,8 +88,18 @@ def evaluate(
         >>> results.levels, len(results.accuracy), len(results.samples)
         ([0.0, 0.5], 2, 3)
     """
-    if isinstance(loader, Iterator):
-        raise ValueError("Got an iterator of batches, expected a list or a DataLoader: it is gone through again.")
+    check_callable("network", network, "a module or another callable from images to logits")
+    if isinstance(loader, Iterator | str) or not isinstance(loader, Iterable):
+        raise ValueError(f"Got loader {shown(loader)}, expected a list of batches or a DataLoader: it is read again.")
+    check_path("out", out)
+    if criterion is not None:
+        check_criterion(criterion)
+    check_bool("synthetic", synthetic)
+    check_callable("prepare_batch", prepare_batch, "a function (batch, device) -> image and label")
+    if inferer is not None:
+        check_callable("inferer", inferer, "an inferer such as SimpleInferer()")
+    if metadata is not None:
+        check_instance("metadata", metadata, Mapping, "a dictionary")
     settings = EvaluationSettings(levels=levels, norm=norm, attack=attack, out=out, **options)
     module = network if isinstance(network, nn.Module) else _Callable(network)
     loaded = LoadedBundle(
@@ -87,15 +108,20 @@ def evaluate(
         data_loader=loader,
         prepare_batch=prepare_batch,
         inferer=SimpleInferer() if inferer is None else inferer,
-        device=torch.device(device or next((weight.device for weight in module.parameters()), "cpu")),
-        bounds=bounds,
+        device=_device(module) if device is None else check_device(device),
+        bounds=check_bounds(bounds),
         criterion=criterion,
-        classes=list(map(str, classes)),
+        classes=[] if classes == () else check_names("classes", classes),
         checkpoint=None if settings.checkpoint is None else Path(settings.checkpoint),
         synthetic=synthetic,
         metadata=dict(metadata or {}),
     )
     return evaluate_loaded(settings, loaded)
+
+
+def _device(network: nn.Module) -> torch.device:
+    """Where a network's weights are."""
+    return next((weight.device for weight in network.parameters()), torch.device("cpu"))
 
 
 class _Callable(nn.Module):

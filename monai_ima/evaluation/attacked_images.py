@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,20 +17,22 @@ from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
+from monai_ima.attacks.channels import attacked_channels
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import AttackedImage, mean_of_known
 from monai_ima.results.run_folder import RecordFile
+from monai_ima.utils.checks import check_channels
 from monai_ima.utils.errors import SampleError, one_line, root_cause
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids, check_labels
 
-from .batch import note_ids
+from .batch import check_any, note_ids
 from .loaded import LoadedBundle
 
-__all__ = ["output_names", "save_attacked_images"]
+__all__ = ["names_of_images", "output_names", "save_attacked_images"]
 
 RECORDS = "attacked.jsonl"
 
@@ -81,8 +83,30 @@ def output_names(sample_ids: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def names_of_images(loaded: LoadedBundle, limit: int | None = None) -> dict[str, str]:
+    """The file name of every image that is to be attacked, by sample id; the data are read once.
+
+    Args:
+        loaded: the bundle.
+        limit: that many images only, >= 1; None for all.
+
+    Raises:
+        ValueError: if there is no image, an id comes twice, two have the same file name, or the images have no such
+            channels as are to be attacked.
+    """
+    sample_ids = _sample_ids(loaded, limit)
+    check_any(sample_ids)
+    return output_names(sample_ids)
+
+
 def save_attacked_images(
-    loaded: LoadedBundle, attack: Attack, eps: float, folder: Path, limit: int | None = None, seed: int = 0
+    loaded: LoadedBundle,
+    attack: Attack,
+    eps: float,
+    folder: Path,
+    limit: int | None = None,
+    seed: int = 0,
+    names: Mapping[str, str] | None = None,
 ) -> list[AttackedImage]:
     """Attack a bundle's images and save them; batches that an interrupted run has written are left out.
 
@@ -91,16 +115,17 @@ def save_attacked_images(
         attack: what its images are attacked with.
         eps: perturbation budget, > 0, in the units that the network sees.
         folder: to write to, new or of an interrupted run with the same arguments.
-        limit: attack that many images only, >= 0; None for all.
+        limit: attack that many images only, >= 1; None for all.
         seed: of the random starts.
+        names: of :func:`names_of_images` for the same arguments; None: they are found here.
 
     Returns:
         What became of each image.
 
     Raises:
-        ValueError: if two samples would be written to the same file, or an image cannot be attacked; names them.
+        ValueError: as :func:`names_of_images`, or if an image cannot be attacked.
     """
-    names = output_names(_sample_ids(loaded, limit))
+    names = names_of_images(loaded, limit) if names is None else names
     folder.mkdir(parents=True, exist_ok=True)
     inferer = gradient_inferer(loaded.inferer)
     records = RecordFile(folder / RECORDS, AttackedImage)
@@ -159,6 +184,7 @@ def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
             break
         image, *_ = loaded.prepare_batch(batchdata, loaded.device)
         sample_ids = batch_sample_ids(batchdata, image)
+        attacked_channels(check_channels(loaded.channels), image)
         note_ids(sample_ids, seen)
         found += sample_ids
     return found[:limit]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import nn
 from monai_ima.attacks import Attack
 from monai_ima.inferers import OutputInferer
 from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_instance
 from monai_ima.utils.outputs import Output, choose_label
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids, check_labels
 
-__all__ = ["EvaluationBatch", "evaluation_batch", "named_attacks", "note_ids", "one_output"]
+__all__ = ["EvaluationBatch", "check_any", "evaluation_batch", "named_attacks", "note_ids", "one_output"]
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,28 @@ def note_ids(sample_ids: Sequence[str], seen: set[str]) -> None:
         seen.add(sample_id)
 
 
+def check_any(sample_ids: Collection[str]) -> None:
+    """Refuse data without samples.
+
+    Raises:
+        ValueError: if there is no id.
+    """
+    if not sample_ids:
+        raise ValueError("The data loader gave no samples, expected at least one.")
+
+
 def named_attacks(attack: Attack | Mapping[str, Attack]) -> dict[str, Attack]:
     """Attacks by name; a single one is called ``"attack"``.
 
     Raises:
         ValueError: if there is none.
+        TypeError: if one is no attack.
     """
     attacks = dict(attack) if isinstance(attack, Mapping) else {"attack": attack}
     if not attacks:
-        raise ValueError("Got no attacks, expected at least one.")
+        raise ValueError("Got no attack, expected at least one.")
+    for value in attacks.values():
+        check_instance("attack", value, Attack, "an attack such as PGD(), or a dictionary of several by name")
     return attacks
 
 

@@ -16,6 +16,8 @@ from monai_ima.attacks import Attack, attack_mode
 from monai_ima.criteria import Criterion
 from monai_ima.results.records import SampleRecord, ScanRecord
 from monai_ima.results.settings import check_levels
+from monai_ima.utils.checks import check_instance, check_seed
+from monai_ima.utils.devices import check_device
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import FractionWarning
@@ -23,7 +25,7 @@ from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.sample_ids import common_folder
 
-from .batch import EvaluationBatch, evaluation_batch, named_attacks, note_ids, one_output
+from .batch import EvaluationBatch, check_any, evaluation_batch, named_attacks, note_ids, one_output
 from .loaded import LoadedBundle
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
@@ -57,7 +59,8 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
             the first.
 
     Raises:
-        ValueError: if there is no attack, or ``output`` can name none.
+        ValueError: if there is no attack, this machine has no such device, or ``output`` can name none.
+        TypeError: if ``network`` is no module, or an attack no attack.
     """
 
     record_type: ClassVar[type[SampleRecord] | type[ScanRecord]]
@@ -72,15 +75,15 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         seed: int = 0,
         output: Output = None,
     ) -> None:
-        self.network = unwrap(network)
+        self.network = unwrap(check_instance("network", network, nn.Module, "a torch.nn.Module"))
         self.attacks = named_attacks(attack)
         self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
         self.inferer: Callable[..., Any] = SimpleInferer() if inferer is None else inferer
         chosen = next(iter(self.attacks.values())).output if output is None else output
         if chosen is not None:
             self.inferer, self.prepare_batch = one_output(self.inferer, self.prepare_batch, chosen)
-        self.device = torch.device(device)
-        self.seed = int(seed)
+        self.device = check_device(device)
+        self.seed = check_seed(seed)
         self._warn_of_fractions = FractionWarning()
         self._root: str | None = None
 
@@ -152,8 +155,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
                 records += fresh
                 if on_records is not None:
                     on_records(fresh)
-        if not seen:
-            raise ValueError("The data loader gave no samples, expected at least one.")
+        check_any(seen)
         if not records:
             raise ValueError("The label of every sample is ignored, expected one that is not (ignore_index).")
         return self._outcome(rising, records)

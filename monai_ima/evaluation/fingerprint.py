@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from monai_ima.utils.sample_ids import batch_sample_ids, common_folder
@@ -14,11 +17,14 @@ from .loaded import LoadedBundle
 __all__ = ["data_digest"]
 
 
-def data_digest(loaded: LoadedBundle) -> str:
+def data_digest(
+    loaded: LoadedBundle, on_batch: Callable[[torch.Tensor, Any, Sequence[str]], None] | None = None
+) -> str:
     """SHA-256 of every sample's id, image size and label, in the loader's order.
 
     Args:
         loaded: whose data are read once.
+        on_batch: called with the images, labels and sample ids of every batch.
 
     Raises:
         ValueError: if a batch has no ids.
@@ -28,7 +34,10 @@ def data_digest(loaded: LoadedBundle) -> str:
     for batchdata in tqdm(loaded.data_loader, desc="data", leave=False):
         image, label, *_ = loaded.prepare_batch(batchdata, loaded.device)
         labels = label if isinstance(label, dict) else {"": label}
-        for row, sample_id in enumerate(batch_sample_ids(batchdata, image, root=root)):
+        sample_ids = batch_sample_ids(batchdata, image, root=root)
+        if on_batch is not None:
+            on_batch(image, label, sample_ids)
+        for row, sample_id in enumerate(sample_ids):
             digest.update(f"{sample_id}\0{tuple(image[row].shape)}\0".encode())
             for name, value in labels.items():
                 digest.update(name.encode())

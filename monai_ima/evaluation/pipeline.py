@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from monai_ima.attacks.channels import attacked_channels
 from monai_ima.criteria import BinaryCriterion
 from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.parts import AttackCurve, Case, Units
 from monai_ima.results.provenance import command_line, commit, machine, python_call, today, versions
-from monai_ima.results.run_folder import RecordFile, one_writer, remove_pictures, start_folder
+from monai_ima.results.run_folder import RecordFile, check_folder, one_writer, remove_pictures, start_folder
 from monai_ima.results.schema import FORMAT, ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
-from monai_ima.results.subgroups import subgroups
+from monai_ima.results.subgroups import check_groups, subgroups
+from monai_ima.utils.checks import check_channels
 from monai_ima.utils.files import whole_file
+from monai_ima.utils.ignored_labels import counted_entries, has_label
+from monai_ima.utils.tensors import plain
+from monai_ima.utils.weights import check_weights, load_weights
 from monai_ima.visualize import save_figure
 
+from .batch import check_any, note_ids
 from .classification_task import ClassificationTask
 from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .segmentation_task import SegmentationTask
 from .task import Task
-from .verification import check_gradient_masking, verify
+from .verification import check_gradient_masking, read_records, verify
 
 __all__ = ["evaluate_loaded", "measure"]
 
@@ -49,6 +55,22 @@ def evaluate_loaded(
         FileExistsError: if the folder holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
+    check_folder(settings.folder, settings.arguments())
+    loaded = _adapted(settings, loaded)
+    data = _checked_data(settings, loaded)
+    with one_writer(settings.folder):
+        note = {"weights_sha256": loaded.weights_sha256, "data_sha256": data}
+        start_folder(settings.folder, {**settings.arguments(), **note})
+        with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
+            torch.manual_seed(settings.seed)
+            results = measure(settings, loaded, settings.folder, units)
+        results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
+        results.write(settings.folder)
+    return results
+
+
+def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle:
+    """The bundle with the output, channels and passes of the settings, all of which are checked against it."""
     loaded = loaded.with_output(settings.output)
     if loaded.segments and settings.minimum:
         raise ValueError(f"{loaded.name} segments, expected a classifier for --minimum.")
@@ -65,16 +87,36 @@ def evaluate_loaded(
         )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
-    with one_writer(settings.folder):
-        data = data_digest(loaded)
-        note = {"weights_sha256": loaded.weights_sha256, "data_sha256": data}
-        start_folder(settings.folder, {**settings.arguments(), **note})
-        with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
-            torch.manual_seed(settings.seed)
-            results = measure(settings, loaded, settings.folder, units)
-        results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
-        results.write(settings.folder)
-    return results
+    loaded.attacks(settings.attack_names(loaded.segments), settings.norm)
+    if settings.transfer_from is not None:
+        check_weights(loaded.network, load_weights(settings.transfer_from), settings.transfer_from)
+    return loaded
+
+
+def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
+    """The digest of the data, all of which have the channels and the groups of the settings."""
+    seen: set[str] = set()
+    evaluated: list[str] = []
+
+    def check(image: torch.Tensor, label: Any, sample_ids: Sequence[str]) -> None:
+        note_ids(sample_ids, seen)
+        attacked_channels(check_channels(loaded.channels), image)
+        evaluated.extend(_labelled(loaded, label, sample_ids))
+
+    data = data_digest(loaded, check)
+    check_any(seen)
+    if settings.group_by is not None and settings.column is not None:
+        check_groups(settings.group_by, settings.column, evaluated)
+    return data
+
+
+def _labelled(loaded: LoadedBundle, label: Any, sample_ids: Sequence[str]) -> list[str]:
+    """The samples whose label the criterion does not ignore."""
+    ignored = None if loaded.criterion is None else loaded.criterion.ignore_index
+    if ignored is None or not isinstance(label, torch.Tensor):
+        return list(sample_ids)
+    counts = has_label(counted_entries(plain(label), ignored)).tolist()
+    return [sample_id for sample_id, known in zip(sample_ids, counts, strict=True) if known]
 
 
 def measure(
@@ -97,7 +139,9 @@ def measure(
     if settings.units == "raw" and units is not None:
         levels = [level / units.per_unit for level in levels]
     records = RecordFile(folder / RECORDS, task.evaluator.record_type)
-    outcome = task.evaluator.run(loaded.data_loader, levels, done=records.read(), on_records=records.append)
+    done = records.read()
+    read_records(folder)
+    outcome = task.evaluator.run(loaded.data_loader, levels, done=done, on_records=records.append)
     results = task.results(outcome, _common(task, outcome, units))
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(task.curve(results), folder / "curve.png")

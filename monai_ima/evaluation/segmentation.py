@@ -20,6 +20,7 @@ from monai_ima.attacks import Attack
 from monai_ima.criteria import SegmentationCriterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import ScanRecord, Scores, mean_of_known
+from monai_ima.utils.checks import check_not_negative
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.label_maps import first_head, prediction_maps
 from monai_ima.utils.outputs import choose_output
@@ -149,7 +150,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
     ) -> None:
         super().__init__(network, attack, **settings)
         self.inferer = gradient_inferer(self.inferer)
-        self.tolerance = float(tolerance)
+        self.tolerance = check_not_negative("tolerance", tolerance)
         self._dice = self.criterion.lowest_dice()
 
     @property

@@ -28,9 +28,18 @@ from .loaded import LoadedBundle
 from .task import Task
 from .third_party import CLASSIFIER_ATTACKS, verify_classifier
 
-__all__ = ["check_gradient_masking", "middle_level", "spread_samples", "verify"]
+__all__ = ["check_gradient_masking", "middle_level", "read_records", "spread_samples", "verify"]
 
 CHECKS, VERIFICATION = "checks.jsonl", "crosscheck.jsonl"
+
+
+def read_records(folder: Path) -> tuple[list[CheckResult], list[VerificationRow]]:
+    """What an interrupted evaluation has of checks and verification.
+
+    Raises:
+        ValueError: if a file of theirs is damaged.
+    """
+    return RecordFile(folder / CHECKS, CheckResult).read(), RecordFile(folder / VERIFICATION, VerificationRow).read()
 
 
 def check_gradient_masking(

@@ -9,7 +9,7 @@ from monai.engines import SupervisedEvaluator
 
 from monai_ima.attacks import attack_mode
 from monai_ima.criteria import SegmentationCriterion
-from monai_ima.utils.checks import check_count, check_output
+from monai_ima.utils.checks import check_count, check_instance, check_output
 from monai_ima.utils.distributed import gather_all
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.outputs import Output, choose_label, choose_output
@@ -56,8 +56,9 @@ class BaselineThreshold:
         start_epoch: int = 0,
         output: Output = None,
     ) -> None:
-        self.criterion = criterion
-        self.evaluator = evaluator
+        kind = "a criterion of segmentations such as DiceCriterion()"
+        self.criterion = check_instance("criterion", criterion, SegmentationCriterion, kind)
+        self.evaluator = check_instance("evaluator", evaluator, SupervisedEvaluator, "a SupervisedEvaluator")
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
         self.output = check_output(output)
 

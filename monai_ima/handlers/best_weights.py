@@ -12,6 +12,7 @@ from monai.engines import Evaluator
 from torch import nn
 
 from monai_ima.margins import MarginTable
+from monai_ima.utils.checks import check_instance, check_path
 from monai_ima.utils.distributed import rank
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.predictor import unwrap
@@ -43,8 +44,8 @@ class BestWeights:
     def __init__(
         self, network: nn.Module, folder: str | os.PathLike, name: str, margins: MarginTable | None = None
     ) -> None:
-        self.network = network
-        self.file = Path(folder) / f"{name}.pt"
+        self.network = check_instance("network", network, nn.Module, "a torch.nn.Module")
+        self.file = Path(check_path("folder", folder)) / f"{name}.pt"
         self.margins = margins
         self.best: float | None = None
         self.best_epoch: int | None = None

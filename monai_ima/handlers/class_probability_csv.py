@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
+from monai_ima.utils.checks import check_names, check_path
 from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.sample_ids import SAMPLE_ID
 
@@ -35,8 +36,8 @@ class ClassProbabilityCSV:
     """
 
     def __init__(self, path: str | Path, classes: Sequence[str]) -> None:
-        self.path = Path(path)
-        self.classes = list(classes)
+        self.path = Path(check_path("path", path))
+        self.classes = check_names("classes", classes)
         self._rows: list[tuple[str, list[float]]] = []
 
     def attach(self, engine: Engine) -> None:

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
 
+from monai_ima.utils.checks import check_instance, check_path, check_text
 from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.random_states import RandomStates
@@ -54,8 +55,9 @@ class Resumable:
         resume: str | Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.checkpoints = Checkpoints(Path(folder), prefix)
-        self.objects = {name: value for name, value in objects.items() if value is not None}
+        self.checkpoints = Checkpoints(Path(check_path("folder", folder)), check_text("prefix", prefix))
+        given = check_instance("objects", objects, Mapping, "a dictionary of objects with a state_dict")
+        self.objects = {name: value for name, value in given.items() if value is not None}
         self.resume = resume
         self.overwrite = overwrite
 

@@ -10,6 +10,7 @@ from monai.engines import Evaluator
 from torch import nn
 
 from monai_ima.margins import MarginTable
+from monai_ima.utils.checks import check_finite_number, check_instance
 from monai_ima.utils.distributed import rank
 
 from .best_weights import BestWeights, better, key_metric
@@ -56,10 +57,12 @@ class RobustValidation:
         min_clean: float | None = None,
         margins: MarginTable | None = None,
     ) -> None:
+        for argument, value in (("evaluator", evaluator), ("robust_evaluator", robust_evaluator)):
+            check_instance(argument, value, Evaluator, "an evaluator of MONAI")
         self.evaluator = evaluator
         self.robust_evaluator = robust_evaluator
         self.weights = BestWeights(network, folder, name, margins)
-        self.min_clean = min_clean
+        self.min_clean = None if min_clean is None else check_finite_number("min_clean", min_clean)
         self.cleanest: float | None = None
 
     @property

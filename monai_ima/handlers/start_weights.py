@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_ima.utils.checks import check_instance, check_path
 from monai_ima.utils.weights import load_network
 
 __all__ = ["StartWeights"]
@@ -28,8 +29,8 @@ class StartWeights:
     """
 
     def __init__(self, network: nn.Module, file: str | os.PathLike, averages: Sequence[nn.Module] = ()) -> None:
-        self.network = network
-        self.file = file
+        self.network = check_instance("network", network, nn.Module, "a torch.nn.Module")
+        self.file = check_path("file", file)
         self.averages = averages
 
     def attach(self, engine: Engine) -> None:

@@ -10,6 +10,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai_ima.attacks.mode import refuse_batch_statistics
 from monai_ima.data.every_sample import every_sample, refuse_stream
 from monai_ima.utils.batch import Batch
+from monai_ima.utils.checks import check_text
 from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.predictor import Predictor, unwrap
@@ -30,7 +31,7 @@ class TrainingBatches:
     """
 
     def __init__(self, sample_key: str | None = None) -> None:
-        self.sample_key = sample_key
+        self.sample_key = None if sample_key is None else check_text("sample_key", sample_key, "a key of the batch")
         self._root: str | None = None
         self._files: dict[str, str] = {}
         self._seen: tuple[Any, Any, Sequence[Any]] = (None, None, ())

@@ -13,8 +13,10 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.utils.devices import check_device
 from monai_ima.utils.weights import fit_weights, load_weights
 
+from .building import buildable
 from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
@@ -171,6 +173,18 @@ def load_bundle(
     make_importable(root)
     if checkpoint is not None and "ckpt_path" in parts.config:
         overrides["ckpt_path"] = str(checkpoint)
+    with buildable(parts.config.files[-1]):
+        return _loaded(parts, task, checkpoint, stated, overrides)
+
+
+def _loaded(
+    parts: EvaluationParts,
+    task: Task | None,
+    checkpoint: str | Path | None,
+    stated: Stated,
+    overrides: dict[str, Any],
+) -> LoadedBundle:
+    root = parts.config.root
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in parts.config.files],
         logging_file=False,
@@ -183,6 +197,8 @@ def load_bundle(
         given = parser.get_parsed_content("ckpt_path") if "ckpt_path" in parser else None
         checkpoint = given or root / "models" / "model.pt"
     weights = load_weights(checkpoint)
+    if "device" in parser:
+        check_device(parser.get_parsed_content("device"))
     workflow.initialize()
     if "network_def" in parser:
         fit_weights(parser.get_parsed_content("network_def"), weights, checkpoint)

@@ -115,6 +115,8 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         raise ValueError(
             f"Got method mma for {task.description}, expected a classification with one class out of several."
         )
+    if settings.threshold is not None and task.kind != "segmentation":
+        raise ValueError(f"Got threshold {settings.threshold!r} for {task.description}, expected a segmentation.")
     if settings.min_clean is not None and parts.key_metric is None:
         raise ValueError("Got min_clean, expected a bundle with an evaluator that has a key metric (key_val_metric).")
     norm = settings.norm or ("l2" if method == "ddn" else "linf")

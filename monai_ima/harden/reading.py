@@ -244,13 +244,15 @@ def merged_config(bundle: str | Path, config: str | Sequence[str] | None) -> tup
 
     Raises:
         FileNotFoundError: if the folder is no bundle or has no such config.
-        ValueError: if a file cannot be parsed.
+        ValueError: if no file is named, or one cannot be parsed.
     """
     folder = Path(bundle) / "configs"
     if not folder.is_dir():
         raise FileNotFoundError(f"Folder {bundle} is no MONAI bundle, expected a folder 'configs' in it.")
     names = config.split(",") if isinstance(config, str) else _default(folder) if config is None else config
     files = [folder / str(name).strip() for name in names]
+    if not files:
+        raise ValueError(f"Got config {config!r}, expected the name of at least one file in {folder}.")
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"Config {file} does not exist, expected it in the bundle.")

@@ -13,11 +13,11 @@ from monai_ima.utils.checks import (
     check_bounds,
     check_channels,
     check_count,
+    check_finite_number,
     check_ignore_index,
     check_output,
     check_positive,
     check_task,
-    is_number,
 )
 
 __all__ = ["METHODS", "HardenSettings", "Stated"]
@@ -43,6 +43,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "bounds": lambda _, value: check_bounds(value),
     "channels": lambda _, value: check_channels(value),
     "output": lambda _, value: check_output(value),
+    "min_clean": check_finite_number,
     "epochs": partial(check_count, least=1),
     "val_steps": partial(check_count, least=1),
     "eps_max": check_positive,
@@ -119,8 +120,6 @@ class HardenSettings:
             raise ValueError(f"Unknown norm {self.norm!r}, expected 'l2' or 'linf'.")
         if self.method == "ddn" and self.norm == "linf":
             raise ValueError("Got norm 'linf' for method ddn, expected l2: its attack finds the nearest point in L2.")
-        if self.min_clean is not None and not is_number(self.min_clean):
-            raise ValueError(f"Got min_clean {self.min_clean!r}, expected a value of the clean key metric.")
         _check(self)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import ensure_tuple_rep
 
-from monai_ima.utils.checks import check_count, check_output
+from monai_ima.utils.checks import check_callable, check_count, check_output
 from monai_ima.utils.outputs import Output, choose_output
 from monai_ima.utils.tensors import first_output
 
@@ -41,9 +41,9 @@ class PadInferer(Inferer):
         self, inferer: Callable[..., Any] | None = None, k: int | Sequence[int] = 1, min_size: int | Sequence[int] = 0
     ) -> None:
         for name, value, least in (("k", k, 1), ("min_size", min_size, 0)):
-            if any(v != int(v) or v < least for v in (value if isinstance(value, Sequence) else [value])):
-                raise ValueError(f"Got {name} {value}, expected integers >= {least}.")
-        self.inferer = SimpleInferer() if inferer is None else inferer
+            for size in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
+                check_count(name, size, least)
+        self.inferer = SimpleInferer() if inferer is None else _checked(inferer)
         self.k = k
         self.min_size = min_size
 
@@ -95,7 +95,7 @@ class AveragedInferer(Inferer):
 
     def __init__(self, inferer: Callable[..., Any], passes: int) -> None:
         super().__init__()
-        self.inferer = inferer
+        self.inferer = _checked(inferer)
         self.passes = check_count("passes", passes, 1)
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -122,9 +122,13 @@ class OutputInferer(Inferer):
 
     def __init__(self, inferer: Callable[..., Any], output: Output) -> None:
         super().__init__()
-        self.inferer = inferer
+        self.inferer = _checked(inferer)
         self.output = check_output(output)
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """The output that counts, ``[B, ...]``."""
         return choose_output(self.inferer(inputs, network, *args, **kwargs), self.output)
+
+
+def _checked(inferer: Callable[..., Any]) -> Callable[..., Any]:
+    return check_callable("inferer", inferer, "an inferer such as SimpleInferer()")

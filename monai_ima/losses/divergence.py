@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from monai_ima.utils.ignored_labels import counted_entries, counted_mean, counted_voxels
 from monai_ima.utils.label_maps import first_head
-from monai_ima.utils.tensors import at_least_float32
+from monai_ima.utils.tensors import at_least_float32, check_tensor
 
 __all__ = ["counted_outputs", "divergence"]
 
@@ -32,8 +32,11 @@ def divergence(
         for maps the mean over the voxels; 0 for a sample of which nothing counts.
 
     Raises:
+        TypeError: when an argument is no tensor.
         ValueError: when the shapes differ.
     """
+    for name, value in (("reference", reference), ("logits", logits), ("label", label)):
+        check_tensor(name, value)
     if reference.shape != logits.shape or logits.ndim < 1:
         raise ValueError(
             f"Got logits of shapes {tuple(reference.shape)} and {tuple(logits.shape)} to compare, expected the same "

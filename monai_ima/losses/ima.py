@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_ima.utils.checks import check_fraction
+from monai_ima.utils.checks import check_bool, check_callable, check_fraction
 from monai_ima.utils.tensors import row_count
 
 from .reduction import find_reduction, named_sum
@@ -41,9 +41,9 @@ class IMALoss(nn.Module):
         self, loss_function: Callable[[Any, Any], torch.Tensor], beta: float = 0.5, sums: bool | None = None
     ) -> None:
         super().__init__()
-        self.loss_function = loss_function
+        self.loss_function = check_callable("loss_function", loss_function, "a function (pred, label) -> tensor")
         self.beta = check_fraction("beta", beta)
-        self.sums = sums
+        self.sums = None if sums is None else check_bool("sums", sums)
 
     def forward(self, pred: Any, label: Any, noisy_pred: Any | None, noisy_label: Any | None) -> torch.Tensor:
         """The training loss of a batch.

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss
 
-from monai_ima.utils.checks import check_ignore_index
+from monai_ima.utils.checks import check_bool, check_ignore_index, check_not_negative
 from monai_ima.utils.ignored_labels import counted_mean, counted_voxels
 from monai_ima.utils.label_maps import first_head, target_maps
-from monai_ima.utils.tensors import at_least_float32
+from monai_ima.utils.tensors import at_least_float32, check_tensor
 
 __all__ = ["SegmentationLoss"]
 
@@ -43,15 +43,13 @@ class SegmentationLoss:
         sigmoid: bool = False,
         ignore_index: int | None = None,
     ) -> None:
-        if dice_weight < 0 or ce_weight < 0 or dice_weight + ce_weight <= 0:
-            raise ValueError(
-                f"Got weights {dice_weight} and {ce_weight}, expected numbers >= 0 of which one is larger than 0."
-            )
-        self.dice_weight = float(dice_weight)
-        self.ce_weight = float(ce_weight)
-        self.sigmoid = sigmoid
+        self.dice_weight = check_not_negative("dice_weight", dice_weight)
+        self.ce_weight = check_not_negative("ce_weight", ce_weight)
+        if dice_weight + ce_weight == 0:
+            raise ValueError("Got dice_weight and ce_weight 0, expected one of them larger than 0.")
+        self.sigmoid = check_bool("sigmoid", sigmoid)
         self.ignore_index = check_ignore_index(ignore_index)
-        self._first = 0 if include_background else 1
+        self._first = 0 if check_bool("include_background", include_background) else 1
         self._dice = DiceLoss(reduction="none")
 
     def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -62,9 +60,12 @@ class SegmentationLoss:
             label: class indices ``[B, 1, *spatial]`` or one-hot ``[B, K, *spatial]``.
 
         Raises:
+            TypeError: when an argument is no tensor.
             ValueError: when shapes do not fit.
             SampleError: when a label's values do not.
         """
+        check_tensor("logits", logits)
+        check_tensor("label", label)
         logits = at_least_float32(first_head(logits, label))
         counted = None
         if self.ignore_index is not None:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from monai_ima.utils.tensors import at_least_float32
+from monai_ima.utils.tensors import at_least_float32, check_tensor
 
 __all__ = ["soft_logit_margin"]
 
@@ -30,6 +30,6 @@ def soft_logit_margin(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor
         PGD("l2")(network, image, label, eps)                          # maximises the soft logit margin
         PGD("l2", loss=lambda z, y: F.cross_entropy(z, y, reduction="none"))(network, image, label, eps)
     """
-    z = at_least_float32(logits)
-    index = label.reshape(-1, 1).long()
+    z = at_least_float32(check_tensor("logits", logits))
+    index = check_tensor("label", label).reshape(-1, 1).long()
     return z.scatter(1, index, -math.inf).logsumexp(dim=1) - z.gather(1, index).squeeze(1)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_ima.utils.checks import check_not_negative, check_output
+from monai_ima.utils.checks import check_bool, check_callable, check_ignore_index, check_not_negative, check_output
 from monai_ima.utils.ignored_labels import has_label
 from monai_ima.utils.outputs import Output, choose_label, choose_output
 from monai_ima.utils.tensors import row_count
@@ -53,10 +53,10 @@ class TRADESLoss(nn.Module):
         sums: bool | None = None,
     ) -> None:
         super().__init__()
-        self.loss_function = loss_function
+        self.loss_function = check_callable("loss_function", loss_function, "a function (pred, label) -> tensor")
         self.beta = check_not_negative("beta", beta)
-        self.sigmoid = sigmoid
-        self.ignore_index = ignore_index
+        self.sigmoid = check_bool("sigmoid", sigmoid)
+        self.ignore_index = check_ignore_index(ignore_index)
         self.output = check_output(output)
         self.sums = sums
 

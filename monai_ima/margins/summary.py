@@ -78,6 +78,11 @@ def load_margins(checkpoint: str | Path) -> MarginTable:
         state = content
     if not isinstance(state, Mapping) or "eps_max" not in state:
         raise ValueError(f"Checkpoint {checkpoint} holds no margins, expected one that IMA training wrote.")
-    table = MarginTable(state["eps_max"])
-    table.load_state_dict(dict(state))
+    try:
+        table = MarginTable(state["eps_max"])
+        table.load_state_dict(dict(state))
+    except ValueError as error:
+        raise ValueError(f"The margins in {checkpoint} are damaged: {error}") from error
+    if len(table) == 0:
+        raise ValueError(f"The margin table in {checkpoint} is empty, expected margins of at least one sample.")
     return table

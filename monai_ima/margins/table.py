@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from monai_ima.utils.checks import check_positive, is_number
+from monai_ima.utils.checks import check_positive, is_number, shown
 
 from .rules import AttackOutcome, Rule
 
@@ -70,8 +70,7 @@ class MarginTable:
         return self._margins[sample_id]
 
     def __setitem__(self, sample_id: str, eps: float) -> None:
-        if not isinstance(sample_id, str) or not math.isfinite(eps):
-            raise ValueError(f"Got margin {eps} for sample {sample_id!r}, expected a finite number and a string id.")
+        _check_margin(sample_id, eps)
         self._margins[sample_id] = self._clip(eps)
 
     def __contains__(self, sample_id: object) -> bool:
@@ -115,7 +114,7 @@ class MarginTable:
             ValueError: when ``state`` is not the state of a margin table.
         """
         try:
-            sample_ids, margins, delta = list(state["ids"]), state["margins"].tolist(), state["delta"]
+            sample_ids, margins, delta = list(state["ids"]), list(state["margins"].tolist()), state["delta"]
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("The checkpoint's margins are damaged, expected a MarginTable's state.") from error
         if len(set(sample_ids)) != len(sample_ids) or len(sample_ids) != len(margins):
@@ -123,11 +122,13 @@ class MarginTable:
                 f"The checkpoint has {len(margins)} margins for {len(set(sample_ids))} different sample ids, "
                 "expected one for each."
             )
+        for sample_id, eps in zip(sample_ids, margins, strict=True):
+            _check_margin(sample_id, eps)
+        if delta is not None:
+            check_positive("delta", delta)
         if self._delta is None and delta is not None:
             self.delta = min(delta, self.eps_max)
-        self._margins = {}
-        for sample_id, eps in zip(sample_ids, margins, strict=True):
-            self[sample_id] = eps
+        self._margins = {sample_id: self._clip(eps) for sample_id, eps in zip(sample_ids, margins, strict=True)}
 
     def save_csv(self, path: str | Path) -> None:
         """Write ``sample_id,margin`` rows, sorted by id.
@@ -142,3 +143,10 @@ class MarginTable:
 
     def _clip(self, eps: float) -> float:
         return min(max(float(eps), self._delta or 0.0), self.eps_max)
+
+
+def _check_margin(sample_id: Any, eps: Any) -> None:
+    if not isinstance(sample_id, str) or not is_number(eps) or not math.isfinite(eps):
+        raise ValueError(
+            f"Got margin {shown(eps)} for sample {shown(sample_id)}, expected a finite number and a string id."
+        )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, AttackSettings, attack_mode
-from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion
+from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion, check_criterion
 from monai_ima.losses import find_reduction
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_bounds, check_channels, check_choice, check_count, check_output
@@ -77,6 +77,7 @@ class TrainingMethod(ABC):
     Raises:
         ValueError: if a number is out of its range, ``bounds`` do not rise, ``attack_mode`` is another name,
             ``channels`` are no different integers >= 0, or ``output`` can name none.
+        TypeError: if ``criterion`` is none.
 
     Example:
         >>> class Halved(TrainingMethod):
@@ -104,7 +105,7 @@ class TrainingMethod(ABC):
         output: Output = None,
     ) -> None:
         self.attack_mode = check_choice("attack mode", attack_mode, ("eval", "train"))
-        self.criterion = ClassificationCriterion() if criterion is None else criterion
+        self.criterion = ClassificationCriterion() if criterion is None else check_criterion(criterion)
         self.bounds = check_bounds(bounds)
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
         self.seed = check_count("seed", seed, 0)

@@ -13,7 +13,7 @@ from monai_ima.criteria import SegmentationCriterion
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, OutcomeLog, coarse_delta, epoch_rule, online_rule
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_choice, check_count, check_fraction
+from monai_ima.utils.checks import check_bool, check_choice, check_count, check_fraction
 from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.errors import SampleError
 
@@ -102,7 +102,8 @@ class IMA(PerSampleMethod):
         self.noisy_samples = check_choice("noisy_samples", noisy_samples, ("all", "boundary"))
         self.beta = check_fraction("beta", beta)
         self.update_interval = check_count("update_interval", update_interval, 1)
-        self.first_pass = first_pass
+        self.first_pass = check_bool("first_pass", first_pass)
+        check_count("margin_steps", margin_steps, 1)
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
             BoundaryPGD(norm, count, binary_steps, start, paths, alpha, **self.attack_settings)

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import ResNet
 from torch import nn
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import check_count, check_fraction
 
 __all__ = ["OCTNet", "WideResNet"]
 
@@ -113,13 +113,11 @@ class WideResNet(nn.Module):
         self, depth: int = 28, widen_factor: int = 4, num_classes: int = 10, in_channels: int = 3, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        if not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
+        if not isinstance(depth, int) or isinstance(depth, bool) or depth < 10 or (depth - 4) % 6:
             raise ValueError(f"Got depth {depth}, expected 10, 16, 22, 28 or another 6 n + 4.")
         for name, value in (("widen_factor", widen_factor), ("num_classes", num_classes), ("in_channels", in_channels)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Got {name} {value}, expected an integer >= 1.")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"Got dropout {dropout}, expected a number in [0, 1).")
+            check_count(name, value, 1)
+        check_fraction("dropout", dropout, "[)")
         self.in_channels = in_channels
         self.stem = _convolution(in_channels, STEM_CHANNELS, kernel_size=3)
         groups, channels = [], STEM_CHANNELS

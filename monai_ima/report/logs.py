@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from monai_ima.utils.checks import check_path
+
 __all__ = ["Scalars", "read_logs"]
 
 EVENT_FILES = "events.out.tfevents.*"
@@ -29,7 +31,7 @@ def read_logs(folder: str | Path) -> dict[str, Scalars]:
         FileNotFoundError: if there is no such folder.
         ValueError: if it holds no event file, or none with scalars.
     """
-    folder = Path(folder)
+    folder = Path(check_path("folder", folder))
     if not folder.is_dir():
         raise FileNotFoundError(f"Folder {folder} does not exist, expected one with TensorBoard event files.")
     runs = sorted({file.parent for file in folder.rglob(EVENT_FILES)})

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
-from monai_ima.utils.files import whole_file
+from monai_ima.utils.files import check_can_be_made, whole_file
 
 from .base import Part
 from .schema import RESULTS
@@ -37,15 +38,34 @@ class RecordFile(Generic[Record]):
         self.file, self.model = file, model
 
     def read(self) -> list[Record]:
-        """The records that are there; a last line that was cut off is taken out of the file."""
-        if not self.file.is_file():
+        """The records that are there; a last line that was cut off is taken out of the file.
+
+        Raises:
+            ValueError: if another line is no record; it names file and line.
+        """
+        if not self.file.exists():
             return []
-        text = self.file.read_text(encoding="utf-8")
+        try:
+            text = self.file.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, IsADirectoryError):
+            raise ValueError(
+                f"{self.file} is no file of records, so that the run in its folder cannot be resumed: expected UTF-8 "
+                "text as the run wrote it, or another --out."
+            ) from None
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
             with whole_file(self.file) as file:
                 file.write_text(whole, encoding="utf-8")
-        return [self.model.model_validate_json(line) for line in whole.splitlines()]
+        return [self._record(number, line) for number, line in enumerate(whole.split("\n")[:-1], 1)]
+
+    def _record(self, number: int, line: str) -> Record:
+        try:
+            return self.model.model_validate_json(line)
+        except ValidationError:
+            raise ValueError(
+                f"Line {number} of {self.file} is damaged, so that the run in its folder cannot be resumed: expected a "
+                "record as the run wrote it, or another --out."
+            ) from None
 
     def append(self, records: Sequence[Record]) -> None:
         """Add records, all of them or (where the machine stops) the first of them."""
@@ -63,6 +83,7 @@ def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
     Raises:
         FileExistsError: if it does.
     """
+    check_can_be_made(folder)
     if not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())):
         return
     file = folder / SETTINGS
@@ -106,9 +127,12 @@ def start_folder(folder: Path, note: Mapping[str, Any]) -> None:
 def one_writer(folder: Path) -> Iterator[None]:
     """Only this process writes to the folder, which is made, as long as the block runs.
 
+    A folder that the block leaves empty, but for the settings, is removed with those above it that were made too.
+
     Raises:
         FileExistsError: if another one does.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -124,8 +148,10 @@ def one_writer(folder: Path) -> Iterator[None]:
         lock.release()
         if [path.name for path in folder.iterdir()] == [SETTINGS]:
             (folder / SETTINGS).unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        for path in made:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
 
 
 def remove_pictures(folder: Path, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
 
+from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
 from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch, one_sentence, shown
@@ -147,7 +148,7 @@ class Results(Part):
             FileNotFoundError: if the file, or a picture that it names, does not exist.
             ValueError: if it is not as an evaluation of this version writes it; names file and key.
         """
-        file = Path(path)
+        file = Path(check_path("path", path))
         file = file / RESULTS if file.is_dir() else file
         if not file.is_file():
             raise FileNotFoundError(f"File {file} does not exist, expected results of 'python -m monai_ima evaluate'.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from monai_ima.utils.attack_names import STRONGEST_CLASSIFICATION, strongest
+from monai_ima.utils.attack_names import strongest
 from monai_ima.utils.checks import (
     TASKS,
     check_bool,
@@ -20,9 +20,14 @@ from monai_ima.utils.checks import (
     check_choice,
     check_count,
     check_ignore_index,
+    check_not_negative,
     check_output,
+    check_path,
     check_seed,
     check_task,
+    check_text,
+    is_number,
+    shown,
 )
 
 __all__ = [
@@ -43,12 +48,16 @@ def check_levels(levels: Sequence[float] | float) -> list[float]:
     """``levels`` in rising order without repeats, 0 first.
 
     Raises:
-        ValueError: if one is not a finite number >= 0.
+        ValueError: if there is none, or one is not a finite number >= 0.
     """
-    given = levels if isinstance(levels, Sequence) and not isinstance(levels, str) else (levels,)
+    given: tuple[Any, ...] = (
+        tuple(levels) if isinstance(levels, Iterable) and not isinstance(levels, str) else (levels,)
+    )
+    if not given:
+        raise ValueError(f"Got levels {shown(levels)}, expected at least one finite number >= 0.")
     for level in given:
-        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < math.inf:
-            raise ValueError(f"Got level {level!r}, expected finite numbers >= 0.")
+        if not is_number(level) or not 0 <= level < math.inf:
+            raise ValueError(f"Got level {shown(level)}, expected finite numbers >= 0.")
     return sorted({0.0, *(float(level) for level in given)})
 
 
@@ -56,11 +65,21 @@ def _switch(name: str, optional: bool = False) -> BeforeValidator:
     return BeforeValidator(lambda value: None if optional and value is None else check_bool(name, value))
 
 
-Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
+def _text(value: Any, info: ValidationInfo) -> str | None:
+    return None if value is None else check_text(str(info.field_name), value)
+
+
+def _path(value: Any, info: ValidationInfo) -> str | None:
+    return None if value is None else check_path(str(info.field_name), value)
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+FilePath = Annotated[str | None, BeforeValidator(_path)]
 Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
 Channels = Annotated[tuple[int, ...] | None, BeforeValidator(check_channels)]
 Bounds = Annotated[tuple[float, float] | None, BeforeValidator(check_bounds)]
 SEED = BeforeValidator(check_seed)
+DISTANCE = BeforeValidator(lambda value: check_not_negative("tolerance", value))
 PASSES = BeforeValidator(lambda value: check_count("eot", value, 1))
 
 
@@ -109,21 +128,23 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bundle: Annotated[Text, "Folder of the bundle."] = None
+    bundle: Annotated[FilePath, "Folder of the bundle."] = None
     levels: Annotated[Levels, "Perturbation budgets ε, such as 0,0.02,0.05 (see --units)."]
     norm: Annotated[str, "l2 or linf."] = "linf"
     attack: Annotated[str | None, ATTACKS] = None
-    out: Annotated[Text, "Folder to write to; default: BUNDLE/eval/robustness."] = None
-    checkpoint: Annotated[Text, CHECKPOINT] = None
+    out: Annotated[FilePath, "Folder to write to; default: BUNDLE/eval/robustness."] = None
+    checkpoint: Annotated[FilePath, CHECKPOINT] = None
     config: Annotated[Text, CONFIG] = None
     seed: Annotated[int, SEED, "Of the random starts."] = 0
-    tolerance: Annotated[float, "Of surface Dice, in mm; in voxels where images do not know how large these are."] = 1.0
+    tolerance: Annotated[
+        float, DISTANCE, "Of surface Dice, in mm; in voxels where images do not know how large these are."
+    ] = 1.0
     units: Annotated[str, UNITS] = "network"
     minimum: Annotated[bool, _switch("minimum"), MINIMUM] = False
     checks: Annotated[
         bool, _switch("checks"), "Gradient-masking checks: obfuscated gradients, weak attacks, randomness."
     ] = False
-    transfer_from: Annotated[Text, TRANSFER] = None
+    transfer_from: Annotated[FilePath, TRANSFER] = None
     crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
     task: Annotated[str | None, BeforeValidator(check_task), TASK] = None
@@ -132,7 +153,7 @@ class EvaluationSettings(BaseModel):
     bounds: Annotated[Bounds, BOUNDS] = None
     channels: Annotated[Channels, CHANNELS] = None
     output: Annotated[int | str | None, BeforeValidator(check_output), OUTPUT] = None
-    groups: Annotated[Text, "CSV file with a column sample_id and others."] = None
+    groups: Annotated[FilePath, "CSV file with a column sample_id and others."] = None
     group_by: Annotated[Text, "Column of --groups: results for each of its values (scanner, site, sex)."] = None
     overrides: dict[str, Any] = Field(default_factory=dict)
 
@@ -167,18 +188,14 @@ class EvaluationSettings(BaseModel):
         Args:
             segments: the network segments.
         """
-        return self.attack or strongest(segments)
+        return strongest(segments) if self.attack is None else self.attack
 
     @model_validator(mode="after")
     def _known_attack(self) -> Self:
         from monai_ima.attacks import attack_from_name
         from monai_ima.criteria import DiceCriterion
 
-        attack_from_name(self.attack or STRONGEST_CLASSIFICATION, self.norm, criterion=DiceCriterion())
-        names = (self.attack or "").split("+")
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"Got the attack {twice[0]} twice in {self.attack!r}, expected each once.")
+        attack_from_name(self.attack_names(False), self.norm, criterion=DiceCriterion())
         return self
 
     @model_validator(mode="after")
@@ -210,4 +227,4 @@ def _sentence(error: ValidationError) -> str:
         return f"Unknown setting {name!r}, expected one of {', '.join(EvaluationSettings.model_fields)}."
     if first["type"] == "missing":
         return f"Setting {name} is missing, expected a value for it."
-    return f"Got {name} {first['input']!r}, expected {first['msg'].removeprefix('Input should be ')}."
+    return f"Got {name} {shown(first['input'])}, expected {first['msg'].removeprefix('Input should be ')}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from monai_ima.utils.text import read_text
 from .parts import Gap, Groups
 from .statistics import score_intervals
 
-__all__ = ["read_column", "subgroups"]
+__all__ = ["check_groups", "read_column", "subgroups"]
 
 MAX_GROUPS = 20
 
@@ -42,14 +42,40 @@ def read_column(file: str | Path, column: str) -> dict[str, str]:
         if not sample_id or not value:
             raise ValueError(f"Line {reader.line_num} of {file} lacks a sample_id or a {column}, expected both.")
         if sample_id in found:
-            raise ValueError(f"Line {reader.line_num} of {file} has the sample_id {sample_id!r} again.")
+            raise ValueError(
+                f"Line {reader.line_num} of {file} has the sample_id {sample_id!r} again, expected each once."
+            )
         found[sample_id] = value
     return found
 
 
+def check_groups(column: str, groups: Mapping[str, str], sample_ids: Sequence[str]) -> list[str]:
+    """The names of the samples' groups, sorted.
+
+    Args:
+        column: what the samples are grouped by.
+        groups: the group of every sample id.
+        sample_ids: of the samples.
+
+    Raises:
+        ValueError: if a sample has no group, or there are more than 20 groups.
+    """
+    missing = [name for name in sample_ids if name not in groups]
+    if missing:
+        raise ValueError(
+            f"Sample {missing[0]!r} has no {column} ({len(missing)} in all), expected one for each sample."
+        )
+    names = sorted({groups[name] for name in sample_ids})
+    if len(names) > MAX_GROUPS:
+        raise ValueError(
+            f"Column {column} has {len(names)} different values, expected at most {MAX_GROUPS}: make bands of numbers."
+        )
+    return names
+
+
 def subgroups(
     column: str,
-    groups: dict[str, str],
+    groups: Mapping[str, str],
     sample_ids: Sequence[str],
     values: Sequence[Sequence[float | None]],
     levels: Sequence[float],
@@ -68,16 +94,7 @@ def subgroups(
     Raises:
         ValueError: if a sample has no group, or there are more than 20 groups.
     """
-    missing = [name for name in sample_ids if name not in groups]
-    if missing:
-        raise ValueError(
-            f"Sample {missing[0]!r} has no {column} ({len(missing)} in all), expected one for each sample."
-        )
-    names = sorted({groups[name] for name in sample_ids})
-    if len(names) > MAX_GROUPS:
-        raise ValueError(
-            f"Column {column} has {len(names)} different values, expected at most {MAX_GROUPS}: make bands of numbers."
-        )
+    names = check_groups(column, groups, sample_ids)
     table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
     means, intervals, sizes = {}, {}, {}
     for name in names:

@@ -15,6 +15,7 @@ from monai_ima.attacks.base import check_eps
 from monai_ima.criteria import Criterion
 from monai_ima.inferers import gradient_inferer
 from monai_ima.margins import MarginTable
+from monai_ima.utils.checks import check_instance
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.outputs import Output
@@ -85,7 +86,7 @@ class BoundaryNoised(MapTransform):
             raise ValueError(f"BoundaryNoised got the keys {self.keys}, expected one, of the network's input.")
         if not isinstance(eps, MarginTable) and not check_eps(eps, torch.zeros(1, 1)).item() > 0:
             raise ValueError(f"BoundaryNoised got eps {eps}, expected a number > 0 or a MarginTable.")
-        self.network = unwrap(network)
+        self.network = unwrap(check_instance("network", network, nn.Module, "a torch.nn.Module"))
         self.eps = eps
         self.label_key = label_key
         self.attack = BoundaryPGD(

@@ -13,7 +13,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from monai_ima.attacks.channels import attacked_channels
 from monai_ima.perturbations.norms import get_norm
-from monai_ima.utils.checks import check_bounds, check_channels
+from monai_ima.utils.checks import check_bounds, check_channels, check_fraction, is_number, shown
 
 __all__ = ["RandUniformNoise", "RandUniformNoised"]
 
@@ -45,13 +45,11 @@ class RandUniformNoise(RandomizableTransform):
         bounds: Sequence[float] | None = None,
         channels: Sequence[int] | None = None,
     ) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f"Got prob {prob}, expected a number in [0, 1].")
-        super().__init__(prob)
-        lo, hi = (eps, eps) if isinstance(eps, (int, float)) else eps
-        if not (0 <= lo <= hi and math.isfinite(hi)):
-            raise ValueError(f"Got eps {eps}, expected a finite number >= 0 or a pair of them in rising order.")
-        self.eps = (float(lo), float(hi))
+        super().__init__(check_fraction("prob", prob))
+        pair: tuple[Any, ...] = (eps, eps) if is_number(eps) else tuple(eps) if isinstance(eps, Sequence) else ()
+        if len(pair) != 2 or not all(map(is_number, pair)) or not 0 <= pair[0] <= pair[1] < math.inf:
+            raise ValueError(f"Got eps {shown(eps)}, expected a finite number >= 0 or a pair of them in rising order.")
+        self.eps = (float(pair[0]), float(pair[1]))
         self.norm = get_norm(norm)
         self.bounds = check_bounds(bounds)
         self.channels = check_channels(channels)

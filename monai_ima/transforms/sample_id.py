@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 from monai.utils import ImageMetaKey
 
+from monai_ima.utils.checks import check_path
 from monai_ima.utils.sample_ids import SAMPLE_ID, item_file, relative_id
 
 __all__ = ["SampleIdd", "with_sample_id"]
@@ -45,7 +46,7 @@ class SampleIdd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.root = root
+        self.root = None if root is None else check_path("root", root)
         self.id_key = id_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

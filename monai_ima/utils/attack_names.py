@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .checks import shown
+
 __all__ = ["STRONGEST_CLASSIFICATION", "STRONGEST_SEGMENTATION", "AttackName", "passes", "strongest"]
 
 STRONGEST_CLASSIFICATION = "pgd100x2"
@@ -14,10 +16,10 @@ STRONGEST_SEGMENTATION = "pgd100x2+pgd100x2-dice+pgd100x2-ce"
 
 GRAMMAR = (
     r"(?P<family>fgsm)",
-    r"(?P<family>ifgsm|noise|ddn)(?P<steps>\d+)",
-    r"(?P<family>spsa)(?P<steps>\d+)x(?P<times>\d+)",
-    r"(?P<family>pgd)(?P<steps>\d+)(x(?P<times>\d+))?(-(?P<objective>dice|ce))?",
-    r"(?P<family>apgd)(?P<steps>\d+)(x(?P<times>\d+))?(-(?P<objective>dice|ce|dlr))?",
+    r"(?P<family>ifgsm|noise|ddn)(?P<steps>[1-9]\d*)",
+    r"(?P<family>spsa)(?P<steps>[1-9]\d*)x(?P<times>[1-9]\d*)",
+    r"(?P<family>pgd)(?P<steps>[1-9]\d*)(x(?P<times>[1-9]\d*))?(-(?P<objective>dice|ce))?",
+    r"(?P<family>apgd)(?P<steps>[1-9]\d*)(x(?P<times>[1-9]\d*))?(-(?P<objective>dice|ce|dlr))?",
 )
 FAMILIES = {
     "pgd": "projected gradient descent",
@@ -61,13 +63,13 @@ class AttackName:
         Raises:
             ValueError: if it is not of the grammar.
         """
-        for pattern in GRAMMAR:
+        for pattern in GRAMMAR if isinstance(name, str) else ():
             if match := re.fullmatch(pattern, name):
                 parts = match.groupdict()
                 steps, times = (int(parts[key]) if parts.get(key) else None for key in ("steps", "times"))
                 return cls(parts["family"], steps, times, parts.get("objective"))
         raise ValueError(
-            f"Unknown attack {name!r}, expected a name such as pgd100x2, apgd100x2-dlr, fgsm, ifgsm10, ddn100, "
+            f"Unknown attack {shown(name)}, expected a name such as pgd100x2, apgd100x2-dlr, fgsm, ifgsm10, ddn100, "
             "spsa100x128 or noise100."
         )
 

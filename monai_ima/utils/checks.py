@@ -1,31 +1,43 @@
-"""Settings, checked where they come in; those that are numbers also for being numbers at all."""
+"""Settings, checked where they come in: numbers, names, paths, and objects of the right kind."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
 __all__ = [
     "TASKS",
     "check_bool",
     "check_bounds",
+    "check_callable",
     "check_channels",
     "check_choice",
     "check_count",
+    "check_finite_number",
     "check_fraction",
     "check_ignore_index",
+    "check_instance",
+    "check_names",
     "check_not_negative",
     "check_output",
+    "check_path",
     "check_positive",
     "check_seed",
     "check_task",
+    "check_text",
     "is_number",
+    "shown",
 ]
 
 TASKS = ("classification", "multi-label", "segmentation")
 """What a network may be made for."""
+
+MAX_SEED = 2**63 - 1
+
+Kind = TypeVar("Kind")
 
 
 def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
@@ -38,7 +50,7 @@ def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
         return None
     pair = tuple(bounds) if isinstance(bounds, Iterable) else ()
     if len(pair) != 2 or not all(map(is_number, pair)) or not pair[0] < pair[1]:
-        raise ValueError(f"Got bounds {bounds!r}, expected two numbers (lo, hi) with lo < hi, or None.")
+        raise ValueError(f"Got bounds {shown(bounds)}, expected two numbers (lo, hi) with lo < hi, or None.")
     return float(pair[0]), float(pair[1])
 
 
@@ -53,7 +65,9 @@ def check_channels(channels: Sequence[int] | int | None) -> tuple[int, ...] | No
     given: tuple[Any, ...] = tuple(channels) if isinstance(channels, Iterable) else (channels,)
     integers = all(is_number(channel) and 0 <= channel < math.inf and int(channel) == channel for channel in given)
     if not given or not integers or len(set(given)) < len(given):
-        raise ValueError(f"Got channels {channels!r}, expected different integers >= 0, at least one, or None for all.")
+        raise ValueError(
+            f"Got channels {shown(channels)}, expected different integers >= 0, at least one, or None for all."
+        )
     return tuple(sorted(int(channel) for channel in given))
 
 
@@ -64,7 +78,7 @@ def check_count(name: str, value: int, least: int) -> int:
         ValueError: when it is not an integer of at least ``least``.
     """
     if not is_number(value) or not least <= value < math.inf or int(value) != value:
-        raise ValueError(f"Got {name} {value!r}, expected an integer >= {least}.")
+        raise ValueError(f"Got {name} {shown(value)}, expected an integer >= {least}.")
     return int(value)
 
 
@@ -75,7 +89,7 @@ def check_positive(name: str, value: float) -> float:
         ValueError: when it is not a finite number > 0.
     """
     if not is_number(value) or not 0 < value < math.inf:
-        raise ValueError(f"Got {name} {value!r}, expected a finite number > 0.")
+        raise ValueError(f"Got {name} {shown(value)}, expected a finite number > 0.")
     return float(value)
 
 
@@ -86,7 +100,18 @@ def check_not_negative(name: str, value: float) -> float:
         ValueError: when it is not a finite number >= 0.
     """
     if not is_number(value) or not 0 <= value < math.inf:
-        raise ValueError(f"Got {name} {value!r}, expected a finite number >= 0.")
+        raise ValueError(f"Got {name} {shown(value)}, expected a finite number >= 0.")
+    return float(value)
+
+
+def check_finite_number(name: str, value: float) -> float:
+    """``value`` as a float.
+
+    Raises:
+        ValueError: when it is not a finite number.
+    """
+    if not is_number(value) or not math.isfinite(value):
+        raise ValueError(f"Got {name} {shown(value)}, expected a finite number.")
     return float(value)
 
 
@@ -101,8 +126,9 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     Raises:
         ValueError: when it is another one.
     """
-    if value not in choices:
-        raise ValueError(f"Unknown {name} {value!r}, expected {' or '.join(map(repr, choices))}.")
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"Unknown {name} {shown(value)}, expected {' or '.join(map(repr, choices))}.")
     return value
 
 
@@ -117,7 +143,7 @@ def check_bool(name: str, value: bool) -> bool:
         ValueError: when it is neither.
     """
     if not isinstance(value, bool):
-        raise ValueError(f"Got {name} {value!r}, expected True or False.")
+        raise ValueError(f"Got {name} {shown(value)}, expected True or False.")
     return value
 
 
@@ -132,8 +158,8 @@ def check_output(output: int | str | None) -> int | str | None:
     """
     if isinstance(output, bool) or not isinstance(output, int | str | None):
         raise ValueError(
-            f"Got output {output!r}, expected the index or the key of one of the network's outputs, or None for the "
-            "first."
+            f"Got output {shown(output)}, expected the index or the key of one of the network's outputs, or None for "
+            "the first."
         )
     return output
 
@@ -150,14 +176,101 @@ def check_task(task: str | None) -> str | None:
 
 
 def check_seed(seed: int) -> int:
-    """``seed``, when it is an integer.
+    """``seed`` as an int.
+
+    Raises:
+        ValueError: when it is not an integer from 0 to 2^63 - 1.
+    """
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"Got seed {shown(seed)}, expected an integer from 0 to 2^63 - 1.")
+    return int(seed)
+
+
+def check_text(name: str, value: str, expected: str = "text") -> str:
+    """``value``, when it is text that is not empty.
+
+    Args:
+        name: of the setting.
+        value: to check.
+        expected: what the text says.
 
     Raises:
         ValueError: when it is not.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ValueError(f"Got seed {seed!r}, expected an integer.")
-    return seed
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"Got {name} {shown(value)}, expected {expected}.")
+    return value
+
+
+def check_path(name: str, value: str | os.PathLike) -> str:
+    """``value`` as the text of a path.
+
+    Args:
+        name: of the setting.
+        value: to check.
+
+    Raises:
+        ValueError: when it is neither text nor a path, empty, or holds a null character.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError(f"Got {name} {shown(value)}, expected the path of a file or folder.")
+    return path
+
+
+def check_instance(name: str, value: Any, kind: type[Kind] | tuple[type[Kind], ...], expected: str) -> Kind:
+    """``value``, when it is an object of a class.
+
+    Args:
+        name: of the argument.
+        value: to check.
+        kind: the class, or several.
+        expected: an object of the class in words.
+
+    Raises:
+        TypeError: when it is of another class, or a class itself.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"Got {name} {shown(value)}, expected {expected}.")
+    return value
+
+
+def check_callable(name: str, value: Any, expected: str) -> Any:
+    """``value``, when it can be called and is no class.
+
+    Args:
+        name: of the argument.
+        value: to check.
+        expected: what is called, in words.
+
+    Raises:
+        TypeError: when it cannot be called, or is a class in place of an object.
+    """
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"Got {name} {shown(value)}, expected {expected}.")
+    return value
+
+
+def check_names(name: str, value: Iterable[str]) -> list[str]:
+    """``value`` as a list of texts.
+
+    Args:
+        name: of the setting.
+        value: to check.
+
+    Raises:
+        ValueError: when it is text itself, or holds anything else than text.
+    """
+    names = [] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if not names or not all(isinstance(entry, str) for entry in names):
+        raise ValueError(f"Got {name} {shown(value)}, expected a list of texts.")
+    return names
+
+
+def shown(value: Any) -> str:
+    """A value for an error message, on one line and shortened: of a class its name."""
+    text = f"the class {value.__name__}" if isinstance(value, type) else " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def check_ignore_index(ignore_index: int | None) -> int | None:
@@ -169,7 +282,7 @@ def check_ignore_index(ignore_index: int | None) -> int | None:
     if ignore_index is None:
         return None
     if not is_number(ignore_index) or not math.isfinite(ignore_index) or ignore_index != int(ignore_index):
-        raise ValueError(f"Got ignore_index {ignore_index!r}, expected an integer (a label's value) or None.")
+        raise ValueError(f"Got ignore_index {shown(ignore_index)}, expected an integer (a label's value) or None.")
     return int(ignore_index)
 
 
@@ -186,7 +299,7 @@ def check_fraction(name: str, value: float, ends: str = "[]") -> float:
     """
     above = is_number(value) and (value >= 0 if ends[0] == "[" else value > 0)
     if not above or not (value <= 1 if ends[1] == "]" else value < 1):
-        raise ValueError(f"Got {name} {value!r}, expected a number in {ends[0]}0, 1{ends[1]}.")
+        raise ValueError(f"Got {name} {shown(value)}, expected a number in {ends[0]}0, 1{ends[1]}.")
     return float(value)
 
 

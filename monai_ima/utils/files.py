@@ -7,7 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file"]
+__all__ = ["check_can_be_made", "whole_file"]
+
+
+def check_can_be_made(path: str | Path) -> None:
+    """Refuse a file or folder that cannot be made where it is to be.
+
+    Args:
+        path: of the file or folder; it need not exist, nor the folders above it.
+
+    Raises:
+        NotADirectoryError: if something above it is a file.
+        PermissionError: if the folder that it is to be made in is read-only.
+    """
+    folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"Got the path {path}, but {folder} is a file: expected a folder.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"Got the path {path}, but folder {folder} is read-only: expected another one.")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .checks import check_callable
 from .tensors import select_rows
 
 __all__ = ["Predictor", "unwrap"]
@@ -36,6 +37,7 @@ class Predictor:
     @classmethod
     def of(cls, network: Callable[[torch.Tensor], Any], batch_size: int) -> Predictor:
         """A network that is called with the images alone."""
+        check_callable("network", network, "a callable from images to logits")
         unwrapped = unwrap(network) if isinstance(network, nn.Module) else network
         return cls(lambda image, call: call(image), unwrapped, batch_size)
 

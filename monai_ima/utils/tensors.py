@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from monai.utils import convert_to_tensor
 
+from .checks import check_instance
 from .errors import SampleError
 
-__all__ = ["at_least_float32", "check_finite", "first_output", "plain", "row_count", "select_rows"]
+__all__ = ["at_least_float32", "check_finite", "check_tensor", "first_output", "plain", "row_count", "select_rows"]
 
 
 def first_output(output: Any) -> torch.Tensor:
@@ -79,6 +80,15 @@ def row_count(value: Any) -> int:
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
     """``logits`` in float32 when they are of half precision."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def check_tensor(name: str, value: Any) -> torch.Tensor:
+    """``value``, when it is a tensor.
+
+    Raises:
+        TypeError: when it is not; names the argument.
+    """
+    return check_instance(name, value, torch.Tensor, "a tensor")
 
 
 def check_finite(value: torch.Tensor, what: str) -> None:

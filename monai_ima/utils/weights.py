@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .checks import check_path
 from .predictor import unwrap
 
-__all__ = ["fit_weights", "load_checkpoint", "load_network", "load_weights", "weights_digest"]
+__all__ = ["check_weights", "fit_weights", "load_checkpoint", "load_network", "load_weights", "weights_digest"]
 
 WEIGHT_KEYS = ("model", "network", "net", "state_dict")
 
@@ -24,7 +25,7 @@ def load_checkpoint(file: str | Path) -> Any:
         FileNotFoundError: when the file does not exist.
         ValueError: when it is no checkpoint.
     """
-    path = Path(file)
+    path = Path(check_path("checkpoint", file))
     if not path.is_file():
         raise FileNotFoundError(f"Checkpoint {path} does not exist, expected a file written by torch.save.")
     try:
@@ -64,8 +65,17 @@ def fit_weights(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint
     Raises:
         ValueError: when they are another network's.
     """
-    network = unwrap(network)
-    expected = network.state_dict()
+    check_weights(network, weights, checkpoint)
+    unwrap(network).load_state_dict(weights)
+
+
+def check_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], checkpoint: str | Path) -> None:
+    """Refuse weights that do not fit a network; the network is left as it is.
+
+    Raises:
+        ValueError: when they are another network's.
+    """
+    expected = unwrap(network).state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         ours, theirs = expected.get(name), weights.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape:
@@ -73,7 +83,6 @@ def fit_weights(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint
                 f"Checkpoint {checkpoint} is of another network: {name} is {_shape(theirs)} there, expected "
                 f"{_shape(ours)} as in the bundle."
             )
-    network.load_state_dict(weights)
 
 
 def weights_digest(weights: nn.Module | Mapping[str, Any]) -> str:
