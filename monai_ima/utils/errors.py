@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
 
-__all__ = ["SampleError", "one_line", "root_cause"]
+__all__ = ["SampleError", "end_with_cause", "one_line", "root_cause"]
 
 
 class SampleError(ValueError):
@@ -35,3 +39,28 @@ def root_cause(error: BaseException) -> BaseException:
 def one_line(error: BaseException) -> str:
     """An error's text without line breaks; its type's name where there is none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def end_with_cause() -> None:
+    """From now on, where an error of this package ends the program, the sentence that it began with is the last line.
+
+    MONAI wraps what goes wrong while it builds a bundle's parts, and ends with words of its own: ``python -m
+    monai.bundle run`` on a bundle that calls this ends with ours.
+    """
+    if not isinstance(sys.excepthook, _EndsWithCause):
+        sys.excepthook = _EndsWithCause(sys.excepthook)
+
+
+class _EndsWithCause:
+    """An exception hook behind another one."""
+
+    def __init__(self, before: Callable[..., Any]) -> None:
+        self.before = before
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        self.before(kind, error, trace)
+        cause = root_cause(error)
+        frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        ours = bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("monai_ima.")
+        if ours and cause is not error:
+            print(f"{type(cause).__name__}: {one_line(cause)}", file=sys.stderr)
