@@ -14,6 +14,7 @@ from torch import nn
 from monai_ima.criteria import Criterion
 from monai_ima.results.schema import ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.workers import workers_of_process_group
 
 from .loaded import LoadedBundle
 from .pipeline import evaluate_loaded
@@ -41,7 +42,9 @@ def evaluate(
 ) -> ClassificationResults | SegmentationResults:
     """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's, and write the same files.
 
-    If the evaluation is interrupted, the same call resumes it.
+    If the evaluation is interrupted, the same call resumes it. Processes of one ``torch.distributed`` group that call it
+    with the same ``out`` share the samples, and each returns the same results; a process that does not call it is not
+    waited for. Give all of them the whole loader, without ``DistributedSampler``.
 
     Args:
         network: from images ``[B, C, *spatial]`` to logits; a module is attacked in evaluation mode.
@@ -65,6 +68,7 @@ def evaluate(
             ``checks`` or ``crosscheck``.
 
     Raises:
+        ConnectionError: if another process that shares the samples has failed or is gone.
         FileExistsError: if ``out`` holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if an argument or a sample is not as stated.
 
@@ -95,7 +99,8 @@ def evaluate(
         synthetic=synthetic,
         metadata=dict(metadata or {}),
     )
-    return evaluate_loaded(settings, loaded)
+    with workers_of_process_group(settings.folder):
+        return evaluate_loaded(settings, loaded)
 
 
 class _Callable(nn.Module):

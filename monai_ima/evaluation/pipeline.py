@@ -15,22 +15,25 @@ from monai_ima.criteria import BinaryCriterion
 from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.parts import AttackCurve, Case, Units
 from monai_ima.results.provenance import command_line, commit, machine, python_call, today, versions
-from monai_ima.results.run_folder import RecordFile, one_writer, remove_pictures, start_folder
-from monai_ima.results.schema import FORMAT, ClassificationResults, SegmentationResults
+from monai_ima.results.run_folder import RecordFile, remove_pictures, shared_folder
+from monai_ima.results.schema import FORMAT, ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import subgroups
 from monai_ima.utils.files import whole_file
+from monai_ima.utils.predictor import unwrap
+from monai_ima.utils.workers import workers
 from monai_ima.visualize import save_figure
 
 from .classification_task import ClassificationTask
 from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .segmentation_task import SegmentationTask
+from .share import Share
 from .task import Task
 from .verification import check_gradient_masking, verify
 
-__all__ = ["evaluate_loaded", "measure"]
+__all__ = ["evaluate_loaded"]
 
 RECORDS = "records.jsonl"
 
@@ -40,15 +43,46 @@ def evaluate_loaded(
 ) -> ClassificationResults | SegmentationResults:
     """Evaluate, or resume an interrupted evaluation; write everything to ``settings.folder``.
 
+    Several processes (:func:`~monai_ima.utils.workers.workers`) share the samples. One of them does all else and writes;
+    the others wait for it and return the results that it wrote.
+
     Args:
         settings: of the evaluation.
         loaded: what is evaluated.
         units: what ε is worth in the data's own intensity; needed where the levels are in these.
 
     Raises:
+        ConnectionError: if another of the processes has failed or is gone.
         FileExistsError: if the folder holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
+    loaded = _as_set(loaded, settings)
+    team, folder = workers(), settings.folder
+    data = ""
+
+    def note() -> dict[str, Any]:
+        nonlocal data
+        data = data_digest(loaded)
+        return {**settings.arguments(), "weights_sha256": loaded.weights_sha256, "data_sha256": data}
+
+    with (
+        shared_folder(folder, note),
+        torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []),
+    ):
+        torch.manual_seed(settings.seed)
+        task, outcome = _attacked(settings, loaded, units)
+        if team.leader:
+            results = _written(task, outcome, units)
+            results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
+            results.write(folder)
+            team.publish("finished")
+            return results
+    team.wait("finished")
+    return Results.read(folder)
+
+
+def _as_set(loaded: LoadedBundle, settings: EvaluationSettings) -> LoadedBundle:
+    """The bundle with the settings' output, channels and inferer."""
     loaded = loaded.with_output(settings.output)
     if loaded.segments and settings.minimum:
         raise ValueError(f"{loaded.name} segments, expected a classifier for --minimum.")
@@ -65,39 +99,36 @@ def evaluate_loaded(
         )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
-    with one_writer(settings.folder):
-        data = data_digest(loaded)
-        note = {"weights_sha256": loaded.weights_sha256, "data_sha256": data}
-        start_folder(settings.folder, {**settings.arguments(), **note})
-        with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
-            torch.manual_seed(settings.seed)
-            results = measure(settings, loaded, settings.folder, units)
-        results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
-        results.write(settings.folder)
-    return results
+    return loaded
 
 
-def measure(
-    settings: EvaluationSettings, loaded: LoadedBundle, folder: Path, units: Units | None = None
-) -> ClassificationResults | SegmentationResults:
-    """Attack every sample at every ε; write tables, curve and pictures, and check and verify what was asked for.
-
-    Args:
-        settings: of the evaluation.
-        loaded: what is evaluated.
-        folder: to write to; an interrupted evaluation in it is resumed.
-        units: what ε is worth in the data's own intensity; needed where the levels are in these.
-
-    Returns:
-        The results, which the caller writes: results.json ends an evaluation.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def _attacked(
+    settings: EvaluationSettings, loaded: LoadedBundle, units: Units | None
+) -> tuple[Task[Any, Any, Any], Any]:
+    """The task, and the outcome of attacking every sample at every ε."""
     task: Task[Any, Any, Any] = (SegmentationTask if loaded.segments else ClassificationTask)(loaded, settings)
     levels = list(settings.levels)
     if settings.units == "raw" and units is not None:
         levels = [level / units.per_unit for level in levels]
-    records = RecordFile(folder / RECORDS, task.evaluator.record_type)
-    outcome = task.evaluator.run(loaded.data_loader, levels, done=records.read(), on_records=records.append)
+    team = workers()
+    records = RecordFile(settings.folder / RECORDS, task.evaluator.record_type, team.rank)
+    share = Share(records)
+    with team.checked(unwrap(loaded.network)):
+        return task, task.evaluator.run(
+            loaded.data_loader,
+            levels,
+            progress=team.leader,
+            done=share.begin(),
+            on_records=records.append,
+            share=share,
+        )
+
+
+def _written(
+    task: Task[Any, Any, Any], outcome: Any, units: Units | None
+) -> ClassificationResults | SegmentationResults:
+    """The results, but for results.json; writes tables, curve and pictures, and checks and verifies as asked for."""
+    settings, folder = task.settings, task.settings.folder
     results = task.results(outcome, _common(task, outcome, units))
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(task.curve(results), folder / "curve.png")
