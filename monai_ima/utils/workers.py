@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
+import logging
 import os
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -229,9 +231,7 @@ def workers_of_torchrun() -> Iterator[Workers]:
         store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=5))))
     except RuntimeError as error:
         raise ConnectionError(f"The processes that share this work do not find each other: {one_line(error)}") from None
-    if rank > 0:
-        os.environ["TQDM_DISABLE"] = "1"
-    with _sharing("monai_ima", store, rank, size, 0) as several:
+    with _quiet() if rank > 0 else nullcontext(), _sharing("monai_ima", store, rank, size, 0) as several:
         yield several
 
 
@@ -255,6 +255,19 @@ def workers_of_process_group(folder: Path) -> Iterator[Workers]:
     store = dist.distributed_c10d._get_default_store()
     with _sharing(f"monai_ima/{name}/{_calls[name]}", store, dist.get_rank(), dist.get_world_size(), None) as several:
         yield several
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, warnings and printed lines: those of rank 0, which reads the same bundle and data, are enough."""
+    os.environ["TQDM_DISABLE"] = "1"
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        del os.environ["TQDM_DISABLE"]
 
 
 @contextmanager
