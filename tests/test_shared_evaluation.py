@@ -172,9 +172,9 @@ def test_parts_become_lines_of_the_file_once_even_if_joining_them_was_interrupte
 
 
 def test_a_folder_is_not_taken_while_another_process_still_adds_to_its_part(tmp_path):
-    with FileLock(tmp_path / ".lock.1"), pytest.raises(FileExistsError, match="Another process is writing"):
-        with one_writer(tmp_path):
-            pass
+    refused = pytest.raises(FileExistsError, match="Another process is writing")
+    with FileLock(tmp_path / ".lock.1"), refused, one_writer(tmp_path):
+        pass
     (tmp_path / ".lock.2").touch()
     with one_writer(tmp_path):
         assert not (tmp_path / ".lock.2").exists(), "left by a process that was killed"

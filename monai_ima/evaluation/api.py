@@ -42,8 +42,8 @@ def evaluate(
 ) -> ClassificationResults | SegmentationResults:
     """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's, and write the same files.
 
-    If the evaluation is interrupted, the same call resumes it. Processes of one ``torch.distributed`` group that call it
-    with the same ``out`` share the samples, and each returns the same results; a process that does not call it is not
+    If the evaluation is interrupted, the same call resumes it. Processes of one ``torch.distributed`` group that call
+    it with the same ``out`` share the samples, and each returns the same results; one that does not call it is not
     waited for. Give all of them the whole loader, without ``DistributedSampler``.
 
     Args:

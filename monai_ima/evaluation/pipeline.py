@@ -21,7 +21,6 @@ from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import subgroups
 from monai_ima.utils.files import whole_file
-from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.workers import workers
 from monai_ima.visualize import save_figure
 
@@ -33,7 +32,7 @@ from .share import Share
 from .task import Task
 from .verification import check_gradient_masking, verify
 
-__all__ = ["evaluate_loaded"]
+__all__ = ["evaluate_loaded", "measure"]
 
 RECORDS = "records.jsonl"
 
@@ -43,8 +42,8 @@ def evaluate_loaded(
 ) -> ClassificationResults | SegmentationResults:
     """Evaluate, or resume an interrupted evaluation; write everything to ``settings.folder``.
 
-    Several processes (:func:`~monai_ima.utils.workers.workers`) share the samples. One of them does all else and writes;
-    the others wait for it and return the results that it wrote.
+    Several processes (:func:`~monai_ima.utils.workers.workers`) share the samples. One of them does all else and
+    writes; the others wait for it and return the results that it wrote.
 
     Args:
         settings: of the evaluation.
@@ -70,9 +69,9 @@ def evaluate_loaded(
         torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []),
     ):
         torch.manual_seed(settings.seed)
-        task, outcome = _attacked(settings, loaded, units)
+        task, outcome = _attacked(settings, loaded, folder, units)
         if team.leader:
-            results = _written(task, outcome, units)
+            results = _written(task, outcome, folder, units)
             results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
             results.write(folder)
             team.publish("finished")
@@ -102,8 +101,26 @@ def _as_set(loaded: LoadedBundle, settings: EvaluationSettings) -> LoadedBundle:
     return loaded
 
 
+def measure(
+    settings: EvaluationSettings, loaded: LoadedBundle, folder: Path, units: Units | None = None
+) -> ClassificationResults | SegmentationResults:
+    """Attack every sample at every ε; write tables, curve and pictures, and check and verify what was asked for.
+
+    Args:
+        settings: of the evaluation.
+        loaded: what is evaluated.
+        folder: to write to; an interrupted evaluation in it is resumed.
+        units: what ε is worth in the data's own intensity; needed where the levels are in these.
+
+    Returns:
+        The results, which the caller writes: results.json ends an evaluation.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return _written(*_attacked(settings, loaded, folder, units), folder, units)
+
+
 def _attacked(
-    settings: EvaluationSettings, loaded: LoadedBundle, units: Units | None
+    settings: EvaluationSettings, loaded: LoadedBundle, folder: Path, units: Units | None
 ) -> tuple[Task[Any, Any, Any], Any]:
     """The task, and the outcome of attacking every sample at every ε."""
     task: Task[Any, Any, Any] = (SegmentationTask if loaded.segments else ClassificationTask)(loaded, settings)
@@ -111,9 +128,9 @@ def _attacked(
     if settings.units == "raw" and units is not None:
         levels = [level / units.per_unit for level in levels]
     team = workers()
-    records = RecordFile(settings.folder / RECORDS, task.evaluator.record_type, team.rank)
+    records = RecordFile(folder / RECORDS, task.evaluator.record_type, team.rank)
     share = Share(records)
-    with team.checked(unwrap(loaded.network)):
+    with team.checked():
         return task, task.evaluator.run(
             loaded.data_loader,
             levels,
@@ -125,10 +142,10 @@ def _attacked(
 
 
 def _written(
-    task: Task[Any, Any, Any], outcome: Any, units: Units | None
+    task: Task[Any, Any, Any], outcome: Any, folder: Path, units: Units | None
 ) -> ClassificationResults | SegmentationResults:
     """The results, but for results.json; writes tables, curve and pictures, and checks and verifies as asked for."""
-    settings, folder = task.settings, task.settings.folder
+    settings = task.settings
     results = task.results(outcome, _common(task, outcome, units))
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(task.curve(results), folder / "curve.png")

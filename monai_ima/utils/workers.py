@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .errors import one_line
 
 if TYPE_CHECKING:
-    from torch import nn
     from torch.distributed import Store
 
 __all__ = ["Workers", "workers", "workers_of_process_group", "workers_of_torchrun"]
@@ -69,8 +68,8 @@ class Workers:
         """
 
     @contextmanager
-    def checked(self, network: nn.Module) -> Iterator[None]:
-        """In the block every forward pass of a network begins with :meth:`check`."""
+    def checked(self) -> Iterator[None]:
+        """In the block every forward pass of a module begins with :meth:`check`."""
         yield
 
     def fail(self, message: str) -> None:
@@ -121,8 +120,10 @@ class _SeveralWorkers(Workers):
             raise ConnectionError(self._problem)
 
     @contextmanager
-    def checked(self, network: nn.Module) -> Iterator[None]:
-        hook = network.register_forward_pre_hook(lambda *_: self.check())
+    def checked(self) -> Iterator[None]:
+        from torch.nn.modules.module import register_module_forward_pre_hook
+
+        hook = register_module_forward_pre_hook(lambda *_: self.check())
         try:
             yield
         finally:
@@ -259,7 +260,7 @@ def workers_of_process_group(folder: Path) -> Iterator[Workers]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars, warnings and printed lines: those of rank 0, which reads the same bundle and data, are enough."""
+    """No progress bars, warnings and printed lines: those of rank 0, which reads the same data, are enough."""
     os.environ["TQDM_DISABLE"] = "1"
     logging.disable(logging.WARNING)
     try:
