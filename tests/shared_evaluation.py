@@ -19,10 +19,10 @@ from monai_ima.utils.workers import workers, workers_of_torchrun
 
 
 class Slow(nn.Sequential):
-    """A network whose passes take a moment, so that each process gets some of the batches."""
+    """A network whose passes take a moment, so that each of two processes gets some of the batches."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.01)
+        time.sleep(0.001)
         return super().forward(image)
 
 
@@ -49,16 +49,37 @@ def run(out: Path, how: str, rank: int) -> None:
     print(len(results.samples), "samples", file=sys.__stdout__, flush=True)
 
 
+def begin_together() -> None:
+    """Each process claims its first batch when all are there."""
+    begin = Share.begin
+
+    def begin_with_others(share: Share) -> list:
+        done = begin(share)
+        workers().publish(f"there/{workers().rank}")
+        for other in range(workers().size):
+            if other != workers().rank:
+                workers().wait(f"there/{other}")
+        return done
+
+    Share.begin = begin_with_others
+
+
 def kill_once_written(rank: int) -> None:
-    """A process is killed as soon as it has written a batch but not told of it."""
-    deliver = Share.deliver
+    """A process is killed as soon as it has written a batch but not told of it; the other begins then."""
+    claim, deliver = Share.claim, Share.deliver
+
+    def claim_later(share: Share, batch: int) -> bool:
+        if workers().rank != rank:
+            workers().wait("killed")
+        return claim(share, batch)
 
     def killed(share: Share, batch: int) -> None:
         if workers().rank == rank:
+            workers().publish("killed")
             os.kill(os.getpid(), signal.SIGKILL)
         deliver(share, batch)
 
-    Share.deliver = killed
+    Share.claim, Share.deliver = claim_later, killed
 
 
 def as_torchrun(out: Path, how: str, rank: int) -> int:
@@ -90,6 +111,8 @@ def process(out: Path, how: str, rank: int, size: int, port: int, log: Path) -> 
     connection = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": size}
     os.environ.update({name: str(value) for name, value in connection.items()})
     module.SILENCE, module.BEAT = 15, 0.2
+    if how in ("", "group"):
+        begin_together()
     if how.startswith("kill"):
         kill_once_written(int(how.split()[1]))
     sys.exit((in_process_group if how.startswith("group") else as_torchrun)(out, how, rank))

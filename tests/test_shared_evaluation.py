@@ -91,6 +91,10 @@ def test_two_processes_write_the_results_of_one(alone, shared, tmp_path):
     done = shared(tmp_path / "r")
     assert [(code, out) for code, out, _ in done] == [(0, "20 samples\n")] * 2, done
     assert results(tmp_path / "r") == alone
+    lines = (tmp_path / "r" / "records.jsonl").read_text().splitlines()
+    ids, all_ids = [json.loads(line)["sample_id"] for line in lines], [f"s{k}" for k in range(20)]
+    assert sorted(ids) == sorted(all_ids)
+    assert ids != all_ids, "both did some: the lines of the second process come behind those of the first"
     left = {path.name for path in (tmp_path / "r").iterdir()}
     assert left == {"curve.png", "records.jsonl", "results.csv", "results.json", "settings.json"}
 
@@ -106,7 +110,7 @@ def test_a_killed_process_ends_the_other_with_a_sentence_and_one_process_goes_on
     assert not (tmp_path / "r" / "results.json").exists()
     parts = [tmp_path / "r" / name for name in ("records.jsonl", "records.1.jsonl")]
     kept = [line for part in parts if part.is_file() for line in part.read_text().splitlines()]
-    assert len(kept) == len(set(kept)) >= 4
+    assert len(kept) == len(set(kept)) >= 2
     with open(parts[1], "a") as part:
         part.write(kept[0][:30])
     assert [code for code, *_ in shared(tmp_path / "r", size=1)] == [0]

@@ -107,7 +107,7 @@ def save_attacked_images(
     inferer = gradient_inferer(loaded.inferer)
     records = RecordFile(folder / RECORDS, AttackedImage, workers().rank)
     share = Share(records)
-    done = {record.sample_id: record for record in share.begin()}
+    done = {record.sample_id: record for record in share.begin(names)}
     seen = 0
     with attack_mode(loaded.network), workers().checked():
         for index, batchdata in enumerate(tqdm(loaded.data_loader, desc="attacking", disable=not workers().leader)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Generic
 
 from monai_ima.results.run_folder import Record, RecordFile
@@ -34,14 +36,26 @@ class Share(Generic[Record]):
         self.workers = workers()
         self._others: list[int] = []
 
-    def begin(self) -> list[Record]:
-        """The records of an interrupted evaluation, the parts of all its processes joined."""
-        if not self.workers.leader:
-            self.workers.wait("joined")
-            return self.records.peek()
-        done = self.records.read()
-        self.workers.publish("joined")
-        return done
+    def begin(self, sample_ids: Iterable[str] = ()) -> list[Record]:
+        """The records of an interrupted evaluation, the parts of all its processes joined.
+
+        Args:
+            sample_ids: that have to be the same for all processes, where nothing has made sure of that before.
+
+        Raises:
+            ValueError: if they are not.
+        """
+        digest = hashlib.sha256("\0".join(sample_ids).encode()).hexdigest()
+        if self.workers.leader:
+            done = self.records.read()
+            self.workers.publish("joined", digest)
+            return done
+        if self.workers.wait("joined") != digest:
+            raise ValueError(
+                f"Process {self.workers.rank} of {self.workers.size} has other samples than the one that leads, "
+                "expected the same in all: they are shared here, no DistributedSampler is needed."
+            )
+        return self.records.peek()
 
     def claim(self, batch: int) -> bool:
         """Whether this process attacks a batch.
