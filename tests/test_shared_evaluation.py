@@ -161,7 +161,7 @@ def test_processes_of_a_group_that_write_to_folders_of_their_own_share_nothing(a
 
 
 def test_parts_become_lines_of_the_file_once_even_if_joining_them_was_interrupted(tmp_path):
-    first, second, third = (AttackedImage(sample_id=name, correct=True) for name in "abc")
+    first, second, third = (AttackedImage(sample_id=name, correct=True, broken=False) for name in "abc")
     whole = RecordFile(tmp_path / "records.jsonl", AttackedImage)
     part = RecordFile(tmp_path / "records.3.jsonl", AttackedImage)
     whole.append([first])
