@@ -11,6 +11,7 @@ import typer
 from monai_ima import __version__
 from monai_ima.utils.checks import shown
 from monai_ima.utils.interrupts import ending_with_one_line
+from monai_ima.utils.workers import workers, workers_of_torchrun
 
 from .arguments import normalise, one_of
 from .attack import AttackOptions, attack
@@ -68,6 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: with code 130 on Ctrl-C and 143 on SIGTERM, after one line on stderr that says how to go on.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if words[0] not in GO_ON:
+        return _run(words)
+    try:
+        with workers_of_torchrun():
+            return _run(words)
+    except ConnectionError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a verb; of several processes that fail alike one says why."""
     try:
         with ending_with_one_line(GO_ON.get(words[0], "Nothing was kept of it: give the same command again.")):
             work = typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
@@ -77,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = _cause(error)
         if isinstance(cause, RuntimeError):
             raise
-        print(" ".join(_message(cause).split()), file=sys.stderr)
+        workers().fail(" ".join(_message(cause).split()))
         return 2
     return 0
 

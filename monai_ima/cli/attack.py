@@ -64,20 +64,22 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.criteria import DiceCriterion
     from monai_ima.evaluation.attacked_images import names_of_images, save_attacked_images
     from monai_ima.harden.loading import load_bundle
-    from monai_ima.results.run_folder import check_folder, one_writer, start_folder
+    from monai_ima.results.run_folder import check_folder, shared_folder
+    from monai_ima.utils.workers import workers
 
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = Path(options.out if options.out is not None else Path(options.bundle) / "eval" / "attack")
     note = {**asdict(options), **overrides}
-    check_folder(folder, note)
+    if workers().leader:
+        check_folder(folder, note)
     loaded = load_bundle(options.bundle, options.config, options.checkpoint, Stated.of(options), **overrides)
     loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
     names = names_of_images(loaded, options.limit)
-    with one_writer(folder):
-        start_folder(folder, {**note, "weights_sha256": loaded.weights_sha256})
+    with shared_folder(folder, lambda: {**note, "weights_sha256": loaded.weights_sha256}):
         images = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed, names)
-    print(f"{len(images)} images attacked, weights {loaded.checkpoint}: {_outcome(images)}; written to {folder}.")
+    if workers().leader:
+        print(f"{len(images)} images attacked, weights {loaded.checkpoint}: {_outcome(images)}; written to {folder}.")
 
 
 def _outcome(images: Sequence[AttackedImage]) -> str:

@@ -16,6 +16,7 @@ from monai_ima.results.run_folder import check_folder
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.utils.attack_names import passes
+from monai_ima.utils.workers import workers
 
 __all__ = ["print_verdicts", "run"]
 
@@ -23,22 +24,25 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: EvaluationSettings) -> None:
-    """Evaluate a bundle, and print a table."""
+    """Evaluate a bundle, and print a table; of several processes one does."""
     if settings.channels is None:
         channels = bundle_channels(str(settings.bundle), settings.config, settings.overrides)
         settings = settings.model_copy(update={"channels": channels})
-    check_folder(settings.folder, settings.arguments())
+    if workers().leader:
+        check_folder(settings.folder, settings.arguments())
     units = _units(settings)
     loaded = load_bundle(
         str(settings.bundle), settings.config, settings.checkpoint, Stated.of(settings), **settings.overrides
     )
     print(_announcement(settings, loaded))
     results = evaluate_loaded(settings, loaded, units)
+    if not workers().leader:
+        return
     print(
         _scan_table(results, settings.tolerance) if isinstance(results, SegmentationResults) else _sample_table(results)
     )
     print_verdicts(results)
-    names = sorted(path.name for path in settings.folder.iterdir())
+    names = sorted(path.name for path in settings.folder.iterdir() if not path.name.startswith("."))
     print(f"Written to {settings.folder}: {', '.join(names)}")
 
 

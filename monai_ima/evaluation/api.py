@@ -24,6 +24,7 @@ from monai_ima.utils.checks import (
     shown,
 )
 from monai_ima.utils.devices import check_device
+from monai_ima.utils.workers import workers_of_process_group
 
 from .loaded import LoadedBundle
 from .pipeline import evaluate_loaded
@@ -51,7 +52,9 @@ def evaluate(
 ) -> ClassificationResults | SegmentationResults:
     """Measure how robust a network is, as ``monai-ima evaluate`` does a bundle's, and write the same files.
 
-    If the evaluation is interrupted, the same call resumes it.
+    If the evaluation is interrupted, the same call resumes it. Processes of one ``torch.distributed`` group that call
+    it with the same ``out`` share the samples, and each returns the same results; one that does not call it is not
+    waited for. Give all of them the whole loader, without ``DistributedSampler``.
 
     Args:
         network: from images ``[B, C, *spatial]`` to logits; a module is attacked in evaluation mode.
@@ -75,6 +78,7 @@ def evaluate(
             ``checks`` or ``crosscheck``.
 
     Raises:
+        ConnectionError: if another process that shares the samples has failed or is gone.
         FileExistsError: if ``out`` holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if an argument or a sample is not as stated.
         TypeError: if an argument is of another type.
@@ -116,7 +120,8 @@ def evaluate(
         synthetic=synthetic,
         metadata=dict(metadata or {}),
     )
-    return evaluate_loaded(settings, loaded)
+    with workers_of_process_group(settings.folder):
+        return evaluate_loaded(settings, loaded)
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -28,9 +28,11 @@ from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_sample_ids, check_labels
+from monai_ima.utils.workers import workers
 
 from .batch import check_any, note_ids
 from .loaded import LoadedBundle
+from .share import Share
 
 __all__ = ["names_of_images", "output_names", "save_attacked_images"]
 
@@ -128,19 +130,20 @@ def save_attacked_images(
     names = names_of_images(loaded, limit) if names is None else names
     folder.mkdir(parents=True, exist_ok=True)
     inferer = gradient_inferer(loaded.inferer)
-    records = RecordFile(folder / RECORDS, AttackedImage)
-    done = {record.sample_id: record for record in records.read()}
-    found: list[AttackedImage] = []
-    with attack_mode(loaded.network):
-        for batchdata in tqdm(loaded.data_loader, desc="attacking"):
-            if limit is not None and len(found) >= limit:
+    records = RecordFile(folder / RECORDS, AttackedImage, workers().rank)
+    share = Share(records)
+    done = {record.sample_id: record for record in share.begin(names)}
+    seen = 0
+    with attack_mode(loaded.network), workers().checked():
+        for index, batchdata in enumerate(tqdm(loaded.data_loader, desc="attacking", disable=not workers().leader)):
+            if limit is not None and seen >= limit:
                 break
             image, label, *extra = loaded.prepare_batch(batchdata, loaded.device)
             sample_ids = batch_sample_ids(batchdata, image)
             check_labels(label, batchdata, image)
-            wanted = sample_ids if limit is None else sample_ids[: limit - len(found)]
-            if all(sample_id in done for sample_id in wanted):
-                found += [done[sample_id] for sample_id in wanted]
+            wanted = sample_ids if limit is None else sample_ids[: limit - seen]
+            seen += len(wanted)
+            if all(sample_id in done for sample_id in wanted) or not share.claim(index):
                 continue
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
             generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
@@ -158,8 +161,10 @@ def save_attacked_images(
                 for k, sample_id in enumerate(wanted)
             ]
             records.append(attacked)
-            found += attacked
-    return found
+            done |= {record.sample_id: record for record in attacked}
+            share.deliver(index)
+    done |= {record.sample_id: record for record in share.collect()}
+    return [done[sample_id] for sample_id in names]
 
 
 def _dice(
@@ -177,17 +182,14 @@ def _dice(
 
 def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
     """The ids of the samples that are attacked, known before work starts."""
-    seen: set[str] = set()
-    found: list[str] = []
-    for batchdata in tqdm(loaded.data_loader, desc="sample ids"):
+    found: dict[str, None] = {}
+    for batchdata in tqdm(loaded.data_loader, desc="sample ids", disable=not workers().leader):
         if limit is not None and len(found) >= limit:
             break
         image, *_ = loaded.prepare_batch(batchdata, loaded.device)
-        sample_ids = batch_sample_ids(batchdata, image)
         attacked_channels(check_channels(loaded.channels), image)
-        note_ids(sample_ids, seen)
-        found += sample_ids
-    return found[:limit]
+        note_ids(batch_sample_ids(batchdata, image), found)
+    return list(found)[:limit]
 
 
 def _save(stem: Path, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBundle) -> None:

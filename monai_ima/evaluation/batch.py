@@ -66,8 +66,8 @@ def evaluation_batch(
     )
 
 
-def note_ids(sample_ids: Sequence[str], seen: set[str]) -> None:
-    """Add a batch's ids to those seen before.
+def note_ids(sample_ids: Sequence[str], seen: dict[str, None]) -> None:
+    """Add a batch's ids to those seen before, in their order.
 
     Raises:
         ValueError: if one is among them already.
@@ -75,7 +75,7 @@ def note_ids(sample_ids: Sequence[str], seen: set[str]) -> None:
     for sample_id in sample_ids:
         if sample_id in seen:
             raise ValueError(f"Sample id {sample_id!r} comes twice, expected a different id for each sample.")
-        seen.add(sample_id)
+        seen[sample_id] = None
 
 
 def check_any(sample_ids: Collection[str]) -> None:

@@ -27,6 +27,7 @@ from monai_ima.utils.sample_ids import common_folder
 
 from .batch import EvaluationBatch, check_any, evaluation_batch, named_attacks, note_ids, one_output
 from .loaded import LoadedBundle
+from .share import Share
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
 
@@ -121,6 +122,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         progress: bool = True,
         done: Sequence[Record] = (),
         on_records: Callable[[list[Record]], None] | None = None,
+        share: Share[Record] | None = None,
     ) -> Outcome:
         """Evaluate on all batches of a loader.
 
@@ -131,6 +133,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
             done: records of an interrupted evaluation. A batch whose samples are all among them is left out; of any
                 other batch every sample is attacked, for results that equal those of an uninterrupted evaluation.
             on_records: called with the records of a batch, to save them.
+            share: of this process, where several attack the batches; each then has the outcome of all.
 
         Raises:
             ValueError: if one of ``levels`` is not a finite number >= 0, a batch has no labels or ids, an id comes
@@ -139,23 +142,28 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         rising = check_levels(levels)
         self._root = common_folder(getattr(data_loader, "dataset", None))
         known = {record.sample_id: record for record in done}
-        records: list[Record] = []
-        seen: set[str] = set()
+        seen: dict[str, None] = {}
         with attack_mode(self.network), torch.no_grad():
-            for batchdata in tqdm(data_loader, desc="under attack", disable=not progress):
+            for index, batchdata in enumerate(tqdm(data_loader, desc="under attack", disable=not progress)):
                 batch = self.prepare(batchdata)
                 note_ids(batch.sample_ids, seen)
                 if all(sample_id in known for sample_id in batch.sample_ids):
-                    records += [known[sample_id] for sample_id in batch.sample_ids]
+                    continue
+                if share is not None and not share.claim(index):
                     continue
                 try:
                     fresh = self._attacked(batch, rising)
                 except SampleError as error:
                     raise error.named(batch.sample_ids) from None
-                records += fresh
+                known |= {record.sample_id: record for record in fresh}
                 if on_records is not None:
                     on_records(fresh)
+                if share is not None:
+                    share.deliver(index)
         check_any(seen)
+        if share is not None:
+            known |= {record.sample_id: record for record in share.collect()}
+        records = [known[sample_id] for sample_id in seen if sample_id in known]
         if not records:
             raise ValueError("The label of every sample is ignored, expected one that is not (ignore_index).")
         return self._outcome(rising, records)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from monai_ima.utils.sample_ids import batch_sample_ids, common_folder
 from monai_ima.utils.tensors import plain
+from monai_ima.utils.workers import workers
 
 from .loaded import LoadedBundle
 
@@ -31,7 +32,7 @@ def data_digest(
     """
     digest = hashlib.sha256()
     root = common_folder(getattr(loaded.data_loader, "dataset", None))
-    for batchdata in tqdm(loaded.data_loader, desc="data", leave=False):
+    for batchdata in tqdm(loaded.data_loader, desc="data", leave=False, disable=not workers().leader):
         image, label, *_ = loaded.prepare_batch(batchdata, loaded.device)
         labels = label if isinstance(label, dict) else {"": label}
         sample_ids = batch_sample_ids(batchdata, image, root=root)

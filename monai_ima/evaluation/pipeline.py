@@ -16,8 +16,8 @@ from monai_ima.criteria import BinaryCriterion
 from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.parts import AttackCurve, Case, Units
 from monai_ima.results.provenance import command_line, commit, machine, python_call, today, versions
-from monai_ima.results.run_folder import RecordFile, check_folder, one_writer, remove_pictures, start_folder
-from monai_ima.results.schema import FORMAT, ClassificationResults, SegmentationResults
+from monai_ima.results.run_folder import RecordFile, check_folder, remove_pictures, shared_folder
+from monai_ima.results.schema import FORMAT, ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import check_groups, subgroups
@@ -26,6 +26,7 @@ from monai_ima.utils.files import whole_file
 from monai_ima.utils.ignored_labels import counted_entries, has_label
 from monai_ima.utils.tensors import plain
 from monai_ima.utils.weights import check_weights, load_weights
+from monai_ima.utils.workers import workers
 from monai_ima.visualize import save_figure
 
 from .batch import check_any, note_ids
@@ -33,6 +34,7 @@ from .classification_task import ClassificationTask
 from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .segmentation_task import SegmentationTask
+from .share import Share
 from .task import Task
 from .verification import check_gradient_masking, read_records, verify
 
@@ -46,27 +48,39 @@ def evaluate_loaded(
 ) -> ClassificationResults | SegmentationResults:
     """Evaluate, or resume an interrupted evaluation; write everything to ``settings.folder``.
 
+    Several processes (:func:`~monai_ima.utils.workers.workers`) share the samples. One of them does all else and
+    writes; the others wait for it and return the results that it wrote.
+
     Args:
         settings: of the evaluation.
         loaded: what is evaluated.
         units: what ε is worth in the data's own intensity; needed where the levels are in these.
 
     Raises:
+        ConnectionError: if another of the processes has failed or is gone.
         FileExistsError: if the folder holds anything but an interrupted evaluation with the same settings and weights.
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
-    check_folder(settings.folder, settings.arguments())
+    team, folder = workers(), settings.folder
+    if team.leader:
+        check_folder(folder, settings.arguments())
     loaded = _adapted(settings, loaded)
     data = _checked_data(settings, loaded)
-    with one_writer(settings.folder):
-        note = {"weights_sha256": loaded.weights_sha256, "data_sha256": data}
-        start_folder(settings.folder, {**settings.arguments(), **note})
-        with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
-            torch.manual_seed(settings.seed)
-            results = measure(settings, loaded, settings.folder, units)
-        results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
-        results.write(settings.folder)
-    return results
+    note = {**settings.arguments(), "weights_sha256": loaded.weights_sha256, "data_sha256": data}
+    with (
+        shared_folder(folder, lambda: note),
+        torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []),
+    ):
+        torch.manual_seed(settings.seed)
+        task, outcome = _attacked(settings, loaded, folder, units)
+        if team.leader:
+            results = _written(task, outcome, folder, units)
+            results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
+            results.write(folder)
+            team.publish("finished")
+            return results
+    team.wait("finished")
+    return Results.read(folder)
 
 
 def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle:
@@ -95,7 +109,7 @@ def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle
 
 def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     """The digest of the data, all of which have the channels and the groups of the settings."""
-    seen: set[str] = set()
+    seen: dict[str, None] = {}
     evaluated: list[str] = []
 
     def check(image: torch.Tensor, label: Any, sample_ids: Sequence[str]) -> None:
@@ -134,14 +148,39 @@ def measure(
         The results, which the caller writes: results.json ends an evaluation.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    return _written(*_attacked(settings, loaded, folder, units), folder, units)
+
+
+def _attacked(
+    settings: EvaluationSettings, loaded: LoadedBundle, folder: Path, units: Units | None
+) -> tuple[Task[Any, Any, Any], Any]:
+    """The task, and the outcome of attacking every sample at every ε."""
     task: Task[Any, Any, Any] = (SegmentationTask if loaded.segments else ClassificationTask)(loaded, settings)
     levels = list(settings.levels)
     if settings.units == "raw" and units is not None:
         levels = [level / units.per_unit for level in levels]
-    records = RecordFile(folder / RECORDS, task.evaluator.record_type)
-    done = records.read()
-    read_records(folder)
-    outcome = task.evaluator.run(loaded.data_loader, levels, done=done, on_records=records.append)
+    team = workers()
+    records = RecordFile(folder / RECORDS, task.evaluator.record_type, team.rank)
+    share = Share(records)
+    done = share.begin()
+    if team.leader:
+        read_records(folder)
+    with team.checked():
+        return task, task.evaluator.run(
+            loaded.data_loader,
+            levels,
+            progress=team.leader,
+            done=done,
+            on_records=records.append,
+            share=share,
+        )
+
+
+def _written(
+    task: Task[Any, Any, Any], outcome: Any, folder: Path, units: Units | None
+) -> ClassificationResults | SegmentationResults:
+    """The results, but for results.json; writes tables, curve and pictures, and checks and verifies as asked for."""
+    settings = task.settings
     results = task.results(outcome, _common(task, outcome, units))
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(task.curve(results), folder / "curve.png")

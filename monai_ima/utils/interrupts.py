@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from .workers import workers
 
 __all__ = ["ending_with_one_line"]
 
@@ -35,12 +36,18 @@ def ending_with_one_line(how_to_go_on: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        print(f"\nInterrupted. {how_to_go_on}", file=sys.stderr)
+        workers().fail(f"\n{_what_happened(interrupt)} {how_to_go_on}")
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
         raise SystemExit(128 + number) from None
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _what_happened(interrupt: KeyboardInterrupt) -> str:
+    if isinstance(interrupt, Terminated) and workers().size > 1:
+        return "Interrupted, as torchrun does when another process has ended."
+    return "Interrupted."
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
