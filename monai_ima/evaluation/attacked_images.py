@@ -183,7 +183,7 @@ def _dice(
 def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
     """The ids of the samples that are attacked, known before work starts."""
     found: dict[str, None] = {}
-    for batchdata in tqdm(loaded.data_loader, desc="sample ids", disable=not workers().leader):
+    for batchdata in tqdm(loaded.data_loader, desc="sample ids", leave=False, disable=not workers().leader):
         if limit is not None and len(found) >= limit:
             break
         image, *_ = loaded.prepare_batch(batchdata, loaded.device)
