@@ -129,7 +129,7 @@ def test_z_scored_images_are_measured_in_their_own_standard_deviation(after, cha
     deviation = float((image[0] if channel_wise else image).std(unbiased=False))
     found = normalisation(steps, tmp_path)
     assert found.file_units is None
-    assert found.units.name == ("SD of the channel" if channel_wise else "SD of the image")
+    assert found.units.name == "SD of the image"
     one, other = (float(x[0, 0, 1] - x[0, 0, 0]) for x in (seen, image))
     assert one * found.units.per_unit == pytest.approx(other / deviation, rel=1e-4)
 

@@ -31,7 +31,7 @@ class Normalisation:
         slope: physical units in one unit of the network; None where that differs from image to image.
         unit: the physical unit: HU, grey levels (of 0 .. 255) or intensity units.
         deviations: of images that are divided by their own standard deviation what that is called, and how many of it
-            are one unit of the network.
+            are one unit of the network (of each channel's own where they are divided one by one).
         described: the metadata say so; no transform does it.
     """
 
@@ -186,7 +186,7 @@ def _after(before: Normalisation | None, step: _Step, unit: str) -> Normalisatio
         description = f"{start}{step.name}{source or f' to [{lo:g}, {hi:g}] of {step.whose}'}"
         return Normalisation(description, hi - lo, step.target if step.clips else None, slope, unit, deviations)
     if step.slope is None:
-        deviations = f"SD of the {step.whose.split()[1]}", 1.0
+        deviations = "SD of the image", 1.0
         return Normalisation(
             f"{start}{step.name}: one unit is one standard deviation of {step.whose}",
             1.0,
