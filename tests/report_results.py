@@ -69,6 +69,7 @@ def classification(**changes: Any) -> dict[str, Any]:
         "norm": "l2",
         "levels": LEVELS,
         "units": {"name": "HU", "per_unit": 20.0},
+        "image_values": {"fewest": 1600, "median": 1600.0, "most": 1600},
         "classes": CLASSES,
         "attacks": [
             {
@@ -105,6 +106,7 @@ def classification(**changes: Any) -> dict[str, Any]:
                 "name": "more_steps",
                 "title": "More steps never help the defence",
                 "status": "passed",
+                "samples": 10,
                 "numbers": {"20 steps": 0.412, "50 steps": 0.401},
                 "summary": "More steps of the attack change accuracy by -0.011.",
                 "interpretation": "The attack had not converged.",
@@ -113,6 +115,7 @@ def classification(**changes: Any) -> dict[str, Any]:
                 "name": "large_noise",
                 "title": "Unbounded perturbations break everything",
                 "status": "passed",
+                "samples": 10,
                 "numbers": {"accuracy": 0.0},
                 "summary": "Perturbations without limit leave nothing correct.",
                 "interpretation": "Gradients are masked.",
@@ -121,6 +124,7 @@ def classification(**changes: Any) -> dict[str, Any]:
                 "name": "transfer",
                 "title": "Perturbations of another network are weaker",
                 "status": "not run",
+                "samples": None,
                 "numbers": {},
                 "summary": "No other network was given.",
                 "interpretation": "Gradients are masked.",
@@ -174,7 +178,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         },
         "norm": "l2",
         "levels": [0.0, 5.0, 10.0],
-        **dict.fromkeys(("units", "noise", "minimum", "groups", "checks", "crosscheck")),
+        **dict.fromkeys(("units", "image_values", "noise", "minimum", "groups", "checks", "crosscheck")),
         "classes": ["anterior", "posterior"],
         "attacks": [
             {

@@ -197,8 +197,8 @@ def test_transforms_leave_the_other_channels_alone(norm):
     assert boundary["boundary_distance"] == alone["boundary_distance"]
 
 
-def batches(clicks: bool) -> list[dict[str, Any]]:
-    items = with_clicks(blobs(6)) if clicks else blobs(6)
+def batches(clicks: bool, count: int = 6) -> list[dict[str, Any]]:
+    items = with_clicks(blobs(count)) if clicks else blobs(count)
     image, label = stacked(items)
     return [{"image": image, "label": label, "sample_id": [item["sample_id"] for item in items]}]
 
@@ -227,13 +227,14 @@ def test_an_evaluation_of_channels_is_that_without_the_others(trained):
 def test_the_checks_for_gradient_masking_leave_the_other_channels_alone(trained):
     found = []
     for clicks, network, channels in ((False, trained, None), (True, First(trained), [0])):
-        (one,) = batches(clicks)
-        batch = EvaluationBatch(Predictor.of(network, 6), one["image"], one["label"], one["sample_id"], [None] * 6)
+        (one,) = batches(clicks, 18)
+        batch = EvaluationBatch(Predictor.of(network, 18), one["image"], one["label"], one["sample_id"], [None] * 18)
         checks = GradientMaskingChecks(network, [batch], [PGD("l2", 5, bounds=(-5, 5), channels=channels)], 0.5)
         names = ("more_steps", "black_box", "uniform_noise", "gradients", "loss_surface")
         found.append([getattr(checks, name)() for name in names] + [checks.transfer(network)])
         large = checks.large_eps()
     assert found[0] == found[1]
+    assert {check.samples for check in found[0]} <= set(range(10, 19)), "none was left out for want of samples"
     assert large.status == "not run"
     assert large.summary.startswith("Noise may change channels (0,) only")
 

@@ -29,12 +29,15 @@ from monai_ima.evaluation.third_party import CLASSIFIER_ATTACKS
 from monai_ima.harden.loading import load_bundle
 from monai_ima.harden.units import bundle_units
 from monai_ima.networks import FashionMNISTNet
+from monai_ima.results.parts import Units
 from monai_ima.results.records import VerificationRow
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "fashion_mnist_classification_ima"
 SETTINGS = ["--phantom_per_class", "20", "--batch_size", "10"]
 COUNT = 100
-NINE = [
+CHECKS = [
+    "logits",
+    "batch_independence",
     "more_steps",
     "more_restarts",
     "large_eps",
@@ -219,9 +222,12 @@ def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
     options = ["--levels", "0,0.5", "--attack", "pgd100x2", "--checks", "--transfer_from", other]
     assert main(command(checkpoint, tmp_path / "r", *options)) == 0
     found = {check["name"]: check for check in results(tmp_path / "r")["checks"]}
-    assert list(found) == NINE
+    assert list(found) == CHECKS
     assert {check["status"] for check in found.values()} == {"passed"}
-    assert "A large epsilon leaves nothing" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"  passed  A large epsilon leaves nothing (n = {COUNT}): " in printed
+    assert "  passed  Attacks that see gradients are at least as strong as one that does not (n = 20): " in printed
+    assert "Checks for gradient masking: 11 passed, 0 failed, 0 not run." in printed
 
 
 def test_interrupted_checks_are_resumed(checkpoint, tmp_path, monkeypatch):
@@ -229,7 +235,7 @@ def test_interrupted_checks_are_resumed(checkpoint, tmp_path, monkeypatch):
     options = ["--levels", "0,0.5", "--attack", "pgd20", "--checks"]
     assert main(command(checkpoint, tmp_path / "whole", *options)) == 0
     made = []
-    for name in NINE:
+    for name in CHECKS:
         check = getattr(GradientMaskingChecks, name)
 
         def counted(self, *args, name=name, check=check):
@@ -241,15 +247,15 @@ def test_interrupted_checks_are_resumed(checkpoint, tmp_path, monkeypatch):
         monkeypatch.setattr(GradientMaskingChecks, name, counted)
     with pytest.raises(SystemExit):
         main(command(checkpoint, tmp_path / "r", *options))
-    assert made == NINE[: NINE.index("uniform_noise") + 1]
+    assert made == CHECKS[: CHECKS.index("uniform_noise") + 1]
     kept = tmp_path / "r" / "checks.jsonl"
     kept.write_text(kept.read_text()[:-20])
     made.clear()
     made.append("uniform_noise")
     assert main(command(checkpoint, tmp_path / "r", *options)) == 0
-    assert made[1:] == NINE[NINE.index("transfer") :]
+    assert made[1:] == CHECKS[CHECKS.index("transfer") :]
     assert results(tmp_path / "r")["checks"] == results(tmp_path / "whole")["checks"]
-    assert [check["name"] for check in results(tmp_path / "r")["checks"]] == NINE
+    assert [check["name"] for check in results(tmp_path / "r")["checks"]] == CHECKS
 
 
 @pytest.mark.slow
@@ -360,7 +366,7 @@ def test_levels_in_raw_intensities_are_those_in_the_networks_units(checkpoint, t
     assert main(command(checkpoint, tmp_path / "net", "--levels", "0,0.2", "--attack", "pgd5")) == 0
     one, other = results(tmp_path / "raw"), results(tmp_path / "net")
     assert one["levels"] == pytest.approx([0, 0.2])
-    assert one["units"] == other["units"] == {"name": "intensity units", "per_unit": 255.0}
+    assert one["units"] == other["units"] == {"name": "grey levels", "per_unit": 255.0}
     assert one["accuracy"] == other["accuracy"]
     assert "--units raw" in one["command"]
     assert "--levels 0,51" in one["command"]
@@ -370,7 +376,8 @@ def test_the_unit_follows_what_is_given_on_the_command_line(tmp_path):
     assert bundle_units(BUNDLE, "evaluate.json", {}).per_unit == 255
     assert bundle_units(BUNDLE, "evaluate.json", {"bounds": [0.0, 2.0]}).per_unit == 127.5
     heart = BUNDLE.parent / "hippocampus_segmentation_ima"
-    assert bundle_units(heart, "evaluate.json", {}) is None
+    assert bundle_units(heart, "evaluate.json", {}) == Units("SD of the image", 1.0)
+    assert bundle_units(heart, "evaluate.json", {}, of_files=True) is None
 
 
 def test_expectation_over_transformation_is_an_option(checkpoint, tmp_path):

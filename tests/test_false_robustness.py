@@ -114,7 +114,7 @@ class Resized(nn.Module):
 def test_an_honest_network_passes_all(problem, norm, eps):
     network, image, label = problem
     found = checks(network, image, label, norm, eps).run(network, progress=False)
-    assert len(found) == 9
+    assert len(found) == 11
     assert {check.status for check in found} == {"passed"}
     by_name = {check.name: check for check in found}
     assert by_name["large_eps"].numbers["epsilon"] == pytest.approx(0.5 * (SIDE if norm == "l2" else 1))
@@ -123,6 +123,15 @@ def test_an_honest_network_passes_all(problem, norm, eps):
     assert by_name["uniform_noise"].numbers["100 draws of uniform noise"] > by_name["more_steps"].numbers["as reported"]
     assert by_name["randomness"].numbers["largest difference of two passes"] == 0
     assert all(math.isfinite(value) for check in found for value in check.numbers.values())
+    correct = int((network(image).argmax(1) == label).sum())
+    used = {check.name: check.samples for check in found}
+    assert used == {
+        **dict.fromkeys(used, COUNT),
+        "batch_independence": 8,
+        "black_box": 20,
+        "gradients": correct,
+        "loss_surface": correct,
+    }
 
 
 @pytest.mark.parametrize(
@@ -130,8 +139,8 @@ def test_an_honest_network_passes_all(problem, norm, eps):
     [
         (Rounded, {"gradients", "large_eps", "black_box", "loss_surface"}),
         (Rippled, {"loss_surface"}),
-        (Saturated, {"gradients", "large_eps"}),
-        (Resized, {"randomness"}),
+        (Saturated, {"logits", "gradients", "large_eps"}),
+        (Resized, {"batch_independence", "randomness"}),
     ],
 )
 def test_a_masked_network_fails(problem, mask, expected):
@@ -196,24 +205,84 @@ def test_an_attack_that_is_too_weak_is_found_out(problem):
     assert {"more_steps", "more_restarts", "black_box"} <= failed(weak.run(progress=False))
 
 
+class Threshold(nn.Module):
+    """Voxels above 0 are foreground."""
+
+    def forward(self, image):
+        return torch.cat([-0.3 * image, 0.3 * image], dim=1)
+
+
+def scans(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    image = torch.randn(count, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    return image, (image > 0).float()
+
+
+def scan_checks(network: nn.Module, count: int, attack: PGD, eps: float = 6.0) -> GradientMaskingChecks:
+    return GradientMaskingChecks(network, [batch(network, *scans(count))], [attack], eps)
+
+
+LOWEST = DiceCriterion("lowest")
+
+
 def test_a_segmentation_is_looked_at_through_its_dice():
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(2, 1, 8, 8, 8, generator=generator)
-    label = (image > 0).float()
+    found = {
+        check.name: check for check in scan_checks(Threshold(), 3, PGD("l2", 50, criterion=LOWEST)).run(progress=False)
+    }
+    assert {name for name, check in found.items() if check.status != "passed"} == {"transfer"}
+    assert {check.samples for check in found.values()} == {3, None}
+    assert 0.1 < found["more_steps"].numbers["as reported"] < 0.9
+    masked = scan_checks(Rounded(Threshold(), 4), 3, PGD("l2", 50, criterion=LOWEST))
+    assert masked.gradients().status == masked.loss_surface().status == "failed"
 
-    class Threshold(nn.Module):
-        def forward(self, x):
-            return torch.cat([-4 * x, 4 * x], dim=1)
 
-    criterion = DiceCriterion("lowest")
-    network = Threshold()
-    honest = GradientMaskingChecks(network, [batch(network, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
-    found = honest.run(progress=False)
-    assert not failed(found)
-    assert 0.1 < found[0].numbers["as reported"] < 0.9
-    rounded = Rounded(network, 4)
-    masked = GradientMaskingChecks(rounded, [batch(rounded, image, label)], [PGD("l2", 50, criterion=criterion)], 6.0)
-    assert {"gradients", "loss_surface"} <= failed(masked.run(progress=False))
+def test_points_of_dice_that_a_weak_attack_leaves_are_not_taken_for_the_chance_of_one_scan():
+    weak = scan_checks(Threshold(), 4, PGD("l2", 1, 1, alpha=0.5, random_start=False, criterion=LOWEST), 3.0)
+    found = weak.more_steps()
+    assert found.status == "failed"
+    gap = found.numbers["as reported"] - found.numbers["200 steps"]
+    assert 0.02 < gap < 1.5 / 4, "less than a scan that falls from 1 to 0"
+
+
+COMPARING = ("more_steps", "more_restarts", "large_eps", "black_box", "uniform_noise", "gradients", "loss_surface")
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_no_check_passes_on_fewer_samples_than_it_needs(problem, count):
+    network, image, label = problem
+    correct = (network(image).argmax(1) == label).nonzero().squeeze(1)[:count]
+    found = {
+        check.name: check for check in checks(network, image[correct], label[correct]).run(network, progress=False)
+    }
+    for name in (*COMPARING, "transfer"):
+        assert found[name].status == "not run", name
+        assert found[name].samples is None
+        assert found[name].summary.startswith(f"Needs 10 correctly classified samples, got {count}: ")
+    assert found["logits"].status == found["randomness"].status == "passed"
+    assert found["batch_independence"].status == ("not run" if count == 1 else "passed")
+
+
+def test_ten_correct_samples_are_enough(problem):
+    network, image, label = problem
+    correct = (network(image).argmax(1) == label).nonzero().squeeze(1)[:10]
+    found = checks(network, image[correct], label[correct])
+    assert {getattr(found, name)().status for name in ("large_eps", "gradients", "loss_surface")} == {"passed"}
+
+
+def test_samples_that_are_wrong_without_an_attack_do_not_count(problem):
+    network, image, _ = problem
+    wrong = (network(image).argmax(1) + 1) % CLASSES
+    found = checks(network, image, wrong)
+    for name in COMPARING:
+        assert getattr(found, name)().summary.startswith("Needs 10 correctly classified samples, got 0: "), name
+
+
+def test_fewer_than_three_scans_are_too_few():
+    few = scan_checks(Threshold(), 2, PGD("l2", 5, criterion=LOWEST))
+    for name in COMPARING:
+        found = getattr(few, name)()
+        assert found.status == "not run"
+        assert found.summary.startswith("Needs 3 scans that are not missed altogether, got 2: ")
+    assert few.batch_independence().status == few.logits().status == "passed"
 
 
 def test_bad_settings_are_refused(problem):

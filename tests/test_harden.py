@@ -349,8 +349,9 @@ def test_the_summary_says_what_epsilon_means(tmp_path, capsys):
     assert harden(tmp_path / "ct", "--dry_run", "--eps_max", "0.02", "--epochs", "4") == 0
     rows = summary(capsys.readouterr().out)
     assert rows["task"] == "segmentation, 2 classes"
-    assert rows["eps_max"] == "0.02 = 5 HU in every pixel", "0.02 of 250 HU"
-    assert rows["delta"] == "0.005 = 1.25 HU in every pixel"
+    assert rows["eps_max"] == "0.02 (at most 5 HU a pixel)", "0.02 of 250 HU"
+    assert rows["delta"] == "0.005 (at most 1.25 HU a pixel)"
+    assert "at eps 0.01 (at most 2.5 HU a pixel)" in rows["validation"]
     assert rows["batch norm"].startswith("yes")
     assert rows["bounds"] == "[0, 1]"
     assert fingerprint(tmp_path / "ct").keys() & {"configs/train_ima.json"} == set()
@@ -427,7 +428,7 @@ def test_lengths_entries_and_common_keys_are_read_as_text(zoo, capsys):
     shown = capsys.readouterr().out
     assert "classification, 3 classes" in shown
     assert "to [-1, 3]" in shown
-    assert "0.4 = 25.5 intensity units" in shown, "a tenth of the width, which is worth a tenth of 255"
+    assert "0.4 (at most 25.5 grey levels a pixel)" in shown, "a tenth of the width, which is worth a tenth of 255"
 
 
 def test_reading_evaluates_and_imports_nothing(zoo):

@@ -11,6 +11,7 @@ from monai.transforms import Compose
 
 from monai_ima.harden.intensity import find_normalisation
 from monai_ima.harden.reading import Component, TrainingConfig
+from monai_ima.results.parts import Units
 
 WINDOW = {"_target_": "ScaleIntensityRanged", "a_min": -100, "a_max": 300, "b_min": 0, "b_max": 1, "clip": True}
 PIPELINES: dict[str, list[dict[str, Any]]] = {
@@ -57,10 +58,11 @@ def test_scale_and_bounds_are_those_of_the_transforms(name, tmp_path):
     step = float(seen[0, 0, 1] - seen[0, 0, 0])
     if name in PHYSICAL | {OF_IMAGE}:
         assert result.slope * step == pytest.approx(10, rel=1e-4)
-        assert result.physical(step) == "10 intensity units"
+        assert result.units.name == "intensity units"
+        assert step * result.units.per_unit == pytest.approx(10, rel=1e-4)
     else:
         assert result.slope is None
-        assert result.physical(step) == ""
+        assert result.file_units is None
     if name in BOUNDED:
         assert (float(seen.min()), float(seen.max())) == pytest.approx(result.bounds, abs=1e-5)
     else:
@@ -91,7 +93,51 @@ def test_noise_after_scaling_removes_the_bounds_and_scaling_after_noise_brings_t
 
 def test_in_ct_units_are_hounsfield_units(tmp_path):
     metadata = {"network_data_format": {"inputs": {"image": {"modality": "CT"}}}}
-    assert normalisation([{**WINDOW, "keys": "image"}], tmp_path, metadata).physical(0.02) == "8 HU"
+    assert normalisation([{**WINDOW, "keys": "image"}], tmp_path, metadata).units == Units("HU", 400.0)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"_target_": "ScaleIntensityRanged", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1}],
+        [{"_target_": "NormalizeIntensityd", "divisor": 255, "subtrahend": 0}],
+        [
+            {"_target_": "ScaleIntensityRanged", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1},
+            {"_target_": "NormalizeIntensityd", "subtrahend": 0.5, "divisor": 0.25},
+        ],
+    ],
+)
+def test_images_of_8_bits_have_grey_levels(steps, tmp_path):
+    steps = [{**step, "keys": "image"} for step in steps]
+    pipeline = Compose([ConfigComponent(step).instantiate() for step in steps])  # type: ignore[misc]
+    seen = pipeline({"image": torch.tensor([[[100.0, 103.0, 7.0]]])})["image"]
+    units = normalisation(steps, tmp_path).units
+    assert units.name == "grey levels"
+    assert float(seen[0, 0, 1] - seen[0, 0, 0]) * units.per_unit == pytest.approx(3, rel=1e-4)
+
+
+@pytest.mark.parametrize("channel_wise", [False, True])
+@pytest.mark.parametrize(
+    "after", [[], [{"_target_": "ScaleIntensityRanged", "a_min": -5, "a_max": 5, "b_min": 0, "b_max": 1}]]
+)
+def test_z_scored_images_are_measured_in_their_own_standard_deviation(after, channel_wise, tmp_path):
+    steps = [{"_target_": "NormalizeIntensityd", "channel_wise": channel_wise}, *after]
+    steps = [{**step, "keys": "image"} for step in steps]
+    pipeline = Compose([ConfigComponent(step).instantiate() for step in steps])  # type: ignore[misc]
+    image = torch.rand(2, 20, 20, generator=torch.Generator().manual_seed(0)) * torch.tensor([300.0, 50]).view(2, 1, 1)
+    seen = pipeline({"image": image})["image"]
+    deviation = float((image[0] if channel_wise else image).std(unbiased=False))
+    found = normalisation(steps, tmp_path)
+    assert found.file_units is None
+    assert found.units.name == "SD of the image"
+    one, other = (float(x[0, 0, 1] - x[0, 0, 0]) for x in (seen, image))
+    assert one * found.units.per_unit == pytest.approx(other / deviation, rel=1e-4)
+
+
+def test_of_a_scaling_to_each_images_own_range_no_unit_is_known(tmp_path):
+    z_score, own_range = ({"_target_": name, "keys": "image"} for name in ("NormalizeIntensityd", "ScaleIntensityd"))
+    assert normalisation([own_range], tmp_path).units is None
+    assert normalisation([z_score, own_range], tmp_path).units is None
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_harden_says_which_channels_are_attacked_and_why(interactive, capsys):
     )
     assert rows["interaction"].startswith("train#trainer#iteration_update (Clicks)")
     assert rows["sample ids"].startswith("added to the items of the data"), "ToNumpyd of the clicks drops file names"
-    assert rows["eps_max"].startswith("1.9 "), "0.03 sqrt(16³), of one channel"
+    assert rows["eps_max"] == "1.9 (7.42 HU a pixel, RMS)", "0.03 sqrt(16³), of one channel; 1.9 / 64 of 250 HU"
     assert harden(interactive, "--channels", "0,2", *QUICK) == 0
     assert summary(capsys.readouterr().out)["channels"] == "noise on 0, 2: as given"
     overlay = ConfigParser.load_config_file(interactive / "configs" / "train_ima.json")["harden"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from report_results import LEVELS, classification, samples, segmentation, write, write_margins
 from torch.utils.tensorboard import SummaryWriter
 
@@ -117,14 +118,14 @@ def full(tmp_path_factory) -> Page:
 
 
 class TestCurves:
-    def test_the_table_has_every_level_in_both_units_with_intervals(self, full):
+    def test_the_table_has_every_level_with_its_size_in_a_pixel_and_intervals(self, full):
         tables = full.tables
         assert tables["Accuracy under attack, with 95 % intervals: the numbers"] == [
-            ["ε", "ε in HU", "pgd100x2", "apgd100-dlr"],
+            ["ε", "RMS a pixel, HU", "pgd100x2", "apgd100-dlr"],
             ["0", "0", "0.900 [0.700, 1.000]", "0.900 [0.700, 1.000]"],
-            ["0.5", "10", "0.800 [0.550, 0.980]", "0.700 [0.410, 0.960]"],
-            ["1", "20", "0.600 [0.310, 0.870]", "0.400 [0.120, 0.710]"],
-            ["2", "40", "0.300 [0.100, 0.600]", "0.200 [0.020, 0.520]"],
+            ["0.5", "0.25", "0.800 [0.550, 0.980]", "0.700 [0.410, 0.960]"],
+            ["1", "0.5", "0.600 [0.310, 0.870]", "0.400 [0.120, 0.710]"],
+            ["2", "1", "0.300 [0.100, 0.600]", "0.200 [0.020, 0.520]"],
         ]
 
     def test_markers_stand_where_the_numbers_say(self, full):
@@ -159,12 +160,12 @@ class TestCurves:
     def test_a_chart_says_its_numbers_in_words(self, full):
         chart = full.chart("Accuracy by class under all attacks")
         assert chart.get("role") == "img"
-        assert "NORMAL: 0.75 at 0, 0.755 at 0.5, 0.505 at 1, 0.255 at 2." in chart.get("aria-label")
+        assert "NORMAL (n = 4): 0.75 at 0, 0.755 at 0.5, 0.505 at 1, 0.255 at 2." in chart.get("aria-label")
 
     def test_a_class_without_a_value_leaves_a_gap(self, full):
         assert len(markers(full.chart("Accuracy by class under all attacks"), 3, 3)) == 3
         rows = full.tables["Accuracy by class under all attacks: the numbers"]
-        assert rows[4] == ["2", "40", "0.255", "0.000", "–"]
+        assert rows[4] == ["2", "1", "0.255", "0.000", "–"]
 
     def test_ten_classes_make_two_charts_with_six_and_four_lines(self, tmp_path):
         classes = {f"class {k}": [k / 10] * 4 for k in range(10)}
@@ -181,10 +182,41 @@ class TestCurves:
         assert rows[:2] == [["ε", "pgd100x2"], ["0", "0.842 [0.800, 0.880]"]]
         assert "HU" not in page.words
 
+    def test_without_the_number_of_values_no_size_in_l2_is_made_up(self, tmp_path):
+        content = classification(units={"name": "grey levels", "per_unit": 255.0})
+        del content["image_values"]
+        page = html(tmp_path, content)
+        assert page.tables["Accuracy under attack, with 95 % intervals: the numbers"][3][:2] == [
+            "1",
+            "0.600 [0.310, 0.870]",
+        ]
+        assert "grey levels" not in page.text
+
+    def test_in_linf_the_size_is_the_most_that_a_pixel_changes(self, tmp_path):
+        page = html(tmp_path / "hu", classification(norm="linf"))
+        rows = page.tables["Accuracy under attack, with 95 % intervals: the numbers"]
+        assert [row[:2] for row in rows[:3]] == [["ε", "at most in a pixel, HU"], ["0", "0"], ["0.5", "10"]]
+        assert "at ε = 1 (at most 20 HU a pixel)." in page.words
+        page = html(tmp_path / "none", classification(norm="linf", units=None))
+        labels = [text.text for text in page.chart("Accuracy by class under all attacks").iter(f"{SVG}text")]
+        assert "perturbation ε (L∞: the most a pixel changes)" in labels
+
+    def test_of_images_of_several_sizes_the_median_counts_and_is_said_to(self, tmp_path):
+        page = html(tmp_path, classification(image_values={"fewest": 100, "median": 400.0, "most": 1600}))
+        assert "under attack at ε = 1 (about 1 HU a pixel, RMS)." in page.words
+        facts = dict(page.tables["What was measured, on what, by what"][1:])
+        assert facts["values that noise may change"] == "100 to 1,600 a sample; sizes in a pixel are of the median, 400"
+
+    def test_a_second_scale_shows_the_size_in_a_pixel(self, full):
+        texts = [text.text for text in full.chart("Accuracy under attack, with 95 % intervals").iter(f"{SVG}text")]
+        assert "RMS a pixel, HU" in texts
+        assert texts[texts.index("RMS a pixel, HU") - 1] == "1.0", "the last tick above, of ε = 2"
+
     def test_segmentations_have_surface_dice_and_hd95(self, tmp_path):
         tables = html(tmp_path, segmentation()).tables
         (caption, _, last) = [name for name in tables if name.startswith("Surface Dice")]
-        assert last.endswith("posterior")
+        assert last.endswith("posterior (n = 0)"), "no scan's label holds it"
+        assert any(name.endswith("anterior (n = 2)") for name in tables)
         assert tables[last][2] == ["5", "0.802", "3.51"]
         assert tables[caption] == [
             ["ε", "surface Dice", "HD95 (mm)"],
@@ -199,8 +231,9 @@ class TestHeader:
         words = full.words
         assert (
             "oct_classification_ima was attacked on 10 SYNTHETIC samples of OCT phantom from 5 patients in the L2 norm "
-            "up to ε = 2 (40 HU) (pgd100x2 and apgd100-dlr). Its accuracy is 0.900 (95 % interval 0.700 to 1.000) "
-            "without attack and 0.400 (95 % interval 0.120 to 0.710) under attack at ε = 1 (20 HU)."
+            "up to ε = 2 (1 HU a pixel, RMS) (pgd100x2 and apgd100-dlr). Its accuracy is 0.900 (95 % interval 0.700 to "
+            "1.000) without attack and 0.400 (95 % interval 0.120 to 0.710) under attack at ε = 1 (0.5 HU a pixel, "
+            "RMS)."
         ) in words
 
     def test_synthetic_data_is_called_so_and_real_data_is_not(self, tmp_path):
@@ -221,7 +254,8 @@ class TestHeader:
         assert facts["seed"] == "7"
         assert facts["machine"] == "x86_64 CPU, 2 cores"
         assert facts["versions"] == "monai-ima 0.1.0, torch 2.13.0"
-        assert facts["ε in HU"] == "0, 10, 20, 40"
+        assert facts["RMS a pixel, HU"] == "0, 0.25, 0.5, 1"
+        assert facts["values that noise may change"] == "1,600 a sample"
         assert "python -m monai_ima evaluate --bundle bundles/oct --levels 0,0.5,1,2 --norm l2" in full.words
 
 
@@ -236,20 +270,21 @@ class TestSamples:
         (mark,) = [path for path in chart.iter(f"{SVG}path") if "stroke: var(--series-2)" in path.get("style", "")]
         assert float(mark.get("d").split()[1]) == pytest.approx(left[0] + 10 * width, abs=0.1)
         assert (
-            "Of 9 correctly classified samples, 7 were broken by a perturbation of at most ε = 2 (40 HU)." in full.words
+            "Of 9 correctly classified samples, 7 were broken by a perturbation of at most ε = 2 (1 HU a pixel, RMS)."
+            in full.words
         )
-        assert "The median is ε = 1 (20 HU)" in full.words
+        assert "The median is ε = 1 (0.5 HU a pixel, RMS)" in full.words
         assert "none found: 2" in chart.get("aria-label")
 
     def test_quantiles_count_what_was_not_found_as_further(self, full):
         table = full.tables["Perturbation that breaks a given share of the correctly classified samples"]
         # Nine samples: 0.2 0.4 0.6 0.8 1 1.2 1.6 and two beyond 2; the 1st, 3rd, 5th, 7th and 9th.
         assert table[1:] == [
-            ["5%", "0.2", "4"],
-            ["25%", "0.6", "12"],
-            ["50%", "1", "20"],
-            ["75%", "1.6", "32"],
-            ["95%", "> 2", "> 40"],
+            ["5%", "0.2", "0.1"],
+            ["25%", "0.6", "0.3"],
+            ["50%", "1", "0.5"],
+            ["75%", "1.6", "0.8"],
+            ["95%", "> 2", "> 1"],
         ]
 
     def test_without_distances_the_first_level_is_shown_and_how_to_get_them(self, tmp_path):
@@ -265,24 +300,25 @@ class TestSamples:
             f"NORMAL, predicted NORMAL, under attack DME ({k})" for k in range(3)
         ]
         assert all(one["src"].startswith("data:image/png;base64,iVBORw0KGgo") for one in full.pictures)
-        assert "case1, ε = 0.5 (10 HU)" in full.words
+        assert "case1, ε = 0.5 (0.25 HU a pixel, RMS)" in full.words
 
     def test_uniform_noise_is_shown_beside_the_attack(self, full):
         rows = full.tables["Share of correct predictions broken: the numbers"]
         assert rows == [
-            ["ε", "ε in HU", "uniform noise, 20 draws", "all attacks"],
+            ["ε", "RMS a pixel, HU", "uniform noise, 20 draws", "all attacks"],
             ["0", "0", "0.000", "0.000"],
-            ["0.5", "10", "0.000", "0.222"],  # 2 of 9
-            ["1", "20", "0.013", "0.556"],
-            ["2", "40", "0.100", "0.778"],
+            ["0.5", "0.25", "0.000", "0.222"],  # 2 of 9
+            ["1", "0.5", "0.013", "0.556"],
+            ["2", "1", "0.100", "0.778"],
         ]
 
 
 class TestTrust:
     def test_passed_checks_raise_no_banner(self, full):
-        assert "2 of 3 passed" in full.words
+        assert "checks for gradient masking 2 passed, 0 failed, 1 not run" in full.words.lower()
+        assert "2 passed, 0 failed, 1 not run. Each check looks for a sign" in full.words
         assert "✓ passed More steps never help the defence" in full.words
-        assert "(20 steps: 0.412; 50 steps: 0.401)" in full.words
+        assert "(n = 10; 20 steps: 0.412; 50 steps: 0.401)" in full.words
         assert "– not run Perturbations of another network are weaker" in full.words
         assert 'class="note failed"' not in full.text
 
@@ -291,7 +327,7 @@ class TestTrust:
         content["checks"][1]["status"] = "failed"
         page = html(tmp_path, content)
         head = page.text[: page.text.index("<nav")]
-        assert "1 of 3 checks for gradient masking failed" in head
+        assert "Checks for gradient masking: 1 passed, 1 failed, 1 not run" in head
         assert "Unbounded perturbations break everything" in head
         assert "This means: Gradients are masked." in page.words
 
@@ -307,12 +343,12 @@ class TestTrust:
 
     def test_subgroups_have_sizes_intervals_and_the_largest_gap(self, full):
         rows = full.tables["Accuracy by scanner under all attacks, with 95 % intervals: the numbers"]
-        assert rows[0] == ["ε", "ε in HU", "A (n = 4)", "B (n = 6)"]
-        assert rows[3] == ["1", "20", "0.125 [0.000, 0.500]", "0.583 [0.167, 0.917]"]
+        assert rows[0] == ["ε", "RMS a pixel, HU", "A (n = 4)", "B (n = 6)"]
+        assert rows[3] == ["1", "0.5", "0.125 [0.000, 0.500]", "0.583 [0.167, 0.917]"]
         assert (
-            "The largest gap in accuracy is 0.750, between A (4 samples) and B (6 samples) at ε = 0.5 (10 HU)"
-            in full.words
-        )
+            "The largest gap in accuracy is 0.750, between A (4 samples) and B (6 samples) at ε = 0.5 (0.25 HU a "
+            "pixel, RMS)"
+        ) in full.words
 
 
 class TestComparison:
@@ -334,12 +370,17 @@ class TestComparison:
         page = html(tmp_path, classification(), self.other())
         rows = page.tables["Accuracy under all attacks of each model, with 95 % intervals"]
         assert rows == [
-            ["ε", "ε in HU", "oct_classification_ima, model.pt", "oct_classification_ima, plain.pt"],
+            [
+                "ε",
+                "RMS a pixel, HU",
+                "oct_classification_ima, model.pt (n = 10)",
+                "oct_classification_ima, plain.pt (n = 10)",
+            ],
             ["0", "0", "0.900 [0.700, 1.000]", "0.950 [0.900, 1.000]"],
-            ["0.5", "10", "0.700 [0.410, 0.960]", "–"],
-            ["1", "20", "0.400 [0.120, 0.710]", "0.250 [0.100, 0.400]"],
-            ["2", "40", "0.200 [0.020, 0.520]", "–"],
-            ["4", "80", "–", "0.000 [0.000, 0.100]"],
+            ["0.5", "0.25", "0.700 [0.410, 0.960]", "–"],
+            ["1", "0.5", "0.400 [0.120, 0.710]", "0.250 [0.100, 0.400]"],
+            ["2", "1", "0.200 [0.020, 0.520]", "–"],
+            ["4", "2", "–", "0.000 [0.000, 0.100]"],
         ]
         chart = page.chart("Accuracy under all attacks of each model")
         one, two = markers(chart, 1, 4), markers(chart, 2, 3)
@@ -357,7 +398,7 @@ class TestComparison:
     def test_different_units_are_not_put_on_one_physical_scale(self, tmp_path):
         page = html(tmp_path, classification(), classification(units={"name": "HU", "per_unit": 5.0}))
         rows = page.tables["Accuracy under all attacks of each model, with 95 % intervals"]
-        assert rows[0][:2] == ["ε", "oct_classification_ima, model0"]
+        assert rows[0][:2] == ["ε", "oct_classification_ima, model0 (n = 10)"]
         assert "equal ε are not equal perturbations" in page.words
 
     def test_different_data_are_pointed_out(self, tmp_path):
@@ -385,6 +426,16 @@ def logs(tmp_path) -> Path:
 
 
 class TestTraining:
+    def test_margins_have_a_size_in_a_pixel_where_training_noted_it(self, tmp_path):
+        file = write_margins(tmp_path / "model.pt", [1.0, 2.5, 4.0])
+        content = torch.load(file, weights_only=True)
+        content["margins"] |= {"norm": "l2", "image_values": [784]}
+        torch.save(content, file)
+        page = html(tmp_path, segmentation(), checkpoint=str(file))
+        assert "between δ = 1 (0.0357 a pixel, RMS) and ε_max = 4 (0.143 a pixel, RMS)" in page.words
+        table = page.tables["Quantiles of the margins (n = 3)"]
+        assert (table[0], table[3]) == (["margins at or below", "ε", "RMS a pixel"], ["50%", "2.5", "0.0893"])
+
     def test_margins_are_shown_with_the_median_as_fixed_epsilon(self, tmp_path, checkpoint):
         page = html(tmp_path, segmentation(), checkpoint=str(checkpoint))
         assert "6 training samples" in page.words
@@ -394,7 +445,7 @@ class TestTraining:
         assert "take the largest ε_max whose clean validation accuracy is still acceptable" in page.words
         bars = heights(page.chart("Margins of the training samples"))
         assert [round(bar / bars[10]) for bar in bars if bar > 0] == [2, 1, 1, 2]
-        assert ["50%", "2.5"] in page.tables["Quantiles of the margins"]
+        assert ["50%", "2.5"] in page.tables["Quantiles of the margins (n = 6)"]
 
     def test_logged_scalars_are_found_below_the_folder(self, tmp_path, logs):
         page = html(tmp_path, segmentation(), logs=str(logs))
@@ -442,7 +493,7 @@ class TestSafety:
         assert set(page.pictures[0]) == {"src", "alt", "width", "height"}
         texts = [text.text for text in page.chart("Accuracy by class under all attacks").iter(f"{SVG}text")]
         assert any(text.startswith("<script>alert(1)</script>") for text in texts)
-        assert "_hidden" in texts
+        assert "_hidden (n = 3)" in texts
 
     def test_markdown_is_escaped_too(self, tmp_path):
         text = written(tmp_path, self.nasty(), "md")
@@ -510,6 +561,7 @@ class TestFiles:
         assert model["attacks"][-1]["values"] == [0.9, 0.7, 0.4, 0.2]
         assert model["attacks"][-1]["intervals"][2] == [0.12, 0.71]
         assert model["units"] == {"name": "HU", "per_unit": 20.0}
+        assert model["image_values"] == {"fewest": 1600, "median": 1600.0, "most": 1600}
         assert model["checks"]["Perturbations of another network are weaker"] == "not run"
         assert model["groups"]["largest_gap"] == {"level": 0.5, "between": ["A", "B"], "gap": 0.75}
         assert model["crosscheck"]["rows"][1]["agrees"] is False
@@ -518,7 +570,7 @@ class TestFiles:
 
     def test_markdown_has_the_tables(self, tmp_path):
         lines = written(tmp_path, classification(), "md").splitlines()
-        assert "| 1 | 20 | 0.600 \\[0.310, 0.870\\] | 0.400 \\[0.120, 0.710\\] |" in lines
+        assert "| 1 | 0.5 | 0.600 \\[0.310, 0.870\\] | 0.400 \\[0.120, 0.710\\] |" in lines
         assert lines[0] == "# Robustness of oct\\_classification\\_ima"
         assert sum(line.startswith("> **SYNTHETIC data**") for line in lines) == 1
 
@@ -601,7 +653,7 @@ class TestReading:
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "report.html").exists()
 
-    @pytest.mark.parametrize("key", sorted(set(classification()) - {"format", "date", "commit"}))
+    @pytest.mark.parametrize("key", sorted(set(classification()) - {"format", "date", "commit", "image_values"}))
     def test_a_missing_key_is_named(self, tmp_path, key):
         content = classification()
         del content[key]

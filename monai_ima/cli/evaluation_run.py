@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from monai_ima.evaluation.classification_task import MAX_CLASSES
 from monai_ima.evaluation.loaded import LoadedBundle
@@ -12,6 +13,7 @@ from monai_ima.harden.settings import Stated
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Units
+from monai_ima.results.records import tally
 from monai_ima.results.run_folder import check_folder
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
@@ -56,39 +58,67 @@ def _announcement(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
 
 def print_verdicts(results: Results) -> None:
     """Print what the checks for gradient masking and independent verification found."""
-    for result in results.checks or ():
-        print(f"{result.status:>8}  {result.title}: {result.summary}")
-    for row in results.crosscheck.rows if results.crosscheck else ():
-        print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by}: {row.theirs:.3f}, ours {row.ours:.3f}")
+    for check in results.checks or ():
+        used = "" if check.samples is None else f" (n = {check.samples})"
+        print(f"{check.status:>8}  {check.title}{used}: {check.summary}")
+    if results.checks:
+        print(f"Checks for gradient masking: {tally(results.checks)}.")
+    if results.crosscheck is not None:
+        for row in results.crosscheck.rows:
+            scores = f"{row.theirs:.3f}, ours {row.ours:.3f}"
+            print(f"{'agrees' if row.agrees else 'DIFFERS':>8}  {row.by} (n = {results.crosscheck.samples}): {scores}")
 
 
 def _sample_table(results: ClassificationResults) -> str:
-    """The accuracy at every ε, of all samples and by class where there are few."""
+    """The accuracy at every ε, of all samples and by class where there are few; n heads each column."""
     classes = results.accuracy_by_class if len(results.classes) <= MAX_CLASSES else {}
+    of_class = [results.labelled(k) for k in range(len(results.classes))] if classes else []
     columns = [results.accuracy, *map(as_numbers, classes.values())]
-    lines = [f"{'epsilon':>8}{'accuracy':>10}" + "".join(f"{name:>10}" for name in classes)]
-    for k, eps in enumerate(results.levels):
-        lines.append(f"{eps:>8g}" + "".join(f"{values[k]:>10.3f}" for values in columns))
-    return "\n".join(lines)
+    counts = ["n", *_no_size(results), str(results.data.samples), *map(str, of_class)]
+    rows = [
+        [f"{eps:g}", *_size(results, eps), *(f"{values[k]:.3f}" for values in columns)]
+        for k, eps in enumerate(results.levels)
+    ]
+    return _aligned([["epsilon", *_size_name(results), "accuracy", *classes], counts, *rows])
 
 
 def _scan_table(results: SegmentationResults, tolerance: float) -> str:
-    """The mean metrics at every ε."""
+    """The mean metrics at every ε, over all scans; n heads each column."""
+    columns = [as_numbers(curve) for curve in (results.dice, results.surface_dice, results.hd95)]
     unit = results.distance_unit
-    names = ("epsilon", "Dice", f"surface Dice ({tolerance:g} {unit})", f"HD95 ({unit})", "HD95 undefined")
-    widths = (8, 8, max(24, len(names[2]) + 2), max(12, len(names[3]) + 2), 17)
-    lines = ["".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
-    columns = map(as_numbers, (results.dice, results.surface_dice, results.hd95))
-    for k, (eps, dice, surface, distance) in enumerate(zip(results.levels, *columns, strict=True)):
-        cells = (f"{eps:g}", f"{dice:.3f}", f"{surface:.3f}", f"{distance:.2f}", results.hd95_undefined[k])
-        lines.append("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
-    return "\n".join(lines)
+    header = ["Dice", f"surface Dice ({tolerance:g} {unit})", f"HD95 ({unit})", "HD95 undefined"]
+    counts = ["n", *_no_size(results), *[str(results.data.samples)] * len(header)]
+    rows = [
+        [f"{eps:g}", *_size(results, eps), f"{dice:.3f}", f"{surface:.3f}", f"{distance:.2f}", str(undefined)]
+        for eps, dice, surface, distance, undefined in zip(
+            results.levels, *columns, results.hd95_undefined, strict=True
+        )
+    ]
+    return _aligned([["epsilon", *_size_name(results), *header], counts, *rows])
+
+
+def _size_name(results: Results) -> list[str]:
+    return [] if results.pixel_size.factor is None else [results.pixel_size.name]
+
+
+def _no_size(results: Results) -> list[str]:
+    return [""] * len(_size_name(results))
+
+
+def _size(results: Results, eps: float) -> list[str]:
+    return [] if results.pixel_size.factor is None else [results.pixel_size.number(eps)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, each column as wide as its widest."""
+    widths = [max(8, *map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def _units(settings: EvaluationSettings) -> Units | None:
     needed = settings.units == "raw"
     try:
-        units = bundle_units(str(settings.bundle), settings.config, settings.overrides)
+        units = bundle_units(str(settings.bundle), settings.config, settings.overrides, of_files=needed)
     except ValueError as error:
         if needed:
             raise

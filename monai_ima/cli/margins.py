@@ -10,6 +10,9 @@ from .arguments import new_folder
 
 __all__ = ["margins"]
 
+COUNTED = ("samples", "share at eps_max", "share at delta")
+"""Rows that are no ε."""
+
 
 def margins(
     checkpoint: Annotated[str, "Checkpoint with margins, such as BUNDLE/models/model_last.pt."],
@@ -23,6 +26,7 @@ def margins(
     Example: monai-ima margins --checkpoint BUNDLE/models/model_last.pt
     """
     from monai_ima.margins import load_margins, summarize_margins
+    from monai_ima.results.pixel_size import PixelSize
     from monai_ima.visualize import margin_histogram, save_figure
 
     table = load_margins(checkpoint)
@@ -44,8 +48,10 @@ def margins(
     with open(folder / "summary.csv", "x", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("quantity", "value"), *rows])
     title = f"{summary.count} training samples, {summary.at_eps_max:.0%} at ε_max"
-    figure = margin_histogram(table.values().tolist(), table.eps_max, summary.suggested_eps, title)
+    size = PixelSize.of(table.norm, table.image_values)
+    figure = margin_histogram(table.values().tolist(), table.eps_max, summary.suggested_eps, title, second=size.scale)
     save_figure(figure, folder / "margins.png")
     for name, value in rows:
-        print(f"{name:>30}  {value:g}")
+        in_pixel = "" if name in COUNTED else size.text(value)
+        print(f"{name:>30}  {value:g}" + (f" ({in_pixel})" if in_pixel else ""))
     print(f"Written to {folder}: margins.csv, margins.png, summary.csv")

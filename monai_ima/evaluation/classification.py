@@ -36,6 +36,7 @@ class ClassificationOutcome:
         attacks: names, in the order in which they were run.
         records: one for each sample.
         noise_draws: of uniform random noise, at every ε.
+        values: for each sample how many values of its image noise may change.
 
     Example:
         >>> record = SampleRecord(sample_id="a", label=0, predicted=0, broken_at={"pgd10": 0.5}, noisy_predicted=1)
@@ -47,6 +48,7 @@ class ClassificationOutcome:
     attacks: list[str]
     records: list[SampleRecord] = field(default_factory=list)
     noise_draws: int = 0
+    values: list[int] = field(default_factory=list)
 
     @property
     def multi_label(self) -> bool:
@@ -142,9 +144,9 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
             broken[rows[outcome.success]] = True
         return found
 
-    def _outcome(self, levels: list[float], records: list[SampleRecord]) -> ClassificationOutcome:
+    def _outcome(self, levels: list[float], records: list[SampleRecord], values: list[int]) -> ClassificationOutcome:
         names = [*self.attacks, *([MINIMUM] if self.minimum is not None else [])]
-        return ClassificationOutcome(levels, names, records, self.noise_draws)
+        return ClassificationOutcome(levels, names, records, self.noise_draws, values)
 
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
         check_finite(batch.image, "an image")

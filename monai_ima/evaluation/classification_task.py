@@ -64,7 +64,7 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
         if len(results.classes) <= MAX_CLASSES:
             curves |= {name: as_numbers(curve) for name, curve in results.accuracy_by_class.items()}
         title = f"{self.attack_names}, {results.data.samples} samples ({results.data.name})"
-        return robustness_curves(results.levels, curves, results.norm, title)
+        return robustness_curves(results.levels, curves, results.norm, title, second=results.pixel_size.scale)
 
     def tables(self, results: ClassificationResults) -> dict[str, list[Sequence[Any]]]:
         """results.csv, and minimum.csv where it was searched for."""
@@ -101,7 +101,8 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
         shown = [examples[sample_id] for sample_id in ids if sample_id in examples]
         if shown:
             title = f"{'+'.join(attack.name for attack in results.attacks)} ({results.data.name})"
-            save_figure(attack_examples(shown, results.classes, title), folder / self.overview)
+            figure = attack_examples(shown, results.classes, title, results.pixel_size.text)
+            save_figure(figure, folder / self.overview)
 
     def _classes(self, outcome: ClassificationOutcome) -> list[str]:
         named = self.loaded.classes

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
+from monai_ima.attacks.channels import attacked_channels
 from monai_ima.criteria import Criterion
 from monai_ima.results.records import SampleRecord, ScanRecord
 from monai_ima.results.settings import check_levels
@@ -143,10 +144,12 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         self._root = common_folder(getattr(data_loader, "dataset", None))
         known = {record.sample_id: record for record in done}
         seen: dict[str, None] = {}
+        values: dict[str, int] = {}
         with attack_mode(self.network), torch.no_grad():
             for index, batchdata in enumerate(tqdm(data_loader, desc="under attack", disable=not progress)):
                 batch = self.prepare(batchdata)
                 note_ids(batch.sample_ids, seen)
+                values |= dict.fromkeys(batch.sample_ids, self._attacked_part(batch.image[0]).numel())
                 if all(sample_id in known for sample_id in batch.sample_ids):
                     continue
                 if share is not None and not share.claim(index):
@@ -166,7 +169,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         records = [known[sample_id] for sample_id in seen if sample_id in known]
         if not records:
             raise ValueError("The label of every sample is ignored, expected one that is not (ignore_index).")
-        return self._outcome(rising, records)
+        return self._outcome(rising, records, [values[record.sample_id] for record in records])
 
     def examples(self, data_loader: Iterable, levels: Mapping[str, float]) -> dict[str, Example]:
         """Some of a loader's samples, attacked once more for pictures.
@@ -208,17 +211,20 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         """One record for each sample of a batch."""
 
     @abstractmethod
-    def _outcome(self, levels: list[float], records: list[Record]) -> Outcome:
-        """The outcome of all records."""
+    def _outcome(self, levels: list[float], records: list[Record], values: list[int]) -> Outcome:
+        """The outcome of all records, and of each how many values of its image noise may change."""
 
     @abstractmethod
     def _examples(self, batch: Any, eps: float) -> dict[str, Example]:
         """The samples of a batch, attacked at one ε, by id."""
 
     def _shown(self, image: torch.Tensor) -> torch.Tensor:
-        """What of an image ``[C, *spatial]`` is drawn: the channels that noise may change."""
-        channels = next(iter(self.attacks.values())).channels
-        return (image if channels is None else image[list(channels)]).cpu()
+        """What of an image ``[C, *spatial]`` is drawn, on the CPU: the channels that noise may change."""
+        return self._attacked_part(image).cpu()
+
+    def _attacked_part(self, image: torch.Tensor) -> torch.Tensor:
+        """The channels of an image ``[C, *spatial]`` that noise may change."""
+        return image[attacked_channels(next(iter(self.attacks.values())).channels, image[None])]
 
     def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
         return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids, self.device)

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, wraps
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
 from tqdm import tqdm
 
 from monai_ima.attacks import PGD, SPSA, Attack, AttackSettings, UniformNoise, WorstOf, attack_mode
 from monai_ima.attacks.channels import FixedChannels, attacked_channels
 from monai_ima.criteria import Criterion, SegmentationCriterion
+from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.records import CheckResult
 from monai_ima.utils.checks import check_positive
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.tensors import first_output
 
+from . import prediction_checks
 from .batch import EvaluationBatch
+from .check_list import CHECKS, not_run, result
 
 __all__ = ["GradientMaskingChecks"]
 
@@ -34,14 +37,25 @@ NO_GRADIENT = 0.02
 SMALL_STEP = 0.05
 RANDOM_DIRECTIONS = 10
 BEST_SHARE = 0.9
-RANDOM_LAYERS = (_DropoutNd, nn.RReLU)
+
+
+def _enough_samples(check: Callable[..., CheckResult]) -> Callable[..., CheckResult]:
+    """A check that is not made where fewer samples are correct than it needs."""
+
+    @wraps(check)
+    def guarded(self: GradientMaskingChecks, *arguments: Any) -> CheckResult:
+        lack = CHECKS[check.__name__].lacks(sum(map(sum, self._clean)), self.segments)
+        return check(self, *arguments) if lack is None else not_run(check.__name__, lack)
+
+    return guarded
 
 
 class GradientMaskingChecks:
     """Signs that a network only seems to be robust, each check passed or failed with its numbers.
 
-    All attack the same samples at one ε and compare mean scores: accuracy, or foreground Dice. A difference of at most
-    2 points, or of one sample, is taken for chance.
+    Most attack the same samples at one ε and compare mean scores: accuracy, or foreground Dice. A difference of at most
+    2 points, or of the accuracy of one sample, is taken for chance. A check that has too few samples for that is not
+    run; :data:`~monai_ima.evaluation.check_list.CHECKS` says how many each needs.
 
     Args:
         network: it is attacked in evaluation mode.
@@ -50,6 +64,7 @@ class GradientMaskingChecks:
         eps: perturbation budget, > 0, best one that breaks about half of the samples.
         passes: of the network whose logits are averaged in ``forward`` (expectation over transformation).
         seed: of the random draws.
+        pixel_size: what ε is worth in a pixel; None where that is not known.
 
     Raises:
         ValueError: if there are no samples or attacks, or ``eps`` <= 0.
@@ -71,6 +86,7 @@ class GradientMaskingChecks:
         eps: float,
         passes: int = 1,
         seed: int = 0,
+        pixel_size: PixelSize | None = None,
     ) -> None:
         if not batches or not attacks:
             raise ValueError(f"Got {len(batches)} batches and {len(attacks)} attacks, expected at least one of each.")
@@ -80,6 +96,7 @@ class GradientMaskingChecks:
         self.eps = check_positive("eps", eps)
         self.passes = passes
         self.seed = seed
+        self.pixel_size = pixel_size
         self.count = sum(len(batch.image) for batch in self.batches)
         self._reported: list[float] | None = None
 
@@ -87,6 +104,11 @@ class GradientMaskingChecks:
     def criterion(self) -> Criterion:
         """Says when a prediction is correct."""
         return self.attacks[0].criterion
+
+    @property
+    def segments(self) -> bool:
+        """The samples are scans, whose scores are Dice."""
+        return isinstance(self.criterion, SegmentationCriterion)
 
     @property
     def channels(self) -> tuple[int, ...] | None:
@@ -113,18 +135,9 @@ class GradientMaskingChecks:
             on_result: called with each new result as it comes.
             progress: show a progress bar.
         """
-        checks: dict[str, Callable[[], CheckResult]] = {
-            "more_steps": self.more_steps,
-            "more_restarts": self.more_restarts,
-            "large_eps": self.large_eps,
-            "black_box": self.black_box,
-            "transfer": lambda: self.transfer(other),
-            "uniform_noise": self.uniform_noise,
-            "gradients": self.gradients,
-            "loss_surface": self.loss_surface,
-            "randomness": self.randomness,
-        }
-        found = {result.name: result for result in done}
+        checks: dict[str, Callable[[], CheckResult]] = {name: getattr(self, name) for name in CHECKS}
+        checks["transfer"] = lambda: self.transfer(other)
+        found = {check.name: check for check in done}
         with attack_mode(self.network):
             for name, check in tqdm(checks.items(), desc="checks", disable=not progress):
                 if name in found:
@@ -134,135 +147,137 @@ class GradientMaskingChecks:
                     on_result(found[name])
         return [found[name] for name in checks]
 
+    def logits(self) -> CheckResult:
+        """The network's outputs are no probabilities."""
+        return prediction_checks.logits(self.batches, self.criterion)
+
+    def batch_independence(self) -> CheckResult:
+        """A sample is predicted alike whatever else is in its batch, and whenever it is asked for."""
+        return prediction_checks.batch_independence(self.batches, self.passes)
+
+    @_enough_samples
     def more_steps(self) -> CheckResult:
         """PGD with 20 to 200 steps: more steps never help the defence, and the attacks used are as strong as 200."""
         means = [fmean(self.scores(self._pgd(steps), self.eps)) for steps in STEPS]
         reported = fmean(self.reported())
         rise = max(later - min(means[: k + 1]) for k, later in enumerate(means[1:]))
         left = reported - means[-1]
-        return self._result(
+        return result(
             "more_steps",
-            "More steps never help the defence",
             rise <= self._tolerance() and left <= self._tolerance(),
+            self.count,
             {**{f"{steps} steps": mean for steps, mean in zip(STEPS, means, strict=True)}, "as reported": reported},
             f"From {STEPS[0]} to {STEPS[-1]} steps the score goes from {means[0]:.3f} to {means[-1]:.3f}; the attacks "
             f"used leave {reported:.3f}.",
-            "The loss is so rough or so flat that steps lead nowhere, or the attack used has too few of them.",
         )
 
+    @_enough_samples
     def more_restarts(self) -> CheckResult:
         """PGD from 1 to 10 starts: the attacks used are as strong as 10 restarts."""
         means = [fmean(self.scores(self._pgd(STEPS[1], restarts), self.eps)) for restarts in RESTARTS]
         reported = fmean(self.reported())
-        return self._result(
+        return result(
             "more_restarts",
-            "More restarts never help the defence",
             reported - means[-1] <= self._tolerance() and means[-1] - means[0] <= self._tolerance(),
+            self.count,
             {**{f"{n} restarts": mean for n, mean in zip(RESTARTS, means, strict=True)}, "as reported": reported},
             f"From 1 to {RESTARTS[-1]} restarts of {STEPS[1]} steps the score goes from {means[0]:.3f} to "
             f"{means[-1]:.3f}; the attacks used leave {reported:.3f}.",
-            "Where an attack starts decides whether it succeeds: the loss is rough, or the network random.",
         )
 
+    @_enough_samples
     def large_eps(self) -> CheckResult:
         """In a ball that holds a uniformly grey image for every sample no network is correct."""
-        title = "A large epsilon leaves nothing"
-        interpretation = (
-            "The attack fails where it cannot fail for want of noise: its gradients do not lead to misclassification."
-        )
         if self.channels is not None:
             summary = f"Noise may change channels {self.channels} only: the others still say something in a grey image."
-            return self._not_run("large_eps", title, summary, interpretation)
+            return not_run("large_eps", summary)
         lo, hi = self._range()
         half = (hi - lo) / 2
         values = self.batches[0].image[0].numel()
         eps = half * math.sqrt(values) if self.attacks[0].norm.name == "l2" else half
         mean = fmean(self.scores(self._pgd(STEPS[2]), eps))
-        return self._result(
+        return result(
             "large_eps",
-            title,
-            mean <= max(FLOOR, 1.5 / self.count),
+            mean <= max(FLOOR, self._one_sample()),
+            self.count,
             {"epsilon": eps, "score": mean},
-            f"At ε = {eps:.3g}, half of the range of intensities everywhere, the score is {mean:.3f}.",
-            interpretation,
+            f"At {self._named(eps)}, half of the range of intensities everywhere, the score is {mean:.3f}.",
         )
 
+    @_enough_samples
     def black_box(self) -> CheckResult:
         """SPSA, which sees no gradients, is not stronger than the attacks used."""
         norm = self.attacks[0].norm.name
         each = math.ceil(BLACK_BOX_SAMPLES / len(self.batches))
         few = [batch.select(range(min(each, len(batch.image)))) for batch in self.batches]
+        correct = sum(sum(clean[:each]) for clean in self._clean)
+        lack = CHECKS["black_box"].lacks(correct, self.segments)
+        if lack is not None:
+            return not_run("black_box", lack)
         black_box = self.scores(SPSA(norm, 40, 64, **self._shared), self.eps, few)
         reported = iter(self.reported())
         white_box = []
         for batch in self.batches:
             white_box += [next(reported) for _ in batch.sample_ids][:each]
         gap = fmean(white_box) - fmean(black_box)
-        return self._result(
+        return result(
             "black_box",
-            "Attacks that see gradients are at least as strong as one that does not",
             gap <= self._tolerance(len(black_box)),
+            len(black_box),
             {"SPSA": fmean(black_box), "as reported": fmean(white_box)},
             f"On {len(black_box)} samples SPSA leaves {fmean(black_box):.3f}, the attacks used {fmean(white_box):.3f}.",
-            "The gradients mislead: they are masked, and the attacks used are too weak for this network.",
         )
 
+    @_enough_samples
     def transfer(self, other: Callable[[torch.Tensor], Any] | None) -> CheckResult:
         """Perturbations made for another model are not stronger than those made for this one."""
-        title = "Perturbations of another model are not stronger than those of this one"
-        interpretation = "The gradients of this network are masked; those of another network are not."
         if other is None:
-            summary = "Needs the weights of another model of the same network: --transfer_from FILE."
-            return self._not_run("transfer", title, summary, interpretation)
+            return not_run("transfer", "Needs the weights of another model of the same network: --transfer_from FILE.")
         attack = self._pgd(STEPS[2])
         found = []
         for batch in self.batches:
             foreign = attack(other, batch.image, batch.label, self.eps, self._streams(batch, self.eps))
             found += self._score(batch, foreign.image)
         gap = fmean(self.reported()) - fmean(found)
-        return self._result(
+        return result(
             "transfer",
-            title,
             gap <= self._tolerance(),
+            self.count,
             {"made for another model": fmean(found), "as reported": fmean(self.reported())},
             f"Those of the other model leave {fmean(found):.3f}, the attacks used {fmean(self.reported()):.3f}.",
-            interpretation,
         )
 
+    @_enough_samples
     def uniform_noise(self) -> CheckResult:
         """100 draws of uniform random noise are not stronger than the attacks used."""
         norm, bounds = self.attacks[0].norm.name, self.attacks[0].bounds
         noise = fmean(self.scores(UniformNoise(norm, 100, bounds, self.criterion, channels=self.channels), self.eps))
         reported = fmean(self.reported())
-        return self._result(
+        return result(
             "uniform_noise",
-            "Uniform random noise is weaker than the attack",
             reported - noise <= self._tolerance(),
+            self.count,
             {"100 draws of uniform noise": noise, "as reported": reported},
-            f"At ε = {self.eps:g} uniform random noise leaves {noise:.3f}, the attacks used {reported:.3f}.",
-            "The attack finds less than chance does: it does not work on this network.",
+            f"At {self._named(self.eps)} uniform random noise leaves {noise:.3f}, the attacks used {reported:.3f}.",
         )
 
+    @_enough_samples
     def gradients(self) -> CheckResult:
         """Gradients of correctly classified samples are finite and not zero."""
-        title = "Gradients are finite and not zero"
-        interpretation = (
-            "The loss is saturated or its backward pass is cut (rounding, a step function): attacks have no direction."
-        )
         lengths = torch.cat([self._gradient(batch).flatten(1).abs().amax(dim=1).cpu() for batch in self._correct()])
         zero = float((lengths == 0).double().mean())
         wild = float((~torch.isfinite(lengths)).double().mean())
         smallest = float(lengths.min())
-        return self._result(
+        return result(
             "gradients",
-            title,
             wild == 0 and zero <= max(NO_GRADIENT, 1.5 / len(lengths)),
+            len(lengths),
             {"share of zero gradients": zero, "share not finite": wild, "smallest largest entry": smallest},
             f"{zero:.1%} of {len(lengths)} correctly classified samples have a gradient of exactly zero, {wild:.1%} "
             "one with NaN or infinity.",
-            interpretation,
         )
 
+    @_enough_samples
     def loss_surface(self) -> CheckResult:
         """A small step along the gradient raises the loss more than steps of the same length in random directions."""
         best, steeper = 0, 0.0
@@ -286,33 +301,18 @@ class GradientMaskingChecks:
             steeper += float(rise.sum())
             total += len(rise)
         share = best / total
-        return self._result(
+        return result(
             "loss_surface",
-            "The loss rises fastest along its gradient",
             share >= BEST_SHARE - 1.5 / total,
+            total,
             {"share of samples": share, "mean rise along the gradient": steeper / total},
             f"For {share:.1%} of {total} correctly classified samples a step of {SMALL_STEP:.0%} of ε along the "
             f"gradient raises the loss more than {RANDOM_DIRECTIONS} random ones.",
-            "The gradient does not show where the loss rises: it is shattered or approximated.",
         )
 
     def randomness(self) -> CheckResult:
         """Two passes give the same logits, or the attacks averaged over several."""
-        off = sum(isinstance(module, RANDOM_LAYERS) for module in self.network.modules())
-        batch = self.batches[0]
-        with torch.no_grad():
-            one, two = (first_output(batch.predict(batch.image)).float() for _ in range(2))
-        difference = float((one - two).abs().max())
-        handled = f"; attacks and decisions use the mean of {self.passes} passes" if self.passes > 1 else ""
-        layers = f"{off} random layers are switched off in evaluation mode. " if off else ""
-        return self._result(
-            "randomness",
-            "Random parts are found and handled",
-            difference == 0 or self.passes > 1,
-            {"largest difference of two passes": difference, "random layers": off, "passes averaged": self.passes},
-            f"{layers}Two passes differ by {difference:.3g} at most{handled}.",
-            "The network is random: attacks follow the gradient of a pass that is never repeated; use --eot 16.",
-        )
+        return prediction_checks.randomness(self.network, self.batches[0], self.passes)
 
     def reported(self) -> list[float]:
         """The score of every sample under the attacks that robustness was measured with."""
@@ -326,7 +326,7 @@ class GradientMaskingChecks:
         found = []
         for batch in self.batches if batches is None else batches:
             outcome = attack(batch.predict, batch.image, batch.label, eps, self._streams(batch, eps))
-            if isinstance(self.criterion, SegmentationCriterion):
+            if self.segments:
                 found += self._score(batch, outcome.image)
             else:
                 found += (~outcome.success).double().tolist()
@@ -335,9 +335,13 @@ class GradientMaskingChecks:
     def _score(self, batch: EvaluationBatch, image: torch.Tensor) -> list[float]:
         with torch.no_grad():
             score = self.criterion.score(first_output(batch.predict(image)), batch.label)
-        if isinstance(self.criterion, SegmentationCriterion):
+        if self.segments:
             return score.double().tolist()
         return self.criterion.decide(score).double().tolist()
+
+    def _named(self, eps: float) -> str:
+        size = self.pixel_size.text(eps) if self.pixel_size is not None else ""
+        return f"ε = {eps:.3g}" + (f" ({size})" if size else "")
 
     def _pgd(self, steps: int, restarts: int = 1) -> PGD:
         first = self.attacks[0]
@@ -353,12 +357,19 @@ class GradientMaskingChecks:
         images = [batch.image for batch in self.batches]
         return min(float(image.min()) for image in images), max(float(image.max()) for image in images)
 
+    @cached_property
+    def _clean(self) -> list[list[bool]]:
+        """Which samples of each batch are correct without an attack."""
+        with torch.no_grad():
+            scores = [
+                self.criterion.score(first_output(batch.predict(batch.image)), batch.label) for batch in self.batches
+            ]
+        return [self.criterion.decide(score).tolist() for score in scores]
+
     def _correct(self) -> Iterator[EvaluationBatch]:
-        for batch in self.batches:
-            with torch.no_grad():
-                score = self.criterion.score(first_output(batch.predict(batch.image)), batch.label)
-            rows = self.criterion.decide(score).nonzero().squeeze(1)
-            if len(rows) > 0:
+        for batch, clean in zip(self.batches, self._clean, strict=True):
+            rows = [row for row, correct in enumerate(clean) if correct]
+            if rows:
                 yield batch.select(rows)
 
     def _fixed(self, batch: EvaluationBatch) -> FixedChannels:
@@ -379,21 +390,8 @@ class GradientMaskingChecks:
         return gradient
 
     def _tolerance(self, count: int | None = None) -> float:
-        return max(TOLERANCE, 1.5 / (count or self.count))
+        return max(TOLERANCE, self._one_sample(count))
 
-    def _not_run(self, name: str, title: str, summary: str, interpretation: str) -> CheckResult:
-        return CheckResult(
-            name=name, title=title, status="not run", numbers={}, summary=summary, interpretation=interpretation
-        )
-
-    def _result(
-        self, name: str, title: str, passed: bool, numbers: dict[str, float], summary: str, interpretation: str
-    ) -> CheckResult:
-        return CheckResult(
-            name=name,
-            title=title,
-            status="passed" if passed else "failed",
-            numbers={key: float(value) for key, value in numbers.items()},
-            summary=summary,
-            interpretation=interpretation,
-        )
+    def _one_sample(self, count: int | None = None) -> float:
+        """What one sample more or less, and no second one, changes a mean by; Dice does not jump from 1 to 0."""
+        return 0.0 if self.segments else 1.5 / (count or self.count)

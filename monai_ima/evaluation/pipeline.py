@@ -15,6 +15,7 @@ from monai_ima.attacks.channels import attacked_channels
 from monai_ima.criteria import BinaryCriterion
 from monai_ima.inferers import AveragedInferer, gradient_inferer
 from monai_ima.results.parts import AttackCurve, Case, Units
+from monai_ima.results.pixel_size import image_values
 from monai_ima.results.provenance import command_line, commit, machine, python_call, today, versions
 from monai_ima.results.run_folder import RecordFile, check_folder, remove_pictures, shared_folder
 from monai_ima.results.schema import FORMAT, ClassificationResults, Results, SegmentationResults
@@ -220,6 +221,7 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
         "norm": settings.norm,
         "levels": outcome.levels,
         "units": units,
+        "image_values": image_values(outcome.values),
         "attacks": [
             AttackCurve(
                 name=name,

@@ -71,6 +71,7 @@ class SegmentationOutcome:
         levels: ε, rising, the first is 0 (clean).
         records: one for each scan, by id.
         attacks: names, in the order in which they were run.
+        values: for each scan how many values of its image noise may change, in no order.
 
     Example:
         >>> scores = [Scores(dice=[dice], surface_dice=[dice], hd95=[1.0]) for dice in (0.9, 0.4)]
@@ -82,6 +83,7 @@ class SegmentationOutcome:
     levels: list[float]
     records: list[ScanRecord] = field(default_factory=list)
     attacks: list[str] = field(default_factory=list)
+    values: list[int] = field(default_factory=list)
 
     def mean(self, metric: str = "dice", label: int | None = None) -> list[float]:
         """The mean of a metric over the scans that have it, at every ε; NaN where none has.
@@ -179,9 +181,9 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
         return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
-    def _outcome(self, levels: list[float], records: list[ScanRecord]) -> SegmentationOutcome:
+    def _outcome(self, levels: list[float], records: list[ScanRecord], values: list[int]) -> SegmentationOutcome:
         by_id = sorted(records, key=lambda record: record.sample_id)
-        return SegmentationOutcome(levels, by_id, list(self.attacks))
+        return SegmentationOutcome(levels, by_id, list(self.attacks), values)
 
     def _attacked(self, batch: ScanBatch, levels: list[float]) -> list[ScanRecord]:
         start = self._clean(batch)

@@ -60,7 +60,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
         """Dice, mean and by class."""
         title = f"{results.data.samples} scans ({results.data.name}), {'+'.join(one.name for one in results.attacks)}"
         lines = {name: as_numbers(curve) for name, curve in [("mean", results.dice), *results.dice_by_class.items()]}
-        return robustness_curves(results.levels, lines, results.norm, title, "Dice")
+        return robustness_curves(results.levels, lines, results.norm, title, "Dice", results.pixel_size.scale)
 
     def tables(self, results: SegmentationResults) -> dict[str, list[Sequence[Any]]]:
         """results.csv."""
@@ -92,6 +92,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
             example.eps,
             results.norm,
             f"{example.sample_id}: {summary}",
+            results.pixel_size.text(example.eps),
         )
         figure.set_dpi(CASE_DPI)
         return summary, figure

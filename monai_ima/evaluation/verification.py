@@ -60,6 +60,7 @@ def check_gradient_masking(
         middle_level(results),
         settings.eot,
         settings.seed,
+        results.pixel_size,
     )
     records = RecordFile(folder / CHECKS, CheckResult)
     other = None if settings.transfer_from is None else _other_model(loaded, settings.transfer_from)

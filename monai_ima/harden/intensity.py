@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from monai_ima.results.parts import Units
+
 from .reading import MISSING, Component, TrainingConfig
 
 __all__ = ["Normalisation", "find_normalisation"]
 
+UNNAMED, GREY_LEVELS = "intensity units", "grey levels"
+BYTE = 255
+"""The highest grey level of images of 8 bits."""
 SHIFTED_LATER = ("Shift", "Scale", "Gaussian", "Contrast", "Noise", "Bias", "Gibbs", "Histogram", "Std", "Jitter")
 
 
@@ -24,7 +29,9 @@ class Normalisation:
         scale: the network's units that span the usual intensities: the width of the range, or 1 standard deviation.
         bounds: valid intensities; None where noise has no limit to respect.
         slope: physical units in one unit of the network; None where that differs from image to image.
-        unit: the physical unit, HU or intensity units.
+        unit: the physical unit: HU, grey levels (of 0 .. 255) or intensity units.
+        deviations: of images that are divided by their own standard deviation what that is called, and how many of it
+            are one unit of the network (of each channel's own where they are divided one by one).
         described: the metadata say so; no transform does it.
     """
 
@@ -32,14 +39,21 @@ class Normalisation:
     scale: float
     bounds: tuple[float, float] | None = None
     slope: float | None = None
-    unit: str = "intensity units"
+    unit: str = UNNAMED
+    deviations: tuple[str, float] | None = None
     described: bool = False
 
-    def physical(self, eps: float) -> str:
-        """ε in physical units; an empty text where these are unknown, or the network's own."""
-        if self.slope is None or abs(self.slope) == 1:
-            return ""
-        return f"{eps * abs(self.slope):.3g} {self.unit}"
+    @property
+    def file_units(self) -> Units | None:
+        """The unit of the image files; None where it differs from image to image, or is the network's, unnamed."""
+        if self.slope is None or (abs(self.slope) == 1 and self.unit == UNNAMED):
+            return None
+        return Units(self.unit, abs(self.slope))
+
+    @property
+    def units(self) -> Units | None:
+        """That of the image files, else the standard deviation of each image; None where neither is known."""
+        return self.file_units or (None if self.deviations is None else Units(*self.deviations))
 
 
 def find_normalisation(config: TrainingConfig, transforms: Sequence[Component], image: str) -> Normalisation | None:
@@ -103,7 +117,7 @@ def _described(config: TrainingConfig) -> Normalisation | None:
 
 
 def _unit(config: TrainingConfig) -> str:
-    return "HU" if config.described("inputs", "image").get("modality") == "CT" else "intensity units"
+    return "HU" if config.described("inputs", "image").get("modality") == "CT" else UNNAMED
 
 
 def _argument(config: TrainingConfig, transform: Component, name: str, default: Any = None) -> Any:
@@ -160,20 +174,37 @@ def _after(before: Normalisation | None, step: _Step, unit: str) -> Normalisatio
     start = f"{before.description}, then " if before else ""
     slope = before.slope if before else 1.0
     slope = None if slope is None or step.slope is None or step.channels else slope * step.slope
+    if before is not None:
+        unit = before.unit
+    elif unit == UNNAMED and (step.source == (0, BYTE) or (step.slope, step.shift) in ((BYTE, 0), (BYTE, None))):
+        unit = GREY_LEVELS
     input_unit = unit if before is None else "units"
+    deviations = None if before is None or before.deviations is None else _scaled(before.deviations, step)
     if step.target is not None:
         lo, hi = step.target
         source = f", {step.source[0]:g} .. {step.source[1]:g} {input_unit} to [{lo:g}, {hi:g}]" if step.source else ""
         description = f"{start}{step.name}{source or f' to [{lo:g}, {hi:g}] of {step.whose}'}"
-        return Normalisation(description, hi - lo, step.target if step.clips else None, slope, unit)
+        return Normalisation(description, hi - lo, step.target if step.clips else None, slope, unit, deviations)
     if step.slope is None:
-        return Normalisation(f"{start}{step.name}: one unit is one standard deviation of {step.whose}", 1.0)
+        deviations = "SD of the image", 1.0
+        return Normalisation(
+            f"{start}{step.name}: one unit is one standard deviation of {step.whose}",
+            1.0,
+            unit=unit,
+            deviations=deviations,
+        )
     bounds = None
     if before is not None and before.bounds is not None and step.shift is not None and not step.channels:
         bounds = (before.bounds[0] - step.shift) / step.slope, (before.bounds[1] - step.shift) / step.slope
     divisor = f"up to {step.slope:g}, each channel its own" if step.channels else f"{step.slope:g} {input_unit}"
     scale = before.scale / step.slope if before is not None else 1.0
-    return Normalisation(f"{start}{step.name} by {divisor}", scale, bounds, slope, unit)
+    return Normalisation(f"{start}{step.name} by {divisor}", scale, bounds, slope, unit, deviations)
+
+
+def _scaled(deviations: tuple[str, float], step: _Step) -> tuple[str, float] | None:
+    """The same standard deviations after a step that scales all images alike; None after any other."""
+    name, count = deviations
+    return None if step.slope is None or step.channels else (name, count * abs(step.slope))
 
 
 def _number(value: Any) -> float | None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_ima import handlers
 from monai_ima.criteria import DiceCriterion
+from monai_ima.results.pixel_size import PixelSize
 from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
@@ -51,6 +52,7 @@ class Plan:
         task: what the network is trained to do.
         image_key: key of the images in the data.
         normalisation: how the bundle scales intensities; None where that cannot be inferred.
+        image_values: values in one image of training that noise may change; None where that cannot be inferred.
         norm: ``"l2"`` or ``"linf"``.
         eps_max: ε_max > 0, or ε of the methods with one radius.
         bounds: valid intensities or None.
@@ -69,6 +71,7 @@ class Plan:
     task: Task
     image_key: str
     normalisation: Normalisation | None
+    image_values: int | None
     norm: str
     eps_max: float
     bounds: tuple[float, float] | None
@@ -80,6 +83,12 @@ class Plan:
     epochs: int | None
     val_eps: float
     output: Output
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """What ε is worth in a pixel of the images."""
+        units = None if self.normalisation is None else self.normalisation.units
+        return PixelSize.of(self.norm, self.image_values, units)
 
     @property
     def overlay_file(self) -> Path:
@@ -139,6 +148,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         task=task,
         image_key=key,
         normalisation=normalisation,
+        image_values=_image_size(parts, guidance),
         norm=norm,
         eps_max=eps_max,
         bounds=normalisation.bounds if settings.bounds is None and normalisation else settings.bounds,

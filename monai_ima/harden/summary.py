@@ -52,10 +52,8 @@ def _interaction(interaction: Component) -> str:
 
 
 def _with_unit(plan: Plan, eps: float) -> str:
-    physical = plan.normalisation.physical(eps) if plan.normalisation else ""
-    if not physical:
-        return f"{eps:.4g}"
-    return f"{eps:.4g} = {physical}" + (" in every pixel" if plan.norm == "linf" else " in L2")
+    size = plan.pixel_size.text(eps)
+    return f"{eps:.4g}" + (f" ({size})" if size else "")
 
 
 def delta_warning(plan: Plan) -> str | None:

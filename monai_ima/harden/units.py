@@ -13,8 +13,10 @@ from .reading import evaluation_files
 __all__ = ["bundle_units"]
 
 
-def bundle_units(bundle: str | Path, config: str | None, overrides: dict[str, Any]) -> Units | None:
-    """The physical unit of the images that an evaluation loads; None where the config does not say or it varies.
+def bundle_units(
+    bundle: str | Path, config: str | None, overrides: dict[str, Any], of_files: bool = False
+) -> Units | None:
+    """The unit of the images that an evaluation loads; None where the config does not say or it varies.
 
     The config is read as text; no expression in it is evaluated.
 
@@ -22,8 +24,9 @@ def bundle_units(bundle: str | Path, config: str | None, overrides: dict[str, An
         bundle: the bundle's folder.
         config: see :func:`~monai_ima.harden.reading.evaluation_files`.
         overrides: values of config ids.
+        of_files: the image files' only; else, of images that are divided by their own standard deviation, that one.
     """
     normalisation = find_evaluation(bundle, evaluation_files(bundle, config), overrides).normalisation
-    if normalisation is None or normalisation.slope is None or abs(normalisation.slope) == 1:
+    if normalisation is None:
         return None
-    return Units(normalisation.unit, abs(normalisation.slope))
+    return normalisation.file_units if of_files else normalisation.units

@@ -28,6 +28,9 @@ class MarginTable:
         eps_max: upper limit of every margin, > 0.
         delta: δ, lower limit and first value of every margin, in (0, eps_max]; None: to be set before use.
 
+    Attributes:
+        norm: that margins are measured in; None in tables of older versions.
+
     Raises:
         ValueError: if ``eps_max`` <= 0, or δ is not in (0, eps_max].
 
@@ -40,6 +43,8 @@ class MarginTable:
 
     def __init__(self, eps_max: float, delta: float | None = None) -> None:
         self.eps_max = check_positive("eps_max", eps_max)
+        self.norm: str | None = None
+        self._sizes: set[int] = set()
         self._delta: float | None = None
         self._margins: dict[str, float] = {}
         if delta is not None:
@@ -63,6 +68,16 @@ class MarginTable:
     def has_delta(self) -> bool:
         """δ has been set, by the user or by a checkpoint."""
         return self._delta is not None
+
+    @property
+    def image_values(self) -> int | None:
+        """How many values of an image the attacks change; None where that differs from image to image or is unknown."""
+        return next(iter(self._sizes)) if len(self._sizes) == 1 else None
+
+    def note_attack(self, norm: str, values: int) -> None:
+        """Remember what the margins are measured in, and how many values of an image change."""
+        self.norm = norm
+        self._sizes = {min(self._sizes | {values}), max(self._sizes | {values})}
 
     def __getitem__(self, sample_id: str) -> float:
         if sample_id not in self._margins:
@@ -105,7 +120,14 @@ class MarginTable:
 
     def state_dict(self) -> dict[str, Any]:
         """Ids, margins and limits; loads with ``torch.load(..., weights_only=True)``."""
-        return {"ids": self.ids(), "margins": self.values(), "eps_max": self.eps_max, "delta": self._delta}
+        return {
+            "ids": self.ids(),
+            "margins": self.values(),
+            "eps_max": self.eps_max,
+            "delta": self._delta,
+            "norm": self.norm,
+            "image_values": sorted(self._sizes),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over saved margins, clipped to this table's ``eps_max``; a δ that is not set is taken over too.
@@ -128,6 +150,7 @@ class MarginTable:
             check_positive("delta", delta)
         if self._delta is None and delta is not None:
             self.delta = min(delta, self.eps_max)
+        self.norm, self._sizes = state.get("norm"), set(state.get("image_values", ()))
         self._margins = {sample_id: self._clip(eps) for sample_id, eps in zip(sample_ids, margins, strict=True)}
 
     def save_csv(self, path: str | Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Unpack
 import torch
 from torch import nn
 
-from monai_ima.attacks import allow_single_value_batchnorm
+from monai_ima.attacks import Attack, AttackResult, allow_single_value_batchnorm
+from monai_ima.attacks.channels import attacked_channels
 from monai_ima.losses import IMALoss
 from monai_ima.margins import MarginTable, RadiusAccumulator
 from monai_ima.utils.batch import Batch
@@ -90,6 +91,13 @@ class PerSampleMethod(TrainingMethod):
         self._unknown_ids.update(sample_ids)
         if len(self._unknown_ids) >= MAX_UNKNOWN_IDS:
             self._refuse_margins()
+
+    def attack_batch(self, attack: Attack, batch: Batch, *arguments: Any, **named: Any) -> AttackResult:
+        """Attack a batch (:meth:`TrainingMethod.attack_batch`), and note in the table what it is measured in."""
+        if len(batch.image):
+            channels = attacked_channels(attack.channels, batch.image)
+            self.margins.note_attack(attack.norm.name, len(channels) * batch.image[0, 0].numel())
+        return super().attack_batch(attack, batch, *arguments, **named)
 
     def subset_loss(self, ima_loss: IMALoss, subset: Batch, batch: Batch) -> torch.Tensor:
         """The loss of the samples that a method trains on, divided by the size of the whole batch; 0 without any.

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from monai_ima.results.provenance import has_other_weights
+from monai_ima.results.records import tally
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Note, Report, Section, Table, Text, Tiles
@@ -14,7 +15,7 @@ from .compare import comparison, labelled
 from .logs import Scalars
 from .model_sections import model_section
 from .training_sections import Margins, curves, margin_findings
-from .wording import INTERVALS, NORMS, NOTHING, capitalised, epsilon, metric_name, score, score_at
+from .wording import INTERVALS, NORMS, NOTHING, capitalised, counted, epsilon, metric_name, score, score_at
 
 __all__ = ["build_report"]
 
@@ -67,7 +68,7 @@ def _summary(models: Sequence[Results]) -> Iterator[Block]:
             titles = "; ".join(check.title for check in one.failed)
             yield Note(
                 "failed",
-                f"{len(one.failed)} of {len(one.checks or ())} checks for gradient masking failed",
+                f"Checks for gradient masking: {tally(one.checks or ())}",
                 f"{one.label}: {titles}. The score under attack may be too high; do not quote it before the cause is "
                 "known.",
             )
@@ -92,7 +93,7 @@ def _headline(results: Results) -> str:
     attacks = f"{', '.join(others)} and {last}" if others else last
     first = (
         f"{results.label} was attacked on {samples}{patients} in the {NORMS[results.norm]} norm up to "
-        f"{epsilon(results.levels[-1], results.units)} ({attacks})."
+        f"{epsilon(results.levels[-1], results.pixel_size)} ({attacks})."
     )
     places = [k for k in _places(results)[:2] if k is not None]
     parts = [f"{_with_interval(results, k)} {_where(results, k)}" for k in places]
@@ -108,7 +109,7 @@ def _places(results: Results) -> tuple[int | None, int | None, int]:
 
 def _where(results: Results, k: int) -> str:
     level = results.levels[k]
-    return "without attack" if level == 0 else f"under attack at {epsilon(level, results.units)}"
+    return "without attack" if level == 0 else f"under attack at {epsilon(level, results.pixel_size)}"
 
 
 def _interval(results: Results, k: int) -> str:
@@ -125,17 +126,14 @@ def _tiles(results: Results) -> Iterator[tuple[str, str, str]]:
     for k in dict.fromkeys(_places(results)):
         if k is not None:
             what = f"{metric_name(results)} {_where(results, k)}"
-            yield what, score(results.strongest.values[k]), _interval(results, k)
+            detail = [text for text in (_interval(results, k), counted(results)) if text]
+            yield what, score(results.strongest.values[k]), ", ".join(detail)
     yield "checks for gradient masking", _checks(results), ""
 
 
 def _checks(results: Results) -> str:
     """How many checks passed, in a few words."""
-    if not results.checks:
-        return "not run"
-    passed = sum(check.status == "passed" for check in results.checks)
-    failed = f", {len(results.failed)} failed" if results.failed else ""
-    return f"{passed} of {len(results.checks)} passed{failed}"
+    return tally(results.checks) if results.checks else "not run"
 
 
 def _glance(models: Sequence[Results]) -> Table:
@@ -144,10 +142,10 @@ def _glance(models: Sequence[Results]) -> Table:
         clean, *attacked = _places(one)
         rows.append(
             [
-                one.label,
+                f"{one.label} (n = {one.data.samples})",
                 NOTHING if clean is None else score_at(one, clean),
                 *(
-                    NOTHING if k is None else f"{score_at(one, k)} at {epsilon(one.levels[k], one.units)}"
+                    NOTHING if k is None else f"{score_at(one, k)} at {epsilon(one.levels[k], one.pixel_size)}"
                     for k in attacked
                 ),
                 _checks(one),

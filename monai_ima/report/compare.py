@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
+from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Figures, Note, Text
 from .charts import Line, LineChart
-from .wording import INTERVALS, NOTHING, axis, capitalised, epsilon, level_table, metric_name, score_at, second_axis
+from .wording import INTERVALS, NOTHING, axis, capitalised, epsilon, level_table, metric_name, score_at
 
 __all__ = ["comparison", "labelled"]
 
@@ -38,17 +39,20 @@ def labelled(models: Sequence[Results]) -> list[Results]:
 def comparison(models: Sequence[Results]) -> Iterator[Block]:
     """At least two models of one norm and metric under their strongest attacks."""
     yield from _differences(models)
-    units = models[0].units if len({one.units for one in models}) == 1 else None
+    size = models[0].pixel_size if len({one.pixel_size for one in models}) == 1 else PixelSize(models[0].norm)
     metric = metric_name(models[0])
     lines = [Line(one.label, one.levels, one.strongest.values, one.strongest.intervals) for one in models]
     title = f"{capitalised(metric)} under all attacks of each model"
-    chart = LineChart(title, axis(models[0].norm, units), metric, lines, second=second_axis(units))
+    chart = LineChart(title, axis(size), metric, lines, second=size.scale)
     levels = sorted({level for one in models for level in one.levels})
     columns = [
-        (one.label, [score_at(one, one.levels.index(level)) if level in one.levels else NOTHING for level in levels])
+        (
+            f"{one.label} (n = {one.data.samples})",
+            [score_at(one, one.levels.index(level)) if level in one.levels else NOTHING for level in levels],
+        )
         for one in models
     ]
-    yield Figures([chart], level_table(f"{title}, with {INTERVALS}", levels, units, columns))
+    yield Figures([chart], level_table(f"{title}, with {INTERVALS}", levels, size, columns))
 
 
 def _differences(models: Sequence[Results]) -> Iterator[Block]:
@@ -60,7 +64,7 @@ def _differences(models: Sequence[Results]) -> Iterator[Block]:
         shown = "; ".join(f"{one.label}: {', '.join(attack.name for attack in one.attacks)}" for one in models)
         yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
     if len({one.units for one in models}) > 1:
-        top = "; ".join(f"{one.label}: {epsilon(one.levels[-1], one.units)}" for one in models)
+        top = "; ".join(f"{one.label}: {epsilon(one.levels[-1], one.pixel_size)}" for one in models)
         yield Note(
             "caution",
             "Different intensity scales",

@@ -19,12 +19,12 @@ from .wording import (
     attack_words,
     axis,
     capitalised,
+    counted,
     epsilon,
     level_table,
     metric_name,
     score,
     score_cell,
-    second_axis,
 )
 
 __all__ = ["model_section"]
@@ -78,12 +78,13 @@ def _curves(results: Results) -> Iterator[Block]:
     if known:
         yield Text("; ".join(known) + ".")
     if isinstance(results, SegmentationResults):
-        yield _surface_table(results, "all classes", results.surface_dice, results.hd95)
+        whose = f"all classes (n = {results.data.samples})"
+        yield _surface_table(results, whose, results.surface_dice, results.hd95)
 
 
 def _about_intervals(results: Results) -> str:
     patients, samples = results.data.patients, results.data.samples
-    whom = f"{samples} samples" if patients is None else f"{samples} samples of {patients} patients"
+    whom = counted(results)
     if (samples if patients is None else patients) < FEWEST:
         return f"No intervals: {whom} are too few to say how much others differ, {FEWEST} are the fewest."
     return (
@@ -98,7 +99,7 @@ def _surface_table(results: SegmentationResults, whose: str, surface_dice: Curve
         (f"HD95 ({results.distance_unit})", [score(value, 2) for value in hd95]),
     ]
     caption = f"Surface Dice and 95th percentile of the surface distance (HD95) under all attacks: {whose}"
-    return level_table(caption, results.levels, results.units, columns)
+    return level_table(caption, results.levels, results.pixel_size, columns)
 
 
 def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str | None = None) -> Figures:
@@ -108,29 +109,40 @@ def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str
     charts = [
         LineChart(
             title if len(groups) == 1 else f"{title} ({k} of {len(groups)})",
-            axis(results.norm, results.units),
+            axis(results.pixel_size),
             label or metric_name(results),
             group,
-            second=second_axis(results.units),
+            second=results.pixel_size.scale,
         )
         for k, group in enumerate(groups, 1)
     ]
     columns = [(one.name, list(map(score_cell, one.y, one.intervals or [None] * len(one.y)))) for one in lines]
-    return Figures(charts, level_table(f"{title}: the numbers", results.levels, results.units, columns))
+    return Figures(charts, level_table(f"{title}: the numbers", results.levels, results.pixel_size, columns))
 
 
 def _classes(results: Results) -> Iterator[Block]:
     if not results.by_class:
         yield Text("The results name no classes.")
         return
-    lines = [Line(name, results.levels, curve) for name, curve in results.by_class.items()]
+    names = dict(zip(results.by_class, _class_names(results), strict=True))
+    lines = [Line(names[name], results.levels, curve) for name, curve in results.by_class.items()]
     if _multi_label(results):
         yield from _labels(results, lines)
         return
     yield _over_levels(results, f"{metric_name(results)} by class under all attacks", lines)
     if isinstance(results, SegmentationResults):
         for name in results.by_class:
-            yield _surface_table(results, name, results.surface_dice_by_class[name], results.hd95_by_class[name])
+            yield _surface_table(results, names[name], results.surface_dice_by_class[name], results.hd95_by_class[name])
+
+
+def _class_names(results: Results) -> list[str]:
+    """The classes, each with the number of samples that its figures are of."""
+    if isinstance(results, ClassificationResults):
+        counts = [results.labelled(k) for k in range(len(results.by_class))]
+    elif isinstance(results, SegmentationResults):
+        first = [scan.scores[0].dice for scan in results.samples]
+        counts = [sum(dice[k] is not None for dice in first) for k in range(len(results.by_class))]
+    return [f"{name} (n = {count})" for name, count in zip(results.by_class, counts, strict=True)]
 
 
 def _labels(results: ClassificationResults, lines: Sequence[Line]) -> Iterator[Block]:
@@ -142,7 +154,7 @@ def _labels(results: ClassificationResults, lines: Sequence[Line]) -> Iterator[B
     )
     yield _over_levels(results, "accuracy by label under all attacks", lines, "accuracy")
     levels = list(dict.fromkeys([results.levels[0], results.levels[-1]]))
-    where = [f"at {epsilon(level, results.units)}" for level in levels]
+    where = [f"at {epsilon(level, results.pixel_size)}" for level in levels]
     header = [
         "label",
         "samples with it",
@@ -168,8 +180,10 @@ def _noise(results: Results) -> Iterator[Block]:
     lines = [Line(f"uniform noise, {noise.draws} draws", results.levels, noise.failure_rate)]
     if isinstance(results, ClassificationResults) and any(sample.correct for sample in results.samples):
         lines.append(Line("all attacks", results.levels, _broken(results)))
+    correct = sum(sample.correct for sample in results.samples) if isinstance(results, ClassificationResults) else None
+    whose = "correct predictions" if correct is None else f"{correct} correct predictions"
     yield Text(
-        "Share of correct predictions that perturbations of the same norm break. Uniform random noise is an average "
+        f"Share of {whose} that perturbations of the same norm break. Uniform random noise is an average "
         "case, the attack the worst case; a network can be robust to the first and not to the second."
     )
     yield _over_levels(results, "share of correct predictions broken", lines, "share broken")
@@ -194,7 +208,7 @@ def _groups(results: Results) -> Iterator[Block]:
         (one, other), gap = groups.largest_gap.between, groups.largest_gap
         yield Text(
             f"The largest gap in {metric} is {gap.gap:.3f}, between {one} ({groups.samples[one]} samples) and {other} "
-            f"({groups.samples[other]} samples) at {epsilon(gap.level, results.units)}. Small subgroups have wide "
+            f"({groups.samples[other]} samples) at {epsilon(gap.level, results.pixel_size)}. Small subgroups have wide "
             "intervals: a gap within them may be chance."
         )
     yield _over_levels(results, f"{metric} by {groups.column} under all attacks, with {INTERVALS}", lines)

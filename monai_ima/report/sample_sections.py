@@ -11,7 +11,7 @@ from monai_ima.results.schema import ClassificationResults, Results
 
 from .blocks import Block, Command, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
-from .wording import NOTHING, axis, epsilon, level, level_cells, level_header, second_axis
+from .wording import NOTHING, axis, epsilon, level, level_cells, level_header
 
 __all__ = ["distances", "worst_cases"]
 
@@ -29,35 +29,35 @@ def distances(results: Results) -> Iterator[Block]:
 
 
 def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterator[Block]:
-    units = results.units
+    size = results.pixel_size
     found = sorted(one.distance for one in results.samples if one.correct and one.distance is not None)
     left = minimum.of - minimum.found
     if minimum.median is None:
-        half = f"Fewer than half were broken: the median is above {epsilon(minimum.up_to, units)}."
+        half = f"Fewer than half were broken: the median is above {epsilon(minimum.up_to, size)}."
     else:
-        half = f"The median is {epsilon(minimum.median, units)}: half of them are broken by less."
+        half = f"The median is {epsilon(minimum.median, size)}: half of them are broken by less."
     yield Text(
         f"Of {minimum.of} correctly classified samples, {minimum.found} were broken by a perturbation of at most "
-        f"{epsilon(minimum.up_to, units)}. {half} A better search could find smaller ones, never larger: read "
+        f"{epsilon(minimum.up_to, size)}. {half} A better search could find smaller ones, never larger: read "
         "the distances as upper limits."
     )
     histogram = Histogram(
         "Smallest perturbation found, by sample",
-        axis(results.norm, units),
+        axis(size),
         "samples",
         found,
         minimum.up_to,
         None if minimum.median is None else (minimum.median, f"median {level(minimum.median)}"),
         (left, "none found") if left else None,
-        second_axis(units),
+        size.scale,
     )
     rows = []
     for quantile in QUANTILES:
         place = math.ceil(quantile * minimum.of) - 1
         value = minimum.median if quantile == 0.5 else found[place] if 0 <= place < len(found) else None
-        beyond = [f"> {cell}" for cell in level_cells(minimum.up_to, units)]
-        rows.append([f"{quantile:.0%}", *(beyond if value is None else level_cells(value, units))])
-    header = ["samples broken", *level_header(units)]
+        beyond = [f"> {cell}" for cell in level_cells(minimum.up_to, size)]
+        rows.append([f"{quantile:.0%}", *(beyond if value is None else level_cells(value, size))])
+    header = ["samples broken", *level_header(size)]
     yield Figures(
         [histogram], Table("Perturbation that breaks a given share of the correctly classified samples", header, rows)
     )
@@ -73,15 +73,15 @@ def _first_levels(results: ClassificationResults) -> Iterator[Block]:
     broken = Counter(one.broken for one in results.samples)
     counts = [broken[eps] for eps in (0, *above, None)]
     names = ["misclassified", *map(level, above), "none"]
-    bars = Bars("First ε that breaks a sample", axis(results.norm, results.units), "samples", names, counts)
-    no_unit = [NOTHING] * bool(results.units)
+    bars = Bars("First ε that breaks a sample", axis(results.pixel_size), "samples", names, counts)
+    no_size = [NOTHING] * (results.pixel_size.factor is not None)
     cells = [
-        ["misclassified without attack", *no_unit],
-        *(level_cells(value, results.units) for value in above),
-        ["none", *no_unit],
+        ["misclassified without attack", *no_size],
+        *(level_cells(value, results.pixel_size) for value in above),
+        ["none", *no_size],
     ]
     rows = [[*cell, str(count)] for cell, count in zip(cells, counts, strict=True)]
-    header = [*level_header(results.units), "samples"]
+    header = [*level_header(results.pixel_size), "samples"]
     yield Figures([bars], Table("Samples by the first ε that breaks them", header, rows))
 
 
@@ -96,7 +96,7 @@ def worst_cases(results: Results) -> Iterator[Block]:
     )
     yield Pictures(
         [
-            Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.units)}", case.summary, picture)
+            Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.pixel_size)}", case.summary, picture)
             for case, picture in zip(results.cases, results.source.pictures, strict=True)
         ]
     )

@@ -38,7 +38,20 @@ def json_summary(
 
 
 FIELDS = {
-    *("task", "metric", "model", "data", "command", "norm", "levels", "units", "attacks", "surface_dice", "hd95"),
+    *(
+        "task",
+        "metric",
+        "model",
+        "data",
+        "command",
+        "norm",
+        "levels",
+        "units",
+        "image_values",
+        "attacks",
+        "surface_dice",
+        "hd95",
+    ),
     *("noise", "minimum", "groups", "crosscheck"),
 }
 """What a summary takes over as it is."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_ima.margins import MarginSummary, MarginTable
+from monai_ima.results.pixel_size import PixelSize
 
 from .blocks import Block, Figures, Table, Text
 from .charts import LINES_A_CHART, Histogram, Line, LineChart
 from .logs import Scalars
-from .wording import level
+from .wording import epsilon, level, level_cells, level_header, sized
 
 __all__ = ["Margins", "curves", "margin_findings"]
 
@@ -38,11 +39,12 @@ class Margins:
 def margin_findings(margins: Margins) -> Iterator[Block]:
     """The margins that IMA training found, and what they say about ε."""
     table, summary = margins.table, margins.summary
+    size = PixelSize.of(table.norm, table.image_values)
     yield Text(
         f"IMA training gave each of {summary.count} training samples its own ε, its margin, between δ = "
-        f"{level(table.delta)} and ε_max = {level(table.eps_max)}. {100 * summary.at_delta:.1f} % of the margins lie "
-        f"at δ (misclassified, or next to the boundary), {100 * summary.at_eps_max:.1f} % at ε_max. Read from "
-        f"{margins.checkpoint}."
+        f"{sized(table.delta, size)} and ε_max = {sized(table.eps_max, size)}. {100 * summary.at_delta:.1f} % of the "
+        f"margins lie at δ (misclassified, or next to the boundary), {100 * summary.at_eps_max:.1f} % at ε_max. Read "
+        f"from {margins.checkpoint}."
     )
     histogram = Histogram(
         "Margins of the training samples",
@@ -51,12 +53,15 @@ def margin_findings(margins: Margins) -> Iterator[Block]:
         table.values().tolist(),
         table.eps_max,
         (summary.suggested_eps, f"median {level(summary.suggested_eps)}"),
+        second=size.scale,
     )
-    rows = [[f"{quantile:.0%}", level(value)] for quantile, value in summary.quantiles.items()]
-    quantiles = Table("Quantiles of the margins", ["margins at or below", "ε"], [*rows, ["mean", level(summary.mean)]])
+    rows = [[f"{quantile:.0%}", *level_cells(value, size)] for quantile, value in summary.quantiles.items()]
+    rows.append(["mean", *level_cells(summary.mean, size)])
+    header = ["margins at or below", *level_header(size)]
+    quantiles = Table(f"Quantiles of the margins (n = {summary.count})", header, rows)
     yield Figures([histogram], quantiles)
     yield Text(
-        f"For training with one fixed ε, the median is a start: ε = {level(summary.suggested_eps)}. Half of the "
+        f"For training with one fixed ε, the median is a start: {epsilon(summary.suggested_eps, size)}. Half of the "
         "training samples have a boundary nearer than that."
     )
     yield Text(

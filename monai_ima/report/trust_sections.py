@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from monai_ima.results.records import CheckResult
+from monai_ima.results.parts import ImageValues
+from monai_ima.results.records import CheckResult, tally
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Command, Findings, Note, Table, Text
@@ -26,10 +27,14 @@ def checks(results: Results) -> Iterator[Block]:
     if results.failed:
         yield Note(
             "failed",
-            f"{len(results.failed)} of {len(results.checks)} checks failed",
+            tally(results.checks),
             "The score under attack may be too high. Do not quote it before the cause is known.",
         )
-    yield Text("Each check looks for a sign that a high score comes from a weak attack, not from a robust network.")
+    yield Text(
+        f"{tally(results.checks)}. Each check looks for a sign that a high score comes from a weak attack, not from a "
+        "robust network; n is the number of samples that it used. One that lacks what it needs is not run: it says "
+        "nothing."
+    )
     yield Findings(
         [(check.title, check.status, _numbers(check), check.summary, check.interpretation) for check in results.checks]
     )
@@ -37,7 +42,14 @@ def checks(results: Results) -> Iterator[Block]:
 
 def _numbers(check: CheckResult) -> str:
     shown = {name: NOTHING if value is None else f"{value:.4g}" for name, value in check.numbers.items()}
-    return "; ".join(f"{name}: {value}" for name, value in shown.items())
+    used = [] if check.samples is None else [f"n = {check.samples}"]
+    return "; ".join([*used, *(f"{name}: {value}" for name, value in shown.items())])
+
+
+def _values(values: ImageValues) -> str:
+    if values.fewest == values.most:
+        return f"{values.most:,} a sample"
+    return f"{values.fewest:,} to {values.most:,} a sample; sizes in a pixel are of the median, {values.median:,.0f}"
 
 
 def verification(results: Results) -> Iterator[Block]:
@@ -48,7 +60,7 @@ def verification(results: Results) -> Iterator[Block]:
         yield Command(results.command_with("crosscheck"))
         return
     apart = sum(not row.agrees for row in other.rows)
-    where = epsilon(other.epsilon, results.units)
+    where = epsilon(other.epsilon, results.pixel_size)
     yield Text(f"Independent code attacked {other.samples} of the same samples at {where}.")
     if apart:
         yield Note(
@@ -68,7 +80,7 @@ def verification(results: Results) -> Iterator[Block]:
 
 def provenance(results: Results) -> Iterator[Block]:
     """Where the figures come from."""
-    data, units = results.data, results.units
+    data, size = results.data, results.pixel_size
     settings = {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for name, value in results.settings.items()
@@ -87,7 +99,8 @@ def provenance(results: Results) -> Iterator[Block]:
         ["patients", "not stated" if data.patients is None else str(data.patients)],
         ["norm", NORMS[results.norm]],
         ["budgets ε", ", ".join(map(level, results.levels))],
-        *([[f"ε in {units.name}", ", ".join(level(eps * units.per_unit) for eps in results.levels)]] if units else []),
+        *([[size.name, ", ".join(map(size.number, results.levels))]] if size.factor is not None else []),
+        *([["values that noise may change", _values(size.values)]] if size.values else []),
         ["attacks", ", ".join(one.name for one in results.attacks)],
         ["seed", settings.get("seed", "not stated")],
         ["machine", results.machine],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from monai_ima.results.parts import Units
+from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.utils.attack_names import AttackName
 
@@ -17,6 +18,7 @@ __all__ = [
     "attack_words",
     "axis",
     "capitalised",
+    "counted",
     "epsilon",
     "level",
     "level_cells",
@@ -26,7 +28,7 @@ __all__ = [
     "score",
     "score_at",
     "score_cell",
-    "second_axis",
+    "sized",
 ]
 
 NOTHING = "–"
@@ -45,6 +47,13 @@ def metric_name(results: Results) -> str:
     if isinstance(results, ClassificationResults):
         return "exact-match accuracy" if results.multi_label else "accuracy"
     return "Dice"
+
+
+def counted(results: Results) -> str:
+    """How many samples, and of how many patients where that is known."""
+    data = results.data
+    samples = f"{data.samples} sample{'s' * (data.samples != 1)}"
+    return samples if data.patients is None else f"{samples} of {data.patients} patient{'s' * (data.patients != 1)}"
 
 
 def score(value: float | None, digits: int = 3) -> str:
@@ -67,39 +76,41 @@ def level(value: float) -> str:
     return f"{value:.4g}"
 
 
-def epsilon(value: float, units: Units | None) -> str:
-    """``ε = 1 (20 HU)``; a line may break before the bracket."""
-    physical = f" ({value * units.per_unit:.4g}\u00a0{units.name})" if units else ""
-    return f"ε\u00a0=\u00a0{level(value)}{physical}"
+def sized(value: float, size: PixelSize) -> str:
+    """``1 (0.5 HU a pixel, RMS)``; a line may break before the bracket."""
+    text = re.sub(r"(?<=\d) ", "\u00a0", size.text(value))
+    return level(value) + (f" ({text})" if text else "")
 
 
-def level_header(units: Units | None) -> list[str]:
+def epsilon(value: float, size: PixelSize) -> str:
+    """``ε = 1 (0.5 HU a pixel, RMS)``."""
+    return f"ε\u00a0=\u00a0{sized(value, size)}"
+
+
+def level_header(size: PixelSize) -> list[str]:
     """Heads of the columns that name an ε."""
-    return ["ε", f"ε\u00a0in\u00a0{units.name}"] if units else ["ε"]
+    return ["ε"] if size.factor is None else ["ε", size.name]
 
 
-def level_cells(value: float, units: Units | None) -> list[str]:
+def level_cells(value: float, size: PixelSize) -> list[str]:
     """Cells of the columns that name an ε."""
-    return [level(value), f"{value * units.per_unit:.4g}"] if units else [level(value)]
+    return [level(value)] if size.factor is None else [level(value), size.number(value)]
 
 
 def level_table(
-    caption: str, levels: Sequence[float], units: Units | None, columns: Sequence[tuple[str, Sequence[str]]]
+    caption: str, levels: Sequence[float], size: PixelSize, columns: Sequence[tuple[str, Sequence[str]]]
 ) -> Table:
     """A table with a row for each ε; a column has a name and one cell a row."""
-    header = [*level_header(units), *(name for name, _ in columns)]
-    rows = [[*level_cells(value, units), *(cells[k] for _, cells in columns)] for k, value in enumerate(levels)]
+    header = [*level_header(size), *(name for name, _ in columns)]
+    rows = [[*level_cells(value, size), *(cells[k] for _, cells in columns)] for k, value in enumerate(levels)]
     return Table(caption, header, rows)
 
 
-def axis(norm: str, units: Units | None) -> str:
+def axis(size: PixelSize) -> str:
     """Label of an axis of ε."""
-    return f"perturbation ε ({NORMS[norm]}{', network’s units' if units else ' norm'})"
-
-
-def second_axis(units: Units | None) -> tuple[str, float] | None:
-    """The second scale of an axis of ε."""
-    return (f"ε in {units.name}", units.per_unit) if units else None
+    if size.norm == "linf" and size.units is None:
+        return f"perturbation ε ({NORMS['linf']}: the most a pixel changes)"
+    return f"perturbation ε ({NORMS[size.norm]}{', network’s units' if size.units else ' norm'})"
 
 
 def attack_words(name: str, metric: str) -> str:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from .base import Count, Curve, Fraction, Interval, NonNegative, Part, Positive, mismatch
 from .records import VerificationRow
 
-__all__ = ["AttackCurve", "Case", "Data", "Gap", "Groups", "Minimum", "Model", "Noise", "Units", "Verification"]
+__all__ = [
+    "AttackCurve",
+    "Case",
+    "Data",
+    "Gap",
+    "Groups",
+    "ImageValues",
+    "Minimum",
+    "Model",
+    "Noise",
+    "Units",
+    "Verification",
+]
 
 
 class Model(Part):
@@ -58,11 +70,19 @@ class AttackCurve(Part):
 
 @dataclass(frozen=True)
 class Units:
-    """``ε * per_unit`` is ε in the data's own intensity, such as HU."""
+    """One unit that the network sees is ``per_unit`` of the data's own intensity: HU, grey levels, SD of the image."""
 
     __pydantic_config__: ClassVar[ConfigDict] = Part.model_config
     name: str
     per_unit: Positive
+
+
+class ImageValues(Part):
+    """How many values of one sample noise may change, those of its attacked channels: over all samples."""
+
+    fewest: Annotated[int, Field(ge=1)]
+    median: Positive
+    most: Annotated[int, Field(ge=1)]
 
 
 class Noise(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ __all__ = [
     "VerificationRow",
     "as_outputs",
     "mean_of_known",
+    "tally",
 ]
 
 AGREEMENT = 0.01
@@ -128,6 +129,9 @@ class ScanRecord(Part):
     group: str | None = None
 
 
+Status = Literal["passed", "failed", "not run"]
+
+
 class CheckResult(Part):
     """What a check for gradient masking found.
 
@@ -135,6 +139,7 @@ class CheckResult(Part):
         name: short, stable.
         title: what has to hold.
         status: ``"passed"``, ``"failed"`` or ``"not run"``.
+        samples: how many it used; None where it was not run, and in results of older versions.
         numbers: what it was decided by; None for one that is not finite.
         summary: one sentence on them.
         interpretation: what a failure usually means.
@@ -142,10 +147,23 @@ class CheckResult(Part):
 
     name: str
     title: str
-    status: Literal["passed", "failed", "not run"]
+    status: Status
+    samples: Count | None = None
     numbers: dict[str, Number]
     summary: str
     interpretation: str
+
+
+def tally(checks: Iterable[CheckResult]) -> str:
+    """How many checks passed, failed and were not run.
+
+    Example:
+        >>> check = CheckResult(name="a", title="", status="passed", numbers={}, summary="", interpretation="")
+        >>> tally([check, check])
+        '2 passed, 0 failed, 0 not run'
+    """
+    found = [check.status for check in checks]
+    return ", ".join(f"{found.count(status)} {status}" for status in get_args(Status))
 
 
 class VerificationRow(Part):

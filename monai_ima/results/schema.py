@@ -19,7 +19,8 @@ from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
 from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch, one_sentence, shown
-from .parts import AttackCurve, Case, Data, Groups, Minimum, Model, Noise, Units, Verification
+from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
+from .pixel_size import PixelSize
 from .records import CheckResult, SampleRecord, ScanRecord
 
 __all__ = ["FORMAT", "RESULTS", "ClassificationResults", "Results", "SegmentationResults", "Source", "json_schema"]
@@ -54,6 +55,7 @@ class Results(Part):
         commit: of the git repository that it was started in, with ``+`` where files were changed; None outside of one.
         levels: perturbation budgets ε, rising.
         units: None where ε has no size in the data's own intensity.
+        image_values: None in results of older versions.
         attacks: cumulative; the last is the strongest.
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
@@ -82,6 +84,7 @@ class Results(Part):
     norm: Literal["l2", "linf"]
     levels: Annotated[list[NonNegative], BeforeValidator(_rising)]
     units: Units | None
+    image_values: ImageValues | None = None
     classes: list[str]
     attacks: list[AttackCurve]
     noise: Noise | None
@@ -98,6 +101,11 @@ class Results(Part):
     def strongest(self) -> AttackCurve:
         """The curve that counts: under all attacks."""
         return self.attacks[-1]
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """What ε is worth in a pixel."""
+        return PixelSize(self.norm, self.units, self.image_values)
 
     @property
     def failed(self) -> list[CheckResult]:
@@ -218,6 +226,11 @@ class ClassificationResults(Results):
     def multi_label(self) -> bool:
         """The network has several outputs, independent of each other."""
         return any(isinstance(sample.label, list) for sample in self.samples)
+
+    def labelled(self, k: int) -> int:
+        """How many samples are of class ``k``; of independent outputs, of how many its label is known."""
+        labels = [sample.label for sample in self.samples]
+        return sum(label == k if isinstance(label, int) else label[k] is not None for label in labels)
 
     @model_validator(mode="after")
     def _samples_agree(self) -> Self:

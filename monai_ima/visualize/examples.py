@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,12 @@ def classes_in_words(found: int | Sequence[int | None], classes: Sequence[str]) 
     return ", ".join(name for name, output in zip(classes, found, strict=True) if output) or "no label"
 
 
-def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: str = "") -> Figure:
+def attack_examples(
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    title: str = "",
+    size: Callable[[float], str] = lambda eps: "",
+) -> Figure:
     """Clean image, noise times 10 and noisy image with predicted classes, one row a sample; signals are drawn as lines.
 
     Args:
@@ -65,6 +70,7 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             ``[C, L]`` (the first channel is shown).
         classes: names of the classes.
         title: above the figure.
+        size: of an ε in a pixel, in words.
 
     Raises:
         ValueError: when there are no examples, or one is neither an image nor a signal.
@@ -92,7 +98,7 @@ def attack_examples(examples: Sequence[Example], classes: Sequence[str], title: 
             axes[2].set_ylim(limits.min(), limits.max())
         misclassified = example.noisy_predicted != example.predicted
         axes[0].set_title(f"clean: {classes_in_words(example.predicted, classes)}", fontsize=9)
-        axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}", fontsize=9)
+        axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}\n{size(example.eps)}".rstrip(), fontsize=9)
         axes[2].set_title(
             f"noisy: {classes_in_words(example.noisy_predicted, classes)}",
             fontsize=9,

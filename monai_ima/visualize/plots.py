@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from operator import mul
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -19,6 +22,7 @@ def robustness_curves(
     norm: str,
     title: str = "",
     quantity: str = "accuracy",
+    second: tuple[str, float] | None = None,
 ) -> Figure:
     """Accuracy, or another score in [0, 1], against ε, one line a model (or class).
 
@@ -28,6 +32,7 @@ def robustness_curves(
         norm: ``"l2"`` or ``"linf"``, for the label of the axis.
         title: above the figure.
         quantity: name of the score.
+        second: name and factor > 0 of a second scale on top, such as ``("RMS a pixel, HU", 0.5)``.
 
     Raises:
         ValueError: when a line does not have one value for every level.
@@ -39,6 +44,7 @@ def robustness_curves(
             raise ValueError(f"Line {name!r} has {len(values)} values for {len(levels)} levels, expected one for each.")
         axes.plot(levels, values, marker=marker, markersize=4, label=name)
     axes.set_xlabel(f"noise level ε ({'L2' if norm == 'l2' else 'L∞'} norm)")
+    _second_scale(axes, second)
     axes.set_ylabel(quantity)
     axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.3)
@@ -48,7 +54,12 @@ def robustness_curves(
 
 
 def margin_histogram(
-    margins: Sequence[float], eps_max: float, suggested: float | None = None, title: str = "", bins: int = 30
+    margins: Sequence[float],
+    eps_max: float,
+    suggested: float | None = None,
+    title: str = "",
+    bins: int = 30,
+    second: tuple[str, float] | None = None,
 ) -> Figure:
     """Histogram of the training samples' margins.
 
@@ -58,6 +69,7 @@ def margin_histogram(
         suggested: a fixed ε to mark; None for no mark.
         title: above the figure.
         bins: number of bars.
+        second: name and factor > 0 of a second scale on top.
     """
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -66,9 +78,16 @@ def margin_histogram(
         axes.axvline(suggested, color="firebrick", linestyle="--", label=f"suggested fixed ε = {suggested:.4g}")
         axes.legend()
     axes.set_xlabel("margin ε")
+    _second_scale(axes, second)
     axes.set_ylabel("training samples")
     axes.set_title(title)
     return figure
+
+
+def _second_scale(axes: Axes, second: tuple[str, float] | None) -> None:
+    if second is not None:
+        name, factor = second
+        axes.secondary_xaxis("top", functions=(partial(mul, factor), partial(mul, 1 / factor))).set_xlabel(name)
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

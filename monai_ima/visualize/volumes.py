@@ -28,6 +28,7 @@ def volume_example(
     eps: float,
     norm: str,
     title: str = "",
+    size: str = "",
 ) -> Figure:
     """One scan under attack: clean image, noisy image and noise, with contours of label and prediction.
 
@@ -44,6 +45,7 @@ def volume_example(
         eps: radius of the attack.
         norm: its norm, ``"l2"`` or ``"linf"``.
         title: above the figure, such as the scan's name and its scores.
+        size: of ε in a pixel, in words.
 
     Raises:
         ValueError: when the image is neither 2-D nor 3-D, or a shape does not fit the image's.
@@ -82,7 +84,7 @@ def volume_example(
         axes.set_title(heading, fontsize=9)
     figure.colorbar(shown, ax=list(grid[:, 2]), shrink=0.8, aspect=30).ax.tick_params(labelsize=7)
     _legend(figure, classes)
-    level = f"ε = {eps:g} ({'L2' if norm == 'l2' else 'L∞'} norm)"
+    level = f"ε = {eps:g} ({'L2' if norm == 'l2' else 'L∞'} norm{f': {size}' if size else ''})"
     figure.suptitle(f"{title}\n{level}" if title else level, fontsize=10)
     return figure
 

@@ -1,0 +1,96 @@
+"""ε in words that people understand: how much a perturbation of that size changes a pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .parts import ImageValues, Units
+
+__all__ = ["PixelSize", "image_values"]
+
+
+def image_values(counts: Sequence[int]) -> ImageValues:
+    """The fewest, the median and the most values of one sample.
+
+    Args:
+        counts: for each sample how many values noise may change; at least one sample.
+
+    Example:
+        >>> image_values([784, 784, 1000]).median
+        784.0
+    """
+    return ImageValues(fewest=min(counts), median=float(median(counts)), most=max(counts))
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """What ε is worth in a pixel: in L2 the root mean square over all pixels, in L∞ the most that any of them changes.
+
+    In L2 it is ``ε / sqrt(n)``, n the number of values of a sample that noise may change; of samples of several sizes
+    the median, and texts say "about".
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        units: of the image files; None: those that the network sees.
+        values: of a sample; None where that is unknown.
+
+    Attributes:
+        factor: the size in a pixel of ε = 1; None where it is unknown, and in L∞ without units, where it is ε itself.
+
+    Example:
+        >>> size = PixelSize("l2", Units("grey levels", 255.0), image_values([784]))
+        >>> size.text(0.5)
+        '4.55 grey levels a pixel, RMS'
+        >>> PixelSize("linf", Units("HU", 400.0)).text(0.02), PixelSize("linf").text(0.02)
+        ('at most 8 HU a pixel', '')
+    """
+
+    norm: str
+    units: Units | None = None
+    values: ImageValues | None = None
+
+    @classmethod
+    def of(cls, norm: str | None, count: int | None, units: Units | None = None) -> PixelSize:
+        """That of images of one size, ``count`` values each; None for norm or count where it is not known."""
+        values = None if count is None else image_values([count])
+        return cls("l2", units) if norm is None else cls(norm, units, values)
+
+    @property
+    def factor(self) -> float | None:
+        per_unit = 1.0 if self.units is None else self.units.per_unit
+        if self.norm == "linf":
+            return None if self.units is None else per_unit
+        return None if self.values is None else per_unit / math.sqrt(self.values.median)
+
+    @property
+    def name(self) -> str:
+        """What a column or an axis of these sizes is called."""
+        kind = "at most in a pixel" if self.norm == "linf" else "RMS a pixel"
+        return f"{kind}, {self.unit}" if self.unit else kind
+
+    @property
+    def unit(self) -> str:
+        """Of the sizes; an empty text for the network's."""
+        return "" if self.units is None else self.units.name
+
+    @property
+    def scale(self) -> tuple[str, float] | None:
+        """Name and factor of a second scale of ε; None where :attr:`factor` is."""
+        return None if self.factor is None else (self.name, self.factor)
+
+    def number(self, eps: float) -> str:
+        """The size of ε in a pixel, without a unit; an empty text where it is unknown."""
+        return "" if self.factor is None else f"{eps * self.factor:.3g}"
+
+    def text(self, eps: float) -> str:
+        """The size of ε in a pixel; an empty text where it is unknown, and in L∞ without units, where it is ε."""
+        if self.factor is None:
+            return ""
+        size = f"{self.number(eps)} {self.unit}".rstrip() + " a pixel"
+        if self.norm == "linf":
+            return f"at most {size}"
+        varies = self.values is not None and self.values.fewest < self.values.most
+        return f"{'about ' * varies}{size}, RMS"
