@@ -3,6 +3,7 @@
 from .base import AlwaysCorrect, Criterion, check_criterion
 from .classification import BinaryCriterion, ClassificationCriterion
 from .divergence import DivergenceCriterion
+from .from_shapes import criterion_of_shapes
 from .segmentation import DiceCriterion, SegmentationCriterion, SurfaceDiceCriterion
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "SegmentationCriterion",
     "SurfaceDiceCriterion",
     "check_criterion",
+    "criterion_of_shapes",
 ]

@@ -22,6 +22,7 @@ from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
 from .pixel_size import PixelSize
 from .records import CheckResult, SampleRecord, ScanRecord
+from .tidy import summary_lines, tidy_rows
 
 __all__ = ["FORMAT", "RESULTS", "ClassificationResults", "Results", "SegmentationResults", "Source", "json_schema"]
 
@@ -138,6 +139,28 @@ class Results(Part):
         copy = self.model_copy()
         copy._label = label
         return copy
+
+    def __repr__(self) -> str:
+        return "\n".join(summary_lines(self))
+
+    __str__ = __repr__
+
+    def to_dataframe(self) -> Any:
+        """The samples as a ``pandas.DataFrame`` with a row for each sample, attack and ε.
+
+        Returns:
+            the columns sample_id, patient, group, attack, epsilon and score, as :func:`~monai_ima.results.tidy_rows`.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError(
+                "Results as a DataFrame need pandas, expected it installed: pip install pandas."
+            ) from None
+        return pandas.DataFrame(list(tidy_rows(self)))
 
     def command_with(self, option: str) -> str:
         """The command, or the call from Python, with one more option switched on."""
