@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from monai.handlers import LrScheduleHandler, ValidationHandler, from_engine
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 from torch import nn
+from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, CosineAnnealingLR, SequentialLR
 
 from monai_ima.handlers import BestWeights, IMAHandler, Resumable
 from monai_ima.utils.files import whole_file
@@ -37,6 +41,12 @@ class Run:
             "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, epochs),
             "linear": lambda: torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.0, total_iters=2),
             "steps": lambda: torch.optim.lr_scheduler.MultiStepLR(self.optimizer, [2]),
+            "in sequence": lambda: SequentialLR(
+                self.optimizer, [ConstantLR(self.optimizer, 1.0), CosineAnnealingLR(self.optimizer, epochs - 1)], [1]
+            ),
+            "chained": lambda: ChainedScheduler(
+                [ConstantLR(self.optimizer, 1.0), CosineAnnealingLR(self.optimizer, epochs)], self.optimizer
+            ),
         }
         self.schedule = schedules[schedule]()
         ima = IMAHandler(0.2, norm="linf", steps=2, margin_steps=2)
@@ -125,7 +135,7 @@ def test_a_training_that_is_killed_before_its_first_checkpoint_goes_on_over_its_
     run.evaluator.add_event_handler("COMPLETED", lambda engine: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run.trainer.run()
-    assert sorted(file.name for file in (tmp_path / "broken").iterdir()) == [
+    assert sorted(file.name for file in (tmp_path / "broken").glob("[!.]*")) == [
         "model.pt",
         "model_checkpoint_epoch=0.pt",
         "model_margins.pt",
@@ -204,6 +214,81 @@ def test_a_schedule_is_neither_stretched_nor_gone_on_with_at_a_rate_of_0(tmp_pat
     assert longer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
     with pytest.raises(ValueError, match="is of epoch 4, expected one of the 3 epochs"):
         Run(tmp_path / "steps", resume="last", epochs=3, schedule="steps").run()
+
+
+@pytest.mark.parametrize("schedule", ["in sequence", "chained"])
+def test_a_schedule_made_of_others_is_not_stretched_either(schedule, tmp_path):
+    Run(tmp_path, epochs=3, schedule=schedule).run(stop_after=1)
+    with pytest.raises(ValueError, match=r"of part 1: T_max [23], which cannot be changed to [56]"):
+        Run(tmp_path, resume="last", epochs=6, schedule=schedule).run()
+    assert Run(tmp_path, resume="last", epochs=3, schedule=schedule).run().trainer.state.epoch == 3
+
+
+def files(folder: Path) -> dict[str, dict]:
+    return {file.name: content(file) for file in folder.glob("*.pt")}
+
+
+@pytest.mark.parametrize("earlier", [2, 6])
+def test_what_overwrites_another_training_goes_on_as_itself(earlier, tmp_path):
+    """A run that took the place of a shorter or a longer one, was killed, and goes on, ends as one in a new folder."""
+    Run(tmp_path / "alone").run()
+    Run(tmp_path / "shared", epochs=earlier).run()
+    Run(tmp_path / "shared", overwrite=True).run(stop_after=2)
+    resumed = Run(tmp_path / "shared", resume="last")
+    assert resumed.trainer.state.epoch == 0
+    resumed.run()
+    assert same(files(tmp_path / "alone"), files(tmp_path / "shared"))
+
+
+def test_a_prolonged_training_that_is_killed_goes_on_where_it_was_and_not_where_it_once_ended(tmp_path):
+    Run(tmp_path / "whole", epochs=2, schedule="steps").run()
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    longer = {"resume": "last", "epochs": 6, "schedule": "steps"}
+    Run(tmp_path / "whole", **longer).run()
+    Run(tmp_path / "broken", **longer).run(stop_after=4)
+    assert (tmp_path / "broken" / "model_last.pt").is_file()
+    resumed = Run(tmp_path / "broken", **longer)
+    started: list[int] = []
+    resumed.trainer.add_event_handler("EPOCH_STARTED", lambda engine: started.append(engine.state.epoch))
+    resumed.run()
+    assert started == [5, 6]
+    assert same(files(tmp_path / "whole"), files(tmp_path / "broken"))
+
+
+def test_a_run_from_an_older_checkpoint_does_not_write_over_what_came_after_it_unasked(tmp_path):
+    Run(tmp_path, schedule="steps").run()
+    older = tmp_path / "model_checkpoint_epoch=3.pt"
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match=r"epoch=4\.pt is of the training after .*epoch=3\.pt, and would be"):
+        Run(tmp_path, resume=older, schedule="steps")
+    assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    Run(tmp_path, resume=older, epochs=6, schedule="steps", overwrite=True).run(stop_after=4)
+    left = sorted(file.name for file in tmp_path.glob("model_*epoch*")), (tmp_path / "model_last.pt").exists()
+    assert left == (["model_checkpoint_epoch=3.pt", "model_checkpoint_epoch=4.pt"], False)
+    Run(tmp_path, resume=tmp_path / "model_checkpoint_epoch=4.pt", epochs=4, schedule="steps")
+    Run(tmp_path / "elsewhere", resume=older, schedule="steps").run()
+
+
+def test_a_second_training_in_the_same_folder_is_refused_until_the_first_is_gone(tmp_path):
+    code = (
+        f"import sys, time, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_resumable import Run\n"
+        f"run = Run(pathlib.Path({str(tmp_path)!r}))\n"
+        "run.trainer.add_event_handler('ITERATION_COMPLETED', lambda _: (print('in', flush=True), time.sleep(60)))\n"
+        "run.trainer.run()\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        while first.stdout.readline() != "in\n":
+            assert first.poll() is None
+        with pytest.raises(FileExistsError, match=r"Another process trains model in folder .*: wait for it, or give"):
+            Run(tmp_path, resume="last").run()
+    finally:
+        first.kill()
+        first.wait()
+    Run(tmp_path, resume="last").run()
+    assert not (tmp_path / ".model.lock").exists()
 
 
 def test_a_finished_training_has_nothing_left_to_do(tmp_path):

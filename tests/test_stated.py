@@ -154,3 +154,58 @@ def test_the_printed_evaluation_repeats_what_was_stated(silent, capsys):
         "output": "first one",
     }
     assert "attacks with pgd100x2+pgd100x2-dice+pgd100x2-ce: at each ε up to about 600 passes" in shown
+
+
+def printed(shown: str) -> list[str]:
+    """The words of the line that evaluates."""
+    return shlex.split(shown.split("To evaluate:\n")[1].splitlines()[0].split("-m monai_ima ")[1])
+
+
+@pytest.mark.parametrize("evaluated", ["by the training config", "by one of its own", "by an overlay"])
+def test_the_printed_evaluation_is_of_what_was_hardened_also_by_another_config(
+    evaluated, tmp_path, monkeypatch, capsys
+):
+    """train.json is a softmax training; train_sigmoid.json, which was hardened, has independent outputs."""
+    root = changed(tmp_path / "two", "zoo_segmentation")
+    content = json.loads((root / "configs" / "train.json").read_text())
+    content["loss"] = part("DiceLoss", sigmoid=True, to_onehot_y=True)
+    for side in ("train", "validate"):
+        content[side]["postprocessing"] = part(
+            "Compose", transforms=[part("Lambdad", keys="pred", func="$lambda p: p")]
+        )
+    (root / "configs" / "train_sigmoid.json").write_text(json.dumps(content))
+    if evaluated == "by one of its own":
+        own = json.loads(json.dumps(content))
+        own["validate"]["preprocessing"] = content["train"]["preprocessing"] | {
+            "transforms": content["train"]["deterministic_transforms"]
+        }
+        del own["train"]
+        (root / "configs" / "evaluate.json").write_text(json.dumps(own))
+    if evaluated == "by an overlay":
+        (root / "configs" / "evaluate.json").write_text(json.dumps({"validate#dataloader#batch_size": 1}))
+    assert main(["harden", "--bundle", str(root), "--config", "train_sigmoid.json", "--threshold", "0.5"]) == 0
+    words = printed(capsys.readouterr().out)
+    network = ConfigParser(content).get_parsed_content("network_def")
+    (root / "models").mkdir(exist_ok=True)
+    torch.save(network.state_dict(), root / "models" / "model_ima.pt")
+    monkeypatch.chdir(root)
+    found = []
+
+    def evaluate(settings, loaded, units):
+        found.append(loaded.criterion)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("monai_ima.cli.evaluation_run.evaluate_loaded", evaluate)
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "enough"
+    (criterion,) = found
+    assert (criterion.sigmoid, criterion.include_background) == (True, True)
+
+
+def test_an_override_of_a_part_counts_where_a_bundle_is_read_too(tmp_path):
+    root = changed(tmp_path / "b", "zoo_segmentation")
+    name = "train#deterministic_transforms#1#a_max"
+    read = {value: find_evaluation(root, ["train.json"], {name: value} if value else {}) for value in (None, 400)}
+    slopes = {value: parts.normalisation.slope for value, parts in read.items()}
+    assert slopes == {None: pytest.approx(250.0), 400: pytest.approx(500.0)}, "HU of one unit, 150 + 100 and 400 + 100"
+    assert find_evaluation(root, ["train.json"], {"none#such": 1, "train#5": 2}).normalisation.slope == 250.0

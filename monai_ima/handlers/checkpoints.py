@@ -14,10 +14,12 @@ import torch
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.weights import load_checkpoint
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "epoch_of"]
 
 KEPT = 2
 """Checkpoints of that many last epochs are kept."""
+
+EPOCH = re.compile(r"_checkpoint_epoch=(\d+)\.pt$")
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,10 @@ class Checkpoints:
 
     def epochs(self) -> list[Path]:
         """The epochs' files that are there, the newest first."""
-        pattern = re.compile(re.escape(f"{self.prefix}_checkpoint_epoch=") + r"(\d+)\.pt")
+        start = f"{self.prefix}_checkpoint_epoch="
         files = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = [(int(match[1]), file) for file in files if (match := pattern.fullmatch(file.name))]
-        return [file for _, file in sorted(found, reverse=True)]
+        found = [file for file in files if file.name.startswith(start) and EPOCH.search(file.name)]
+        return sorted(found, key=epoch_in_name, reverse=True)
 
     def save(self, file: Path, content: Mapping[str, Any]) -> None:
         """Write a file, whole or not at all, and remove those of older epochs."""
@@ -61,19 +63,37 @@ class Checkpoints:
     def newest(self) -> tuple[Path, Mapping[str, Any]] | None:
         """The newest checkpoint that is whole, and its content; None, and a warning, where there is none.
 
+        That of a finished training is older than those of a training that went on from it.
+
         Raises:
             ValueError: if there are some, but none is whole.
         """
-        candidates = [*([self.last] if self.last.is_file() else []), *self.epochs()]
-        for file in candidates:
-            try:
-                return file, load_checkpoint(file)
-            except ValueError:
-                logger.warning("Checkpoint %s is damaged: looking for an older one.", file)
-        if candidates:
+        finished = _whole(self.last) if self.last.is_file() else None
+        ended = 0 if finished is None else epoch_of(finished)
+        epochs = [file for file in self.epochs() if finished is None or epoch_in_name(file) > ended]
+        for file in epochs:
+            content = _whole(file)
+            if content is not None:
+                return file, content
+        if finished is not None:
+            return self.last, finished
+        if epochs or self.last.is_file():
             raise ValueError(f"Every checkpoint of {self.prefix} in {self.folder} is damaged, expected one to resume.")
         logger.warning("No checkpoint of %s is in %s: training starts afresh.", self.prefix, self.folder)
         return None
+
+    def all(self) -> list[Path]:
+        """All checkpoints that are there."""
+        return [*self.epochs(), *([self.last] if self.last.is_file() else [])]
+
+    def later(self, epoch: int) -> list[Path]:
+        """The checkpoints of epochs after this one, and what is damaged."""
+        ended = _whole(self.last) if self.last.is_file() else None
+        return [
+            file
+            for file in self.all()
+            if (epoch_in_name(file) > epoch if file != self.last else ended is None or epoch_of(ended) > epoch)
+        ]
 
     def refuse_to_overwrite(self) -> None:
         """Refuse a new training in the place of another one's files.
@@ -89,3 +109,25 @@ class Checkpoints:
                     "resume='last' to go on with it, or overwrite=True (of a hardened bundle --harden#resume last, "
                     "--harden#overwrite True)."
                 )
+
+
+def epoch_of(content: Mapping[str, Any]) -> int:
+    """The epoch that a checkpoint's trainer had come to."""
+    trainer = content.get("trainer", {})
+    if "epoch" in trainer:
+        return int(trainer["epoch"])
+    return int(trainer.get("iteration", 0)) // max(1, int(trainer.get("epoch_length") or 1))
+
+
+def epoch_in_name(file: Path) -> int:
+    """The epoch that a file is named after."""
+    match = EPOCH.search(file.name)
+    return -1 if match is None else int(match[1])
+
+
+def _whole(file: Path) -> Mapping[str, Any] | None:
+    try:
+        return load_checkpoint(file)
+    except ValueError:
+        logger.warning("Checkpoint %s is damaged: looking for an older one.", file)
+        return None

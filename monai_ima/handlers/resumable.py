@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
@@ -16,7 +17,7 @@ from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.random_states import RandomStates
 from monai_ima.utils.weights import load_checkpoint
 
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, epoch_of
 from .schedules import check_schedule, schedule_settings
 
 __all__ = ["Resumable"]
@@ -40,7 +41,8 @@ class Resumable:
         objects: what is saved, by name; what is None is left out.
         resume: a checkpoint to resume from; ``"last"`` for the newest one in the folder that is whole, the start if
             there is none; None starts afresh.
-        overwrite: a run that starts afresh may write over files of the same prefix.
+        overwrite: a run that starts afresh, or from a checkpoint before the newest, may write over files of the same
+            prefix: checkpoints of the training that it takes the place of are removed when it starts.
 
     Example:
         >>> sorted(Resumable("models", "model", {"model": nn.Linear(1, 1), "margins": None}).objects)
@@ -69,7 +71,8 @@ class Resumable:
 
         Raises:
             FileNotFoundError: if the checkpoint does not exist.
-            FileExistsError: if the run starts afresh and would write over files that are there.
+            FileExistsError: if the run starts afresh, or from an older checkpoint, and would write over files that are
+                there; when it starts, if another process trains in the folder under the same prefix.
             ValueError: if the checkpoint is torn, or ``"last"`` finds none that is whole.
         """
         self.checkpoint: tuple[Path, Mapping[str, Any]] | None = None
@@ -78,10 +81,35 @@ class Resumable:
             self.checkpoint = (Path(self.resume), load_checkpoint(self.resume)) if given else self.checkpoints.newest()
         if self.checkpoint is None and not self.overwrite:
             self.checkpoints.refuse_to_overwrite()
+        self._replaced = self._taken_place_of()
         engine.add_event_handler(Events.STARTED, self._start)
+
+    def _taken_place_of(self) -> list[Path]:
+        """The checkpoints of another training, or of a later part of this one, in whose place this run trains.
+
+        Raises:
+            FileExistsError: if the run goes on from a checkpoint before them and may not write over them.
+        """
+        if self.checkpoint is None:
+            return self.checkpoints.all()
+        file, content = self.checkpoint
+        if str(self.resume) == NEWEST or file.resolve().parent != self.checkpoints.folder.resolve():
+            return []
+        later = [other for other in self.checkpoints.later(epoch_of(content)) if other.resolve() != file.resolve()]
+        if later and not self.overwrite:
+            raise FileExistsError(
+                f"File {later[0]} is of the training after {file}, and would be written over: expected resume='last', "
+                "another folder, or overwrite=True."
+            )
+        return later
 
     def _start(self, engine: Engine) -> None:
         """Resume, and save from now on, after all other handlers."""
+        if rank() == 0:
+            self._lock()
+            for replaced in self._replaced:
+                replaced.unlink(missing_ok=True)
+        self._replaced = []
         self._random = RandomStates(getattr(engine.state.dataloader, "dataset", None))
         if self.checkpoint is not None:
             self._load(engine, *self.checkpoint)
@@ -91,6 +119,25 @@ class Resumable:
         if not engine.has_event_handler(self._save_epoch):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
             engine.add_event_handler(Events.COMPLETED, self._save_last)
+            engine.add_event_handler(Events.COMPLETED, self._unlock)
+
+    def _lock(self) -> None:
+        """One process trains in the folder under the prefix; the lock of a killed one is free."""
+        folder = self.checkpoints.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._held = FileLock(folder / f".{self.checkpoints.prefix}.lock", is_singleton=True)
+        try:
+            self._held.acquire(timeout=0)
+        except Timeout:
+            raise FileExistsError(
+                f"Another process trains {self.checkpoints.prefix} in folder {folder}: wait for it, or give another "
+                "folder or name."
+            ) from None
+
+    def _unlock(self) -> None:
+        if rank() == 0:
+            Path(self._held.lock_file).unlink(missing_ok=True)
+            self._held.release(force=True)
 
     def _load(self, engine: Engine, file: Path, content: Mapping[str, Any]) -> None:
         objects = {**self.objects, "trainer": engine}

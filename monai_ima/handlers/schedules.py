@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
 __all__ = ["check_schedule", "schedule_settings"]
 
@@ -14,14 +14,19 @@ PLACE = {"base_lrs", "last_epoch", "verbose"}
 
 
 def schedule_settings(value: Any) -> dict[str, Any]:
-    """The settings of a schedule, such as ``T_max``; none of anything else."""
+    """The settings of a schedule, such as ``T_max``, with those of the schedules that it is made of; none else."""
     if not isinstance(value, LRScheduler):
         return {}
-    return {
+    own = {
         name: setting
         for name, setting in value.state_dict().items()
         if name not in PLACE and not name.startswith("_") and isinstance(setting, (int, float, str, list, tuple))
     }
+    if isinstance(value, SequentialLR):
+        own["milestones"] = list(value._milestones)
+    parts = value._schedulers if isinstance(value, (SequentialLR, ChainedScheduler)) else ()
+    inner = {f"part {k}: {name}": of for k, part in enumerate(parts) for name, of in schedule_settings(part).items()}
+    return {**own, **inner}
 
 
 def check_schedule(file: Path, value: Any, settings: dict[str, Any]) -> None:

@@ -97,8 +97,7 @@ def find_evaluation(
     Raises:
         ValueError: if there is no evaluator, or several that could be meant.
     """
-    config = read_training_config(bundle, files)
-    config.content.update({key: value for key, value in (overrides or {}).items() if key in config.content})
+    config = read_training_config(bundle, files, overrides)
     evaluators = evaluators_of(config)
     named = config.component("evaluator") or config.component(EVALUATOR_ID)
     if named is None and len(evaluators) != 1:

@@ -16,7 +16,7 @@ from monai_ima.utils.attack_names import passes, strongest
 from .own_configs import bundle_line, own_lines, shell_word
 from .parts import CRITERION, SAVERS
 from .plan import Plan, handler_class
-from .reading import SEPARATOR, SUFFIXES, Component, readable, reference
+from .reading import SEPARATOR, SUFFIXES, Component, evaluation_files, merged_config, readable, reference
 from .sample_ids import sample_id_override
 from .settings import METHODS, Stated
 
@@ -97,8 +97,21 @@ def evaluation_lines(plan: Plan) -> list[str]:
 
 
 def _stated(plan: Plan) -> dict[str, str]:
-    """What the user stated of the bundle, as options of an evaluation; what is correct is not where it says so."""
-    given = Stated.of(replace(plan.settings, output=plan.output)).given
+    """What an evaluation does not find by itself, as its options: the config, the task where it is read elsewhere, and
+    what the user stated of the bundle; what is correct is not where the config says so."""
+    root, names = plan.parts.config.root, [file.name for file in plan.parts.config.files]
+    task = plan.task
+    settings = replace(plan.settings, output=plan.output)
+    config: dict[str, Any] = {}
+    try:
+        by_itself = [file.name for file in merged_config(root, None)[0]]
+    except FileNotFoundError:
+        by_itself = []
+    if names != by_itself:
+        settings = replace(settings, task=task.kind, sigmoid=task.sigmoid, ignore_index=task.ignore_index)
+        files = evaluation_files(root, training=names)
+        config = {"config": tuple(files)} if set(files) & set(names) else {}
+    given = {**config, **Stated.of(settings).given}
     own = ("task", "sigmoid", "ignore_index") if CRITERION in plan.parts.config else ()
     return {
         name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,12 +210,15 @@ class TrainingConfig:
         )
 
 
-def read_training_config(bundle: str | Path, config: str | Sequence[str] | None = None) -> TrainingConfig:
+def read_training_config(
+    bundle: str | Path, config: str | Sequence[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainingConfig:
     """Read a bundle's training config; nothing in it is evaluated or imported.
 
     Args:
         bundle: the bundle's folder.
         config: file name(s) in ``configs``, several separated by commas; None means ``train.json`` or ``train.yaml``.
+        overrides: values of ids, such as ``train#trainer#max_epochs``; those of ids that the config lacks are left out.
 
     Raises:
         FileNotFoundError: if the folder is no bundle or has no such config.
@@ -223,6 +226,10 @@ def read_training_config(bundle: str | Path, config: str | Sequence[str] | None 
     """
     root = Path(bundle)
     files, parser = merged_config(root, config)
+    for path, value in (overrides or {}).items():
+        with contextlib.suppress(KeyError, IndexError, ValueError, TypeError):
+            _ = parser[path]
+            parser[path] = value
     content = parser.get()
     try:
         with contextlib.chdir(root):
