@@ -57,7 +57,7 @@ def _one_hot(label: torch.Tensor) -> bool:
 
 def _apart(logits: torch.Tensor, label: torch.Tensor) -> ValueError:
     return ValueError(
-        f"Got predictions of shape {tuple(logits.shape)} and labels of shape {tuple(label.shape)}, expected labels [B], "
-        "[B, 1] or [B, K] for predictions [B, K], or labels [B, *spatial], [B, 1, *spatial] or [B, K, *spatial] for "
-        "predictions [B, K, *spatial], or else criterion=."
+        f"Got predictions of shape {tuple(logits.shape)} and labels of shape {tuple(label.shape)}, expected labels "
+        "[B], [B, 1] or [B, K] for predictions [B, K], or labels [B, *spatial], [B, 1, *spatial] or [B, K, *spatial] "
+        "for predictions [B, K, *spatial], or else criterion=."
     )

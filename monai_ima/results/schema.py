@@ -157,9 +157,7 @@ class Results(Part):
         try:
             import pandas
         except ImportError:
-            raise ImportError(
-                "Results as a DataFrame need pandas, expected it installed: pip install pandas."
-            ) from None
+            raise ImportError("A DataFrame needs pandas, expected it installed: pip install pandas.") from None
         return pandas.DataFrame(list(tidy_rows(self)))
 
     def command_with(self, option: str) -> str:
