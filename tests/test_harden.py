@@ -20,6 +20,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.bundle.scripts import init_bundle
 from monai.data import Dataset
+from monai.engines import Evaluator
 from monai.networks.nets import UNet
 from monai.transforms import Compose, Identityd, OneOf
 from shell_commands import documented_commands, shell
@@ -447,7 +448,7 @@ def test_reading_evaluates_and_imports_nothing(zoo):
     assert "scripts.bomb" not in sys.modules
 
 
-class Engine:
+class Engine(Evaluator):
     """Just enough of an evaluator: a metric that is read off a list, run by run."""
 
     def __init__(self, values):
