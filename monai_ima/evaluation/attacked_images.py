@@ -32,6 +32,7 @@ from monai_ima.utils.workers import workers
 
 from .batch import check_any, note_ids
 from .loaded import LoadedBundle
+from .network_check import NetworkCheck
 from .share import Share
 
 __all__ = ["names_of_images", "output_names", "save_attacked_images"]
@@ -94,7 +95,7 @@ def names_of_images(loaded: LoadedBundle, limit: int | None = None) -> dict[str,
 
     Raises:
         ValueError: if there is no image, an id comes twice, two have the same file name, or the images have no such
-            channels as are to be attacked.
+            channels as are to be attacked, or the network predicts no sample independently of its batch.
     """
     sample_ids = _sample_ids(loaded, limit)
     check_any(sample_ids)
@@ -183,12 +184,15 @@ def _dice(
 def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
     """The ids of the samples that are attacked, known before work starts."""
     found: dict[str, None] = {}
+    network_check = NetworkCheck(loaded)
     for batchdata in tqdm(loaded.data_loader, desc="sample ids", leave=False, disable=not workers().leader):
         if limit is not None and len(found) >= limit:
             break
-        image, *_ = loaded.prepare_batch(batchdata, loaded.device)
+        prepared = loaded.prepare_batch(batchdata, loaded.device)
+        image = prepared[0]
         attacked_channels(check_channels(loaded.channels), image)
         note_ids(batch_sample_ids(batchdata, image), found)
+        network_check(prepared)
     return list(found)[:limit]
 
 
