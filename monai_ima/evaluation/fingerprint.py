@@ -17,14 +17,12 @@ from .loaded import LoadedBundle
 __all__ = ["data_digest"]
 
 
-def data_digest(
-    loaded: LoadedBundle, on_batch: Callable[[Sequence[Any], Sequence[str]], None] | None = None
-) -> str:
+def data_digest(loaded: LoadedBundle, on_batch: Callable[[Sequence[Any], Sequence[str]], None] | None = None) -> str:
     """SHA-256 of every sample's id, image size and label, in the loader's order.
 
     Args:
         loaded: whose data are read once.
-        on_batch: called with what ``prepare_batch`` makes of every batch (image, label, extra network inputs), and its ids.
+        on_batch: called with what ``prepare_batch`` makes of every batch (image, label, extra inputs), and its ids.
 
     Raises:
         ValueError: if a batch has no ids.
