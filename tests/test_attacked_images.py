@@ -13,7 +13,21 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import default_prepare_batch
 from monai.inferers import SimpleInferer
-from monai.transforms import Compose, EnsureChannelFirstd, Flipd, LoadImaged, ToTensord
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    ConcatItemsd,
+    CopyItemsd,
+    EnsureChannelFirstd,
+    EnsureTyped,
+    Flipd,
+    Lambdad,
+    LoadImaged,
+    Orientationd,
+    Spacingd,
+    SpatialPadd,
+    ToTensord,
+)
 from torch import nn
 
 from monai_ima.attacks import FGSM
@@ -163,3 +177,93 @@ def test_volumes_are_saved_on_their_own_grid_or_it_is_said_that_they_are_not(las
     assert ("The transforms of small cannot be undone" in caplog.text) == bool(last)
     if not last:
         np.testing.assert_allclose(noisy.affine, affine)
+
+
+def own_volumes(folder: Path, steps: list, items: dict) -> list[nib.Nifti1Image]:
+    """The noisy volume and its noise that are saved of one scan of shape (6, 7, 4)."""
+    loader = DataLoader(Dataset([{**items, "label": 0, "sample_id": "scan"}], Compose(steps)), 1)
+    image = next(iter(loader))["image"]
+    save_attacked_images(bundle(loader, image.numel()), FGSM("linf"), 0.1, folder / "out")
+    return [load_scan(folder / "out" / f"scan_{name}.nii.gz") for name in ("noisy", "noise")]
+
+
+@pytest.fixture
+def scans(tmp_path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Two scans of one patient: their files and their values, (6, 7, 4) at 2 x 2 x 3 mm, left to right reversed."""
+    values = {key: np.random.default_rng(k).random((6, 7, 4)).astype(np.float32) for k, key in enumerate(("t1", "t2"))}
+    for key, value in values.items():
+        nib.save(nib.Nifti1Image(value, AFFINE), tmp_path / f"{key}.nii.gz")
+    return {key: str(tmp_path / f"{key}.nii.gz") for key in values}, values
+
+
+AFFINE = np.diag([-2.0, 2.0, 3.0, 1.0])
+
+
+def turned(*keys: str) -> list:
+    """Transforms that lose no voxel: axes turned, borders added."""
+    return [Orientationd(keys, "RAS"), SpatialPadd(keys, (8, 8, 8))]
+
+
+@pytest.mark.parametrize("before", [True, False, None], ids=["before", "after", "one before and one after"])
+def test_volumes_put_together_of_several_scans_are_saved_on_the_scans_grid(before, scans, tmp_path, caplog):
+    files, values = scans
+    both = ("t1", "t2")
+    joined = ConcatItemsd(both, name="image")
+    steps = {True: [*turned(*both), joined], False: [joined, *turned("image")]}.get(
+        before, [turned(*both)[0], joined, turned("image")[1]]
+    )
+    noisy, noise = own_volumes(tmp_path, [LoadImaged(both), EnsureChannelFirstd(both), *steps], files)
+    assert noisy.shape == (6, 7, 4, 2)
+    np.testing.assert_allclose(noisy.affine, AFFINE)
+    clean = noisy.get_fdata() - noise.get_fdata()
+    np.testing.assert_allclose(clean, np.stack([values["t1"], values["t2"]], -1), atol=1e-6)
+    assert "cannot be undone" not in caplog.text
+
+
+def test_resampled_volumes_have_the_scans_shape_and_affine_whatever_their_key(scans, tmp_path, caplog):
+    files, _ = scans
+    both = ("t1", "t2")
+    steps = [LoadImaged(both), EnsureChannelFirstd(both), Spacingd(both, (1.5, 1.5, 1.5)), SpatialPadd(both, (16,) * 3)]
+    steps += [CenterSpatialCropd(both, (8, 8, 8)), CopyItemsd("t2", names="image")]
+    noisy, noise = own_volumes(tmp_path, steps, files)
+    for volume in (noisy, noise):
+        assert volume.shape == (6, 7, 4)
+        np.testing.assert_allclose(volume.affine, AFFINE)
+    assert "cannot be undone" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("last", "moves", "warned"),
+    [
+        (EnsureTyped("image", track_meta=False), True, True),
+        (EnsureTyped("image", track_meta=False), False, False),
+        (Lambdad("image", lambda image: image.as_tensor()), True, True),
+        (Lambdad("image", lambda image: MetaTensor(image.as_tensor())), True, True),
+    ],
+    ids=["no MetaTensor", "nothing to undo", "as_tensor", "history lost"],
+)
+def test_an_image_that_lost_its_history_is_warned_of_if_it_was_moved(last, moves, warned, scans, tmp_path, caplog):
+    files, _ = scans
+    steps = [
+        LoadImaged("t1"),
+        EnsureChannelFirstd("t1"),
+        *(turned("t1") if moves else []),
+        ConcatItemsd(["t1"], "image"),
+    ]
+    noisy, _ = own_volumes(tmp_path, [*steps, last], files)
+    assert noisy.shape == ((8, 8, 8) if moves else (6, 7, 4))
+    assert ("The transforms of small cannot be undone" in caplog.text) == warned
+    assert ("the image no longer knows what Orientationd, SpatialPadd did" in caplog.text) == warned
+
+
+def test_a_history_that_no_transform_of_the_data_knows_is_warned_of(scans, tmp_path, caplog):
+    files, _ = scans
+
+    inner = Compose([LoadImaged("t1"), EnsureChannelFirstd("t1"), *turned("t1"), CopyItemsd("t1", names="image")])
+
+    def load(item: dict) -> dict:
+        return dict(inner(item))
+
+    noisy, _ = own_volumes(tmp_path, [load], files)
+    assert noisy.shape == (8, 8, 8)
+    assert "The transforms of small cannot be undone (the data set has none that says how)" in caplog.text
