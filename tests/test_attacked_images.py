@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from monai.transforms import (
 )
 from torch import nn
 
-from monai_ima.attacks import FGSM
+from monai_ima.attacks import FGSM, PGD
 from monai_ima.cli.attack import _outcome
+from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation.attacked_images import RECORDS, output_names, save_attacked_images
 from monai_ima.evaluation.loaded import LoadedBundle
 
@@ -151,11 +153,49 @@ def test_the_outcome_is_what_the_network_says_of_the_saved_signals(tmp_path):
     assert [image.broken for image in images] == [b and not a for b, a in zip(before, after, strict=True)]
     broken = sum(image.broken for image in images)
     assert 0 < broken < sum(before) < 40
-    assert _outcome(images) == (
+    assert _outcome(images, segments=False) == (
         f"{broken} of {sum(before)} correct answers became wrong ({40 - sum(before)} were wrong without noise and are "
         "saved as they are)"
     )
     assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out") == images, "as they were noted"
+
+
+def test_a_sample_without_a_label_is_neither_right_nor_wrong(tmp_path):
+    generator = torch.Generator().manual_seed(4)
+    signals, labels = torch.rand(8, 1, 4, generator=generator), torch.tensor([0, 1, -1, 0, 1, 0, -1, 1])
+    loaded = bundle([{"image": signals, "label": labels, "sample_id": [f"s{k}" for k in range(8)]}])
+    loaded = replace(loaded, criterion=ClassificationCriterion(ignore_index=-1))
+    attack = PGD("linf", 5, 1, criterion=loaded.attack_criterion)
+    images = save_attacked_images(loaded, attack, 0.3, tmp_path / "out")
+    right = (loaded.network(signals).argmax(1) == labels).tolist()
+    assert [image.correct for image in images] == [None if y == -1 else r for y, r in zip(labels, right, strict=True)]
+    assert not any(image.broken for image in images if image.correct is None)
+    wrong = 6 - sum(right)
+    assert 0 < wrong < 6
+    assert _outcome(images, segments=False) == (
+        f"{sum(image.broken for image in images)} of {sum(right)} correct answers became wrong ({wrong} were wrong "
+        "without noise and 2 have no label and are saved as they are)"
+    )
+    assert save_attacked_images(loaded, attack, 0.3, tmp_path / "out") == images, "as they were noted"
+
+
+@pytest.mark.parametrize("background", [(True, True), (False, True)], ids=["both", "one"])
+def test_a_segmentation_whose_labels_hold_no_foreground_has_no_dice_and_the_outcome_says_so(background, tmp_path):
+    labels = torch.ones(2, 1, 4, 4, dtype=torch.int64)
+    labels[list(background)] = 0
+    image = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    loaded = bundle([{"image": image, "label": labels, "sample_id": ["a", "b"]}])
+    loaded = replace(loaded, network=nn.Conv2d(1, 2, 1), criterion=DiceCriterion("lowest"))
+    images = save_attacked_images(loaded, FGSM("linf", criterion=loaded.attack_criterion), 0.1, tmp_path / "out")
+    assert [image.dice is None for image in images] == list(background)
+    outcome = _outcome(images, loaded.segments)
+    if all(background):
+        assert outcome == "no Dice, none of their labels holds a foreground"
+    else:
+        assert re.fullmatch(
+            r"mean Dice \d\.\d{3} without noise, \d\.\d{3} with it \(1 whose label holds no foreground left out\)",
+            outcome,
+        )
 
 
 def load_scan(file: Path) -> nib.Nifti1Image:

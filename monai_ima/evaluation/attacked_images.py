@@ -153,9 +153,12 @@ def save_attacked_images(
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
             for sample_id, *pair in zip(wanted, adversarial, clean, strict=False):
                 _save(folder / names[sample_id], pair[0], pair[1], loaded)
+            unknown = result.clean_score.isnan().tolist()
             correct, broken = result.clean_correct.tolist(), (result.success & result.clean_correct).tolist()
             attacked = [
-                AttackedImage(sample_id=sample_id, correct=correct[k], broken=broken[k], dice=dice[k])
+                AttackedImage(
+                    sample_id=sample_id, correct=None if unknown[k] else correct[k], broken=broken[k], dice=dice[k]
+                )
                 for k, sample_id in enumerate(wanted)
             ]
             records.append(attacked)
