@@ -67,5 +67,8 @@ def test_training_configs_of_other_names_are_named(tmp_path, capsys):
     (configs / "train.json").rename(configs / "train_stage2.json")
     (configs / "train_stage1.yaml").write_text("{}")
     (configs / "train_notes.txt").write_text("")
+    assert (configs / "multi_gpu_train.json").is_file(), "that of the style, whose name holds the word too"
     line = refusal(tmp_path / "b", capsys)
-    assert line.endswith("or another training config (train_stage1.yaml, train_stage2.json) as --config.")
+    assert line.endswith(
+        "or another training config (multi_gpu_train.json, train_stage1.yaml, train_stage2.json) as --config."
+    )

@@ -34,7 +34,7 @@ def on_own_grid(volume: torch.Tensor, transform: Any, name: str) -> torch.Tensor
         moved = [type(step).__name__ for step in steps if isinstance(step, LazyTrait) and set(step.keys) - {LABEL}]
         if moved and not any(map(_moves, history)):
             raise RuntimeError(f"the image no longer knows what {', '.join(moved)} did")
-        return _undone(volume, steps) if history else volume
+        return _undone(volume, steps) if isinstance(volume, MetaTensor) and history else volume
     except (RuntimeError, TypeError, ValueError) as error:
         logger.warning(
             "The transforms of %s cannot be undone (%s): volumes are saved on the grid that the network sees.",

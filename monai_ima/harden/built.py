@@ -95,7 +95,7 @@ def _of_component(config: TrainingConfig, component: Component) -> Built:
 
 
 def _in_expression(config: TrainingConfig, expression: str, without: str | None) -> Iterator[Built]:
-    waiting = list(_parsed(expression))
+    waiting: list[ast.AST] = list(_parsed(expression))
     while waiting:
         node = waiting.pop(0)
         inner = list(ast.iter_child_nodes(node))
