@@ -172,7 +172,7 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
         ),
         (
             ["attack", "--bundle", "none", "--eps", "1", "--batch_size", "1"],
-            "Folder none is no MONAI bundle, expected a folder 'configs' in it.",
+            "Folder none does not exist, expected that of a MONAI bundle.",
         ),
     ],
 )

@@ -662,7 +662,7 @@ def refused(root: Path, capsys, words: str, *arguments: object) -> None:
 
 
 def test_bad_folders_and_files_are_named_in_one_sentence(zoo, tmp_path, capsys):
-    refused(tmp_path / "none", capsys, "none is no MONAI bundle")
+    refused(tmp_path / "none", capsys, "none does not exist, expected that of a MONAI bundle")
     refused(zoo / "data", capsys, "data is no MONAI bundle")
     refused(zoo, capsys, "no.json does not exist", "--config", "no.json")
     (zoo / "configs" / "bad.json").write_text("{")
