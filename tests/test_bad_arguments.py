@@ -358,20 +358,11 @@ def test_a_bad_argument_is_refused_in_one_sentence(row: Row, tmp_path: Path, mon
 
 
 def test_an_integral_float_is_an_integer():
-    made = [
-        handlers.IMAHandler(0.1, steps=3.0, margin_steps=4.0, seed=7.0),  # type: ignore[arg-type]
-        attacks.PGD(steps=1e3),  # type: ignore[arg-type]
-        EvaluationSettings(levels=[1], eot=1e1, seed=1e2),
-    ]
-    ima, pgd, settings = made
-    assert [ima.method.margin_attack.steps, ima.method.seed, pgd.steps, settings.eot, settings.seed] == [
-        4,
-        7,
-        1000,
-        10,
-        100,
-    ]
-    assert {type(n) for n in (ima.method.margin_attack.steps, ima.method.seed, pgd.steps, settings.eot)} == {int}
+    ima = handlers.IMAHandler(0.1, steps=3.0, margin_steps=4.0, seed=7.0).method
+    settings = EvaluationSettings(levels=[1], eot=1e1, seed=1e2)
+    made = [ima.margin_attack.steps, ima.seed, attacks.PGD(steps=1e3).steps, settings.eot, settings.seed]
+    assert made == [4, 7, 1000, 10, 100]
+    assert {type(number) for number in made} == {int}
 
 
 def test_the_tables_evaluation_and_attack_work_with_good_arguments(tmp_path, monkeypatch):

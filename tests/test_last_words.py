@@ -37,8 +37,7 @@ SMALL_OCT = {"phantom_per_class": '{"train": 2, "val": 1, "test": 1}', "image_si
     ("options", "begin", "words"),
     [
         ({"batch_size": "x"}, "train::dataloader could not be built or run: ", "batch_size=x"),
-        ({"epochs": "x"}, "run::1 could not be built or run: ", "'x'"),
-        ({"epochs": 0}, "run::1 could not be built or run: ", "max_epochs"),
+        ({"epochs": 0}, "run::0 could not be built or run: ", "max_epochs"),
         ({"device": "nonsense"}, "network could not be built or run: ", "nonsense"),
     ],
 )
