@@ -358,7 +358,7 @@ def test_a_bad_argument_is_refused_in_one_sentence(row: Row, tmp_path: Path, mon
 
 
 def test_an_integral_float_is_an_integer():
-    ima = handlers.IMAHandler(0.1, steps=3.0, margin_steps=4.0, seed=7.0).method
+    ima = methods.IMA(0.1, steps=3.0, margin_steps=4.0, seed=7.0)
     settings = EvaluationSettings(levels=[1], eot=1e1, seed=1e2)
     made = [ima.margin_attack.steps, ima.seed, attacks.PGD(steps=1e3).steps, settings.eot, settings.seed]
     assert made == [4, 7, 1000, 10, 100]
