@@ -730,7 +730,7 @@ def test_a_damaged_config_is_named_in_one_sentence(ids, words, zoo, capsys):
         (["--val_eps", "-1"], "Got val_eps -1, expected a finite number > 0."),
         (["--val_steps", "2.5"], "Got val_steps 2.5, expected an integer >= 1."),
         (["--epochs", "few"], "Got epochs 'few', expected an integer >= 1."),
-        (["--min_clean", "high"], "Got min_clean 'high', expected a value of the clean key metric."),
+        (["--min_clean", "high"], "Got min_clean 'high', expected a finite number."),
         (["--bounds", "3"], "Got bounds 3, expected two numbers (lo, hi) with lo < hi, or None."),
         (["--bounds", "low,high"], "Got bounds ('low', 'high'), expected two numbers"),
         (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True or False."),
