@@ -39,11 +39,10 @@ class AttackOptions:
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
-        check_seed(self.seed)
-        for name, value in vars(Stated.of(self)).items():
+        limit = None if self.limit is None else check_count("limit", self.limit, 1)
+        counts = {"seed": check_seed(self.seed), "limit": limit}
+        for name, value in {**counts, **vars(Stated.of(self))}.items():
             object.__setattr__(self, name, value)
-        if self.limit is not None:
-            check_count("limit", self.limit, 1)
 
 
 def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:

@@ -93,9 +93,9 @@ def batch_independence(batches: Sequence[EvaluationBatch], passes: int = 1) -> C
         return not_run(name, f"The network is random: means of {passes} passes never agree.")
     together = max(len(image) for _, image in groups)
     if together < CHECKS[name].samples and apart["in a second call"] <= allowed:
-        return not_run(
-            name, "Needs 2 samples in one batch: no two have images of one size, or the network takes further inputs."
-        )
+        further = any(batch.predict.args or batch.predict.kwargs for batch in batches)
+        why = "the network takes further inputs" if further else "no two have images of one size"
+        return not_run(name, f"Needs 2 samples in one batch: {why}.")
     summary = ", ".join(f"{key} by {value:.3g}" for key, value in apart.items())
     return result(
         name,
