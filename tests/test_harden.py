@@ -463,7 +463,7 @@ class Engine(Evaluator):
     def add_event_handler(self, event, handler, *arguments):
         self.handlers[event] = lambda engine: handler(engine, *arguments)
 
-    def run(self, epoch):
+    def run(self, epoch):  # type: ignore[override]
         self.epoch = epoch
         self.metrics["dice"] = next(self.values)
         if Events.COMPLETED in self.handlers:
