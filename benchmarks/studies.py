@@ -22,6 +22,7 @@ from monai.bundle import ConfigWorkflow
 from monai_ima.handlers.checkpoints import Checkpoints
 from monai_ima.results.provenance import machine
 from monai_ima.utils.files import whole_file
+from monai_ima.utils.weights import load_checkpoint
 from monai_ima.visualize import save_figure
 
 REPO = Path(__file__).resolve().parent.parent
@@ -60,8 +61,13 @@ def train_bundle(
 
     Returns:
         ``last``.
+
+    Raises:
+        ValueError: if that is there and is none.
     """
-    if not last.is_file():
+    if last.is_file():
+        load_checkpoint(last)
+    else:
         begin = time.perf_counter()
         workflow = bundle_training(bundle, last.parent, overlays, resume="last", **settings)
         workflow.initialize()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,26 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import default_prepare_batch
 from monai.inferers import SimpleInferer
-from monai.transforms import Compose, EnsureChannelFirstd, Flipd, LoadImaged, ToTensord
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    ConcatItemsd,
+    CopyItemsd,
+    EnsureChannelFirstd,
+    EnsureTyped,
+    Flipd,
+    Lambdad,
+    LoadImaged,
+    Orientationd,
+    Spacingd,
+    SpatialPadd,
+    ToTensord,
+)
 from torch import nn
 
-from monai_ima.attacks import FGSM
+from monai_ima.attacks import FGSM, PGD
 from monai_ima.cli.attack import _outcome
+from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation.attacked_images import RECORDS, output_names, save_attacked_images
 from monai_ima.evaluation.loaded import LoadedBundle
 
@@ -137,11 +153,49 @@ def test_the_outcome_is_what_the_network_says_of_the_saved_signals(tmp_path):
     assert [image.broken for image in images] == [b and not a for b, a in zip(before, after, strict=True)]
     broken = sum(image.broken for image in images)
     assert 0 < broken < sum(before) < 40
-    assert _outcome(images) == (
+    assert _outcome(images, segments=False) == (
         f"{broken} of {sum(before)} correct answers became wrong ({40 - sum(before)} were wrong without noise and are "
         "saved as they are)"
     )
     assert save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out") == images, "as they were noted"
+
+
+def test_a_sample_without_a_label_is_neither_right_nor_wrong(tmp_path):
+    generator = torch.Generator().manual_seed(4)
+    signals, labels = torch.rand(8, 1, 4, generator=generator), torch.tensor([0, 1, -1, 0, 1, 0, -1, 1])
+    loaded = bundle([{"image": signals, "label": labels, "sample_id": [f"s{k}" for k in range(8)]}])
+    loaded = replace(loaded, criterion=ClassificationCriterion(ignore_index=-1))
+    attack = PGD("linf", 5, 1, criterion=loaded.attack_criterion)
+    images = save_attacked_images(loaded, attack, 0.3, tmp_path / "out")
+    right = (loaded.network(signals).argmax(1) == labels).tolist()
+    assert [image.correct for image in images] == [None if y == -1 else r for y, r in zip(labels, right, strict=True)]
+    assert not any(image.broken for image in images if image.correct is None)
+    wrong = 6 - sum(right)
+    assert 0 < wrong < 6
+    assert _outcome(images, segments=False) == (
+        f"{sum(image.broken for image in images)} of {sum(right)} correct answers became wrong ({wrong} were wrong "
+        "without noise and 2 have no label and are saved as they are)"
+    )
+    assert save_attacked_images(loaded, attack, 0.3, tmp_path / "out") == images, "as they were noted"
+
+
+@pytest.mark.parametrize("background", [(True, True), (False, True)], ids=["both", "one"])
+def test_a_segmentation_whose_labels_hold_no_foreground_has_no_dice_and_the_outcome_says_so(background, tmp_path):
+    labels = torch.ones(2, 1, 4, 4, dtype=torch.int64)
+    labels[list(background)] = 0
+    image = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    loaded = bundle([{"image": image, "label": labels, "sample_id": ["a", "b"]}])
+    loaded = replace(loaded, network=nn.Conv2d(1, 2, 1), criterion=DiceCriterion("lowest"))
+    images = save_attacked_images(loaded, FGSM("linf", criterion=loaded.attack_criterion), 0.1, tmp_path / "out")
+    assert [image.dice is None for image in images] == list(background)
+    outcome = _outcome(images, loaded.segments)
+    if all(background):
+        assert outcome == "no Dice, none of their labels holds a foreground"
+    else:
+        assert re.fullmatch(
+            r"mean Dice \d\.\d{3} without noise, \d\.\d{3} with it \(1 whose label holds no foreground left out\)",
+            outcome,
+        )
 
 
 def load_scan(file: Path) -> nib.Nifti1Image:
@@ -163,3 +217,93 @@ def test_volumes_are_saved_on_their_own_grid_or_it_is_said_that_they_are_not(las
     assert ("The transforms of small cannot be undone" in caplog.text) == bool(last)
     if not last:
         np.testing.assert_allclose(noisy.affine, affine)
+
+
+def own_volumes(folder: Path, steps: list, items: dict) -> list[nib.Nifti1Image]:
+    """The noisy volume and its noise that are saved of one scan of shape (6, 7, 4)."""
+    loader = DataLoader(Dataset([{**items, "label": 0, "sample_id": "scan"}], Compose(steps)), 1)
+    image = next(iter(loader))["image"]
+    save_attacked_images(bundle(loader, image.numel()), FGSM("linf"), 0.1, folder / "out")
+    return [load_scan(folder / "out" / f"scan_{name}.nii.gz") for name in ("noisy", "noise")]
+
+
+@pytest.fixture
+def scans(tmp_path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Two scans of one patient: their files and their values, (6, 7, 4) at 2 x 2 x 3 mm, left to right reversed."""
+    values = {key: np.random.default_rng(k).random((6, 7, 4)).astype(np.float32) for k, key in enumerate(("t1", "t2"))}
+    for key, value in values.items():
+        nib.save(nib.Nifti1Image(value, AFFINE), tmp_path / f"{key}.nii.gz")
+    return {key: str(tmp_path / f"{key}.nii.gz") for key in values}, values
+
+
+AFFINE = np.diag([-2.0, 2.0, 3.0, 1.0])
+
+
+def turned(*keys: str) -> list:
+    """Transforms that lose no voxel: axes turned, borders added."""
+    return [Orientationd(keys, "RAS"), SpatialPadd(keys, (8, 8, 8))]
+
+
+@pytest.mark.parametrize("before", [True, False, None], ids=["before", "after", "one before and one after"])
+def test_volumes_put_together_of_several_scans_are_saved_on_the_scans_grid(before, scans, tmp_path, caplog):
+    files, values = scans
+    both = ("t1", "t2")
+    joined = ConcatItemsd(both, name="image")
+    steps = {True: [*turned(*both), joined], False: [joined, *turned("image")]}.get(
+        before, [turned(*both)[0], joined, turned("image")[1]]
+    )
+    noisy, noise = own_volumes(tmp_path, [LoadImaged(both), EnsureChannelFirstd(both), *steps], files)
+    assert noisy.shape == (6, 7, 4, 2)
+    np.testing.assert_allclose(noisy.affine, AFFINE)
+    clean = noisy.get_fdata() - noise.get_fdata()
+    np.testing.assert_allclose(clean, np.stack([values["t1"], values["t2"]], -1), atol=1e-6)
+    assert "cannot be undone" not in caplog.text
+
+
+def test_resampled_volumes_have_the_scans_shape_and_affine_whatever_their_key(scans, tmp_path, caplog):
+    files, _ = scans
+    both = ("t1", "t2")
+    steps = [LoadImaged(both), EnsureChannelFirstd(both), Spacingd(both, (1.5, 1.5, 1.5)), SpatialPadd(both, (16,) * 3)]
+    steps += [CenterSpatialCropd(both, (8, 8, 8)), CopyItemsd("t2", names="image")]
+    noisy, noise = own_volumes(tmp_path, steps, files)
+    for volume in (noisy, noise):
+        assert volume.shape == (6, 7, 4)
+        np.testing.assert_allclose(volume.affine, AFFINE)
+    assert "cannot be undone" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("last", "moves", "warned"),
+    [
+        (EnsureTyped("image", track_meta=False), True, True),
+        (EnsureTyped("image", track_meta=False), False, False),
+        (Lambdad("image", lambda image: image.as_tensor()), True, True),
+        (Lambdad("image", lambda image: MetaTensor(image.as_tensor())), True, True),
+    ],
+    ids=["no MetaTensor", "nothing to undo", "as_tensor", "history lost"],
+)
+def test_an_image_that_lost_its_history_is_warned_of_if_it_was_moved(last, moves, warned, scans, tmp_path, caplog):
+    files, _ = scans
+    steps = [
+        LoadImaged("t1"),
+        EnsureChannelFirstd("t1"),
+        *(turned("t1") if moves else []),
+        ConcatItemsd(["t1"], "image"),
+    ]
+    noisy, _ = own_volumes(tmp_path, [*steps, last], files)
+    assert noisy.shape == ((8, 8, 8) if moves else (6, 7, 4))
+    assert ("The transforms of small cannot be undone" in caplog.text) == warned
+    assert ("the image no longer knows what Orientationd, SpatialPadd did" in caplog.text) == warned
+
+
+def test_a_history_that_no_transform_of_the_data_knows_is_warned_of(scans, tmp_path, caplog):
+    files, _ = scans
+
+    inner = Compose([LoadImaged("t1"), EnsureChannelFirstd("t1"), *turned("t1"), CopyItemsd("t1", names="image")])
+
+    def load(item: dict) -> dict:
+        return dict(inner(item))
+
+    noisy, _ = own_volumes(tmp_path, [load], files)
+    assert noisy.shape == (8, 8, 8)
+    assert "The transforms of small cannot be undone (the data set has none that says how)" in caplog.text

@@ -10,10 +10,26 @@ from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Engine
+from matplotlib.figure import Figure
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from monai_ima import attacks, criteria, data, handlers, inferers, losses, margins, methods, networks, transforms
+from monai_ima import (
+    attacks,
+    criteria,
+    data,
+    engines,
+    handlers,
+    inferers,
+    losses,
+    margins,
+    methods,
+    networks,
+    report,
+    transforms,
+    visualize,
+)
 from monai_ima.evaluation import ClassificationEvaluator, EvaluationSettings, SegmentationEvaluator, evaluate
 from monai_ima.perturbations import get_norm
 from monai_ima.report import Results, read_logs
@@ -27,8 +43,8 @@ LOGITS, MAPS = torch.rand(2, 3, generator=FIXED), torch.rand(2, 3, 4, 4, generat
 MASK = torch.zeros(2, 1, 4, 4, dtype=torch.long)
 BATCH = {"image": IMAGE, "label": LABEL, "sample_id": ["a", "b"]}
 CE = nn.CrossEntropyLoss()
-COUNTS = (0, -1, 1.5, NAN, "5", True, [5])
-POSITIVE = (0, -1, NAN, INF, "5", True, [5])
+COUNTS = (0, -1, 1.5, NAN, "5", True, [5], 2**31)
+POSITIVE = (0, -1, NAN, INF, "5", True, [5], 1e39, 1e-46)
 FRACTIONS = (-1, 2, NAN, "x", True)
 SWITCHES = (1, "yes")
 NORMS = ("l1", 2, ["l2"])
@@ -236,6 +252,42 @@ DATA_ROWS = [
 ]
 
 PGD = attacks.PGD("l2", 2)
+UNDER_ATTACK = partial(engines.AdversarialPrepareBatch, NETWORK, PGD, 0.1)
+ENGINE_ROWS = [
+    *each(partial(engines.AdversarialPrepareBatch, attack=PGD, eps=0.1), "network", *NO_NETWORK, "net"),
+    *each(partial(engines.AdversarialPrepareBatch, NETWORK, eps=0.1), "attack", None, 5, "pgd2", attacks.PGD),
+    *each(partial(engines.AdversarialPrepareBatch, NETWORK, PGD), "eps", -1, NAN, INF, "x", None, [1], True, 1e39),
+    *each(UNDER_ATTACK, "prepare_batch", 5, "x", engines.AdversarialPrepareBatch),
+    *each(UNDER_ATTACK, "inferer", 5, "x", SimpleInferer),
+    *each(engines.with_handlers, "engine_class", None, 5, "x"),
+    *each(partial(engines.with_handlers, Engine), "handlers_before", [5], ["x"], named="handler"),
+    *each(partial(engines.with_handlers, Engine), "handlers_after", [5], [nn.Identity()], named="handler"),
+]
+
+CURVES, HISTOGRAM = (
+    partial(make, **given)
+    for make, given in (
+        (visualize.robustness_curves, {"levels": [0, 1], "norm": "l2"}),
+        (visualize.margin_histogram, {"margins": [0.1]}),
+    )
+)
+SCAN = {"image": IMAGE[0], "noisy": IMAGE[0], "label": MASK[0], "clean_pred": MASK[0], "noisy_pred": MASK[0]}
+SHOWN = partial(visualize.volume_example, **SCAN, eps=0.1, norm="l2")
+REPORT_ROWS = [
+    *each(CURVES, "accuracies", None, 5, [[1, 0]]),
+    *each(CURVES, "accuracies", {"a": [1]}, named="Line 'a' has 1 values"),
+    *each(HISTOGRAM, "eps_max", *POSITIVE, None),
+    *each(partial(HISTOGRAM, eps_max=1.0), "bins", *COUNTS),
+    *each(partial(visualize.save_figure, path="f.png"), "figure", None, 5, "f.png"),
+    *each(partial(visualize.save_figure, Figure()), "path", *NO_PATH),
+    *each(partial(visualize.attack_examples, classes=["a"]), "examples", [], None, 5, [5]),
+    *each(partial(visualize.case_picture, noisy=IMAGE[0]), "clean", None, [1.0], IMAGE),
+    *each(partial(visualize.case_picture, IMAGE[0]), "noisy", None, 5, IMAGE),
+    *[row for name in SCAN for row in each(SHOWN, name, None, [1.0])],
+    *each(SHOWN, "image", IMAGE[0, 0]),
+    *every([report.build_report, report.json_summary], "models", [], None, 5, [5], "results.json"),
+    *every([report.html_page, report.markdown], "report", None, 5, "report", []),
+]
 EVALUATOR = partial(ClassificationEvaluator, NETWORK)
 ON_MAPS = partial(SegmentationEvaluator, NETWORK, attacks.PGD("l2", 2, criterion=criteria.DiceCriterion()))
 UNLABELLED, NAMELESS = ({key: value for key, value in BATCH.items() if key != name} for name in ("label", "sample_id"))
@@ -245,13 +297,13 @@ EVALUATION_ROWS = [
     *each(evaluated, "loader", [], named="no samples"),
     *each(evaluated, "loader", [UNLABELLED], [{**BATCH, "label": None}], named="no labels"),
     *each(evaluated, "loader", [NAMELESS], [{**BATCH, "sample_id": ["a"]}], [BATCH, BATCH], named="id"),
-    *each(evaluated, "levels", [], None, "x", [NAN], [INF], [-1], [True], [[1]], 5j, named="level"),
+    *each(evaluated, "levels", [], None, "x", [NAN], [INF], [-1], [True], [[1]], 5j, [1e39], [1e-46], named="level"),
     *each(evaluated, "norm", *NORMS, None),
     *each(evaluated, "attack", "x", "", 5, [], "pgd0", "pgd2-dice", "pgd2+pgd2"),
     *each(evaluated, "out", *NO_PATH),
     *each(evaluated, "criterion", *NO_CRITERION),
     *each(evaluated, "bounds", (1, 0), 5, "x", (0, NAN)),
-    *each(evaluated, "device", "nonsense", "cuda:99", 5.5, [], ""),
+    *each(evaluated, "device", "nonsense", "cuda:99", 5.5, [], "", "meta"),
     *each(evaluated, "classes", 5, "ab", [1]),
     *each(evaluated, "prepare_batch", 5, "x"),
     *each(evaluated, "inferer", 5, "x", SimpleInferer),
@@ -259,7 +311,7 @@ EVALUATION_ROWS = [
     *each(evaluated, "synthetic", *SWITCHES),
     *each(evaluated, "seed", *SEEDS, 2**63),
     *each(evaluated, "tolerance", -1, NAN, INF, "x", True, None),
-    *each(evaluated, "eot", *COUNTS),
+    *each(evaluated, "eot", *COUNTS, 10_001),
     *each(evaluated, "channels", [3], [-1], "x", []),
     *each(evaluated, "minimum", *SWITCHES),
     *each(evaluated, "checks", *SWITCHES),
@@ -278,7 +330,7 @@ EVALUATION_ROWS = [
 ]
 ROWS = [
     *(*ATTACK_ROWS, *CRITERION_ROWS, *LOSS_ROWS, *MARGIN_ROWS),
-    *(*HANDLER_ROWS, *PART_ROWS, *DATA_ROWS, *EVALUATION_ROWS),
+    *(*HANDLER_ROWS, *PART_ROWS, *DATA_ROWS, *EVALUATION_ROWS, *ENGINE_ROWS, *REPORT_ROWS),
 ]
 
 
@@ -303,6 +355,14 @@ def test_a_bad_argument_is_refused_in_one_sentence(row: Row, tmp_path: Path, mon
     assert "\n" not in message
     assert message.endswith(".")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_integral_float_is_an_integer():
+    ima = methods.IMA(0.1, steps=3.0, margin_steps=4.0, seed=7.0)
+    settings = EvaluationSettings(levels=[1], eot=1e1, seed=1e2)
+    made = [ima.margin_attack.steps, ima.seed, attacks.PGD(steps=1e3).steps, settings.eot, settings.seed]
+    assert made == [4, 7, 1000, 10, 100]
+    assert {type(number) for number in made} == {int}
 
 
 def test_the_tables_evaluation_and_attack_work_with_good_arguments(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ GOOD: dict[str, dict[str, str]] = {
 Row = tuple[str, dict[str, str], str]
 RUNS = ("evaluate", "attack")
 NO_NUMBERS = ("x", "[]", "[1]", "{}", "True", "nan", "inf", "1e999", "''")
-NO_COUNTS = (*NO_NUMBERS, "1.5", "0", "-1")
+NO_COUNTS = (*NO_NUMBERS, "1.5", "0", "-1", "9" * 22)
 NO_WEIGHTS = {
     "none.pt": "none.pt does not exist",
     "folder.pt": "folder.pt does not exist",
@@ -57,12 +57,13 @@ def with_words(verb: str, option: str, words: dict[str, str], **others: str) -> 
 
 
 EVALUATION_ROWS = [
-    *rows("attack", "eps", *NO_NUMBERS, "None", "0", "-1", "1,2"),
+    *rows("attack", "eps", *NO_NUMBERS, "None", "0", "-1", "1,2", "1e308", "1e-320"),
     *rows("evaluate", "levels", "[]", "x", "{}", "True", "None", "nan", "-1", "0,x", "0,inf", "[[0,1]]", words="level"),
+    *rows("evaluate", "levels", "1e30,1e39", "0,1e-320", words="in float32"),
     *rows("attack", "limit", *NO_COUNTS),
     *rows(RUNS, "seed", *NO_NUMBERS, "1.5", "-1", "None", "9" * 30),
     *rows("evaluate", "tolerance", *NO_NUMBERS, "-1"),
-    *rows("evaluate", "eot", *NO_COUNTS),
+    *rows("evaluate", "eot", *NO_COUNTS, "10001"),
     *rows(RUNS, "norm", "l1", "2", "[l2]", "", "nan"),
     *rows(RUNS, "attack", "x", "", "3", "[pgd2]", "pgd0", "pgd2x0", "noise0", "pgd2+", "pgd2+x", "x+pgd2"),
     *rows(RUNS, "attack", "pgd2+pgd2", "ddn5", "pgd2-dlr"),
@@ -87,7 +88,7 @@ EVALUATION_ROWS = [
     ],
     *rows(RUNS, "out", "evaluate_settings_other", words="other settings"),
     *rows(RUNS, "bounds", "1,0", "x", "0", "nan,1", "[0,1,2]"),
-    *rows(RUNS, "device", "nonsense", "cuda:99", "3.5", "[]", "True"),
+    *rows(RUNS, "device", "nonsense", "cuda:99", "3.5", "[]", "True", "meta"),
     *rows("attack", "dataset_dir", "none", "folder.pt", words="no samples"),
     *rows("evaluate", "dataset_dir", "none", words="no samples"),
     *rows("attack", "items", "$undefined", words="undefined"),
@@ -122,7 +123,7 @@ HARDEN_ROWS = [
     *rows("harden", "eps_max", *NO_NUMBERS, "0", "-1"),
     *rows("harden", "val_eps", "x", "nan", "0", "[]"),
     *rows("harden", "val_steps", *NO_COUNTS),
-    *rows("harden", "epochs", "x", "0", "1.5", "True"),
+    *rows("harden", "epochs", "x", "0", "1.5", "True", "9" * 22),
     *rows("harden", "norm", "l1", "3", "[]"),
     *rows("harden", "min_clean", "x", "nan", "True", "[]", "1e999"),
     *rows("harden", "task", "x", "3", "[]"),
@@ -185,6 +186,15 @@ OTHER_ROWS = [
     *rows("report", "format", "pdf", "", "3", "[html]", "HTML"),
     *named("report", "out", "a_file", "a_file/below.html", "full/letter.txt"),
     *rows("report", "out", "", "[1, 2]"),
+    *rows("report", "out", "out.pdf", "out.md", words="expected a name that ends in .html or .htm"),
+    ("report", {"format": "md", "out": "out.html"}, "expected a name that ends in .md or .markdown"),
+    *rows("report", "results", "results,results", "results,results/results.json", words="twice"),
+    *rows("report", "results", "results,", ",results", "results,,results_scans", words="no empty path"),
+    *rows((*RUNS, "harden"), "bundle", "None"),
+    *rows("margins", "checkpoint", "None"),
+    *rows("report", "results", "None"),
+    *rows("attack", "attack", "None"),
+    *rows("report", "format", "None"),
     *with_words("report", "checkpoint", {**NO_WEIGHTS, "margins_nan.pt": "margins_nan.pt"}),
     *named("report", "logs", "none", "a_file", "logs_empty", "logs_damaged"),
     *rows("report", "names", "a,b", "", ",", "[1,2]"),

@@ -17,6 +17,8 @@ from monai_ima import __version__
 from monai_ima.__main__ import main
 from monai_ima.cli import evaluation_run
 from monai_ima.cli.app import app
+from monai_ima.cli.arguments import text
+from monai_ima.cli.attack import AttackOptions
 
 BUNDLE = str(REPO / "bundles" / "oct_classification_ima")
 REQUIRED = {
@@ -172,7 +174,7 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
         ),
         (
             ["attack", "--bundle", "none", "--eps", "1", "--batch_size", "1"],
-            "Folder none is no MONAI bundle, expected a folder 'configs' in it.",
+            "Folder none does not exist, expected that of a MONAI bundle.",
         ),
     ],
 )
@@ -250,6 +252,21 @@ def test_text_may_be_quoted_and_lists_may_be_in_brackets(calls, capsys):
     assert f"{files[0]} does not exist" in refusal(capsys, "report", "--results", json.dumps(files))
     error = refusal(capsys, "harden", BUNDLE, "--config", "['train.json', 'none.json']")
     assert error == f"Config {BUNDLE}/configs/none.json does not exist, expected it in the bundle."
+
+
+def test_none_is_no_text_and_the_tilde_is_the_home_folder(calls, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--out=None", "--checkpoint=~/w.pt", "--transfer_from=a~/b", "--checks"]
+    assert main(["evaluate", *REQUIRED["evaluate"], *words]) == 0
+    assert [calls[0][name] for name in ("out", "checkpoint", "transfer_from")] == [None, f"{tmp_path}/w.pt", "a~/b"]
+    assert main(["evaluate", *REQUIRED["evaluate"], "--out=~"]) == 0
+    assert calls[1]["out"] == str(tmp_path)
+    assert text("~/a,~/b") == f"{tmp_path}/a,{tmp_path}/b"
+
+
+def test_integral_floats_are_integers():
+    options = AttackOptions(bundle="b", eps=1.0, limit=1e3, seed=2e1)  # type: ignore[arg-type]
+    assert (options.limit, options.seed, type(options.limit), type(options.seed)) == (1000, 20, int, int)
 
 
 def test_the_defaults_are_those_of_the_function(calls):

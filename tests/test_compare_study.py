@@ -309,6 +309,15 @@ def test_an_interrupted_training_resumes_where_it_was(beats, tmp_path, method):
     assert again["trainer"]["iteration"] == whole["trainer"]["iteration"] > 0
 
 
+def test_an_empty_checkpoint_is_no_finished_training(tmp_path):
+    study = replace(STUDY, runs=str(tmp_path))
+    last = study.run_folder("ima") / "model_last.pt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    with pytest.raises(ValueError, match=r"model_last\.pt is no checkpoint"):
+        compare_run.train(study, "ima")
+
+
 def test_a_run_folder_of_other_settings_is_refused(tmp_path):
     study = replace(STUDY, runs=str(tmp_path), epochs=3)
     folder = compare_run.open_run_folder(study, "ima")

@@ -61,8 +61,10 @@ def test_bad_labels_are_refused():
         criterion(torch.zeros(2, 3), torch.tensor([0, -1]))
     with pytest.raises(ValueError, match="labels of shape"):
         criterion(torch.zeros(2, 3), torch.zeros(3, dtype=torch.long))
-    with pytest.raises(ValueError, match="integer"):
-        criterion(torch.zeros(2, 3), torch.zeros(2))
+    with pytest.raises(
+        ValueError, match=r"type torch.bool, expected class indices, \[B\] or \[B, 1\], or one-hot \[B, K\]"
+    ):
+        criterion(torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool))
     with pytest.raises(ValueError, match="BinaryCriterion takes a single logit"):
         criterion(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long))
     with pytest.raises(SampleError, match="Sample 0 of the batch has label"):

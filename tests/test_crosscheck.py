@@ -206,7 +206,7 @@ def test_a_row_disagrees_only_when_ours_is_above_by_more_than_a_point():
         ({"ours": 1.5}, r"Got ours 1\.5, expected a number in \[0, 1\]"),
         ({"num_classes": 4}, r"returned shape \(1, 3\) for one image, expected logits \(1, 4\)"),
         ({"labels": torch.tensor([0, 3])}, r"Sample 1 of the batch has label 3, expected a class in 0\.\.2"),
-        ({"labels": torch.tensor([0.0, 1.0])}, "expected integer class indices"),
+        ({"labels": torch.tensor([0.0, 0.5])}, r"Sample 1 of the batch has label 0\.5, expected a class in 0\.\.2"),
         ({"labels": torch.tensor([0])}, "Got labels of shape .1,. and type torch.int64 for 2 images"),
         ({"images": torch.zeros(2, 6)}, "expected float32 or float64"),
         ({"images": torch.zeros(2, 1, 6, dtype=torch.float16)}, "expected float32 or float64"),

@@ -103,3 +103,29 @@ def test_bad_evaluations_are_refused(problem):
         adversarial(next(iter(DataLoader(Dataset(data), batch_size=60))))
     with pytest.raises(ValueError, match="Got eps -1"):
         AdversarialPrepareBatch(network, PGD("l2", 2), -1)
+
+
+def test_evaluators_inside_inference_mode_report_what_they_report_outside(problem):
+    network, data, margin, _ = problem
+    network[1] = nn.BatchNorm1d(12).eval()
+    robust = float((margin > 0.5).float().mean())
+    network.eval()
+    network[1].running_var.fill_(1 - network[1].eps)
+    engine = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset(data), batch_size=7),
+        network=network,
+        prepare_batch=AdversarialPrepareBatch(network, PGD("l2", 60), 0.5),
+        key_val_metric={"accuracy": Accuracy(output_transform=from_engine(["pred", "label"]))},
+    )
+    with torch.inference_mode():
+        engine.run()
+        found = ClassificationEvaluator(network, PGD("l2", 60)).run(
+            DataLoader(Dataset(data), batch_size=13), LEVELS, False
+        )
+    assert engine.state.metrics["accuracy"] == pytest.approx(robust)
+    outside = ClassificationEvaluator(network, PGD("l2", 60)).run(
+        DataLoader(Dataset(data), batch_size=13), LEVELS, False
+    )
+    assert found.records == outside.records
+    assert found.accuracy() == pytest.approx([float((margin > level).float().mean()) for level in LEVELS])

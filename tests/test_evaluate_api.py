@@ -162,3 +162,14 @@ def test_what_is_not_defined_is_null(tmp_path):
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["accuracy_by_class"]["d"] == [None, None]
     assert written["format"] == 3
+
+
+def test_inside_inference_mode_the_results_are_the_same_and_the_network_can_still_be_trained(tmp_path):
+    trained = nn.Sequential(nn.BatchNorm2d(1), network())
+    with torch.inference_mode():
+        inside = evaluate(trained, batches(2), [0.05], "linf", "pgd5", out=tmp_path / "inside")
+    outside = evaluate(trained, batches(2), [0.05], "linf", "pgd5", out=tmp_path / "outside")
+    assert inside.samples == outside.samples
+    assert inside.accuracy == outside.accuracy
+    trained(batches(1)[0]["image"]).sum().backward()
+    assert all(parameter.grad is not None for parameter in trained.parameters())

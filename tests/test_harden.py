@@ -20,6 +20,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.bundle.scripts import init_bundle
 from monai.data import Dataset
+from monai.engines import Evaluator
 from monai.networks.nets import UNet
 from monai.transforms import Compose, Identityd, OneOf
 from shell_commands import documented_commands, shell
@@ -447,7 +448,7 @@ def test_reading_evaluates_and_imports_nothing(zoo):
     assert "scripts.bomb" not in sys.modules
 
 
-class Engine:
+class Engine(Evaluator):
     """Just enough of an evaluator: a metric that is read off a list, run by run."""
 
     def __init__(self, values):
@@ -462,7 +463,7 @@ class Engine:
     def add_event_handler(self, event, handler, *arguments):
         self.handlers[event] = lambda engine: handler(engine, *arguments)
 
-    def run(self, epoch):
+    def run(self, epoch):  # type: ignore[override]
         self.epoch = epoch
         self.metrics["dice"] = next(self.values)
         if Events.COMPLETED in self.handlers:
@@ -661,7 +662,7 @@ def refused(root: Path, capsys, words: str, *arguments: object) -> None:
 
 
 def test_bad_folders_and_files_are_named_in_one_sentence(zoo, tmp_path, capsys):
-    refused(tmp_path / "none", capsys, "none is no MONAI bundle")
+    refused(tmp_path / "none", capsys, "none does not exist, expected that of a MONAI bundle")
     refused(zoo / "data", capsys, "data is no MONAI bundle")
     refused(zoo, capsys, "no.json does not exist", "--config", "no.json")
     (zoo / "configs" / "bad.json").write_text("{")
@@ -729,7 +730,7 @@ def test_a_damaged_config_is_named_in_one_sentence(ids, words, zoo, capsys):
         (["--val_eps", "-1"], "Got val_eps -1, expected a finite number > 0."),
         (["--val_steps", "2.5"], "Got val_steps 2.5, expected an integer >= 1."),
         (["--epochs", "few"], "Got epochs 'few', expected an integer >= 1."),
-        (["--min_clean", "high"], "Got min_clean 'high', expected a value of the clean key metric."),
+        (["--min_clean", "high"], "Got min_clean 'high', expected a finite number."),
         (["--bounds", "3"], "Got bounds 3, expected two numbers (lo, hi) with lo < hi, or None."),
         (["--bounds", "low,high"], "Got bounds ('low', 'high'), expected two numbers"),
         (["--sigmoid", "maybe"], "Got sigmoid 'maybe', expected True or False."),

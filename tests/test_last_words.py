@@ -30,6 +30,28 @@ def test_the_last_line_of_monais_command_is_our_sentence(config, options, words,
     assert "_mode_=debug" not in last
 
 
+SMALL_OCT = {"phantom_per_class": '{"train": 2, "val": 1, "test": 1}', "image_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("options", "begin", "words"),
+    [
+        ({"batch_size": "x"}, "train::dataloader could not be built or run: ", "batch_size=x"),
+        ({"epochs": 0}, "run::0 could not be built or run: ", "max_epochs"),
+        ({"device": "nonsense"}, "network could not be built or run: ", "nonsense"),
+    ],
+)
+def test_of_an_error_that_is_not_ours_the_last_line_names_the_id_and_the_cause(options, begin, words, tmp_path):
+    root = REPO / "bundles" / "oct_classification_ima"
+    places = {name: str(tmp_path) for name in ("ckpt_dir", "output_dir")} | {"phantom_dir": str(tmp_path / "phantom")}
+    given = [f"--{name}={value}" for name, value in {"bundle_root": root, **places, **SMALL_OCT, **options}.items()]
+    done = run_module("monai.bundle", "run", "--config_file", root / "configs" / "train.json", *given)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(begin)
+    assert words in last
+
+
 def test_every_config_that_runs_ends_so():
     for bundle in BUNDLES:
         for name in ("train", "multi_gpu_train", "evaluate", "inference"):

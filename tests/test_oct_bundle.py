@@ -190,7 +190,10 @@ def test_margins_writes_a_table_that_agrees_with_the_checkpoint(trained, tmp_pat
     [
         (["fly"], "Unknown verb 'fly', expected one of attack, evaluate, harden, margins"),
         (["evaluate", "--bundle", "{bundle}"], "Option --levels is missing"),
-        (["evaluate", "--bundle", "{tmp}/none", "--levels", "0.1"], "is no MONAI bundle"),
+        (
+            ["evaluate", "--bundle", "{tmp}/none", "--levels", "0.1"],
+            "none does not exist, expected that of a MONAI bundle",
+        ),
         (["evaluate", "--bundle", "{bundle}", "--levels", "-0.1"], "Got level -0.1"),
         (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--norm", "l7"], "Unknown norm 'l7'"),
         (["evaluate", "--bundle", "{bundle}", "--levels", "0.1", "--attack", "magic"], "Unknown attack 'magic'"),

@@ -64,5 +64,5 @@ def test_metadata_stay():
 
 @pytest.mark.parametrize("arguments", [{"k": 0}, {"k": (2, 0.5)}, {"min_size": -1}])
 def test_bad_sizes_are_refused(arguments):
-    with pytest.raises(ValueError, match="expected integers"):
+    with pytest.raises(ValueError, match="expected an integer >="):
         PadInferer(**arguments)

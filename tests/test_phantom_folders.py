@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
 from monai_ima.data import write_oct_phantom, write_volume_phantom
+from monai_ima.data.phantom import write_once
 
 SAME_SCANS = ({"train": 3, "val": 1, "test": 1}, 32)
 SAME_VOLUMES = ("heart", 3, (16, 16, 16))
@@ -70,3 +74,65 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, phantom):
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="is a file"):
         write(tmp_path / "file", *settings)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from monai_ima.data import write_oct_phantom
+root, there, together = map(Path, sys.argv[1:])
+there.touch()
+while not together.exists():
+    time.sleep(0.001)
+write_oct_phantom(root, {"train": 3, "val": 1, "test": 1}, 32)
+print(sorted(file.name for file in root.rglob("*") if file.is_file()))
+"""
+
+
+def wait_for(*files):
+    end = time.monotonic() + 120
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_two_processes_that_need_a_phantom_at_once_both_find_it_whole(tmp_path):
+    there = [tmp_path / "a", tmp_path / "b"]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path / "phantom", file, tmp_path / "begin"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for file in there
+    ]
+    wait_for(*there)
+    (tmp_path / "begin").touch()
+    ends = [writer.communicate(timeout=120) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], ends
+    unbroken = write_oct_phantom(tmp_path / "unbroken", *SAME_SCANS)
+    names = sorted(file.name for file in content(unbroken))
+    assert [out for out, _ in ends] == [f"{names}\n"] * 2
+    assert content(tmp_path / "phantom") == content(unbroken)
+
+
+KILLED = """
+import os, signal, sys
+from monai_ima.data.phantom import write_once
+
+def write(root):
+    (root / "a" / "0").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_once(sys.argv[1], {"data": "test"}, {"a/*": 2}, write)
+"""
+
+
+def test_what_a_killed_writer_left_is_taken_over(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(FileExistsError, match="not a other of these settings"):
+        write_once(tmp_path, {"data": "other"}, {"a/*": 2}, lambda _: None)
+    write_once(tmp_path, {"data": "test"}, {"a/*": 2}, lambda root: (root / "a" / "1").touch())
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["0", "1", "a", "phantom.json"]

@@ -214,7 +214,7 @@ def test_scans_in_batches_of_one_are_put_together_where_they_have_one_size():
 def test_scans_of_different_sizes_have_no_batch_to_depend_on():
     found = batch_independence(scans(Pixels(-4.0, 4.0), 8, 6, 4))
     assert found.status == "not run"
-    assert found.summary.startswith("Needs 2 samples in one batch")
+    assert found.summary == "Needs 2 samples in one batch: no two have images of one size."
 
 
 def test_scans_of_different_sizes_still_show_a_second_call():

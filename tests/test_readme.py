@@ -29,11 +29,13 @@ def readme(tmp_path_factory):
 
 
 def curve(printed: str) -> dict[float, float]:
-    """Accuracy or Dice by ε, as ``evaluate`` prints them."""
-    header = re.search(r"^ *epsilon +(accuracy|Dice).*\n((?: +[0-9.]+ +[0-9.]+.*\n)+)", printed, re.MULTILINE)
-    assert header is not None, printed
-    rows = [line.split() for line in header[2].splitlines()]
-    return {float(row[0]): float(row[1]) for row in rows}
+    """Accuracy or Dice by ε, as ``evaluate`` prints them: a header, a row of n, a row for each ε."""
+    found = re.search(r"^ *(epsilon  .*)\n +n .*\n((?: +[0-9.]+ +[0-9.]+.*\n)+)", printed, re.MULTILINE)
+    assert found is not None, printed
+    header = re.split(r" {2,}", found[1].strip())
+    (column,) = [k for k, name in enumerate(header) if name in ("accuracy", "Dice")]
+    rows = [line.split() for line in found[2].splitlines()]
+    return {float(row[0]): float(row[column]) for row in rows}
 
 
 @pytest.mark.slow

@@ -586,7 +586,7 @@ class TestFiles:
         assert "<h1>7</h1>" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
 
     def test_an_unknown_format_is_refused(self, tmp_path):
-        with pytest.raises(ValueError, match="Got format 'pdf', expected one of html, md, json"):
+        with pytest.raises(ValueError, match="Unknown format 'pdf', expected 'html' or 'md' or 'json'"):
             report(str(tmp_path), format="pdf")
 
 

@@ -21,7 +21,7 @@ from monai_ima.harden.settings import Stated
 from monai_ima.harden.task import find_task
 
 SILENT = {
-    "loss": "$lambda pred, label: torch.nn.functional.cross_entropy(pred, label.squeeze(1).long())",
+    "loss": "$lambda pred, label: (pred - label).square().mean()",
     "validate::key_metric": {"score": "$monai.handlers.MeanSquaredError(output_transform=lambda output: output)"},
     "train::postprocessing": part("Compose", transforms=[]),
     "validate::postprocessing": part("Compose", transforms=[]),
@@ -57,7 +57,9 @@ def loaded(root: Path, **stated):
 @pytest.mark.parametrize("words", [["evaluate", "--levels", "0"], ["attack", "--eps", "1"]])
 def test_a_bundle_that_nowhere_says_its_task_is_refused_with_the_option_that_says_it(silent, words, capsys):
     named_as_image = silent / "configs" / "train.json"
-    named_as_image.write_text(named_as_image.read_text().replace('"label"]', '"map"]'))
+    named_as_image.write_text(
+        named_as_image.read_text().replace('"label"]', '"map"]').replace('"_target_": "UNet"', '"_target_": "mine.Net"')
+    )
     assert main([words[0], "--bundle", str(silent), *words[1:]]) == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("The task of ")

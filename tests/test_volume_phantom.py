@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import make_volume_phantom
@@ -120,27 +119,6 @@ def test_a_folder_of_scans_is_read_with_its_split_and_no_phantom_written(tmp_pat
     assert not (tmp_path / "p").exists()
     with pytest.raises(ValueError, match="expected integers from 0 to 1"):
         volume_datalist("hippocampus", tmp_path / "scans", tmp_path / "p", classes=2)
-
-
-def test_of_several_processes_one_writes_the_phantom_while_the_others_wait(tmp_path, monkeypatch):
-    """The context that makes the others wait is open while the phantom is written, and only then."""
-    module, events = sys.modules["monai_ima.data.datalists"], []
-
-    class OneRankFirst:
-        def __enter__(self):
-            events.append("enter")
-
-        def __exit__(self, *_):
-            events.append("exit")
-
-    def write(*arguments):
-        events.append("write")
-        return write_volume_phantom(*arguments)
-
-    monkeypatch.setattr(module, "one_rank_first", OneRankFirst)
-    monkeypatch.setattr(module, "write_volume_phantom", write)
-    volume_datalist("heart", None, tmp_path, 3, 16)
-    assert events == ["enter", "write", "exit"]
 
 
 def test_bad_settings_are_refused(tmp_path):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from monai_ima.utils.checks import check_choice
 from monai_ima.utils.distributed import world_size
 
-__all__ = ["allow_single_value_batchnorm", "attack_mode", "refuse_batch_statistics"]
+__all__ = ["allow_single_value_batchnorm", "attack_mode", "kept_buffers"]
 
 
 @contextmanager
@@ -26,36 +26,36 @@ def attack_mode(network: nn.Module, mode: str = "eval") -> Iterator[None]:
         mode: ``"eval"`` or ``"train"``.
 
     Raises:
-        ValueError: when ``mode`` is neither, or a layer normalises by the batch in evaluation mode.
+        ValueError: when ``mode`` is neither, or a layer normalises by the batch in evaluation mode; it is named.
     """
     check_choice("attack mode", mode, ("eval", "train"))
-    if mode == "eval":
-        refuse_batch_statistics(network)
     training = [(module, module.training) for module in network.modules()]
     with ExitStack() as stack:
         if mode == "train":
-            stack.enter_context(_kept_state(network))
+            stack.enter_context(_kept_random_state(network))
+            stack.enter_context(kept_buffers(network))
             stack.enter_context(allow_single_value_batchnorm(network))
-        network.train(mode == "train")
         try:
+            network.train(mode == "train")
+            if mode == "eval":
+                _refuse_batch_statistics(network)
             yield
         finally:
             for module, flag in training:
                 module.training = flag
 
 
-def refuse_batch_statistics(network: nn.Module) -> None:
-    """Attacks need a prediction of every sample that does not depend on the others in its batch.
-
-    Raises:
-        ValueError: when a batch normalisation keeps no running statistics; the sentence names the layer.
-    """
+def _refuse_batch_statistics(network: nn.Module) -> None:
+    """Attacks need a prediction of every sample that does not depend on the others in its batch."""
     for name, layer in network.named_modules():
-        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
-            raise ValueError(
-                f"Layer {name!r} ({type(layer).__name__}) has track_running_stats=False: a sample's prediction depends "
-                "on the others in its batch, expected running statistics, or instance or group normalisation."
-            )
+        if not isinstance(layer, _BatchNorm) or (layer.running_mean is not None and not layer.training):
+            continue
+        why = "stays in training mode when the network is put into evaluation mode"
+        raise ValueError(
+            f"Layer {name!r} ({type(layer).__name__}) "
+            f"{'has track_running_stats=False' if layer.running_mean is None else why}: a sample's prediction depends "
+            "on the others in its batch, expected running statistics, or instance or group normalisation."
+        )
 
 
 @contextmanager
@@ -99,16 +99,20 @@ def allow_single_value_batchnorm(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_state(network: nn.Module) -> Iterator[None]:
+def kept_buffers(network: nn.Module) -> Iterator[None]:
+    """Let a network change its buffers, such as running statistics, and put them back afterwards."""
     # Copies are used up in their place: the graph of the clean pass still needs the tensors as they are.
     buffers = [(module, *named) for module in network.modules() for named in module.named_buffers("", False, False)]
     copies = {buffer: buffer.detach().clone() for _, _, buffer in buffers}
+    try:
+        for module, name, buffer in buffers:
+            setattr(module, name, copies[buffer])
+        yield
+    finally:
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
+
+
+def _kept_random_state(network: nn.Module) -> AbstractContextManager[None]:
     devices = {p.device.index for p in network.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
-        try:
-            for module, name, buffer in buffers:
-                setattr(module, name, copies[buffer])
-            yield
-        finally:
-            for module, name, buffer in buffers:
-                setattr(module, name, buffer)
+    return torch.random.fork_rng(devices=sorted(d for d in devices if d is not None))

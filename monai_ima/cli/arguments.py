@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 OPTION = re.compile(r"--|-[A-Za-z]")
+HOME = re.compile(r"(?:^|(?<=,))~(?=/|,|$)")
 
 
 def literal(text: Any) -> Any:
@@ -32,7 +33,13 @@ def literal(text: Any) -> Any:
 
 
 def text(word: str) -> Any:
-    """Text as it is; without its quotes where it has any, and a list where it is one in brackets."""
+    """Text as it is; without its quotes where it has any, and a list where it is one in brackets.
+
+    None is no text; ``~`` at the start of a path is the home folder.
+    """
+    if word == "None":
+        return None
+    word = HOME.sub(lambda _: str(Path.home()), word)
     value = literal(word) if word[:1] in ("'", '"', "[", "(") else word
     return value if isinstance(value, str | list | tuple) else word
 
@@ -116,7 +123,7 @@ def _words(option: Any, name: str, value: str | None) -> list[str]:
     if not option.is_flag:
         if value is None:
             raise ValueError(f"Option --{name} has no value, expected --{name} VALUE (see --help).")
-        if option.required and option.metavar == "VALUE" and literal(value) is None:
+        if option.required and literal(value) is None:
             raise ValueError(f"Got {name} {value}, expected a value for it (see --help).")
         return [f"--{name}={value}"]
     if value not in (None, "True", "False"):

@@ -39,11 +39,10 @@ class AttackOptions:
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
-        check_seed(self.seed)
-        for name, value in vars(Stated.of(self)).items():
+        limit = None if self.limit is None else check_count("limit", self.limit, 1)
+        counts = {"seed": check_seed(self.seed), "limit": limit}
+        for name, value in {**counts, **vars(Stated.of(self))}.items():
             object.__setattr__(self, name, value)
-        if self.limit is not None:
-            check_count("limit", self.limit, 1)
 
 
 def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
@@ -79,15 +78,29 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     with shared_folder(folder, lambda: {**note, "weights_sha256": loaded.weights_sha256}):
         images = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed, names)
     if workers().leader:
-        print(f"{len(images)} images attacked, weights {loaded.checkpoint}: {_outcome(images)}; written to {folder}.")
+        outcome = _outcome(images, loaded.segments)
+        print(f"{len(images)} images attacked, weights {loaded.checkpoint}: {outcome}; written to {folder}.")
 
 
-def _outcome(images: Sequence[AttackedImage]) -> str:
+def _outcome(images: Sequence[AttackedImage], segments: bool) -> str:
     """What the noise did, in words."""
+    return _maps_outcome(images) if segments else _classes_outcome(images)
+
+
+def _maps_outcome(images: Sequence[AttackedImage]) -> str:
     dice = [image.dice for image in images if image.dice is not None]
-    if dice:
-        clean, noisy = (sum(values) / len(dice) for values in zip(*dice, strict=True))
-        return f"mean Dice {clean:.3f} without noise, {noisy:.3f} with it"
-    wrong = sum(not image.correct for image in images)
-    kept = f" ({wrong} were wrong without noise and are saved as they are)" if wrong else ""
-    return f"{sum(image.broken for image in images)} of {len(images) - wrong} correct answers became wrong{kept}"
+    if not dice:
+        return "no Dice, none of their labels holds a foreground"
+    clean, noisy = (sum(values) / len(dice) for values in zip(*dice, strict=True))
+    without = len(images) - len(dice)
+    left_out = f" ({without} whose label holds no foreground left out)" if without else ""
+    return f"mean Dice {clean:.3f} without noise, {noisy:.3f} with it{left_out}"
+
+
+def _classes_outcome(images: Sequence[AttackedImage]) -> str:
+    wrong = sum(image.correct is False for image in images)
+    unlabelled = sum(image.correct is None for image in images)
+    kept = [f"{wrong} were wrong without noise"] * bool(wrong) + [f"{unlabelled} have no label"] * bool(unlabelled)
+    saved = f" ({' and '.join(kept)} and are saved as they are)" if kept else ""
+    correct = len(images) - wrong - unlabelled
+    return f"{sum(image.broken for image in images)} of {correct} correct answers became wrong{saved}"

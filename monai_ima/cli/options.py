@@ -26,11 +26,12 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
     """
     options = _options(settings or verb)
 
-    texts = {option.name for option in options if option.annotation.__metadata__[0].metavar == "TEXT"}
+    texts = [option for option in options if option.annotation.__metadata__[0].metavar == "TEXT"]
+    allowed = {option.name: str | None if option.default is None else str for option in texts}
 
     def parse(context: typer.Context, **options: Any) -> Callable[[], None]:
-        for name in texts:
-            if not isinstance(options[name], str | None):
+        for name, kind in allowed.items():
+            if not isinstance(options[name], kind):
                 raise ValueError(f"Got {name} {shown(options[name])}, expected text.")
         if settings is None:
             return partial(verb, **options)

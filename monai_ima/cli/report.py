@@ -9,7 +9,7 @@ from monai_ima.utils.checks import check_choice, check_path
 __all__ = ["report"]
 
 FORMATS = ("html", "md", "json")
-
+ENDINGS = {"html": (".html", ".htm"), "md": (".md", ".markdown"), "json": (".json",)}
 
 RESULTS = "results.json of `evaluate`, or its folder; several (same norm and metric) separated by commas."
 NAMES = "A name for each model, one for each of the results, separated by commas; default: the bundles' names."
@@ -39,9 +39,11 @@ def report(
 
     check_choice("format", format, FORMATS)
     models = _named([Results.read(path) for path in _paths(results)], names)
+    _check_different([model.source.file for model in models])
     file = Path(check_path("out", out)) if out is not None else models[0].source.file.parent
     if file.is_dir():
         file = file / f"report.{format}"
+    _check_ending(file, format)
     check_can_be_made(file)
     if file.exists():
         raise FileExistsError(f"File {file} exists and is not written over: give another --out.")
@@ -70,14 +72,26 @@ def _named(models: list[Any], names: str | Sequence[str] | None) -> list[Any]:
     return [model.named(label) for model, label in zip(models, labels, strict=True)]
 
 
+def _check_different(files: Sequence[Path]) -> None:
+    resolved = [file.resolve() for file in files]
+    for file in files:
+        if resolved.count(file.resolve()) > 1:
+            raise ValueError(f"Got the results {file} twice, expected each of them once.")
+
+
+def _check_ending(file: Path, format: str) -> None:
+    if file.suffix and file.suffix.lower() not in ENDINGS[format]:
+        expected = " or ".join(ENDINGS[format])
+        raise ValueError(f"Got out {file} for a report in {format}, expected a name that ends in {expected}.")
+
+
 def _paths(results: str | Sequence[str]) -> list[str]:
     """The paths in the option's value: one, several separated by commas, or a sequence of them."""
     if isinstance(results, str):
-        results = (
-            [results]
-            if results and Path(results).exists()
-            else [path.strip() for path in results.split(",") if path.strip()]
-        )
-    if not results:
+        results = [results] if results and Path(results).exists() else [path.strip() for path in results.split(",")]
+    paths = list(map(str, results))
+    if not any(paths):
         raise ValueError("Got no results, expected at least one results.json or its folder.")
-    return list(map(str, results))
+    if not all(paths):
+        raise ValueError(f"Got results {', '.join(paths)!r}, expected no empty path between or behind the commas.")
+    return paths

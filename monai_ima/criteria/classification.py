@@ -6,6 +6,7 @@ import torch
 
 from monai_ima.losses.soft_logit_margin import soft_logit_margin
 from monai_ima.utils.checks import check_fraction, check_ignore_index
+from monai_ima.utils.class_labels import class_indices
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.ignored_labels import counted_entries
 from monai_ima.utils.tensors import at_least_float32
@@ -18,7 +19,8 @@ __all__ = ["BinaryCriterion", "ClassificationCriterion"]
 class ClassificationCriterion(Criterion):
     """One class out of K: correct when the logit of the label's class is strictly the largest.
 
-    Logits are ``[B, K]`` with K >= 2; labels are class indices, ``[B]`` or ``[B, 1]``, in ``0 .. K-1``.
+    Logits are ``[B, K]`` with K >= 2; labels are class indices in ``0 .. K-1``, ``[B]`` or ``[B, 1]``, of any type if
+    they are within 0.01 of an integer, or one-hot, ``[B, K]``. Soft labels, which name no one class, are refused.
 
     Args:
         ignore_index: samples of this label have no label: their score is NaN, they are never correct and not attacked,
@@ -45,44 +47,37 @@ class ClassificationCriterion(Criterion):
         Raises:
             ValueError: when the shapes do not fit or a label is outside the classes.
         """
-        index = self._class_index(logits, label).unsqueeze(1)
-        others = logits.scatter(1, index, -math.inf)
-        margin = logits.gather(1, index).squeeze(1) - others.amax(dim=1)
-        return margin if self.ignore_index is None else margin.masked_fill(~self.labelled(logits, label), math.nan)
+        index, counted = self._class_indices(logits, label)
+        others = logits.scatter(1, index.unsqueeze(1), -math.inf)
+        margin = logits.gather(1, index.unsqueeze(1)).squeeze(1) - others.amax(dim=1)
+        return margin if self.ignore_index is None else margin.masked_fill(~counted, math.nan)
 
     def counted(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor | None:
-        return None if self.ignore_index is None else counted_entries(label, self.ignore_index)
+        return None if self.ignore_index is None else self._class_indices(logits, label)[1]
 
     def decide(self, score: torch.Tensor) -> torch.Tensor:
         return score > 0
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """The attack objective, :func:`soft_logit_margin`: float ``[B]``; 0 without a label."""
-        margin = soft_logit_margin(logits, self._class_index(logits, label))
-        return margin if self.ignore_index is None else margin.masked_fill(~self.labelled(logits, label), 0)
+        index, counted = self._class_indices(logits, label)
+        margin = soft_logit_margin(logits, index)
+        return margin if self.ignore_index is None else margin.masked_fill(~counted, 0)
 
-    def _class_index(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def _class_indices(self, logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The classes that are right, and which labels count: ``[B]`` each."""
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(
                 f"ClassificationCriterion got logits of shape {tuple(logits.shape)}, expected [B, K] with K >= 2 "
                 "(BinaryCriterion takes a single logit)."
             )
         batch, classes = logits.shape
-        if label.shape not in ((batch,), (batch, 1)):
+        if len(label) != batch:
             raise ValueError(
-                f"ClassificationCriterion got labels of shape {tuple(label.shape)} for {batch} samples, "
-                "expected class indices of shape [B] or [B, 1]."
+                f"ClassificationCriterion got labels of shape {tuple(label.shape)} for {batch} samples, expected one "
+                "each."
             )
-        if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool:
-            raise ValueError(f"ClassificationCriterion got labels of type {label.dtype}, expected integer indices.")
-        index = label.reshape(batch).long()
-        if self.ignore_index is not None:
-            index = index.masked_fill(index == self.ignore_index, 0)
-        outside = (index < 0) | (index >= classes)
-        if outside.any():
-            sample = int(outside.nonzero()[0])
-            raise SampleError(sample, f"has label {int(index[sample])}, expected a class in 0..{classes - 1}.")
-        return index
+        return class_indices(label, classes, self.ignore_index)
 
 
 class BinaryCriterion(Criterion):

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from monai_ima.utils.checks import check_bool
-from monai_ima.utils.distributed import one_rank_first
 
 from .class_folders import class_folder_datalist
 from .ecg_heartbeat import balanced, heartbeat_datalist, summarize_beats
@@ -149,7 +148,7 @@ def oct_datalist(
 ) -> Datalist:
     """:func:`class_folder_datalist` of a folder, or of the SYNTHETIC phantom when no folder is given.
 
-    Of several processes the first one writes the phantom while the others wait.
+    Of several processes one writes the phantom while the others wait.
 
     Args:
         dataset_dir: folder of class folders, such as one in Kermany's layout; None or "" means the phantom.
@@ -167,8 +166,7 @@ def oct_datalist(
     if dataset_dir not in (None, ""):
         return class_folder_datalist(dataset_dir, **kwargs)
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (OCT phantom, seed %d).", phantom_seed)
-    with one_rank_first():
-        root = write_oct_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_seed)
+    root = write_oct_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_seed)
     return class_folder_datalist(root, **{**kwargs, "patient_pattern": None, "patient_csv": None})
 
 
@@ -183,7 +181,7 @@ def volume_datalist(
 ) -> Datalist:
     """:func:`msd_datalist` of a folder, or of the SYNTHETIC phantom when no folder is given.
 
-    Of several processes the first one writes the phantom while the others wait.
+    Of several processes one writes the phantom while the others wait.
 
     Args:
         task: "hippocampus", "heart" or "prostate".
@@ -204,6 +202,5 @@ def volume_datalist(
     if dataset_dir not in (None, ""):
         return msd_datalist(dataset_dir, **arguments)
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (%s phantom, seed %d).", task, phantom_seed)
-    with one_rank_first():
-        root = write_volume_phantom(phantom_dir, task, phantom_scans, phantom_size, phantom_seed)
+    root = write_volume_phantom(phantom_dir, task, phantom_scans, phantom_size, phantom_seed)
     return msd_datalist(root, **{**arguments, "split": None, "patient_pattern": None, "patient_csv": None})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import MAX_SEED, check_count
 
 from .ecg_heartbeat import BEAT_CLASSES, SAMPLES, beat_item
 from .folders import SPLITS, Datalist
@@ -107,7 +107,7 @@ def ecg_phantom_datalist(beats: Mapping[str, int] | int = 1000, seed: int = 0) -
         ValueError: if a number is below its least value, or a split is missing.
     """
     counts = phantom_counts("beats", beats, len(BEAT_CLASSES))
-    check_count("seed", seed, 0)
+    seed = check_count("seed", seed, 0, MAX_SEED)
     datalist = {}
     for index, split in enumerate(SPLITS):
         rare = [max(1, int(share * counts[split])) for share in SHARES[1:]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import MAX_SEED, check_count
 
 from .folders import SPLITS, Datalist
 from .labelled_images import LabelledImages, balanced_order, first_rows, image_items
@@ -70,7 +70,7 @@ def shapes_datalist(
         ValueError: if a number is out of its range.
     """
     counts = phantom_counts("per_class", per_class)
-    check_count("phantom_seed", phantom_seed, 0)
+    phantom_seed = check_count("phantom_seed", phantom_seed, 0, MAX_SEED)
     _check_classes(classes)
     logger.warning("No dataset_dir was given: these are SYNTHETIC images (shapes, seed %d).", phantom_seed)
     limits = {"train": ("subset", subset), "val": ("", None), "test": ("test_subset", test_subset)}
@@ -110,8 +110,7 @@ def shapes_phantom(
     coloured = _check_classes(classes)
     if label.ndim != 1 or not np.isin(label, np.arange(classes)).all():
         raise ValueError(f"Got labels {label}, expected integers from 0 to {classes - 1}.")
-    check_count("size", size, MIN_SIZE)
-    check_count("channels", channels, 1)
+    size, channels = check_count("size", size, MIN_SIZE), check_count("channels", channels, 1)
     if coloured and channels != 3:
         raise ValueError(f"Got channels {channels}, expected 3 for {classes} classes, which differ in hue.")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import MAX_SEED, check_count
 
 from .folders import Datalist, Item
 
@@ -154,7 +154,7 @@ def balanced_order(label: np.ndarray, seed: int) -> np.ndarray:
     Raises:
         ValueError: if the seed is negative.
     """
-    check_count("seed", seed, 0)
+    seed = check_count("seed", seed, 0, MAX_SEED)
     shuffled = np.random.default_rng(seed).permutation(len(label))
     turn = np.empty(len(label), dtype=np.int64)
     for name in np.unique(label):

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from tqdm import tqdm
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import MAX_SEED, check_count
 
 from .folders import SPLITS
 from .oct_kermany import CLASSES
@@ -104,7 +104,7 @@ def oct_phantom(
     """
     if label not in range(len(CLASSES)):
         raise ValueError(f"Got label {label}, expected an index into {CLASSES}.")
-    check_count("size", size, MIN_SIZE)
+    size = check_count("size", size, MIN_SIZE)
     retina = PhantomRetina.draw(rng) if retina is None else retina
     side = max(size, RENDER_SIZE)
     x = (np.arange(side) + 0.5) / side
@@ -233,8 +233,8 @@ def write_oct_phantom(
         FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
     counts = phantom_counts("per_class", per_class)
-    check_count("seed", seed, 0)
-    check_count("size", size, MIN_SIZE)
+    seed = check_count("seed", seed, 0, MAX_SEED)
+    size = check_count("size", size, MIN_SIZE)
 
     def write(root: Path) -> None:
         for split_index, split in enumerate(SPLITS):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .folders import SPLITS
 
 __all__ = ["MIN_SIZE", "phantom_counts", "write_once"]
@@ -15,8 +17,10 @@ __all__ = ["MIN_SIZE", "phantom_counts", "write_once"]
 MIN_SIZE = 16
 """Smallest side of an image in pixels or voxels."""
 
-FINISHED, UNFINISHED = "phantom.json", ".unfinished"
-"""Files that hold the settings of a phantom that is written and of one that is being written."""
+FINISHED, UNFINISHED, STARTED = "phantom.json", ".unfinished", ".unfinished.part"
+"""Files that hold the settings of a phantom: when it is written, while it is being written, and just before."""
+LOCK = ".phantom.lock"
+"""Held by the process that writes."""
 
 
 def phantom_counts(name: str, count: Mapping[str, int] | int, least: int = 1) -> dict[str, int]:
@@ -49,7 +53,8 @@ def write_once(
     """Write a phantom, unless the folder holds it already.
 
     ``phantom.json`` holds the settings and appears when everything is written. A complete folder with the same settings
-    is left as it is; one whose writing was interrupted is written again, with the same settings only.
+    is left as it is; one whose writing was interrupted is written again, with the same settings only. Of several
+    processes one writes while the others wait.
 
     Args:
         folder: the folder.
@@ -64,14 +69,25 @@ def write_once(
         FileExistsError: when the folder holds anything else, or files of a finished phantom are gone.
     """
     root = Path(folder)
-    if not _is_written(root, settings, counts):
-        root.mkdir(parents=True, exist_ok=True)
-        (root / UNFINISHED).write_text(json.dumps(settings, indent=2))
-        for pattern in counts:
-            (root / pattern).parent.mkdir(parents=True, exist_ok=True)
-        write(root)
-        (root / UNFINISHED).replace(root / FINISHED)
+    if _is_written(root, settings, counts):
+        return root
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / LOCK):
+        try:
+            if not _is_written(root, settings, counts):
+                _write(root, settings, counts, write)
+        finally:
+            (root / LOCK).unlink(missing_ok=True)
     return root
+
+
+def _write(root: Path, settings: Mapping[str, Any], counts: Mapping[str, int], write: Callable[[Path], None]) -> None:
+    (root / STARTED).write_text(json.dumps(settings, indent=2))
+    (root / STARTED).replace(root / UNFINISHED)
+    for pattern in counts:
+        (root / pattern).parent.mkdir(parents=True, exist_ok=True)
+    write(root)
+    (root / UNFINISHED).replace(root / FINISHED)
 
 
 def _is_written(root: Path, settings: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
@@ -79,7 +95,7 @@ def _is_written(root: Path, settings: Mapping[str, Any], counts: Mapping[str, in
     name = settings["data"]
     if root.exists() and not root.is_dir():
         raise FileExistsError(f"{root} is a file, expected an empty or missing folder for the {name}.")
-    if not root.exists() or not any(root.iterdir()) or _read(root / UNFINISHED) == settings:
+    if not root.exists() or {*os.listdir(root)} <= {LOCK, STARTED} or _read(root / UNFINISHED) == settings:
         return False
     if _read(root / FINISHED) != settings:
         raise FileExistsError(

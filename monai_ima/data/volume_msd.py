@@ -186,7 +186,7 @@ def check_volumes(
         DamagedImageError: when a file cannot be read; a compressed file's checksum is looked at, too.
         ValueError: if an argument is out of its range or a file is not like that; the sentence names the file.
     """
-    check_count("channels", channels, 1)
+    channels = check_count("channels", channels, 1)
     if not isinstance(classes, int) or classes < 2:
         raise ValueError(f"Got classes {classes}, expected an integer >= 2 that counts the background.")
     smallest = None if min_size is None else _three(min_size, "min_size")

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import MAX_SEED, check_count
 
 from .phantom import MIN_SIZE, write_once
 
@@ -241,8 +241,8 @@ def write_volume_phantom(
         FileExistsError: when the folder holds anything else, or scans of a finished phantom are gone.
     """
     shape = _size(task, size)
-    check_count("scans", scans, 1)
-    check_count("seed", seed, 0)
+    scans = check_count("scans", scans, 1)
+    seed = check_count("seed", seed, 0, MAX_SEED)
     varied, spacing = TASKS[task].varied, np.array(TASKS[task].spacing)
 
     def write(root: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.inferers import gradient_inferer
+from monai_ima.utils.checks import check_callable, check_instance, check_not_negative
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.predictor import Predictor, unwrap
@@ -34,7 +35,8 @@ class AdversarialPrepareBatch(PrepareBatch):
         inferer: the evaluator's inferer; None means ``SimpleInferer``.
 
     Raises:
-        ValueError: if ``eps`` < 0.
+        TypeError: if an argument is an object of another kind.
+        ValueError: if ``eps`` is not a finite number >= 0.
 
     Example:
         >>> from monai_ima.attacks import PGD
@@ -54,12 +56,14 @@ class AdversarialPrepareBatch(PrepareBatch):
         prepare_batch: Callable | None = None,
         inferer: Inferer | None = None,
     ) -> None:
-        if not eps >= 0:
-            raise ValueError(f"Got eps {eps}, expected a number >= 0.")
-        self.network = network
-        self.attack = attack
-        self.eps = float(eps)
-        self.prepare_batch = default_prepare_batch if prepare_batch is None else prepare_batch
+        self.network = check_instance("network", network, nn.Module, "a torch.nn.Module")
+        self.attack = check_instance("attack", attack, Attack, "an attack such as PGD()")
+        self.eps = check_not_negative("eps", eps)
+        self.prepare_batch = (
+            default_prepare_batch
+            if prepare_batch is None
+            else check_callable("prepare_batch", prepare_batch, "a function (batch, device) -> image and label")
+        )
         self.inferer = SimpleInferer() if inferer is None else gradient_inferer(inferer)
 
     def __call__(

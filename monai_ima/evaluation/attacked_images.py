@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor, PILReader, decollate_batch
-from monai.transforms import Compose, Invertd, LoadImaged, SaveImage
+from monai.data import PILReader, decollate_batch
+from monai.transforms import LoadImaged, SaveImage
 from tqdm import tqdm
 
 from monai_ima.attacks import Attack, attack_mode
@@ -23,7 +22,7 @@ from monai_ima.inferers import gradient_inferer
 from monai_ima.results.records import AttackedImage, mean_of_known
 from monai_ima.results.run_folder import RecordFile
 from monai_ima.utils.checks import check_channels
-from monai_ima.utils.errors import SampleError, one_line, root_cause
+from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
@@ -32,13 +31,13 @@ from monai_ima.utils.workers import workers
 
 from .batch import check_any, note_ids
 from .loaded import LoadedBundle
+from .network_check import NetworkCheck
+from .own_grid import on_own_grid
 from .share import Share
 
 __all__ = ["names_of_images", "output_names", "save_attacked_images"]
 
 RECORDS = "attacked.jsonl"
-
-logger = logging.getLogger(__name__)
 
 SUFFIX = re.compile(
     r"\.(nii|mha|mhd|nrrd|nhdr|img|hdr|dcm|png|jpe?g|bmp|gif|tiff?|webp|npy|npz|csv|txt|dat|mat|pt|h5|hdf5)(\.gz)?$",
@@ -94,7 +93,7 @@ def names_of_images(loaded: LoadedBundle, limit: int | None = None) -> dict[str,
 
     Raises:
         ValueError: if there is no image, an id comes twice, two have the same file name, or the images have no such
-            channels as are to be attacked.
+            channels as are to be attacked, or the network predicts no sample independently of its batch.
     """
     sample_ids = _sample_ids(loaded, limit)
     check_any(sample_ids)
@@ -155,9 +154,12 @@ def save_attacked_images(
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
             for sample_id, *pair in zip(wanted, adversarial, clean, strict=False):
                 _save(folder / names[sample_id], pair[0], pair[1], loaded)
+            unknown = result.clean_score.isnan().tolist()
             correct, broken = result.clean_correct.tolist(), (result.success & result.clean_correct).tolist()
             attacked = [
-                AttackedImage(sample_id=sample_id, correct=correct[k], broken=broken[k], dice=dice[k])
+                AttackedImage(
+                    sample_id=sample_id, correct=None if unknown[k] else correct[k], broken=broken[k], dice=dice[k]
+                )
                 for k, sample_id in enumerate(wanted)
             ]
             records.append(attacked)
@@ -183,12 +185,15 @@ def _dice(
 def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
     """The ids of the samples that are attacked, known before work starts."""
     found: dict[str, None] = {}
+    network_check = NetworkCheck(loaded)
     for batchdata in tqdm(loaded.data_loader, desc="sample ids", leave=False, disable=not workers().leader):
         if limit is not None and len(found) >= limit:
             break
-        image, *_ = loaded.prepare_batch(batchdata, loaded.device)
+        prepared = loaded.prepare_batch(batchdata, loaded.device)
+        image = prepared[0]
         attacked_channels(check_channels(loaded.channels), image)
         note_ids(batch_sample_ids(batchdata, image), found)
+        network_check(prepared)
     return list(found)[:limit]
 
 
@@ -208,7 +213,7 @@ def _save(stem: Path, noisy: torch.Tensor, clean: torch.Tensor, loaded: LoadedBu
     noise = noisy.clone()
     noise.copy_(noisy - clean)
     for name, volume in (("noisy", noisy), ("noise", noise)):
-        restored = _on_own_grid(volume, loaded)
+        restored = on_own_grid(volume, _transform(loaded), loaded.name)
         writer = SaveImage(output_ext=".nii.gz", resample=False, print_log=False, output_dtype="float32")
         writer(restored, filename=f"{stem}_{name}")
 
@@ -223,20 +228,3 @@ def _axes_swapped(loaded: LoadedBundle) -> bool:
 
 def _transform(loaded: LoadedBundle) -> Any:
     return getattr(getattr(loaded.data_loader, "dataset", None), "transform", None)
-
-
-def _on_own_grid(volume: torch.Tensor, loaded: LoadedBundle) -> torch.Tensor:
-    """A volume as it was before the bundle's transforms moved it, and a warning where these cannot be undone."""
-    transform = _transform(loaded)
-    if not isinstance(volume, MetaTensor) or not isinstance(transform, Compose):
-        return volume
-    inverse = Invertd("image", transform, orig_keys="image", nearest_interp=False, to_tensor=True)
-    try:
-        return inverse({"image": volume})["image"]
-    except (RuntimeError, TypeError, ValueError) as error:
-        logger.warning(
-            "The transforms of %s cannot be undone (%s): volumes are saved on the grid that the network sees.",
-            loaded.name,
-            one_line(root_cause(error)),
-        )
-        return volume

@@ -14,6 +14,7 @@ from monai_ima.attacks import Attack, AttackResult, MinimumNorm, UniformNoise
 from monai_ima.criteria import BinaryCriterion
 from monai_ima.results.records import SampleRecord, mean_of_known
 from monai_ima.utils.checks import check_count
+from monai_ima.utils.class_labels import classes_of
 from monai_ima.utils.ignored_labels import counted_entries
 from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
@@ -193,7 +194,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
     def _labels(self, batch: EvaluationBatch) -> list[int | list[int | None]]:
         """Each sample's label; of several independent outputs None where it is unknown."""
         if not isinstance(self.criterion, BinaryCriterion):
-            return [int(label) for label in batch.label]
+            return classes_of(batch.label).tolist()
         known = counted_entries(batch.label, self.criterion.ignore_index)
         labels, counted = (x.reshape(len(x), -1).tolist() for x in (batch.label, known))
         if len(labels[0]) == 1:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from monai_ima.utils.sample_ids import batch_sample_ids, common_folder
@@ -18,14 +17,12 @@ from .loaded import LoadedBundle
 __all__ = ["data_digest"]
 
 
-def data_digest(
-    loaded: LoadedBundle, on_batch: Callable[[torch.Tensor, Any, Sequence[str]], None] | None = None
-) -> str:
+def data_digest(loaded: LoadedBundle, on_batch: Callable[[Sequence[Any], Sequence[str]], None] | None = None) -> str:
     """SHA-256 of every sample's id, image size and label, in the loader's order.
 
     Args:
         loaded: whose data are read once.
-        on_batch: called with the images, labels and sample ids of every batch.
+        on_batch: called with what ``prepare_batch`` makes of every batch (image, label, extra inputs), and its ids.
 
     Raises:
         ValueError: if a batch has no ids.
@@ -33,11 +30,12 @@ def data_digest(
     digest = hashlib.sha256()
     root = common_folder(getattr(loaded.data_loader, "dataset", None))
     for batchdata in tqdm(loaded.data_loader, desc="data", leave=False, disable=not workers().leader):
-        image, label, *_ = loaded.prepare_batch(batchdata, loaded.device)
+        prepared = loaded.prepare_batch(batchdata, loaded.device)
+        image, label = prepared[:2]
         labels = label if isinstance(label, dict) else {"": label}
         sample_ids = batch_sample_ids(batchdata, image, root=root)
         if on_batch is not None:
-            on_batch(image, label, sample_ids)
+            on_batch(prepared, sample_ids)
         for row, sample_id in enumerate(sample_ids):
             digest.update(f"{sample_id}\0{tuple(image[row].shape)}\0".encode())
             for name, value in labels.items():

@@ -34,6 +34,7 @@ from .batch import check_any, note_ids
 from .classification_task import ClassificationTask
 from .fingerprint import data_digest
 from .loaded import LoadedBundle
+from .network_check import NetworkCheck
 from .segmentation_task import SegmentationTask
 from .share import Share
 from .task import Task
@@ -113,9 +114,13 @@ def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     seen: dict[str, None] = {}
     evaluated: list[str] = []
 
-    def check(image: torch.Tensor, label: Any, sample_ids: Sequence[str]) -> None:
+    network_check = NetworkCheck(loaded)
+
+    def check(prepared: Sequence[Any], sample_ids: Sequence[str]) -> None:
+        image, label = prepared[:2]
         note_ids(sample_ids, seen)
         attacked_channels(check_channels(loaded.channels), image)
+        network_check(prepared)
         evaluated.extend(_labelled(loaded, label, sample_ids))
 
     data = data_digest(loaded, check)

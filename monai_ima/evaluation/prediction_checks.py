@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from monai_ima.attacks.independence import allowed_difference, largest_difference, predicted_rows
 from monai_ima.criteria import BinaryCriterion, Criterion, SegmentationCriterion
 from monai_ima.results.records import CheckResult
 from monai_ima.utils.label_maps import first_head
@@ -25,8 +26,6 @@ SIGMOID_SAMPLES = 10
 """Samples from which on single outputs that all lie in 0..1 are no chance; voxels of one scan are enough."""
 GROUP, GROUPS = 8, 2
 """Samples that are predicted together, and how often."""
-SAME = 1e-3
-"""How far equal predictions may lie apart, relative to the largest: convolutions are summed in another order."""
 RANDOM_LAYERS = (_DropoutNd, nn.RReLU)
 
 
@@ -76,26 +75,27 @@ def batch_independence(batches: Sequence[EvaluationBatch], passes: int = 1) -> C
     name = "batch_independence"
     groups = _groups(batches)
     apart = {"alone or in a batch": 0.0, "in another order": 0.0, "in a second call": 0.0}
-    largest, tolerance = 0.0, SAME
+    firsts = []
     with torch.no_grad():
         for predict, image in groups:
-            backwards = torch.arange(len(image) - 1, -1, -1, device=image.device)
-            first = _rows(predict, image, backwards.flip(0))
-            singles = torch.cat([_rows(predict, image, row.view(1)) for row in backwards.flip(0)])
-            others = (singles, _rows(predict, image, backwards).flip(0), _rows(predict, image, backwards.flip(0)))
+            rows = list(range(len(image)))
+            first = predicted_rows(predict, image, rows)
+            singles = torch.cat([predicted_rows(predict, image, [row]) for row in rows])
+            backwards = predicted_rows(predict, image, rows[::-1]).flip(0)
+            others = (singles, backwards, predicted_rows(predict, image, rows))
             for key, other in zip(apart, others, strict=True):
-                apart[key] = max(apart[key], float((first.double() - other.double()).abs().max()))
-            largest = max(largest, float(first.abs().max()))
-            tolerance = max(tolerance, 8 * torch.finfo(first.dtype).eps)
-    allowed = tolerance * max(largest, torch.finfo(torch.float32).tiny)
+                apart[key] = max(apart[key], largest_difference(first, other))
+            firsts.append(first)
+    allowed = allowed_difference(firsts)
+    largest = max(float(first.abs().max()) for first in firsts)
     count = sum(len(image) for _, image in groups)
     if passes > 1 and apart["in a second call"] > allowed:
         return not_run(name, f"The network is random: means of {passes} passes never agree.")
     together = max(len(image) for _, image in groups)
     if together < CHECKS[name].samples and apart["in a second call"] <= allowed:
-        return not_run(
-            name, "Needs 2 samples in one batch: no two have images of one size, or the network takes further inputs."
-        )
+        further = any(batch.predict.args or batch.predict.kwargs for batch in batches)
+        why = "the network takes further inputs" if further else "no two have images of one size"
+        return not_run(name, f"Needs 2 samples in one batch: {why}.")
     summary = ", ".join(f"{key} by {value:.3g}" for key, value in apart.items())
     return result(
         name,
@@ -133,10 +133,6 @@ def _logits(batch: EvaluationBatch, criterion: Criterion) -> torch.Tensor:
     with torch.no_grad():
         output = first_output(batch.predict(batch.image))
     return first_head(output, batch.label) if isinstance(criterion, SegmentationCriterion) else output
-
-
-def _rows(predict: Predictor, image: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return first_output(predict.select(rows)(image[rows]))
 
 
 def _groups(batches: Sequence[EvaluationBatch]) -> list[tuple[Predictor, torch.Tensor]]:

@@ -16,7 +16,7 @@ from torch import nn
 from monai_ima.attacks import attack_from_name, attack_mode
 from monai_ima.results.records import VerificationRow
 from monai_ima.utils.checks import check_count, check_fraction
-from monai_ima.utils.errors import SampleError
+from monai_ima.utils.class_labels import class_indices
 from monai_ima.utils.generators import kept_random_states, per_sample_generators
 from monai_ima.utils.tensors import first_output
 
@@ -107,18 +107,12 @@ def verify_classifier(
 
 def _check_classes(labels: torch.Tensor, image: torch.Tensor, classes: int) -> torch.Tensor:
     label = torch.as_tensor(labels).detach().to(image.device)
-    integer = not label.is_floating_point() and not label.is_complex() and label.dtype != torch.bool
-    if label.shape not in ((len(image),), (len(image), 1)) or not integer:
+    if len(label) != len(image):
         raise ValueError(
-            f"Got labels of shape {tuple(label.shape)} and type {label.dtype} for {len(image)} images, expected "
-            "integer class indices [N] or [N, 1]."
+            f"Got labels of shape {tuple(label.shape)} and type {label.dtype} for {len(image)} images, expected one "
+            "each."
         )
-    index = label.reshape(-1).long()
-    outside = (index < 0) | (index >= classes)
-    if outside.any():
-        row = int(outside.nonzero()[0])
-        raise SampleError(row, f"has label {int(index[row])}, expected a class in 0..{classes - 1}.")
-    return index
+    return class_indices(label, classes)[0]
 
 
 @torch.no_grad()

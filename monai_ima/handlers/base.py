@@ -15,7 +15,8 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.signatures import named_settings
 from monai_ima.utils.tensors import plain
 
-from .training_batches import TrainingBatches, autocast
+from .engine_access import autocast, without_loss
+from .training_batches import TrainingBatches
 
 __all__ = ["AdversarialTrainingHandler"]
 
@@ -87,13 +88,13 @@ class AdversarialTrainingHandler:
             raise TypeError(
                 f"{type(self).__name__} was attached to a {type(engine).__name__}, expected a SupervisedTrainer."
             )
-        self.batches.attach(engine, self.method.makes_passes)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_start)
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.check)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._last_iteration)
         engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED, self._finish_epoch)
+        self.batches.attach(engine, self.method.makes_passes, self.method.output)
 
     def epoch_start(self, engine: SupervisedTrainer) -> None:
         """Begin an epoch."""
@@ -141,10 +142,7 @@ class AdversarialTrainingHandler:
             return
         self._epoch_finished = True
         if not self._called:
-            raise ValueError(
-                f"{type(self).__name__} was not called once in epoch {engine.state.epoch}, expected "
-                f"{type(engine).__name__} to fire IterationEvents.LOSS_COMPLETED as SupervisedTrainer does."
-            )
+            raise without_loss(type(self).__name__, engine, self._iterations)
         with autocast(engine):
             scalars = self.method.end_epoch(self.batches)
         engine.state.metrics |= {f"{self.method.name}/{name}": value for name, value in scalars.items()}

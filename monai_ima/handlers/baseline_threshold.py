@@ -17,7 +17,7 @@ from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, check_labels
 from monai_ima.utils.tensors import plain
 
-from .training_batches import autocast, prepared
+from .engine_access import autocast, prepared
 
 __all__ = ["BaselineThreshold"]
 

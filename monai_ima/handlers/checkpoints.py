@@ -82,18 +82,30 @@ class Checkpoints:
         logger.warning("No checkpoint of %s is in %s: training starts afresh.", self.prefix, self.folder)
         return None
 
-    def all(self) -> list[Path]:
-        """All checkpoints that are there."""
-        return [*self.epochs(), *([self.last] if self.last.is_file() else [])]
+    def replaced_by(self, start: tuple[Path, Mapping[str, Any]] | None, overwrite: bool) -> list[Path]:
+        """The checkpoints of another training, or of a later part of the same one, in whose place a run trains.
 
-    def later(self, epoch: int) -> list[Path]:
-        """The checkpoints of epochs after this one, and what is damaged."""
-        ended = _whole(self.last) if self.last.is_file() else None
-        return [
-            file
-            for file in self.all()
-            if (epoch_in_name(file) > epoch if file != self.last else ended is None or epoch_of(ended) > epoch)
-        ]
+        Args:
+            start: the checkpoint that it goes on from, and its content; None: it starts afresh.
+            overwrite: it may write over checkpoints after that; those before stay in any case.
+
+        Raises:
+            FileExistsError: if there are later ones that it may not write over.
+        """
+        finished = [self.last] if self.last.is_file() else []
+        if start is None:
+            return [*self.epochs(), *finished]
+        file, epoch = start[0], epoch_of(start[1])
+        if file.resolve().parent != self.folder.resolve() or file.resolve() == self.last.resolve():
+            return []
+        later = [other for other in self.epochs() if epoch_in_name(other) > epoch]
+        later += [last for last in finished if (ended := _whole(last)) is None or epoch_of(ended) > epoch]
+        if later and not overwrite:
+            raise FileExistsError(
+                f"File {later[0]} is of the training after {file}, and would be written over: expected resume='last', "
+                "another folder, or overwrite=True."
+            )
+        return later
 
     def refuse_to_overwrite(self) -> None:
         """Refuse a new training in the place of another one's files.

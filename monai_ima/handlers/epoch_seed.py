@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 
-from monai_ima.utils.checks import check_count
+from monai_ima.utils.checks import MAX_SEED, check_count
 from monai_ima.utils.distributed import rank
 
 __all__ = ["EpochSeed"]
@@ -40,7 +40,7 @@ class EpochSeed:
     """
 
     def __init__(self, seed: int = 0, dataset: Any = None) -> None:
-        self.seed = check_count("seed", seed, 0)
+        self.seed = check_count("seed", seed, 0, MAX_SEED)
         self.dataset = dataset
 
     def attach(self, engine: Engine) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
@@ -17,7 +16,8 @@ from monai_ima.utils.predictor import unwrap
 from monai_ima.utils.random_states import RandomStates
 from monai_ima.utils.weights import load_checkpoint
 
-from .checkpoints import Checkpoints, epoch_of
+from .checkpoints import Checkpoints
+from .one_training import TrainingLock
 from .schedules import check_schedule, schedule_settings
 
 __all__ = ["Resumable"]
@@ -81,32 +81,16 @@ class Resumable:
             self.checkpoint = (Path(self.resume), load_checkpoint(self.resume)) if given else self.checkpoints.newest()
         if self.checkpoint is None and not self.overwrite:
             self.checkpoints.refuse_to_overwrite()
-        self._replaced = self._taken_place_of()
+        self._replaced = self.checkpoints.replaced_by(
+            self.checkpoint, overwrite=self.overwrite or str(self.resume) == NEWEST
+        )
+        self._lock = TrainingLock(self.checkpoints.folder, self.checkpoints.prefix)
         engine.add_event_handler(Events.STARTED, self._start)
-
-    def _taken_place_of(self) -> list[Path]:
-        """The checkpoints of another training, or of a later part of this one, in whose place this run trains.
-
-        Raises:
-            FileExistsError: if the run goes on from a checkpoint before them and may not write over them.
-        """
-        if self.checkpoint is None:
-            return self.checkpoints.all()
-        file, content = self.checkpoint
-        if str(self.resume) == NEWEST or file.resolve().parent != self.checkpoints.folder.resolve():
-            return []
-        later = [other for other in self.checkpoints.later(epoch_of(content)) if other.resolve() != file.resolve()]
-        if later and not self.overwrite:
-            raise FileExistsError(
-                f"File {later[0]} is of the training after {file}, and would be written over: expected resume='last', "
-                "another folder, or overwrite=True."
-            )
-        return later
 
     def _start(self, engine: Engine) -> None:
         """Resume, and save from now on, after all other handlers."""
         if rank() == 0:
-            self._lock()
+            self._lock.take()
             for replaced in self._replaced:
                 replaced.unlink(missing_ok=True)
         self._replaced = []
@@ -119,25 +103,7 @@ class Resumable:
         if not engine.has_event_handler(self._save_epoch):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
             engine.add_event_handler(Events.COMPLETED, self._save_last)
-            engine.add_event_handler(Events.COMPLETED, self._unlock)
-
-    def _lock(self) -> None:
-        """One process trains in the folder under the prefix; the lock of a killed one is free."""
-        folder = self.checkpoints.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._held = FileLock(folder / f".{self.checkpoints.prefix}.lock", is_singleton=True)
-        try:
-            self._held.acquire(timeout=0)
-        except Timeout:
-            raise FileExistsError(
-                f"Another process trains {self.checkpoints.prefix} in folder {folder}: wait for it, or give another "
-                "folder or name."
-            ) from None
-
-    def _unlock(self) -> None:
-        if rank() == 0:
-            Path(self._held.lock_file).unlink(missing_ok=True)
-            self._held.release(force=True)
+            engine.add_event_handler(Events.COMPLETED, self._lock.give_back)
 
     def _load(self, engine: Engine, file: Path, content: Mapping[str, Any]) -> None:
         objects = {**self.objects, "trainer": engine}

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 
-from monai_ima.attacks.mode import refuse_batch_statistics
-from monai_ima.data.every_sample import every_sample, refuse_stream
+from monai_ima.attacks import attack_mode
+from monai_ima.attacks.independence import refuse_batch_dependence
+from monai_ima.data.every_sample import check_pass, every_sample, refuse_stream
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.checks import check_text
 from monai_ima.utils.generators import kept_random_states
-from monai_ima.utils.label_maps import FractionWarning
+from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, check_labels, common_folder
 from monai_ima.utils.tensors import plain
 
-__all__ = ["TrainingBatches", "autocast", "prepared"]
+from .engine_access import PreparedBatch, prepared
+
+__all__ = ["TrainingBatches"]
 
 
 class TrainingBatches:
@@ -34,41 +37,36 @@ class TrainingBatches:
         self.sample_key = None if sample_key is None else check_text("sample_key", sample_key, "a key of the batch")
         self._root: str | None = None
         self._files: dict[str, str] = {}
-        self._seen: tuple[Any, Any, Sequence[Any]] = (None, None, ())
-        self._warn_of_fractions = FractionWarning()
+        self._trained: list[list[str]] = []
+        self._network_checked = False
 
-    def attach(self, engine: SupervisedTrainer, passes: bool) -> None:
+    def attach(self, engine: SupervisedTrainer, passes: bool, output: Output = None) -> None:
         """Note what the trainer's ``prepare_batch`` makes of every batch: it is called once only.
 
         Args:
             engine: the trainer.
             passes: the method goes through every sample by itself.
+            output: index or key of the network's output that counts; None: the first.
 
         Raises:
             ValueError: if it does, and the trainer's loader reads a stream.
         """
         if passes:
             refuse_stream(engine.data_loader)
-        self._engine = engine
-        prepare = engine.prepare_batch
-
-        def noting(batchdata: Any, *args: Any, **kwargs: Any) -> Any:
-            result = prepare(batchdata, *args, **kwargs)
-            self._warn_of_fractions(result[1])
-            image = plain(result[0]).clone() if isinstance(result[0], torch.Tensor) else result[0]
-            self._seen = (batchdata, result[0], (image, *result[1:]))
-            return result
-
-        engine.prepare_batch = noting
+        self._engine, self._output = engine, output
+        self._prepared = PreparedBatch(engine)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._check_network)
 
     def begin_epoch(self) -> None:
         """Called before an epoch's first batch.
 
         Raises:
-            ValueError: if the network's prediction of a sample depends on its batch.
+            ValueError: if a layer of the network normalises by the batch in evaluation mode.
         """
-        refuse_batch_statistics(unwrap(self._engine.network))
+        with attack_mode(unwrap(self._engine.network)):
+            pass
         self._files.clear()
+        self._trained.clear()
         if self._root is None:
             self._root = common_folder(getattr(self._engine.data_loader, "dataset", None))
 
@@ -101,17 +99,27 @@ class TrainingBatches:
         Raises:
             ValueError: if it has no ids.
         """
-        output, batchdata = self._engine.state.output, self._engine.state.batch
-        noted, given, result = self._seen
-        if noted is not batchdata and not _same_memory(given, output["image"]):
-            noted, result = batchdata, prepared(self._engine, batchdata)
-        return self._batch(noted, output["image"], result)
+        batchdata, result = self._prepared.current()
+        batch = self._batch(batchdata, self._engine.state.output["image"], result)
+        self._trained.append(batch.sample_ids)
+        return batch
 
     def _batch(self, batchdata: Any, named: torch.Tensor, result: Sequence[Any]) -> Batch:
-        image, label, *extra = result
+        image, label = result[:2]
         self.check_labels(batchdata, named, label)
+        return Batch(self._predictor(result), plain(image), plain(label), self.sample_ids(batchdata, named))
+
+    def _predictor(self, result: Sequence[Any]) -> Predictor:
+        """From images to predictions; of a network that was not asked before whether it looks at each on its own."""
+        image, _, *extra = result
         predict = Predictor.prepared(self._engine.inferer, unwrap(self._engine.network), len(image), extra)
-        return Batch(predict, plain(image), plain(label), self.sample_ids(batchdata, named))
+        if not self._network_checked:
+            self._network_checked = refuse_batch_dependence(predict, plain(image), self._output)
+        return predict
+
+    def _check_network(self, engine: SupervisedTrainer) -> None:
+        if not self._network_checked:
+            self._predictor(self._prepared.current()[1])
 
     def __len__(self) -> int:
         return len(every_sample(self._engine.data_loader))
@@ -120,24 +128,13 @@ class TrainingBatches:
         """Every training sample of this process once.
 
         Raises:
-            ValueError: if the trainer's loader reads a stream, which cannot be read twice.
+            ValueError: if the trainer's loader reads a stream, which cannot be read twice, or turns out to be one.
         """
+        read: list[list[str]] = []
         with kept_random_states():
             for batchdata in every_sample(self._engine.data_loader):
                 result = prepared(self._engine, batchdata)
-                yield self._batch(batchdata, result[0], result)
-
-
-def prepared(engine: SupervisedTrainer | SupervisedEvaluator, batchdata: Any) -> Sequence[Any]:
-    """What an engine's ``prepare_batch`` makes of a batch: image, label, and the network's args and kwargs if any."""
-    return engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-
-
-def _same_memory(one: Any, other: Any) -> bool:
-    both_tensors = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
-    return both_tensors and one.data_ptr() == other.data_ptr()
-
-
-def autocast(engine: SupervisedTrainer | SupervisedEvaluator) -> AbstractContextManager:
-    """The context of mixed precision that an engine runs its network in."""
-    return torch.autocast("cuda", **{**engine.amp_kwargs, "enabled": engine.amp})
+                batch = self._batch(batchdata, result[0], result)
+                read.append(batch.sample_ids)
+                yield batch
+        check_pass(self._engine.data_loader, read, self._trained)

@@ -254,6 +254,8 @@ def merged_config(bundle: str | Path, config: str | Sequence[str] | None) -> tup
         ValueError: if no file is named, or one cannot be parsed.
     """
     folder = Path(bundle) / "configs"
+    if not folder.parent.exists():
+        raise FileNotFoundError(f"Folder {bundle} does not exist, expected that of a MONAI bundle.")
     if not folder.is_dir():
         raise FileNotFoundError(f"Folder {bundle} is no MONAI bundle, expected a folder 'configs' in it.")
     names = config.split(",") if isinstance(config, str) else _default(folder) if config is None else config

@@ -12,6 +12,8 @@ from monai.utils import CommonKeys, HoVerNetBranch
 from monai_ima.utils.checks import TASKS
 from monai_ima.utils.outputs import Output
 
+from .activations import independent_outputs
+from .built import built, named
 from .parts import Clues
 from .reading import Component, TrainingConfig
 
@@ -20,7 +22,7 @@ __all__ = ["Task", "find_task", "image_key"]
 logger = logging.getLogger(__name__)
 
 MAP_LOSSES = ("Dice", "Tversky", "Jaccard", "HausdorffDT", "SoftclDice", "NACL", "Barlow")
-LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSupervision", "Masked")
+LABEL_LOSSES = ("CrossEntropy", "BCE", "Focal", "NLL", "MultiLabel", "DeepSupervision", "Masked", "cross_entropy")
 MAP_METRICS = ("Dice", "MeanIoU", "SurfaceDistance", "HausdorffDistance", "SurfaceDice")
 CLASSIFIERS = ("DenseNet", "Densenet", "ResNet", "EfficientNet", "SENet", "SEResNe", "TorchVisionFCModel", "ViT")
 """How the names of networks begin that give a vector for an image."""
@@ -30,8 +32,8 @@ CLASS_FORMATS = ("classification", "classes", "probabilities", "probability", "l
 """``format`` of such an output in the metadata."""
 BY_TASK = {"classification": False, "multi-label": True}
 """Tasks that say whether outputs are independent of each other."""
-IGNORE_INDEX = re.compile(r"\bignore_index\s*=\s*(-?\d+)\b")
-"""In an expression that builds a loss or a metric."""
+MAP_NETWORKS = re.compile("(?i)unet|^(?:vnet|segresnet|highresnet|ahnet|dints|mednext|quicknat|daf3d|hovernet)")
+"""Names of networks that give a map for an image."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,10 @@ def find_task(
     Raises:
         ValueError: if the task cannot be inferred, or the loss leaves out several labels.
     """
+    is_map = _is_segmentation(clues) if task is None else task == "segmentation"
     if sigmoid is None:
-        sigmoid = BY_TASK[task] if task in BY_TASK else _sigmoid(clues)
-    if task is None:
-        kind = "segmentation" if _is_segmentation(clues) else "multi-label" if sigmoid else "classification"
-    else:
-        kind = task
+        sigmoid = BY_TASK[task] if task in BY_TASK else independent_outputs(clues, is_map)
+    kind = task or ("segmentation" if is_map else "multi-label" if sigmoid else "classification")
     if sigmoid is None and kind == "segmentation":
         logger.warning(
             "Neither post-processing nor loss of %s say whether outputs are independent of each other (sigmoid) or "
@@ -107,15 +107,19 @@ def _loaded(config: TrainingConfig, transforms: Sequence[Component]) -> list[str
 
 def _is_segmentation(clues: Clues) -> bool:
     config, loss = clues.config, clues.loss
-    loss_id = None if loss is None else loss.id
+    network = "" if clues.network is None else clues.network.name
     kind = str(config.described("outputs", "pred").get("format", "")).lower()
-    if _uses(config, loss_id, MAP_LOSSES) or _uses(config, clues.key_metric, MAP_METRICS) or "segmentation" in kind:
+    if (
+        named(config, clues.loss_path, MAP_LOSSES)
+        or named(config, clues.key_metric, MAP_METRICS)
+        or "segmentation" in kind
+    ):
         return True
-    if kind in CLASS_FORMATS or (clues.network is not None and clues.network.name.startswith(CLASSIFIERS)):
+    if kind in CLASS_FORMATS or network.startswith(CLASSIFIERS):
         return False
-    if str(CommonKeys.LABEL.value) in _loaded(config, clues.transforms):
+    if MAP_NETWORKS.search(network) or str(CommonKeys.LABEL.value) in _loaded(config, clues.transforms):
         return True
-    if not _uses(config, loss_id, LABEL_LOSSES):
+    if not named(config, clues.loss_path, LABEL_LOSSES):
         found = loss.name if loss else "none" if clues.loss_path is None else "an expression"
         raise ValueError(
             f"The task of {config.files[-1]} cannot be inferred from its loss ({found}), metrics and metadata, "
@@ -124,40 +128,8 @@ def _is_segmentation(clues: Clues) -> bool:
     return False
 
 
-def _uses(config: TrainingConfig, path: str | None, words: Sequence[str]) -> bool:
-    """Some component at an id, or that it refers to, has one of the words in its name."""
-    return path is not None and any(word in c.name for c in config.components(path) for word in words)
-
-
 def _named(clues: Clues, name: str) -> bool:
     return any(part is not None and name in part.name for part in (clues.network, clues.loss))
-
-
-def _sigmoid(clues: Clues) -> bool | None:
-    """Post-processing decides, then the loss; None where neither says."""
-    config = clues.config
-    for path in clues.postprocessing:
-        for component in config.components(path) if config.get(path) is not None else ():
-            if component.name.startswith("Activations"):
-                if _flag(clues, component, "sigmoid"):
-                    return True
-                if _flag(clues, component, "softmax"):
-                    return False
-            if component.name.startswith("AsDiscrete"):
-                if _flag(clues, component, "argmax"):
-                    return False
-                if component.config.get("threshold") is not None:
-                    return True
-    losses = [] if clues.loss is None else list(config.components(clues.loss.id))
-    if any("BCE" in c.name or "MultiLabel" in c.name or _flag(clues, c, "sigmoid") for c in losses):
-        return True
-    said = any(_flag(clues, c, "softmax") or "CrossEntropy" in c.name or "NLL" in c.name for c in losses)
-    return False if said else None
-
-
-def _flag(clues: Clues, component: Component, name: str) -> bool:
-    value = clues.config.argument(component, name, False)
-    return any(value) if isinstance(value, list) else bool(value)
 
 
 def _ignore_index(clues: Clues) -> int | None:
@@ -174,12 +146,10 @@ def _ignore_index(clues: Clues) -> int | None:
 
 
 def _ignore_indices(config: TrainingConfig, path: str) -> Iterator[int]:
-    """The values of ``ignore_index`` below an id, of components and in expressions; torch's default is none of them."""
-    for here, value in config.reachable(path) if path in config else ():
-        if isinstance(value, str) and value.startswith("$"):
-            yield from map(int, IGNORE_INDEX.findall(value))
-        elif isinstance(value, dict) and "_target_" in value:
-            given = config.argument(Component(here, value), "ignore_index")
+    """The values of ``ignore_index`` of what is built at an id or below; torch's default is none of them."""
+    for parts in built(config, path):
+        for part in parts:
+            given = part.arguments.get("ignore_index")
             if isinstance(given, int) and not isinstance(given, bool):
                 yield given
 

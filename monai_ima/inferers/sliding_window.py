@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from .wrappers import OutputInferer, PadInferer
+from .wrappers import OutputInferer, PadInferer, check_inferer
 
 __all__ = ["GradientSlidingWindowInferer", "gradient_inferer"]
 
@@ -95,7 +95,11 @@ def gradient_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
             instance of a subclass (``SliceInferer``, ``SlidingWindowInfererAdapt``, a user's) is called as it is, with
             a network whose activations are not kept; windows are, when ``sw_batch_size`` > 1. A :class:`PadInferer` or
             :class:`OutputInferer` gets its inner inferer converted. Any other is returned unchanged.
+
+    Raises:
+        TypeError: if ``inferer`` is none.
     """
+    check_inferer(inferer)
     if isinstance(inferer, OutputInferer):
         return OutputInferer(gradient_inferer(inferer.inferer), inferer.output)
     if isinstance(inferer, PadInferer):

@@ -14,7 +14,7 @@ from monai_ima.utils.checks import check_callable, check_count, check_output
 from monai_ima.utils.outputs import Output, choose_output
 from monai_ima.utils.tensors import first_output
 
-__all__ = ["AveragedInferer", "OutputInferer", "PadInferer"]
+__all__ = ["AveragedInferer", "OutputInferer", "PadInferer", "check_inferer"]
 
 
 class PadInferer(Inferer):
@@ -43,7 +43,7 @@ class PadInferer(Inferer):
         for name, value, least in (("k", k, 1), ("min_size", min_size, 0)):
             for size in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
                 check_count(name, size, least)
-        self.inferer = SimpleInferer() if inferer is None else _checked(inferer)
+        self.inferer = SimpleInferer() if inferer is None else check_inferer(inferer)
         self.k = k
         self.min_size = min_size
 
@@ -95,7 +95,7 @@ class AveragedInferer(Inferer):
 
     def __init__(self, inferer: Callable[..., Any], passes: int) -> None:
         super().__init__()
-        self.inferer = _checked(inferer)
+        self.inferer = check_inferer(inferer)
         self.passes = check_count("passes", passes, 1)
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -122,7 +122,7 @@ class OutputInferer(Inferer):
 
     def __init__(self, inferer: Callable[..., Any], output: Output) -> None:
         super().__init__()
-        self.inferer = _checked(inferer)
+        self.inferer = check_inferer(inferer)
         self.output = check_output(output)
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -130,5 +130,10 @@ class OutputInferer(Inferer):
         return choose_output(self.inferer(inputs, network, *args, **kwargs), self.output)
 
 
-def _checked(inferer: Callable[..., Any]) -> Callable[..., Any]:
+def check_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
+    """``inferer``, when it is one.
+
+    Raises:
+        TypeError: when it cannot be called, or is a class.
+    """
     return check_callable("inferer", inferer, "an inferer such as SimpleInferer()")

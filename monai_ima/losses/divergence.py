@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from monai_ima.utils.class_labels import class_indices
 from monai_ima.utils.ignored_labels import counted_entries, counted_mean, counted_voxels
 from monai_ima.utils.label_maps import first_head
 from monai_ima.utils.tensors import at_least_float32, check_tensor
@@ -73,4 +74,6 @@ def counted_outputs(
         return counted_voxels(label, first_head(logits, label), sigmoid, ignore_index)
     if ignore_index is None and not label.is_floating_point():
         return None
+    if ignore_index is not None and not sigmoid:
+        return class_indices(label, logits.shape[1], ignore_index)[1].unsqueeze(1)
     return counted_entries(label.reshape(len(label), -1), ignore_index)

@@ -14,7 +14,7 @@ from monai_ima.attacks import Attack, AttackResult, AttackSettings, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion, check_criterion
 from monai_ima.losses import find_reduction
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import check_bounds, check_channels, check_choice, check_count, check_output
+from monai_ima.utils.checks import MAX_SEED, check_bounds, check_channels, check_choice, check_count, check_output
 from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
@@ -108,7 +108,7 @@ class TrainingMethod(ABC):
         self.criterion = ClassificationCriterion() if criterion is None else check_criterion(criterion)
         self.bounds = check_bounds(bounds)
         self.start_epoch = check_count("start_epoch", start_epoch, 0)
-        self.seed = check_count("seed", seed, 0)
+        self.seed = check_count("seed", seed, 0, MAX_SEED)
         self.channels = check_channels(channels)
         self.output = check_output(output)
         self.epoch = 0

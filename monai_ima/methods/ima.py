@@ -103,7 +103,7 @@ class IMA(PerSampleMethod):
         self.beta = check_fraction("beta", beta)
         self.update_interval = check_count("update_interval", update_interval, 1)
         self.first_pass = check_bool("first_pass", first_pass)
-        check_count("margin_steps", margin_steps, 1)
+        margin_steps = check_count("margin_steps", margin_steps, 1)
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
             BoundaryPGD(norm, count, binary_steps, start, paths, alpha, **self.attack_settings)

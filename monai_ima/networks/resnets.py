@@ -115,8 +115,9 @@ class WideResNet(nn.Module):
         super().__init__()
         if not isinstance(depth, int) or isinstance(depth, bool) or depth < 10 or (depth - 4) % 6:
             raise ValueError(f"Got depth {depth}, expected 10, 16, 22, 28 or another 6 n + 4.")
-        for name, value in (("widen_factor", widen_factor), ("num_classes", num_classes), ("in_channels", in_channels)):
-            check_count(name, value, 1)
+        widen_factor = check_count("widen_factor", widen_factor, 1)
+        num_classes = check_count("num_classes", num_classes, 1)
+        in_channels = check_count("in_channels", in_channels, 1)
         check_fraction("dropout", dropout, "[)")
         self.in_channels = in_channels
         self.stem = _convolution(in_channels, STEM_CHANNELS, kernel_size=3)

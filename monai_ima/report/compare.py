@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import Results
+from monai_ima.utils.checks import check_instance
 
 from .blocks import Block, Figures, Note, Text
 from .charts import Line, LineChart
@@ -20,8 +21,14 @@ def labelled(models: Sequence[Results]) -> list[Results]:
     several share it.
 
     Raises:
-        ValueError: if norms or metrics differ.
+        TypeError: if one is something else than results.
+        ValueError: if there are none, or norms or metrics differ.
     """
+    given = models if isinstance(models, Sequence) else [models]
+    if not given:
+        raise ValueError("Got no models, expected the results of at least one.")
+    for model in given:
+        check_instance("models", model, Results, "a sequence of results, such as [Results.read(path)]")
     first = models[0]
     for other in models[1:]:
         for what, one, two in (("norm", first.norm, other.norm), ("metric", first.metric, other.metric)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from monai_ima.utils.checks import check_instance
+
 from .blocks import Block, Command, Figures, Findings, Note, Pictures, Report, Section, Table, Text, Tiles
 
 __all__ = ["markdown"]
@@ -13,7 +15,12 @@ SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$])")
 
 
 def markdown(report: Report) -> str:
-    """The report's text; what looks like markup in it is escaped."""
+    """The report's text; what looks like markup in it is escaped.
+
+    Raises:
+        TypeError: if ``report`` is no report.
+    """
+    check_instance("report", report, Report, "what build_report returns")
     lines = [f"# {_plain(report.title)}", ""]
     lines += [line for block in report.summary for line in _block(block)]
     lines += [line for section in report.sections for line in _section(section, 2)]

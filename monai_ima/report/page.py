@@ -8,6 +8,8 @@ from itertools import count
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from monai_ima.utils.checks import check_instance
+
 from .blocks import Report
 from .charts import draw
 
@@ -15,7 +17,12 @@ __all__ = ["html_page"]
 
 
 def html_page(report: Report) -> str:
-    """The page's text; the same report gives the same text."""
+    """The page's text; the same report gives the same text.
+
+    Raises:
+        TypeError: if ``report`` is no report.
+    """
+    check_instance("report", report, Report, "what build_report returns")
     environment = Environment(
         loader=PackageLoader("monai_ima.report", "."),
         autoescape=True,

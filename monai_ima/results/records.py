@@ -97,13 +97,13 @@ class AttackedImage(Part):
 
     Attributes:
         sample_id: of the image.
-        correct: its prediction is correct without noise.
-        broken: that is wrong with the noise; False where it was before.
+        correct: its prediction is correct without noise; None where it has no label that counts.
+        broken: that is wrong with the noise; False where it was before, or has no label.
         dice: of a segmentation the mean foreground Dice without noise and with it; else None.
     """
 
     sample_id: str
-    correct: bool
+    correct: bool | None
     broken: bool
     dice: tuple[Fraction, Fraction] | None = None
 

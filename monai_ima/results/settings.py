@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,6 @@ from monai_ima.utils.checks import (
     check_seed,
     check_task,
     check_text,
-    is_number,
     shown,
 )
 
@@ -48,7 +46,7 @@ def check_levels(levels: Sequence[float] | float) -> list[float]:
     """``levels`` in rising order without repeats, 0 first.
 
     Raises:
-        ValueError: if there is none, or one is not a finite number >= 0.
+        ValueError: if there is none, or one is not a finite number >= 0 in float32.
     """
     given: tuple[Any, ...] = (
         tuple(levels) if isinstance(levels, Iterable) and not isinstance(levels, str) else (levels,)
@@ -56,8 +54,7 @@ def check_levels(levels: Sequence[float] | float) -> list[float]:
     if not given:
         raise ValueError(f"Got levels {shown(levels)}, expected at least one finite number >= 0.")
     for level in given:
-        if not is_number(level) or not 0 <= level < math.inf:
-            raise ValueError(f"Got level {shown(level)}, expected finite numbers >= 0.")
+        check_not_negative("level", level)
     return sorted({0.0, *(float(level) for level in given)})
 
 
@@ -78,9 +75,10 @@ FilePath = Annotated[str | None, BeforeValidator(_path)]
 Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
 Channels = Annotated[tuple[int, ...] | None, BeforeValidator(check_channels)]
 Bounds = Annotated[tuple[float, float] | None, BeforeValidator(check_bounds)]
+MAX_EOT = 10_000
 SEED = BeforeValidator(check_seed)
 DISTANCE = BeforeValidator(lambda value: check_not_negative("tolerance", value))
-PASSES = BeforeValidator(lambda value: check_count("eot", value, 1))
+PASSES = BeforeValidator(lambda value: check_count("eot", value, 1, MAX_EOT))
 
 
 ATTACKS = (
@@ -114,8 +112,8 @@ UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), w
 class EvaluationSettings(BaseModel):
     """The settings of one evaluation, checked when they are made; each field's annotation says what it is.
 
-    ``levels`` are >= 0, rise and start with 0; ``eot`` is >= 1; ``bundle`` is None if the network is not from a bundle;
-    ``overrides`` are values of the bundle's config ids.
+    ``levels`` are >= 0, rise and start with 0; ``eot`` is 1 to 10 000; ``bundle`` is None if the network is not from a
+    bundle; ``overrides`` are values of the bundle's config ids.
 
     Raises:
         FileNotFoundError: if the file of ``groups`` does not exist.

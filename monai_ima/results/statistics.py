@@ -99,7 +99,7 @@ def bootstrap_intervals(
         ValueError: if ``resamples`` < 1, ``confidence`` is not in (0, 1), ``values`` are not ``[N, L]`` with N, L >= 1,
             or there is not one of ``patients`` for each sample.
     """
-    check_count("resamples", resamples, 1)
+    resamples = check_count("resamples", resamples, 1)
     table = _checked(values, patients, confidence)
     names = np.arange(len(table)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     known = ~np.isnan(table)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeVar
 
 __all__ = [
+    "MAX_SEED",
     "TASKS",
     "check_bool",
     "check_bounds",
@@ -29,6 +30,7 @@ __all__ = [
     "check_task",
     "check_text",
     "is_number",
+    "is_positive",
     "shown",
 ]
 
@@ -36,6 +38,9 @@ TASKS = ("classification", "multi-label", "segmentation")
 """What a network may be made for."""
 
 MAX_SEED = 2**63 - 1
+MAX_COUNT = 2**31 - 1
+TINY, HUGE = 2.0**-149, (2 - 2.0**-23) * 2.0**127
+"""Smallest and largest number > 0 in float32, which images are."""
 
 Kind = TypeVar("Kind")
 
@@ -71,14 +76,21 @@ def check_channels(channels: Sequence[int] | int | None) -> tuple[int, ...] | No
     return tuple(sorted(int(channel) for channel in given))
 
 
-def check_count(name: str, value: int, least: int) -> int:
+def check_count(name: str, value: int, least: int, most: int = MAX_COUNT) -> int:
     """``value`` as an int.
 
+    Args:
+        name: of the setting.
+        value: an integer, or a float that is one.
+        least: smallest value allowed.
+        most: largest value allowed.
+
     Raises:
-        ValueError: when it is not an integer of at least ``least``.
+        ValueError: when it is not an integer in this range.
     """
-    if not is_number(value) or not least <= value < math.inf or int(value) != value:
-        raise ValueError(f"Got {name} {shown(value)}, expected an integer >= {least}.")
+    if not is_number(value) or not least <= value <= most or int(value) != value:
+        limit = f" and <= {most}" if is_number(value) and value > most else ""
+        raise ValueError(f"Got {name} {shown(value)}, expected an integer >= {least}{limit}.")
     return int(value)
 
 
@@ -86,10 +98,10 @@ def check_positive(name: str, value: float) -> float:
     """``value`` as a float.
 
     Raises:
-        ValueError: when it is not a finite number > 0.
+        ValueError: when it is not a number > 0 that is finite and > 0 in float32 too.
     """
-    if not is_number(value) or not 0 < value < math.inf:
-        raise ValueError(f"Got {name} {shown(value)}, expected a finite number > 0.")
+    if not is_positive(value):
+        raise ValueError(f"Got {name} {shown(value)}, expected a finite number > 0{_in_float32(value)}.")
     return float(value)
 
 
@@ -97,10 +109,10 @@ def check_not_negative(name: str, value: float) -> float:
     """``value`` as a float.
 
     Raises:
-        ValueError: when it is not a finite number >= 0.
+        ValueError: when it is not a number >= 0 that is finite, and not rounded to 0, in float32 too.
     """
-    if not is_number(value) or not 0 <= value < math.inf:
-        raise ValueError(f"Got {name} {shown(value)}, expected a finite number >= 0.")
+    if not is_positive(value) and not (is_number(value) and value == 0):
+        raise ValueError(f"Got {name} {shown(value)}, expected a finite number >= 0{_in_float32(value)}.")
     return float(value)
 
 
@@ -181,7 +193,7 @@ def check_seed(seed: int) -> int:
     Raises:
         ValueError: when it is not an integer from 0 to 2^63 - 1.
     """
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+    if not is_number(seed) or not 0 <= seed <= MAX_SEED or int(seed) != seed:
         raise ValueError(f"Got seed {shown(seed)}, expected an integer from 0 to 2^63 - 1.")
     return int(seed)
 
@@ -306,3 +318,12 @@ def check_fraction(name: str, value: float, ends: str = "[]") -> float:
 def is_number(value: Any) -> bool:
     """A real number, of Python or NumPy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_positive(value: Any) -> bool:
+    """A number > 0 that is neither 0 nor infinite in float32."""
+    return is_number(value) and TINY <= value <= HUGE
+
+
+def _in_float32(value: Any) -> str:
+    return " in float32" if is_number(value) and 0 < value < math.inf else ""

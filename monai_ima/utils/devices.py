@@ -26,7 +26,7 @@ def check_device(device: Any) -> torch.device:
     """
     try:
         found = torch.device(device) if isinstance(device, str | torch.device) else None
-        if found is not None:
+        if found is not None and found.type != "meta":
             torch.empty(0, device=found)
             return found
     except (RuntimeError, AssertionError, NotImplementedError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["gather_all", "one_rank_first", "rank", "reduced", "world_size"]
+__all__ = ["gather_all", "rank", "reduced", "world_size"]
 
 
 def world_size() -> int:
@@ -50,13 +48,3 @@ def reduced(network: nn.Module, loss: torch.Tensor) -> torch.Tensor:
     ):
         network.reducer.prepare_for_backward([loss])
     return loss
-
-
-@contextmanager
-def one_rank_first() -> Iterator[None]:
-    """Process 0 runs the block of code while the others wait; then these run it."""
-    if rank() > 0:
-        dist.barrier()
-    yield
-    if rank() == 0 and world_size() > 1:
-        dist.barrier()

@@ -42,10 +42,11 @@ def one_line(error: BaseException) -> str:
 
 
 def end_with_cause() -> None:
-    """From now on, where an error of this package ends the program, the sentence that it began with is the last line.
+    """From now on, where a wrapped error ends the program, the sentence that it began with is the last line.
 
-    MONAI wraps what goes wrong while it builds a bundle's parts, and ends with words of its own: ``python -m
-    monai.bundle run`` on a bundle that calls this ends with ours.
+    MONAI wraps what goes wrong while it builds or runs a bundle's parts, and ends with words of its own: ``python -m
+    monai.bundle run`` on a bundle that calls this ends with ours; where the error is not of this package, with the id
+    of the config that failed, and the error's own words.
     """
     if not isinstance(sys.excepthook, _EndsWithCause):
         sys.excepthook = _EndsWithCause(sys.excepthook)
@@ -60,7 +61,19 @@ class _EndsWithCause:
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self.before(kind, error, trace)
         cause = root_cause(error)
-        frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
-        ours = bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("monai_ima.")
-        if ours and cause is not error:
-            print(f"{type(cause).__name__}: {one_line(cause)}", file=sys.stderr)
+        if cause is error:
+            return
+        id_ = None if _is_ours(cause) else _failed_id(trace)
+        failed = "" if id_ is None else f"{id_} could not be built or run: "
+        print(f"{failed}{type(cause).__name__}: {one_line(cause)}", file=sys.stderr)
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("monai_ima.")
+
+
+def _failed_id(trace: TracebackType | None) -> str | None:
+    """The id that MONAI was resolving last, in its own spelling."""
+    frames = [frame for frame, _ in traceback.walk_tb(trace) if frame.f_code.co_name == "_resolve_one_item"]
+    return frames[-1].f_locals.get("id") if frames else None

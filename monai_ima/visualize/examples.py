@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from monai_ima.utils.checks import check_instance
+from monai_ima.utils.tensors import check_tensor
+
 __all__ = ["Example", "attack_examples", "case_picture", "classes_in_words"]
 
 NOISE_GAIN = 10
@@ -73,13 +76,16 @@ def attack_examples(
         size: of an ε in a pixel, in words.
 
     Raises:
+        TypeError: when one is no :class:`Example`.
         ValueError: when there are no examples, or one is neither an image nor a signal.
     """
+    check_instance("examples", examples, Sequence, "a sequence of Example(...)")
     if not examples:
         raise ValueError("Got no examples, expected at least one sample that is correct without an attack.")
     figure = Figure(figsize=(7.5, 2.6 * len(examples)), dpi=120, layout="constrained")
     grid = figure.subplots(len(examples), 3, squeeze=False)
     for axes, example in zip(grid, examples, strict=True):
+        check_instance("examples", example, Example, "a sequence of Example(...)")
         if example.clean.ndim not in (2, 3):
             raise ValueError(
                 f"Sample {example.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or [C, L]."
@@ -118,8 +124,11 @@ def case_picture(clean: torch.Tensor, noisy: torch.Tensor) -> Figure:
         noisy: of the same shape.
 
     Raises:
+        TypeError: when one is no tensor.
         ValueError: when it is neither an image nor a signal, or the shapes differ.
     """
+    check_tensor("clean", clean)
+    check_tensor("noisy", noisy)
     if clean.ndim not in (2, 3) or clean.shape != noisy.shape:
         raise ValueError(
             f"Got a clean image of shape {tuple(clean.shape)} and a noisy one of {tuple(noisy.shape)}, expected the "

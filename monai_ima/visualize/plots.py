@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from monai_ima.utils.checks import check_count, check_instance, check_path, check_positive
 from monai_ima.utils.files import whole_file
 
 __all__ = ["margin_histogram", "robustness_curves", "save_figure"]
@@ -35,8 +36,10 @@ def robustness_curves(
         second: name and factor > 0 of a second scale on top, such as ``("RMS a pixel, HU", 0.5)``.
 
     Raises:
+        TypeError: when ``accuracies`` is no dictionary.
         ValueError: when a line does not have one value for every level.
     """
+    check_instance("accuracies", accuracies, Mapping, "a dictionary of scores by name")
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for marker, (name, values) in zip(MARKERS * len(accuracies), accuracies.items(), strict=False):
@@ -70,7 +73,11 @@ def margin_histogram(
         title: above the figure.
         bins: number of bars.
         second: name and factor > 0 of a second scale on top.
+
+    Raises:
+        ValueError: when ``eps_max`` is not a finite number > 0, or ``bins`` is not an integer >= 1.
     """
+    eps_max, bins = check_positive("eps_max", eps_max), check_count("bins", bins, 1)
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.hist(margins, bins=bins, range=(0, eps_max), color="steelblue")
@@ -95,7 +102,11 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
     Raises:
         FileExistsError: when ``path`` exists.
+        TypeError: when ``figure`` is none.
+        ValueError: when ``path`` is no path.
     """
+    check_instance("figure", figure, Figure, "a figure of matplotlib")
+    path = check_path("path", path)
     with whole_file(path, overwrite=False) as unfinished:
         FigureCanvasAgg(figure).print_png(str(unfinished))
     return Path(path)

@@ -10,6 +10,8 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from monai_ima.utils.tensors import check_tensor
+
 __all__ = ["volume_example"]
 
 # Okabe and Ito's colours, told apart with any colour vision; the best on grey first.
@@ -48,8 +50,12 @@ def volume_example(
         size: of ε in a pixel, in words.
 
     Raises:
+        TypeError: when one of the first five is no tensor.
         ValueError: when the image is neither 2-D nor 3-D, or a shape does not fit the image's.
     """
+    given = {"image": image, "noisy": noisy, "label": label, "clean_pred": clean_pred, "noisy_pred": noisy_pred}
+    for name, value in given.items():
+        check_tensor(name, value)
     if image.ndim not in (3, 4):
         raise ValueError(f"Got an image of shape {tuple(image.shape)}, expected [C, H, W] or [C, H, W, D].")
     if noisy.shape != image.shape:
