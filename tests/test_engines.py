@@ -86,7 +86,7 @@ def test_bad_evaluations_are_refused(problem):
     network, data, *_ = problem
     evaluator = ClassificationEvaluator(network, PGD("l2", 2))
     for bad in (-0.1, float("nan"), "0.1", True):
-        with pytest.raises(ValueError, match="expected finite numbers >= 0"):
+        with pytest.raises(ValueError, match="expected a finite number >= 0"):
             check_levels([bad])
     with pytest.raises(ValueError, match="'s0' comes twice"):
         evaluator.run(DataLoader(Dataset(data[:3] + data[:1]), batch_size=2), [0.1], False)

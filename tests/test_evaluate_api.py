@@ -129,7 +129,7 @@ def test_random_states_and_modes_are_left_as_they_were(tmp_path):
         ({"loader": iter([])}, "Got loader <list_iterator object at .*, expected a list of batches or a DataLoader"),
         ({"loader": []}, "gave no samples"),
         ({"sede": 1}, "Unknown setting 'sede', expected one of bundle, levels, norm"),
-        ({"levels": [-1.0]}, "Got level -1.0, expected finite numbers >= 0"),
+        ({"levels": [-1.0]}, "Got level -1.0, expected a finite number >= 0"),
         ({"levels": "x"}, "Got level 'x'"),
         ({"norm": "l7"}, "Unknown norm 'l7'"),
         ({"seed": "one"}, "Got seed 'one', expected an integer"),

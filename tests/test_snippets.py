@@ -17,6 +17,7 @@ DOCUMENTS = {
     "README.md": ["trainer", "result"],
     "docs/segmentation.md": ["trainer"],
     "docs/howto/loop.md": ["scalars"],
+    "docs/howto/robustness.md": ["results", "table"],
 }
 """Each document with the names that its blocks must have defined in the end."""
 

@@ -30,8 +30,8 @@ def criterion_of_shapes(logits: torch.Tensor, label: torch.Tensor) -> Criterion:
         ValueError: if the two do not go together in any of these ways.
 
     Example:
-        >>> criterion_of_shapes(torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)).describe()
-        'lowest'
+        >>> criterion_of_shapes(torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)).sigmoid
+        False
         >>> type(criterion_of_shapes(torch.zeros(2, 3), torch.tensor([0, 2]))).__name__
         'ClassificationCriterion'
     """
