@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from unittest.mock import MagicMock
 
 import pytest
 import typer
@@ -187,18 +188,16 @@ def calls(monkeypatch) -> list[dict]:
     """The arguments with which the work of `attack` and `evaluate` would start."""
     received: list[dict] = []
 
-    def attack(loaded, attack, eps, folder, limit, seed, names):
-        received.append({**loaded, "seed": seed})
+    def attack(loaded, attack, eps, folder, limit, seed, *rest):
+        received.append({"overrides": loaded.given, "seed": seed})
         return []
 
-    class Loaded(dict):
-        bounds = attack_criterion = channels = checkpoint = None
-        weights_sha256 = "0" * 64
+    def load_bundle(*_, **overrides):
+        loaded = MagicMock(given=overrides, segments=False, weights_sha256="0" * 64)
+        loaded.bounds = loaded.attack_criterion = loaded.channels = None
+        loaded.with_output.return_value = loaded
+        return loaded
 
-        def with_output(self, output):
-            return self
-
-    load_bundle = lambda *_, **overrides: Loaded(overrides=overrides)  # noqa: E731
     monkeypatch.setattr("monai_ima.harden.loading.load_bundle", load_bundle)
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.names_of_images", lambda *_: {})
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.save_attacked_images", attack)
