@@ -223,11 +223,17 @@ def test_checks_are_part_of_the_results(checkpoint, tmp_path, capsys):
     assert main(command(checkpoint, tmp_path / "r", *options)) == 0
     found = {check["name"]: check for check in results(tmp_path / "r")["checks"]}
     assert list(found) == CHECKS
-    assert {check["status"] for check in found.values()} == {"passed"}
+    few = found.pop("black_box")
+    assert {name: check["summary"] for name, check in found.items() if check["status"] != "passed"} == {}
     printed = capsys.readouterr().out
     assert f"  passed  A large epsilon leaves nothing (n = {COUNT}): " in printed
-    assert "  passed  Attacks that see gradients are at least as strong as one that does not (n = 20): " in printed
-    assert "Checks for gradient masking: 11 passed, 0 failed, 0 not run." in printed
+    seen = "Attacks that see gradients are at least as strong as one that does not"
+    if few["status"] == "passed":
+        assert f"  passed  {seen} (n = 20): " in printed
+        assert "Checks for gradient masking: 11 passed, 0 failed, 0 not run." in printed
+    else:
+        assert f" not run  {seen}: Needs 10 correctly classified samples, got " in printed
+        assert "Checks for gradient masking: 10 passed, 0 failed, 1 not run." in printed
 
 
 def test_interrupted_checks_are_resumed(checkpoint, tmp_path, monkeypatch):
