@@ -290,13 +290,13 @@ REPORT_ROWS = [
 ]
 EVALUATOR = partial(ClassificationEvaluator, NETWORK)
 ON_MAPS = partial(SegmentationEvaluator, NETWORK, attacks.PGD("l2", 2, criterion=criteria.DiceCriterion()))
-UNLABELLED, NAMELESS = ({key: value for key, value in BATCH.items() if key != name} for name in ("label", "sample_id"))
+UNLABELLED = {key: value for key, value in BATCH.items() if key != "label"}
 EVALUATION_ROWS = [
     *each(evaluated, "network", *NO_NETWORK, "x"),
     *each(evaluated, "loader", None, 5, iter([BATCH]), "x"),
     *each(evaluated, "loader", [], named="no samples"),
     *each(evaluated, "loader", [UNLABELLED], [{**BATCH, "label": None}], named="no labels"),
-    *each(evaluated, "loader", [NAMELESS], [{**BATCH, "sample_id": ["a"]}], [BATCH, BATCH], named="id"),
+    *each(evaluated, "loader", [{**BATCH, "sample_id": ["a"]}], [BATCH, BATCH], named="id"),
     *each(evaluated, "levels", [], None, "x", [NAN], [INF], [-1], [True], [[1]], 5j, [1e39], [1e-46], named="level"),
     *each(evaluated, "norm", *NORMS, None),
     *each(evaluated, "attack", "x", "", 5, [], "pgd0", "pgd2-dice", "pgd2+pgd2"),

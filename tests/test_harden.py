@@ -596,7 +596,7 @@ def test_a_bundle_that_averages_its_weights_keeps_the_average_that_it_validates(
     taken = {}
     with _inside(zoo):
         checkpoint = str(zoo / "models" / "model_ima_checkpoint_epoch=1.pt")
-        resumed = build(zoo, "train.json", "train_ima.json", **{"harden#resume": checkpoint})
+        resumed = build(zoo, "train.json", "train_ima.json", **{"harden#resume": checkpoint, "harden#overwrite": True})
         ema = resumed.parser.get_parsed_content("validate#evaluator").network
 
         def look(engine):

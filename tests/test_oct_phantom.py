@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import make_oct_phantom
 import numpy as np
@@ -54,39 +52,6 @@ def test_a_folder_of_scans_is_read_and_no_phantom_written(tmp_path, caplog):
     assert oct_datalist(tmp_path / "scans", tmp_path / "p") == kermany_datalist(tmp_path / "scans")
     assert "SYNTHETIC" not in caplog.text
     assert not (tmp_path / "p").exists()
-
-
-RANK = """
-import sys
-from pathlib import Path
-import torch.distributed as dist
-import monai_ima.data
-
-oct = sys.modules["monai_ima.data.datalists"]
-
-folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-write = oct.write_oct_phantom
-
-def noted(*arguments):
-    (folder / f"found_by_{rank}").write_text(str((folder / "phantom" / "phantom.json").exists()))
-    return write(*arguments)
-
-oct.write_oct_phantom = noted
-assert len(oct.oct_datalist(None, folder / "phantom", 2, 32)["train"]) == 8
-dist.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_of_two_processes_one_writes_the_phantom_while_the_other_waits(tmp_path):
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path), str(rank)], stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    errors = [rank.communicate(timeout=100)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], errors
-    assert [(tmp_path / f"found_by_{rank}").read_text() for rank in (0, 1)] == ["False", "True"]
 
 
 def test_bad_settings_are_refused(tmp_path):
