@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from monai.engines import SupervisedTrainer
-from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -21,7 +19,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     default_collate,
 )
-from training_runs import blobs, small_network
+from training_runs import blobs, make_trainer, small_network
 
 from monai_ima.data.every_sample import every_sample
 from monai_ima.handlers import IMAHandler
@@ -38,17 +36,7 @@ def margins(handler: IMAHandler) -> dict[str, float]:
 
 
 def train(loader: Any, handler: IMAHandler, epochs: int = 1) -> IMAHandler:
-    network = small_network()
-    SupervisedTrainer(
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=loader,
-        epoch_length=3,
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
-        loss_function=nn.CrossEntropyLoss(),
-        train_handlers=[handler],
-    ).run()
+    make_trainer(small_network(), None, [handler], epochs, lr=0.0, loader=loader, epoch_length=3).run()
     return handler
 
 

@@ -106,16 +106,7 @@ def test_a_stream_is_refused_for_a_pass_before_work_starts_and_trains_online():
     network = small_network()
 
     def trainer(handler, loader):
-        return SupervisedTrainer(
-            device="cpu",
-            max_epochs=1,
-            train_data_loader=loader,
-            epoch_length=2,
-            network=network,
-            optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
-            loss_function=nn.CrossEntropyLoss(),
-            train_handlers=[handler],
-        )
+        return make_trainer(network, None, [handler], lr=0.0, loader=loader, epoch_length=2)
 
     for loader in (DataLoader(Stream(), 4), iter(DataLoader(blobs(8), 4))):
         for settings in ({}, {"update": "online", "first_pass": True}):

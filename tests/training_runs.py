@@ -40,12 +40,13 @@ class Bfloat16Trainer(SupervisedTrainer):
 def make_trainer(
     network, data, handlers, epochs=1, batch_size=8, shuffle=False, lr=0.05, kind=SupervisedTrainer, **kwargs
 ):
-    """A trainer of a list of items or a data set; by SGD with cross-entropy unless ``kwargs`` say otherwise."""
+    """A trainer of a list of items, a data set or a ``loader``; SGD, cross-entropy unless ``kwargs`` say otherwise."""
     data_set = Dataset(data) if isinstance(data, list) else data
+    loader = kwargs.pop("loader", None)
     return kind(
         device="cpu",
         max_epochs=epochs,
-        train_data_loader=DataLoader(data_set, batch_size=batch_size, shuffle=shuffle),
+        train_data_loader=DataLoader(data_set, batch_size=batch_size, shuffle=shuffle) if loader is None else loader,
         network=network,
         optimizer=kwargs.pop("optimizer", None) or torch.optim.SGD(network.parameters(), lr=lr),
         loss_function=kwargs.pop("loss_function", None) or nn.CrossEntropyLoss(),

@@ -69,8 +69,7 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
     folder = Path(options.out if options.out is not None else Path(options.bundle) / "eval" / "attack")
     note = {**asdict(options), **overrides}
-    if workers().leader:
-        check_folder(folder, note)
+    check_folder(folder, note)
     loaded = load_bundle(options.bundle, options.config, options.checkpoint, Stated.of(options), **overrides)
     loaded = loaded.with_output(options.output)
     attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)

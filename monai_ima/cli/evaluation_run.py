@@ -30,8 +30,7 @@ def run(settings: EvaluationSettings) -> None:
     if settings.channels is None:
         channels = bundle_channels(str(settings.bundle), settings.config, settings.overrides)
         settings = settings.model_copy(update={"channels": channels})
-    if workers().leader:
-        check_folder(settings.folder, settings.arguments())
+    check_folder(settings.folder, settings.arguments())
     units = _units(settings)
     loaded = load_bundle(
         str(settings.bundle), settings.config, settings.checkpoint, Stated.of(settings), **settings.overrides

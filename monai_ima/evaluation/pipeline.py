@@ -64,8 +64,7 @@ def evaluate_loaded(
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
     team, folder = workers(), settings.folder
-    if team.leader:
-        check_folder(folder, settings.arguments())
+    check_folder(folder, settings.arguments())
     loaded = _adapted(settings, loaded)
     data = _checked_data(settings, loaded)
     note = {**settings.arguments(), "weights_sha256": loaded.weights_sha256, "data_sha256": data}

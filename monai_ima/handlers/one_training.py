@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from monai_ima.utils.distributed import rank
+from monai_ima.utils.locks import give_back, take
 
 __all__ = ["TrainingLock"]
 
@@ -30,16 +31,13 @@ class TrainingLock:
             FileExistsError: if another process has it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise FileExistsError(
-                f"Another process trains {self.prefix} in folder {self.folder}: wait for it, or give another folder or "
-                "name."
-            ) from None
+        take(
+            self._lock,
+            f"Another process trains {self.prefix} in folder {self.folder}: wait for it, or give another folder or "
+            "name.",
+        )
 
     def give_back(self) -> None:
         """Give the lock back, and remove its file."""
         if rank() == 0:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock.release(force=True)
+            give_back(self._lock)

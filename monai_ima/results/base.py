@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from monai_ima.utils.checks import shortened
+
 __all__ = [
     "Classes",
     "Count",
@@ -95,8 +97,7 @@ class Part(BaseModel):
 
 def shown(value: Any) -> str:
     """A value's text for an error message, shortened to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(repr(value), 60)
 
 
 def mismatch(key: Sequence[str | int], value: Any, expected: str) -> ValidationError:

@@ -8,10 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import ValidationError
 
+from monai_ima.utils.checks import shortened
 from monai_ima.utils.files import check_can_be_made, whole_file
+from monai_ima.utils.locks import give_back, take
 from monai_ima.utils.workers import workers
 
 from .base import Part
@@ -103,6 +105,8 @@ def _whole_lines(text: str) -> str:
 def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
     """Refuse a folder that holds anything but an interrupted run with the same settings.
 
+    Of several processes the one that leads looks: the others write into its run.
+
     Args:
         folder: to write to.
         note: settings that have to be the same, for all or some of those that :func:`start_folder` noted.
@@ -110,6 +114,8 @@ def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
     Raises:
         FileExistsError: if it does.
     """
+    if not workers().leader:
+        return
     check_can_be_made(folder)
     if not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())):
         return
@@ -135,8 +141,7 @@ def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return shortened(json.dumps(value, ensure_ascii=False), 40)
 
 
 def start_folder(folder: Path, note: Mapping[str, Any]) -> None:
@@ -207,17 +212,11 @@ def shared_folder(folder: Path, note: Callable[[], Mapping[str, Any]]) -> Iterat
 def _locked(folder: Path, name: str, made: Sequence[Path] = ()) -> Iterator[None]:
     """Hold a lock; what is left then of a run that wrote nothing is removed, the folders that were made with it."""
     lock = FileLock(folder / name)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise FileExistsError(
-            f"Another process is writing to folder {folder}: wait for it, or give another --out."
-        ) from None
+    take(lock, f"Another process is writing to folder {folder}: wait for it, or give another --out.")
     try:
         yield
     finally:
-        (folder / name).unlink(missing_ok=True)
-        lock.release()
+        give_back(lock)
         with suppress(FileNotFoundError):
             if [path.name for path in folder.iterdir()] == [SETTINGS]:
                 (folder / SETTINGS).unlink()

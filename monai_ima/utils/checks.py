@@ -31,6 +31,7 @@ __all__ = [
     "check_text",
     "is_number",
     "is_positive",
+    "shortened",
     "shown",
 ]
 
@@ -282,7 +283,12 @@ def check_names(name: str, value: Iterable[str]) -> list[str]:
 def shown(value: Any) -> str:
     """A value for an error message, on one line and shortened: of a class its name."""
     text = f"the class {value.__name__}" if isinstance(value, type) else " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(text, 80)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, its end left out."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def check_ignore_index(ignore_index: int | None) -> int | None:
