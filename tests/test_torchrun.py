@@ -64,6 +64,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def one_wrote(process: subprocess.Popen[str], out: Path, pattern: str) -> None:
+    """Waits until a process has written a file like this."""
+    until = time.monotonic() + LIMIT
+    while not list(out.glob(pattern)):
+        assert process.poll() is None, ended(process)
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def test_two_processes_evaluate_a_bundle_as_one_does_and_speak_once(fixed, tmp_path):
     evaluate = ["evaluate", *fixed, "--levels", "0,0.3,1", "--attack", "pgd5x2+apgd5-dlr", "--out"]
     assert main([*evaluate, str(tmp_path / "one")]) == 0
@@ -96,12 +105,12 @@ def test_two_processes_attack_a_bundles_images_as_one_does(fixed, tmp_path):
 def test_a_killed_process_ends_torchrun_within_a_minute_and_one_process_goes_on(fixed, tmp_path):
     evaluate = ["evaluate", *fixed, "--levels", "0,0.001,0.002", "--attack", "pgd100x2", "--out"]
     process = torchrun(29767, *evaluate, tmp_path / "r")
-    until = time.monotonic() + LIMIT
-    while not (tmp_path / "r" / "records.1.jsonl").is_file():
-        assert process.poll() is None, ended(process)
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    os.kill(children(process.pid)[1], signal.SIGKILL)
+    one_wrote(process, tmp_path / "r", "records*.jsonl")
+    leader, other = children(process.pid)
+    os.kill(leader, signal.SIGSTOP)
+    one_wrote(process, tmp_path / "r", "records.1.jsonl")
+    os.kill(other, signal.SIGKILL)
+    os.kill(leader, signal.SIGCONT)
     killed = time.monotonic()
     code, _, err = ended(process)
     assert code != 0
