@@ -1,6 +1,7 @@
 """Dataset readers and synthetic phantoms: ``ecg_*`` beats, ``image_*`` small images, ``oct_*`` scans, ``volume_*``."""
 
-from .class_folders import class_folder_datalist, folder_classes
+from .class_folders import class_folder_datalist
+from .class_layout import folder_classes
 from .class_names import class_names, keep_class_names
 from .datalists import (
     cifar10_datalist,

@@ -7,36 +7,34 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from monai_ima.utils.checks import check_choice
 
-from .folders import ALL, SPLITS, Datalist, Item, as_table, check_fractions, dataset_folder, is_visible
+from .class_layout import (
+    Scan,
+    Splits,
+    check_classes,
+    class_files,
+    count_table,
+    folder_classes,
+    picture_item,
+    pooled,
+    split_folders,
+    without_patients,
+)
+from .folders import ALL, SPLITS, Datalist, check_fractions, dataset_folder
 from .patients import patients_by_file
-from .pictures import PICTURE_SUFFIXES, decode_all, is_picture
+from .pictures import decode_all
 
-__all__ = ["class_folder_datalist", "count_table", "folder_classes", "picture_item"]
+__all__ = ["class_folder_datalist"]
 
 DEALS = 20
 """Random deals of the patients that are tried before a folder is said to have too few of them."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, order=True)
-class Scan:
-    """One file, the index of its class and its patient; sorted by file."""
-
-    file: Path
-    label: int
-    patient: str
-
-
-Splits = dict[str, list[Scan]]
 
 
 def class_folder_datalist(
@@ -88,9 +86,9 @@ def class_folder_datalist(
     root = dataset_folder(dataset_dir, "folders of scans, one a class")
     names = list(classes or folder_classes(root))
     found = _read(root, names, patient_pattern, patient_csv, some=evaluated is not None)
-    splits = {ALL: _pooled(found)} if evaluated == ALL else _split(found, root, names, fractions, seed, per_class)
+    splits = {ALL: pooled(found)} if evaluated == ALL else _split(found, root, names, fractions, seed, per_class)
     used = SPLITS if evaluated is None else [evaluated]
-    _check_classes({split: splits[split] for split in used}, root, names, every=evaluated is None)
+    check_classes({split: splits[split] for split in used}, root, names, every=evaluated is None)
     if check_images:
         decode_all([scan.file for scans in splits.values() for scan in scans])
     datalist = {
@@ -101,94 +99,9 @@ def class_folder_datalist(
     return datalist
 
 
-def folder_classes(dataset_dir: str | os.PathLike) -> list[str]:
-    """The names of a folder's class folders, of all its splits together, sorted.
-
-    Args:
-        dataset_dir: as for :func:`class_folder_datalist`.
-
-    Raises:
-        FileNotFoundError: if the folder is missing or holds no folders.
-        ValueError: if there are fewer than two classes, or other folders beside those of splits.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for name in ("train/scar", "train/healthy", "test/scar"):
-        ...     (root / name).mkdir(parents=True)
-        >>> folder_classes(root)
-        ['healthy', 'scar']
-    """
-    root = dataset_folder(dataset_dir, "folders of scans, one a class")
-    names = sorted({path.name for folder in _split_folders(root).values() for path in _visible_folders(folder)})
-    if len(names) < 2:
-        raise ValueError(f"Folder {root} holds {len(names)} class folder(s), expected at least two.")
-    return names
-
-
-def count_table(datalist: Datalist, classes: Sequence[str]) -> str:
-    """A table of ``scans/patients`` for each split and class."""
-    rows = [["scans/patients", *classes, "all"]]
-    for split, items in datalist.items():
-        by_class = [[item for item in items if item["label"] == label] for label in range(len(classes))]
-        cells = [f"{len(part)}/{len({item['patient'] for item in part})}" for part in (*by_class, items)]
-        rows.append([split, *cells])
-    return as_table(rows, width=max(14, *(len(name) + 2 for name in classes)))
-
-
-def picture_item(file: Path, root: Path, **known: str | int) -> Item:
-    """A picture of a folder, with what is known of it and its path below the folder as its id."""
-    return {"image": str(file.resolve()), **known, "sample_id": file.relative_to(root).as_posix()}
-
-
-def _visible_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and is_visible(p.relative_to(root)))
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folders of the splits; the root itself, called "", where there are none."""
-    folders = [p.name for p in _visible_folders(root)]
-    if not folders:
-        raise FileNotFoundError(f"Dataset folder {root} holds no folders, expected {', '.join(SPLITS)} or one a class.")
-    splits = {name.strip(): name for name in folders if name.strip() in SPLITS}
-    for name in folders:
-        if splits.get(name.strip(), name) != name:
-            raise ValueError(f"Folder {root} holds {name.strip()!r} twice, expected each split once.")
-    strange = [name for name in folders if name.strip() not in SPLITS]
-    if splits and strange:
-        raise ValueError(f"Folder {root / strange[0]} is not a split, expected {', '.join(SPLITS)} only.")
-    return {split: root / name for split, name in splits.items()} or {"": root}
-
-
-def _class_files(folder: Path, names: Sequence[str], some: bool) -> list[Path]:
-    """The files of all classes; with ``some`` classes may be missing."""
-    classes = _visible_folders(folder)
-    for path in classes:
-        if path.name not in names:
-            raise ValueError(f"Folder {path} is not a class, expected {', '.join(names)}.")
-        inner = _visible_folders(path)
-        if inner:
-            raise ValueError(f"Folder {inner[0]} is inside a class folder, expected image files only.")
-    missing = [name for name in names if name not in {path.name for path in classes}]
-    if missing and not some:
-        raise ValueError(f"Folder {folder} has no folder {missing[0]}, expected {', '.join(names)}.")
-    by_class = {path: sorted(file for file in path.iterdir() if is_picture(file)) for path in classes}
-    files = [file for own in by_class.values() for file in own]
-    if not files:
-        raise FileNotFoundError(f"Folder {folder} holds no scans, expected files such as {names[0]}/FILE.jpeg.")
-    for path, own in by_class.items():
-        if not own:
-            expected = f"files ending in {', '.join(PICTURE_SUFFIXES)}"
-            raise FileNotFoundError(f"Class folder {path} holds no scan, expected {expected}.")
-    for file, following in pairwise(files):
-        if file.with_suffix("") == following.with_suffix(""):
-            raise ValueError(f"Files {file} and {following.name} are the same scan, expected one file a scan.")
-    return files
-
-
 def _read(root: Path, names: Sequence[str], pattern: str | None, table: str | os.PathLike | None, some: bool) -> Splits:
     """The scans of each split folder; of class folders at the top under the name ""."""
-    files = {split: _class_files(folder, names, some) for split, folder in _split_folders(root).items()}
+    files = {split: class_files(folder, names, some) for split, folder in split_folders(root).items()}
     patients = patients_by_file((file for own in files.values() for file in own), root, pattern, table)
     return {
         split: [Scan(file, names.index(file.parent.name), patients.get(file) or _named_patient(file)) for file in own]
@@ -215,37 +128,25 @@ def _split(
     if "test" in found:
         splits = _keep_split(found, fractions[1] / (fractions[0] + fractions[1]), rng, root, names)
     else:
-        pooled = _pooled(found)
-        splits = _split_by_patient(pooled, dict(zip(SPLITS, fractions, strict=True)), rng, root, names)
-        logger.info("%s has no split of its own: %d scans were split by patient.", root, len(pooled))
+        scans = pooled(found)
+        splits = _split_by_patient(scans, dict(zip(SPLITS, fractions, strict=True)), rng, root, names)
+        logger.info("%s has no split of its own: %d scans were split by patient.", root, len(scans))
     if per_class is not None:
         splits["train"] = _limit(splits["train"], per_class, rng, len(names))
     return {split: splits[split] for split in SPLITS}
 
 
-def _pooled(found: Splits) -> list[Scan]:
-    return [scan for scans in found.values() for scan in scans]
-
-
 def _keep_split(found: Splits, val_share: float, rng: np.random.Generator, root: Path, names: Sequence[str]) -> Splits:
     test = found.get("test", [])
     taken = {scan.patient for scan in test}
-    val = _without(found.get("val", []), taken, "val", "test")
+    val = without_patients(found.get("val", []), taken, "val", "test")
     taken |= {scan.patient for scan in val}
-    train = _without(found.get("train", []), taken, "train", "val or test")
+    train = without_patients(found.get("train", []), taken, "train", "val or test")
     if not val and train:
         parts = _split_by_patient(train, {"train": 1 - val_share, "val": val_share}, rng, root, names)
         train, val = parts["train"], parts["val"]
         logger.info("No validation scans of patients of their own: %d scans were taken out of train.", len(val))
     return {"train": train, "val": val, "test": test}
-
-
-def _without(scans: list[Scan], patients: set[str], split: str, other: str) -> list[Scan]:
-    kept = [scan for scan in scans if scan.patient not in patients]
-    if len(kept) < len(scans):
-        left_out = f"{len(scans) - len(kept)} of {len(scans)} scans"
-        logger.warning("%s were left out of %s: their patients are in %s too.", left_out, split, other)
-    return kept
 
 
 def _split_by_patient(
@@ -292,14 +193,3 @@ def _limit(scans: list[Scan], per_class: int, rng: np.random.Generator, classes:
         own = sorted(scan for scan in scans if scan.label == label)
         limited += [own[k] for k in rng.permutation(len(own))[:per_class]]
     return limited
-
-
-def _check_classes(splits: Splits, root: Path, names: Sequence[str], every: bool) -> None:
-    for split, scans in splits.items():
-        if not scans:
-            raise ValueError(f"Split {split} of {root} has no scan, expected at least one.")
-        missing = set(range(len(names))) - {scan.label for scan in scans}
-        if missing and every:
-            raise ValueError(
-                f"Split {split} of {root} has no scan of class {names[min(missing)]}, expected at least one."
-            )

@@ -11,7 +11,7 @@ from monai_ima.utils.distributed import rank
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.text import read_text
 
-from .class_folders import folder_classes
+from .class_layout import folder_classes
 from .oct_kermany import CLASSES
 
 __all__ = ["class_names", "keep_class_names"]

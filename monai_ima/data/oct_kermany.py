@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from .class_folders import class_folder_datalist, count_table, picture_item
+from .class_folders import class_folder_datalist
+from .class_layout import count_table, picture_item
 from .folders import Datalist, Item, dataset_folder, is_visible
 from .pictures import PICTURE_SUFFIXES, is_picture
 
@@ -33,11 +35,12 @@ def kermany_datalist(dataset_dir: str | os.PathLike, **options: Any) -> Datalist
     return class_folder_datalist(dataset_dir, CLASSES, **options)
 
 
-def scan_datalist(folder: str | os.PathLike) -> list[Item]:
+def scan_datalist(folder: str | os.PathLike, suffixes: Sequence[str] = PICTURE_SUFFIXES) -> list[Item]:
     """All images below a folder, whatever their names, for inference; hidden files and folders are left out.
 
     Args:
         folder: the folder.
+        suffixes: with which the images' names end.
 
     Returns:
         a list of ``{"image": file, "sample_id": path below the folder}``, sorted.
@@ -46,11 +49,11 @@ def scan_datalist(folder: str | os.PathLike) -> list[Item]:
         FileNotFoundError: when the folder is missing or holds no images.
     """
     root = dataset_folder(folder, "scans")
-    files = sorted(path for path in root.rglob("*") if is_picture(path) and is_visible(path.relative_to(root)))
+    files = sorted(
+        path for path in root.rglob("*") if is_picture(path, suffixes) and is_visible(path.relative_to(root))
+    )
     if not files:
-        raise FileNotFoundError(
-            f"Folder {root} holds no images, expected files ending in {', '.join(PICTURE_SUFFIXES)}."
-        )
+        raise FileNotFoundError(f"Folder {root} holds no images, expected files ending in {', '.join(suffixes)}.")
     return [picture_item(file, root) for file in files]
 
 

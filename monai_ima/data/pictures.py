@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,24 @@ def upright(picture: Image.Image, mode: str) -> Image.Image:
     return ImageOps.exif_transpose(picture).convert(mode)
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a path is that of a picture file that is not hidden."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def is_picture(path: Path, suffixes: Sequence[str] = PICTURE_SUFFIXES) -> bool:
+    """Whether a path is that of a file with one of these suffixes that is not hidden."""
+    return path.name.lower().endswith(tuple(suffixes)) and not path.name.startswith(".") and path.is_file()
 
 
-def decode_all(files: Sequence[Path]) -> None:
+def decode(file: Path) -> None:
+    """Read a picture's pixels, which fails where it is damaged or not as :class:`PictureReader` takes it."""
+    with Image.open(file) as image:
+        image.load()
+        upright(image, "L")
+
+
+def decode_all(files: Sequence[Path], decode: Callable[[Path], object] = decode) -> None:
     """Decode every image once, with a progress bar.
+
+    Args:
+        files: of the images.
+        decode: reads one of them, and fails where it cannot be used.
 
     Raises:
         DamagedImageError: with the number of images that cannot be decoded and the names of the first five.
@@ -76,9 +87,7 @@ def decode_all(files: Sequence[Path]) -> None:
     damaged: list[str] = []
     for file in tqdm(files, desc="checking images", leave=False):
         try:
-            with Image.open(file) as image:
-                image.load()
-                upright(image, "L")
+            decode(file)
         except Exception as error:
             damaged.append(f"{file} ({error})")
     if damaged:
