@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "network_def#channels": [4, 8, 8, 8],
         "network_def#blocks": [1, 1, 1, 1],
     },
+    "image": {"image_size": 40, "phantom_per_class": {"train": 4, "val": 2, "test": 3}},
     "ecg": {"phantom_beats": {"train": 60, "val": 15, "test": 40}},
     "fashion_mnist": IMAGES,
     "svhn": IMAGES,
@@ -33,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
 QUICK_IMAGES = {"epochs": 1, "batch_size": 16, "steps": 2, "margin_steps": 2, "val_steps": 2}
 QUICK = {
     "oct": {"epochs": 2, "batch_size": 8, "steps": 3, "margin_steps": 3, "update_interval": 1, "val_steps": 2},
+    "image": {"epochs": 2, "batch_size": 8, "steps": 2, "margin_steps": 2, "update_interval": 1, "val_steps": 2},
     "ecg": {"epochs": 2, "batch_size": 32, "steps": 3, "margin_steps": 3, "val_steps": 2},
     "fashion_mnist": QUICK_IMAGES,
     "svhn": QUICK_IMAGES,

@@ -8,17 +8,24 @@ import pytest
 import torch
 from bundle_runs import bundle_of, load, open_small, run_small
 
-from monai_ima.data import BEAT_CLASSES, CIFAR10_CLASSES, FASHION_MNIST_CLASSES, SVHN_CLASSES
+from monai_ima.data import BEAT_CLASSES, CIFAR10_CLASSES, FASHION_MNIST_CLASSES, SHAPE_CLASSES, SVHN_CLASSES
 from monai_ima.utils.errors import root_cause
 
 CLASSES = {
     "oct": ("CNV", "DME", "DRUSEN", "NORMAL"),
+    "image": SHAPE_CLASSES,
     "ecg": BEAT_CLASSES,
     "fashion_mnist": FASHION_MNIST_CLASSES,
     "svhn": SVHN_CLASSES,
     "cifar10": CIFAR10_CLASSES,
 }
-SHAPES = {"oct": (1, 224, 224), "ecg": (1, 187), "fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32)}
+SHAPES = {
+    "oct": (1, 224, 224),
+    "image": (1, 224, 224),
+    "ecg": (1, 187),
+    "fashion_mnist": (1, 28, 28),
+    "svhn": (3, 32, 32),
+}
 SHAPES["cifar10"] = SHAPES["svhn"]
 FEW_IMAGES = {"delta": 0.2, "phantom_per_class": {"train": 2, "val": 1, "test": 1}}
 TRAIN, PLAIN = ["train.json"], ["train.json", "train_ce.json"]
@@ -59,6 +66,8 @@ def test_training_evaluation_and_inference_have_one_network(name):
     [
         ("oct", "linf", 0.3, 0.05),
         ("oct", "l2", 1.5, 0.75),
+        ("image", "linf", 0.3, 0.05),
+        ("image", "l2", 1.5, 0.75),
         ("ecg", "linf", 0.3, 0.05),
         ("ecg", "l2", 1.5, 0.25),
         ("fashion_mnist", "linf", 0.3, 0.12),
@@ -74,7 +83,7 @@ def test_the_norm_brings_the_papers_eps_max_and_delta(name, norm, eps_max, val_e
 
     L2 of Fashion-MNIST, SVHN and CIFAR: the paper's later supplement; L∞ of CIFAR: 8/255, which others take.
     """
-    interval, epochs = (3, 4) if name == "oct" else (1, 1)
+    interval, epochs = (3, 4) if name in ("oct", "image") else (1, 1)
     parser = run_small(name, TRAIN, tmp_path, norm=norm, epochs=epochs, update_interval=interval).parser
     margins = load(tmp_path / "models" / "model_last.pt")["margins"]
     assert (margins["eps_max"], margins["delta"]) == (eps_max, pytest.approx(interval * eps_max / epochs))
@@ -118,6 +127,7 @@ def test_a_wrong_data_folder_is_named(name, tmp_path):
     ("name", "epochs", "settings"),
     [
         ("oct", 2, {"delta": 0.02}),
+        ("image", 1, {"delta": 0.02}),
         ("ecg", 2, {"delta": 0.02}),
         ("fashion_mnist", 1, FEW_IMAGES),
         ("svhn", 1, FEW_IMAGES),

@@ -7,6 +7,7 @@ from .datalists import (
     cifar10_datalist,
     ecg_datalist,
     fashion_mnist_datalist,
+    image_folder_datalist,
     oct_datalist,
     svhn_datalist,
     volume_datalist,
@@ -14,9 +15,12 @@ from .datalists import (
 from .ecg_heartbeat import BEAT_CLASSES, balanced, beat_datalist, heartbeat_datalist, summarize_beats
 from .ecg_phantom import ecg_phantom, ecg_phantom_datalist
 from .folders import DamagedImageError
+from .grouped_split import grouped_split
 from .image_cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, cifar_classes, read_cifar10, read_cifar100
 from .image_fashion_mnist import FASHION_MNIST_CLASSES, read_fashion_mnist, read_idx
-from .image_phantom import shapes_datalist, shapes_phantom
+from .image_files import IMAGE_SUFFIXES, ImageFileReader
+from .image_labelled import image_classes, keep_split, kept_split, labelled_image_datalist
+from .image_phantom import SHAPE_CLASSES, shapes_datalist, shapes_phantom, write_shapes_phantom
 from .image_svhn import SVHN_CLASSES, read_svhn
 from .labelled_images import LabelledImages, split_images
 from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
@@ -32,8 +36,11 @@ __all__ = [
     "CIFAR100_CLASSES",
     "CLASSES",
     "FASHION_MNIST_CLASSES",
+    "IMAGE_SUFFIXES",
+    "SHAPE_CLASSES",
     "SVHN_CLASSES",
     "DamagedImageError",
+    "ImageFileReader",
     "LabelledImages",
     "PictureReader",
     "add_sample_ids",
@@ -49,9 +56,15 @@ __all__ = [
     "ecg_phantom_datalist",
     "fashion_mnist_datalist",
     "folder_classes",
+    "grouped_split",
     "heartbeat_datalist",
+    "image_classes",
+    "image_folder_datalist",
     "keep_class_names",
+    "keep_split",
+    "kept_split",
     "kermany_datalist",
+    "labelled_image_datalist",
     "msd_datalist",
     "oct_datalist",
     "oct_phantom",
@@ -71,5 +84,6 @@ __all__ = [
     "volume_phantom",
     "volume_scans",
     "write_oct_phantom",
+    "write_shapes_phantom",
     "write_volume_phantom",
 ]

@@ -76,7 +76,7 @@ def count_table(datalist: Datalist, classes: Sequence[str]) -> str:
 
 
 def _whose(item: Item) -> str:
-    return item.get("patient", item["sample_id"])
+    return item["patient"] if "patient" in item else item["sample_id"]
 
 
 def picture_item(file: Path, root: Path, **known: str | int) -> Item:

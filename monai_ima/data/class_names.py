@@ -11,7 +11,7 @@ from monai_ima.utils.distributed import rank
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.text import read_text
 
-from .class_layout import folder_classes
+from .image_labelled import image_classes
 from .oct_kermany import CLASSES
 
 __all__ = ["class_names", "keep_class_names"]
@@ -19,16 +19,21 @@ __all__ = ["class_names", "keep_class_names"]
 FILE = "classes.json"
 
 
-def class_names(dataset_dir: str | os.PathLike | None = None, weights: str | os.PathLike | None = None) -> list[str]:
-    """The classes of weights, where their training kept them, else those of a folder, else Kermany's.
+def class_names(
+    dataset_dir: str | os.PathLike | None = None,
+    weights: str | os.PathLike | None = None,
+    otherwise: Sequence[str] = CLASSES,
+) -> list[str]:
+    """The classes of weights, where their training kept them, else those of a folder or table, else a phantom's.
 
     Args:
-        dataset_dir: folder of class folders; None or "": none is given.
+        dataset_dir: folder of class folders, or table of images; None or "": none is given.
         weights: the weights' file.
+        otherwise: the classes of the data that stand in where none are given; Kermany's by default.
 
     Raises:
-        FileNotFoundError: if the folder is missing or holds no folders.
-        ValueError: if there are fewer than two class folders, or the file of names is damaged.
+        FileNotFoundError: if the folder or table is missing, or the folder holds no folders.
+        ValueError: if there are fewer than two classes, or the file of names is damaged.
 
     Example:
         >>> class_names()
@@ -37,7 +42,7 @@ def class_names(dataset_dir: str | os.PathLike | None = None, weights: str | os.
     kept = _kept(Path(weights).parent) if weights is not None else None
     if kept is not None:
         return kept
-    return list(CLASSES) if dataset_dir in (None, "") else folder_classes(dataset_dir)
+    return list(otherwise) if dataset_dir in (None, "") else image_classes(dataset_dir)
 
 
 def keep_class_names(folder: str | os.PathLike, classes: Sequence[str], overwrite: bool = False) -> None:

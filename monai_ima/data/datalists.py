@@ -16,7 +16,8 @@ from .ecg_phantom import ecg_phantom_datalist
 from .folders import Datalist
 from .image_cifar import cifar_classes, read_cifar10, read_cifar100
 from .image_fashion_mnist import read_fashion_mnist
-from .image_phantom import shapes_datalist
+from .image_labelled import labelled_image_datalist
+from .image_phantom import shapes_datalist, write_shapes_phantom
 from .image_svhn import read_svhn
 from .labelled_images import split_images
 from .oct_phantom import write_oct_phantom
@@ -27,6 +28,7 @@ __all__ = [
     "cifar10_datalist",
     "ecg_datalist",
     "fashion_mnist_datalist",
+    "image_folder_datalist",
     "oct_datalist",
     "svhn_datalist",
     "volume_datalist",
@@ -168,6 +170,40 @@ def oct_datalist(
     logger.warning("No dataset_dir was given: these are SYNTHETIC scans (OCT phantom, seed %d).", phantom_seed)
     root = write_oct_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_seed)
     return class_folder_datalist(root, **{**kwargs, "patient_pattern": None, "patient_csv": None})
+
+
+def image_folder_datalist(
+    dataset_dir: str | os.PathLike | None,
+    phantom_dir: str | os.PathLike,
+    phantom_per_class: Mapping[str, int] | int = 100,
+    phantom_size: int = 224,
+    phantom_channels: int = 1,
+    phantom_seed: int = 0,
+    **kwargs: Any,
+) -> Datalist:
+    """:func:`labelled_image_datalist` of a folder or table, or of the SYNTHETIC phantom when none is given.
+
+    Of several processes one writes the phantom while the others wait.
+
+    Args:
+        dataset_dir: folder of class folders, or CSV file; None or "" means the phantom.
+        phantom_dir: where the phantom is written, or found again.
+        phantom_per_class: see :func:`write_shapes_phantom`.
+        phantom_size: see :func:`write_shapes_phantom`.
+        phantom_channels: see :func:`write_shapes_phantom`.
+        phantom_seed: see :func:`write_shapes_phantom`.
+        kwargs: further arguments of :func:`labelled_image_datalist`. With the phantom those on patients and ``split``
+            are ignored, since it has a split of its own.
+
+    Raises:
+        ValueError: as :func:`labelled_image_datalist` and :func:`write_shapes_phantom` do.
+        OSError: as these do, when a folder is missing, empty, or in use for something else.
+    """
+    if dataset_dir not in (None, ""):
+        return labelled_image_datalist(dataset_dir, **kwargs)
+    logger.warning("No dataset_dir was given: these are SYNTHETIC pictures (shapes, seed %d).", phantom_seed)
+    root = write_shapes_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_channels, phantom_seed)
+    return labelled_image_datalist(root, **{**kwargs, "patient_pattern": None, "patient_csv": None, "split": None})
 
 
 def volume_datalist(

@@ -7,17 +7,20 @@ side, rows grow downwards. Nothing here was photographed.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from monai_ima.utils.checks import MAX_SEED, check_count
 
 from .folders import SPLITS, Datalist
 from .labelled_images import LabelledImages, balanced_order, first_rows, image_items
-from .phantom import MIN_SIZE, phantom_counts
+from .phantom import MIN_SIZE, phantom_counts, write_once
 
-__all__ = ["HUES", "SHAPES", "shapes_datalist", "shapes_phantom"]
+__all__ = ["HUES", "SHAPES", "SHAPE_CLASSES", "shapes_datalist", "shapes_phantom", "write_shapes_phantom"]
 
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "disc": lambda u, v, stroke: np.hypot(u, v) - 0.85,
@@ -35,6 +38,9 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = 
 
 HUES = 10
 """Hues of the phantom of a hundred classes, red first, equally far apart on the colour circle."""
+
+SHAPE_CLASSES = ("crescent", "disc", "square", "triangle")
+"""The shapes that :func:`write_shapes_phantom` draws, sorted."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +88,52 @@ def shapes_datalist(
         rows = first_rows(*limits[split], balanced_order(label, seed))
         datalist[split] = image_items(images, f"synthetic-{split}", rows)
     return datalist
+
+
+def write_shapes_phantom(
+    folder: str | os.PathLike,
+    per_class: Mapping[str, int] | int = 100,
+    size: int = 224,
+    channels: int = 1,
+    seed: int = 0,
+) -> Path:
+    """Write SYNTHETIC pictures of four shapes in ImageNet's layout, ``{split}/{shape}/NNNNN.png``.
+
+    A complete folder with the same settings is left as it is; one whose writing was interrupted is written again.
+
+    Args:
+        folder: where to write.
+        per_class: pictures of each class in each split, ``{"train": n, "val": n, "test": n}``; one number n stands for
+            n, n/5 and n/2 (at least one).
+        size: side of the pictures in pixels, >= 16.
+        channels: 1 for grey, 3 for colour.
+        seed: >= 0.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        ValueError: if a number is out of its range.
+        FileExistsError: if the folder holds anything else, or pictures of a finished phantom are gone.
+    """
+    counts = phantom_counts("per_class", per_class)
+    seed, size = check_count("phantom_seed", seed, 0, MAX_SEED), check_count("size", size, MIN_SIZE)
+    if channels not in (1, 3):
+        raise ValueError(f"Got channels {channels!r}, expected 1 (grey) or 3 (colour).")
+
+    def write(root: Path) -> None:
+        for k, split in enumerate(SPLITS):
+            for name in SHAPE_CLASSES:
+                label = list(SHAPES).index(name)
+                for number in range(counts[split]):
+                    rng = np.random.default_rng([seed, k, label, number])
+                    image = shapes_phantom(np.array([label]), rng, size, channels)[0].transpose(1, 2, 0)
+                    picture = Image.fromarray(np.ascontiguousarray(image.squeeze()))
+                    picture.save(root / split / name / f"{number:05d}.png")
+
+    settings = {"data": "synthetic shapes", "per_class": counts, "size": size, "channels": channels, "seed": seed}
+    patterns = {f"{split}/{name}/*.png": counts[split] for split in SPLITS for name in SHAPE_CLASSES}
+    return write_once(folder, settings, patterns, write)
 
 
 def shapes_phantom(

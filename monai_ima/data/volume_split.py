@@ -14,7 +14,7 @@ from monai_ima.utils.text import read_text
 
 from .folders import ALL, SPLITS
 
-__all__ = ["SplitLists", "split_scans"]
+__all__ = ["SplitLists", "listed_split", "split_scans"]
 
 SplitLists = str | os.PathLike | Mapping[str, Sequence[str]]
 """Ids by split, or a JSON file of that."""
@@ -50,13 +50,23 @@ def split_scans(
     """
     if evaluated == ALL:
         return {ALL: list(patients)}
-    if split is not None:
-        source = "The split" if isinstance(split, Mapping) else f"Split file {split}"
-        lists = _checked(split if isinstance(split, Mapping) else _read_split(split), source, evaluated)
-        if any(sample_id in patients for own in lists.values() for sample_id in own):
-            return _listed_split(patients, lists, source, root, evaluated)
-        logger.warning("%s names no scan of %s: it is ignored, the scans are split at random.", source, root)
-    return _random_split(patients, fractions, seed, root)
+    found = None if split is None else listed_split(patients, split, root, evaluated)
+    return _random_split(patients, fractions, seed, root) if found is None else found
+
+
+def listed_split(
+    patients: Mapping[str, str], split: SplitLists, root: str | os.PathLike, evaluated: str | None = None
+) -> dict[str, list[str]] | None:
+    """The ids of each split, by lists; those in no list train. None where the lists name none of the ids.
+
+    The log says so then. Arguments and errors are those of :func:`split_scans`.
+    """
+    source = "The split" if isinstance(split, Mapping) else f"Split file {split}"
+    lists = _checked(split if isinstance(split, Mapping) else _read_split(split), source, evaluated)
+    if any(sample_id in patients for own in lists.values() for sample_id in own):
+        return _listed_split(patients, lists, source, root, evaluated)
+    logger.warning("%s names no scan of %s: it is ignored, the scans are split at random.", source, root)
+    return None
 
 
 def _random_split(

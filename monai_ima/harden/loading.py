@@ -12,6 +12,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
+from monai_ima.data.image_table import is_table
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.utils.devices import check_device
 from monai_ima.utils.weights import fit_weights, load_weights
@@ -272,9 +273,9 @@ def _criterion(task: Task) -> Criterion | None:
 
 
 def _data_folder(overrides: Mapping[str, Any]) -> str | None:
-    """The folder that the user named as that of the data."""
+    """The folder, or table, that the user named as that of the data."""
     named = (str(value) for name, value in overrides.items() if DATA_ID.search(name) and isinstance(value, (str, Path)))
-    return next((folder for folder in named if Path(folder).is_dir()), None)
+    return next((place for place in named if Path(place).is_dir() or is_table(place)), None)
 
 
 def _class_names(parser: ConfigParser, config: TrainingConfig) -> list[str]:

@@ -8,11 +8,14 @@ import torch
 from monai.networks.nets import ResNet
 from torch import nn
 
-from monai_ima.utils.checks import check_count, check_fraction
+from monai_ima.utils.checks import check_choice, check_count, check_fraction
 
-__all__ = ["OCTNet", "WideResNet"]
+__all__ = ["OCTNet", "ResNet2d", "WideResNet"]
 
 OCT_STAGES = 4
+
+RESNETS = {18: ("basic", [2, 2, 2, 2]), 50: ("bottleneck", [3, 4, 6, 3])}
+"""By depth: the kind of block, and how many each stage has."""
 
 STEM_CHANNELS = 16
 """Of wide residual networks."""
@@ -61,9 +64,7 @@ class OCTNet(nn.Module):
             num_classes=check_count("num_classes", num_classes, 1),
             bias_downsample=False,
         )
-        for name, layer in list(self.resnet.named_modules()):
-            if isinstance(layer, nn.BatchNorm2d):
-                self.resnet.set_submodule(name, nn.InstanceNorm2d(layer.num_features, affine=True))
+        _normalise_by_instance(self.resnet)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits ``[B, num_classes]`` of images ``[B, in_channels, height, width]``.
@@ -73,12 +74,68 @@ class OCTNet(nn.Module):
                 left of them, which instance normalisation would make 0.
         """
         _check_shape(image, self.in_channels)
-        if max(image.shape[2], image.shape[3]) <= 32:
-            raise ValueError(
-                f"Got images of {image.shape[2]} x {image.shape[3]} pixels, expected a side longer than 32: "
-                "instance normalisation needs more than one pixel in the last stage."
-            )
+        _check_large_enough(image)
         return self.resnet(image)
+
+
+class ResNet2d(nn.Module):
+    """ResNet-18 or ResNet-50 of He et al. 2016 (arXiv 1512.03385), normalised by instance or by batch throughout.
+
+    The layers are torchvision's. MONAI 1.6.1's ``ResNet`` hands its argument ``norm`` to the stem only (its pull
+    request 9028); for ``norm="instance"`` the batch normalisation in its blocks is replaced here.
+
+    Args:
+        depth: 18 or 50.
+        norm: "instance", affine, so that no layer looks at the other samples of a batch; or "batch".
+        in_channels: of the image, >= 1.
+        num_classes: number of logits, >= 1.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> ResNet2d(depth=18, num_classes=3)(torch.rand(2, 1, 64, 64)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, depth: int = 18, norm: str = "instance", in_channels: int = 1, num_classes: int = 2) -> None:
+        if depth not in RESNETS:
+            raise ValueError(f"Got depth {depth!r}, expected one of {', '.join(map(str, RESNETS))}.")
+        check_choice("norm", norm, ("instance", "batch"))
+        block, layers = RESNETS[depth]
+        super().__init__()
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.resnet = ResNet(
+            block=block,
+            layers=layers,
+            block_inplanes=[64, 128, 256, 512],
+            spatial_dims=2,
+            n_input_channels=self.in_channels,
+            conv1_t_stride=2,
+            num_classes=check_count("num_classes", num_classes, 1),
+            bias_downsample=False,
+        )
+        self.by_instance = norm == "instance"
+        if self.by_instance:
+            _normalise_by_instance(self.resnet)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, in_channels, height, width]``.
+
+        Raises:
+            ValueError: if the images have another number of dimensions or channels, or are so small that one pixel is
+                left of them, which instance normalisation would make 0.
+        """
+        _check_shape(image, self.in_channels)
+        if self.by_instance:
+            _check_large_enough(image)
+        return self.resnet(image)
+
+
+def _normalise_by_instance(network: nn.Module) -> None:
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            network.set_submodule(name, nn.InstanceNorm2d(layer.num_features, affine=True))
 
 
 def _stages(name: str, values: Sequence[int]) -> list[int]:
@@ -173,6 +230,14 @@ class _Block(nn.Module):
 
 def _convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+
+
+def _check_large_enough(image: torch.Tensor) -> None:
+    if max(image.shape[2], image.shape[3]) <= 32:
+        raise ValueError(
+            f"Got images of {image.shape[2]} x {image.shape[3]} pixels, expected a side longer than 32: "
+            "instance normalisation needs more than one pixel in the last stage."
+        )
 
 
 def _check_shape(image: torch.Tensor, in_channels: int) -> None:

@@ -46,7 +46,7 @@ TINY, HUGE = 2.0**-149, (2 - 2.0**-23) * 2.0**127
 Kind = TypeVar("Kind")
 
 
-def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+def check_bounds(bounds: Sequence[float] | None, name: str = "bounds") -> tuple[float, float] | None:
     """``bounds`` as a pair of floats, or None.
 
     Raises:
@@ -56,7 +56,7 @@ def check_bounds(bounds: Sequence[float] | None) -> tuple[float, float] | None:
         return None
     pair = tuple(bounds) if isinstance(bounds, Iterable) else ()
     if len(pair) != 2 or not all(map(is_number, pair)) or not pair[0] < pair[1]:
-        raise ValueError(f"Got bounds {shown(bounds)}, expected two numbers (lo, hi) with lo < hi, or None.")
+        raise ValueError(f"Got {name} {shown(bounds)}, expected two numbers (lo, hi) with lo < hi, or None.")
     return float(pair[0]), float(pair[1])
 
 
