@@ -23,7 +23,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "network_def#channels": [4, 8, 8, 8],
         "network_def#blocks": [1, 1, 1, 1],
     },
-    "image": {"image_size": 40, "phantom_per_class": {"train": 4, "val": 2, "test": 3}},
+    "image": {
+        "image_size": 40,
+        "phantom_per_class": {"train": 4, "val": 2, "test": 3},
+        "network_def#channels": [4, 8, 8, 8],
+    },
     "ecg": {"phantom_beats": {"train": 60, "val": 15, "test": 40}},
     "fashion_mnist": IMAGES,
     "svhn": IMAGES,

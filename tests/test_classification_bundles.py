@@ -19,14 +19,8 @@ CLASSES = {
     "svhn": SVHN_CLASSES,
     "cifar10": CIFAR10_CLASSES,
 }
-SHAPES = {
-    "oct": (1, 224, 224),
-    "image": (1, 224, 224),
-    "ecg": (1, 187),
-    "fashion_mnist": (1, 28, 28),
-    "svhn": (3, 32, 32),
-}
-SHAPES["cifar10"] = SHAPES["svhn"]
+SHAPES = {"oct": (1, 224, 224), "ecg": (1, 187), "fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32)}
+SHAPES |= {"cifar10": SHAPES["svhn"], "image": SHAPES["oct"]}
 FEW_IMAGES = {"delta": 0.2, "phantom_per_class": {"train": 2, "val": 1, "test": 1}}
 TRAIN, PLAIN = ["train.json"], ["train.json", "train_ce.json"]
 

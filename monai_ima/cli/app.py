@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from monai_ima.utils.workers import workers, workers_of_torchrun
 
 from .arguments import normalise, one_of
 from .attack import AttackOptions, attack
+from .bundle import get_bundle, list_bundles
 from .evaluate import EvaluateOptions, evaluate
 from .harden import HardenOptions, harden
 from .margins import margins
@@ -40,11 +41,22 @@ VERBS: dict[Callable[..., None], type | None] = {
     report: None,
 }
 """The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "bundle": (
+        "The bundles of monai_ima: list them, get a copy.",
+        {"list": list_bundles, "get": get_bundle},
+    )
+}
+"""Verbs with verbs of their own, and what each group is for."""
 GO_ON = dict.fromkeys(("attack", "evaluate"), "Give the same command again: it goes on where it was.")
 """What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=further)(verb_command(verb, settings))
+for group, (description, verbs) in GROUPS.items():
+    app.add_typer(members := typer.Typer(help=description, rich_markup_mode=None), name=group)
+    for name, verb in verbs.items():
+        members.command(name)(verb_command(verb, None))
 
 
 @app.callback(invoke_without_command=True)
@@ -83,7 +95,8 @@ def _run(words: Sequence[str]) -> int:
     """Run a verb; of several processes that fail alike one says why."""
     try:
         with ending_with_one_line(GO_ON.get(words[0], "Nothing was kept of it: give the same command again.")):
-            work = typer.main.get_command(app).main(_checked(words), prog_name=NAME, standalone_mode=False)
+            program = typer.main.get_command(app)
+            work = program.main(_checked(program, words), prog_name=NAME, standalone_mode=False)
             if callable(work):
                 work()
     except (ValueError, OSError, KeyError, RuntimeError) as error:
@@ -109,18 +122,18 @@ def _message(error: BaseException) -> str:
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
-def _checked(words: Sequence[str]) -> list[str]:
+def _checked(group: Any, words: Sequence[str], before: str = "") -> list[str]:
     """The words in one form, unknown verbs, unknown options, surplus arguments and missing options refused."""
     first, *others = words
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
     if first.startswith("-"):
         known = [*(name for option in group.params for name in option.opts), "--help", "-h"]
         if first not in known:
             raise ValueError(f"Unknown option {first}, expected {one_of(known, first)}.")
         return [first]
     if first not in group.commands:
-        raise ValueError(f"Unknown verb {first!r}, expected {one_of(group.commands, first)}.")
+        raise ValueError(f"Unknown verb {before + first!r}, expected {one_of(group.commands, first)}.")
+    if isinstance(group.commands[first], typer.core.TyperGroup):
+        return [first, *_checked(group.commands[first], others or ["--help"], f"{before}{first} ")]
     if {"--help", "-h"} & set(others):
         return [first, "--help"]
     return [first, *normalise(group.commands[first], others)]

@@ -89,6 +89,7 @@ class ResNet2d(nn.Module):
         norm: "instance", affine, so that no layer looks at the other samples of a batch; or "batch".
         in_channels: of the image, >= 1.
         num_classes: number of logits, >= 1.
+        channels: of the four stages (at 50 layers a quarter of what leaves them), each >= 1.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -98,7 +99,14 @@ class ResNet2d(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(self, depth: int = 18, norm: str = "instance", in_channels: int = 1, num_classes: int = 2) -> None:
+    def __init__(
+        self,
+        depth: int = 18,
+        norm: str = "instance",
+        in_channels: int = 1,
+        num_classes: int = 2,
+        channels: Sequence[int] = (64, 128, 256, 512),
+    ) -> None:
         if depth not in RESNETS:
             raise ValueError(f"Got depth {depth!r}, expected one of {', '.join(map(str, RESNETS))}.")
         check_choice("norm", norm, ("instance", "batch"))
@@ -108,7 +116,7 @@ class ResNet2d(nn.Module):
         self.resnet = ResNet(
             block=block,
             layers=layers,
-            block_inplanes=[64, 128, 256, 512],
+            block_inplanes=_stages("channels", channels),
             spatial_dims=2,
             n_input_channels=self.in_channels,
             conv1_t_stride=2,
