@@ -1,7 +1,8 @@
-"""Small files in the formats of Fashion-MNIST, SVHN, CIFAR-10 and CIFAR-100, for the tests."""
+"""Small files in the formats of Fashion-MNIST, SVHN, CIFAR-10 and CIFAR-100, pictures and tables, for the tests."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import pickle
 import struct
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 from monai_ima.data import CIFAR100_CLASSES
@@ -107,3 +109,20 @@ def write_cifar100(folder: Path) -> Path:
         with open(root / name, "wb") as file:
             Python2Pickler(file, protocol=2).dump(content)
     return folder
+
+
+def write_pictures(root, names, size=8):
+    """Grey pictures, brighter in the middle where the class folder is called scar."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 80, (size, size), dtype=np.uint8)
+        pixels[size // 4 : -size // 4, size // 4 : -size // 4] += 150 * ("scar" in name)
+        Image.fromarray(pixels).save(root / name)
+    return root
+
+
+def write_table(file, rows, columns=("file", "patient")):
+    with open(file, "w", newline="") as content:
+        csv.writer(content).writerows([columns, *rows])
+    return file

@@ -213,6 +213,7 @@ NETWORKS = [
     networks.FashionMNISTNet,
     networks.SVHNNet,
     networks.OCTNet,
+    networks.ResNet2d,
     networks.WideResNet,
 ]
 PART_ROWS = [
@@ -235,6 +236,9 @@ PART_ROWS = [
     *each(networks.WideResNet, "dropout", -1, 1, NAN, "x", True),
     *each(networks.OCTNet, "channels", [], [0], 5, "x", None),
     *each(networks.OCTNet, "blocks", [], [0], 5, "x", None),
+    *each(networks.ResNet2d, "channels", [], [0], 5, "x", None),
+    *each(networks.ResNet2d, "depth", 0, 34, "18", None, 18.5),
+    *each(networks.ResNet2d, "norm", "layer", None, 5),
 ]
 
 DATALISTS = [data.fashion_mnist_datalist, data.svhn_datalist, data.cifar10_datalist, data.ecg_datalist]
@@ -245,6 +249,14 @@ DATA_ROWS = [
     *every(DATALISTS, "dataset_dir", 5, [1], True),
     *[(partial(read, path), "checkpoint") for read in CHECKPOINT_READERS for path in NO_PATH],
     *[(partial(read, "none.pt"), "none.pt does not exist") for read in CHECKPOINT_READERS],
+    *each(partial(data.image_folder_datalist, phantom_dir="p"), "dataset_dir", 5, [1], True),
+    *each(partial(data.image_folder_datalist, phantom_dir="p"), "dataset_dir", "none", named="none does not exist"),
+    *each(partial(data.image_folder_datalist, "none", "p"), "fractions", [], [1, 0, 0], [0.5, 0.5, 0.5]),
+    *each(data.ImageFileReader, "channels", 0, 2, "3", True, None),
+    *each(data.ImageFileReader, "intensity_range", [], [1], [1, 0], 5, "ab"),
+    *each(partial(data.grouped_split, [0, 1], None, seed=0), "share", 0, 1, NAN, "x", None),
+    *each(partial(data.grouped_split, [0, 1], None, 0.5), "seed", *SEEDS),
+    *each(partial(data.write_shapes_phantom, "p"), "channels", 0, 2, None),
     *each(Results.read, "path", *NO_PATH),
     *each(Results.read, "path", "none", named="none does not exist"),
     *each(read_logs, "folder", *NO_PATH),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import logging
@@ -11,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from bundle_runs import SMALL, bundle_of, options, read_rows, run_small
-from PIL import Image
+from small_image_files import write_pictures, write_table
 
 from monai_ima.__main__ import main
 from monai_ima.data import (
@@ -27,17 +26,6 @@ from monai_ima.data.folders import SPLITS
 PATTERN = "^([a-z]+[0-9]+)_"
 
 
-def write_pictures(root, names, size=8):
-    """Grey pictures, brighter in the middle where the class folder is called scar."""
-    rng = np.random.default_rng(0)
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 80, (size, size), dtype=np.uint8)
-        pixels[size // 4 : -size // 4, size // 4 : -size // 4] += 150 * ("scar" in name)
-        Image.fromarray(pixels).save(root / name)
-    return root
-
-
 def write_volumes(root, names, size=8, classes=2):
     """Volumes with a bright cube, in imagesTr and labelsTr, without dataset.json."""
     rng = np.random.default_rng(0)
@@ -51,12 +39,6 @@ def write_volumes(root, names, size=8, classes=2):
         for folder, voxels in (("imagesTr", image), ("labelsTr", label)):
             nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(root / folder / f"{name}.nii.gz")
     return root
-
-
-def write_table(file, rows, columns=("file", "patient")):
-    with open(file, "w", newline="") as content:
-        csv.writer(content).writerows([columns, *rows])
-    return file
 
 
 def pictures(patients=6, each=2):
