@@ -135,6 +135,7 @@ def test_the_wheel_holds_every_package_and_what_is_shipped_of_every_bundle(built
     assert built.stat().st_size < 3e6
 
 
+@pytest.mark.slow
 def test_from_the_wheel_alone_to_a_report_on_class_folders(built, tmp_path):
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()
