@@ -20,6 +20,7 @@ from .image_svhn import SVHN_CLASSES, read_svhn
 from .labelled_images import LabelledImages, split_images
 from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
 from .oct_phantom import oct_phantom, write_oct_phantom
+from .pairs import check_grids, image_label_pairs
 from .pictures import PictureReader
 from .sample_ids import add_sample_ids
 from .volume_msd import check_volumes, msd_datalist, volume_scans
@@ -38,6 +39,7 @@ __all__ = [
     "add_sample_ids",
     "balanced",
     "beat_datalist",
+    "check_grids",
     "check_volumes",
     "cifar10_datalist",
     "cifar_classes",
@@ -49,6 +51,7 @@ __all__ = [
     "fashion_mnist_datalist",
     "folder_classes",
     "heartbeat_datalist",
+    "image_label_pairs",
     "keep_class_names",
     "kermany_datalist",
     "msd_datalist",
