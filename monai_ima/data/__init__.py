@@ -24,7 +24,9 @@ from .pairs import check_grids, image_label_pairs
 from .pictures import PictureReader
 from .sample_ids import add_sample_ids
 from .volume_msd import check_volumes, msd_datalist, volume_scans
+from .volume_own import own_volumes
 from .volume_phantom import volume_phantom, write_volume_phantom
+from .volume_plan import VolumePlan, keep_plan, kept_plan, msd_class_names, volume_plan
 
 __all__ = [
     "BEAT_CLASSES",
@@ -36,6 +38,7 @@ __all__ = [
     "DamagedImageError",
     "LabelledImages",
     "PictureReader",
+    "VolumePlan",
     "add_sample_ids",
     "balanced",
     "beat_datalist",
@@ -53,10 +56,14 @@ __all__ = [
     "heartbeat_datalist",
     "image_label_pairs",
     "keep_class_names",
+    "keep_plan",
+    "kept_plan",
     "kermany_datalist",
+    "msd_class_names",
     "msd_datalist",
     "oct_datalist",
     "oct_phantom",
+    "own_volumes",
     "read_cifar10",
     "read_cifar100",
     "read_fashion_mnist",
@@ -71,6 +78,7 @@ __all__ = [
     "svhn_datalist",
     "volume_datalist",
     "volume_phantom",
+    "volume_plan",
     "volume_scans",
     "write_oct_phantom",
     "write_volume_phantom",

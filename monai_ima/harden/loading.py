@@ -150,7 +150,7 @@ def load_bundle(
     """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
 
     Task, bounds and sample ids are those that hardening the bundle gives: the ids ``criterion``, ``bounds`` and
-    ``class_names`` of the config where it has them, else what its losses, post-processing, transforms and metadata say.
+    ``class_names`` of the config where it has them (``synthetic``, too, says whether the bundle was given no data), else what its losses, post-processing, transforms and metadata say.
     The bundle's folder is put in front of ``sys.path`` for its own modules.
 
     Args:
@@ -219,12 +219,19 @@ def _loaded(
         criterion=parser.get_parsed_content(CRITERION) if task is None else _criterion(task),
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
-        synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
+        synthetic=_is_synthetic(parser),
         data_folder=_data_folder(overrides),
         metadata=metadata,
         channels=parts.channels if stated.channels is None else stated.channels,
         output=output if stated.output is None else stated.output,
     )
+
+
+def _is_synthetic(parser: ConfigParser) -> bool:
+    """Whether the bundle was given no data: its id ``synthetic`` says so, else its ``dataset_dir``."""
+    if "synthetic" in parser:
+        return bool(parser.get_parsed_content("synthetic"))
+    return "dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, "")
 
 
 def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
