@@ -24,7 +24,7 @@ from .pairs import check_grids, image_label_pairs
 from .pictures import PictureReader
 from .sample_ids import add_sample_ids
 from .volume_msd import check_volumes, msd_datalist, volume_scans
-from .volume_own import own_volumes
+from .volume_own import own_scans, own_volumes
 from .volume_phantom import volume_phantom, write_volume_phantom
 from .volume_plan import VolumePlan, keep_plan, kept_plan, msd_class_names, volume_plan
 
@@ -63,6 +63,7 @@ __all__ = [
     "msd_datalist",
     "oct_datalist",
     "oct_phantom",
+    "own_scans",
     "own_volumes",
     "read_cifar10",
     "read_cifar100",

@@ -7,18 +7,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_ima.utils.checks import check_choice
+from monai_ima.utils.checks import check_choice, check_count
 
 from .folders import ALL, SPLITS, Datalist, Item, check_fractions
 from .headers import read_header
-from .pairs import check_grids, image_label_pairs
+from .pairs import CHANNEL, check_grids, image_label_pairs
 from .patients import patients_by_file
 from .volume_files import channel_files
-from .volume_msd import labelled_scans
+from .volume_msd import labelled_scans, volume_scans
 from .volume_phantom import write_volume_phantom
 from .volume_split import SplitLists, grouped_split, split_scans
 
-__all__ = ["own_volumes"]
+__all__ = ["own_scans", "own_volumes"]
 
 PHANTOM = "hippocampus"
 
@@ -121,3 +121,47 @@ def _check_volumes_alike(items: Sequence[Item]) -> None:
         expected = channels if expected is None else expected
         if channels != expected:
             raise ValueError(f"Image {file} has {channels} channel(s), expected {expected} as {first} has.")
+
+
+def own_scans(images: str | os.PathLike, channels: int) -> list[Item]:
+    """The volumes of a folder, for inference by a network that takes so many channels.
+
+    Args:
+        images: folder of NIfTI files, see :func:`~monai_ima.data.volume_scans`.
+        channels: of every image, in one file or in files called as in nnU-Net, ``case_0000``, ``case_0001``, ...
+
+    Returns:
+        ``{"image": file(s), "sample_id": name}`` for each, sorted by id.
+
+    Raises:
+        FileNotFoundError: if the folder is missing or holds no volumes.
+        ValueError: if an image has another number of channels.
+
+    Example:
+        >>> import tempfile
+        >>> from monai_ima.data import write_volume_phantom
+        >>> root = write_volume_phantom(tempfile.mkdtemp(), "hippocampus", 1, 16)
+        >>> [scan["sample_id"] for scan in own_scans(root / "imagesTr", 1)]
+        ['hippocampus_000']
+    """
+    items = volume_scans(images)
+    if check_count("channels", channels, 1) > 1:
+        items = _joined(items)
+    for item in items:
+        found = sum(read_header(file).channels for file in channel_files(item))
+        if found != channels:
+            raise ValueError(
+                f"Image {channel_files(item)[0]} has {found} channel(s), expected {channels} as the network takes."
+            )
+    return items
+
+
+def _joined(items: Sequence[Item]) -> list[Item]:
+    """Images with a file for each channel as one item; others as they are."""
+    cases: dict[str, list[str]] = {}
+    for item in items:
+        match = CHANNEL.fullmatch(item["sample_id"])
+        cases.setdefault(match[1] if match else item["sample_id"], []).append(item["image"])
+    return [
+        {"image": files[0] if len(files) == 1 else files, "sample_id": name} for name, files in sorted(cases.items())
+    ]

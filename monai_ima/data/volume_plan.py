@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -227,7 +227,7 @@ def _stride(network: str, strides: Mapping[str, int]) -> int:
             f"Unknown network {shown(network)}, expected one of {', '.join(strides)} (the nearest is {near[found[0]]})."
         )
     package = PACKAGES.get(network)
-    if package is not None and find_spec(package) is None:
+    if package is not None and importlib.util.find_spec(package) is None:
         raise ImportError(f"Network {network} needs the package {package}, expected it to be installed.")
     return strides[network]
 
