@@ -214,7 +214,10 @@ def broken(root: Path, how: str) -> dict:
         ("one label is missing", r"1 image\(s\) in .*imagesTr have no label in .*labelsTr: b.nii.gz"),
         ("other names", "No image in .*imagesTr has the name of a label in"),
         ("other shape", r"labelsTr/b.nii.gz has shape \(20, 18, 15\), expected \(20, 18, 16\) as its image"),
-        ("other affine", r"labelsTr/b.nii.gz has the affine \[1 0 0 0; 0 1 0 0; 0 0 2 0\], expected \[1 0 0 0; 0 1 0 0"),
+        (
+            "other affine",
+            r"labelsTr/b.nii.gz has the affine \[1 0 0 0; 0 1 0 0; 0 0 2 0\], expected \[1 0 0 0; 0 1 0 0",
+        ),
         ("one is 2-D", "imagesTr/b.nii.gz is 2-D and .*imagesTr/a.nii.gz is 3-D"),
         ("all are 2-D", "imagesTr/a.nii.gz is 2-D, expected volumes of three axes"),
         ("other channels", r"imagesTr/b.nii.gz has 2 channel\(s\), expected 1 as .*a.nii.gz has"),
@@ -233,11 +236,19 @@ def test_bad_folders_are_refused_in_one_sentence(how, sentence, tmp_path):
     [
         ((1, 3), {}, r"hold the values 0, 1, 3 \(label .*a.nii.gz the 3\), expected .* without a gap: 2 is missing"),
         ((), {}, "hold the values 0 .* without a gap: 1 is missing"),
-        ((1, 3), {"class_names": ["a", "b", "c"]}, "holds the value 3, expected integers from 0 to 2, one for each name"),
+        (
+            (1, 3),
+            {"class_names": ["a", "b", "c"]},
+            "holds the value 3, expected integers from 0 to 2, one for each name",
+        ),
         ((1,), {"class_names": ["a"]}, r"Got class_names \['a'\], expected two names at least"),
         ((1,), {"network": "segresnet2"}, r"Unknown network 'segresnet2', expected .* \(the nearest is SegResNet\)"),
         ((1,), {"patch_size": [20, 16, 16]}, "Got patch_size 20x16x16, expected multiples of 8 for SegResNet"),
-        ((1,), {"patch_size": [8, 8, 8]}, "Got patch_size 8x8x8, expected multiples of 8 for SegResNet, along one axis 16"),
+        (
+            (1,),
+            {"patch_size": [8, 8, 8]},
+            "Got patch_size 8x8x8, expected multiples of 8 for SegResNet, along one axis 16",
+        ),
         ((1,), {"patch_size": [16, 16]}, r"Got patch_size \[16, 16\], expected three integers > 0"),
         ((1,), {"spacing": [1, 0, 1]}, r"Got spacing \[1, 0, 1\], expected three numbers > 0"),
     ],

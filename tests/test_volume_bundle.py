@@ -140,7 +140,9 @@ def test_monai_verifies_and_exports_the_network_without_data(trained, tmp_path):
     torch.testing.assert_close(torch.jit.load(tmp_path / "m.ts")(image), network.eval()(image), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "window"), [("UNet", (32, 16, 16)), ("DynUNet", (32, 16, 16)), ("SwinUNETR", (64, 32, 32))])
+@pytest.mark.parametrize(
+    ("name", "window"), [("UNet", (32, 16, 16)), ("DynUNet", (32, 16, 16)), ("SwinUNETR", (64, 32, 32))]
+)
 def test_the_other_networks_take_the_window_that_is_chosen_forward_and_backward(name, window, data, tmp_path):
     if name == "SwinUNETR":
         pytest.importorskip("einops")

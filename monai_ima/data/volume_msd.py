@@ -124,7 +124,9 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
         if _is_volume(Path(image)):
             items.append({"image": image, "label": label, "sample_id": _sample_id(image)})
     if not items:
-        raise ValueError(f'List "training" of {file} names no image, expected files ending in {" or ".join(NIFTI_SUFFIXES)}.')
+        raise ValueError(
+            f'List "training" of {file} names no image, expected files ending in {" or ".join(NIFTI_SUFFIXES)}.'
+        )
     return _existing(items, str(file))
 
 
@@ -195,7 +197,9 @@ def _paired(root: Path) -> list[Item]:
         )
     images = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()]
     if not images:
-        raise FileNotFoundError(f"Folder {folder} holds no volumes, expected files ending in {' or '.join(NIFTI_SUFFIXES)}.")
+        raise FileNotFoundError(
+            f"Folder {folder} holds no volumes, expected files ending in {' or '.join(NIFTI_SUFFIXES)}."
+        )
     items = [
         {"image": str(image), "label": str(root / "labelsTr" / image.name), "sample_id": _sample_id(image)}
         for image in images

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_ima.utils.checks import check_choice, check_count
+from monai_ima.utils.checks import check_choice, check_count, check_path
 
 from .folders import ALL, SPLITS, Datalist, Item, check_fractions
 from .headers import read_header
@@ -104,7 +104,8 @@ def _labelled(
         return labelled_scans(dataset_dir), Path(dataset_dir)
     if not names or images is None or labels is None:
         return [], None
-    return image_label_pairs(Path(images).resolve(), Path(labels).resolve()), Path(images)
+    image_folder, label_folder = Path(check_path("images", images)), Path(check_path("labels", labels))
+    return image_label_pairs(image_folder.resolve(), label_folder.resolve()), image_folder
 
 
 def _check_volumes_alike(items: Sequence[Item]) -> None:
@@ -144,8 +145,9 @@ def own_scans(images: str | os.PathLike, channels: int) -> list[Item]:
         >>> [scan["sample_id"] for scan in own_scans(root / "imagesTr", 1)]
         ['hippocampus_000']
     """
-    items = volume_scans(images)
-    if check_count("channels", channels, 1) > 1:
+    channels = check_count("channels", channels, 1)
+    items = volume_scans(check_path("images", images))
+    if channels > 1:
         items = _joined(items)
     for item in items:
         found = sum(read_header(file).channels for file in channel_files(item))

@@ -17,12 +17,12 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from monai_ima.utils.checks import shown
+from monai_ima.utils.checks import check_instance, check_path, check_text, shown
 from monai_ima.utils.distributed import rank
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.text import read_text
 
-from .folders import Item
+from .folders import Item, dataset_folder
 from .headers import read_header
 from .volume_files import channel_files, in_threads, read_voxels
 
@@ -107,8 +107,9 @@ def volume_plan(
         ImportError: if the network needs a package that is missing.
         DamagedImageError: if a file cannot be read.
     """
-    if not scans:
-        raise ValueError("Got no scans, expected at least one for the training.")
+    if not isinstance(scans, Sequence) or not scans:
+        raise ValueError(f"Got scans {shown(scans)}, expected at least one for the training.")
+    check_text("scale", scale)
     stride = _stride(network, strides)
     given_window = None if patch_size is None else _three("patch_size", patch_size)
     if given_window is not None:
@@ -120,13 +121,15 @@ def volume_plan(
     target = np.median(spacings, axis=0) if given_spacing is None else given_spacing
     median = np.median(np.rint(shapes * spacings / target), axis=0)
     window = _window(median, stride) if given_window is None else given_window
-    plan = VolumePlan(
-        network=network,
-        scale=scale,
-        channels=sum(read_header(file).channels for file in channel_files(scans[0])),
-        class_names=classes,
-        spacing=tuple(round(float(length), 6) for length in target),
-        patch_size=tuple(map(int, window)),
+    plan = VolumePlan.model_validate(
+        {
+            "network": network,
+            "scale": scale,
+            "channels": sum(read_header(file).channels for file in channel_files(scans[0])),
+            "class_names": classes,
+            "spacing": [round(float(length), 6) for length in target],
+            "patch_size": [int(side) for side in window],
+        }
     )
     logger.info("Read from %d training scans (median %s voxels): %s.", len(scans), _by(median), plan)
     return plan
@@ -139,6 +142,7 @@ def msd_class_names(dataset_dir: str | os.PathLike) -> list[str] | None:
         dataset_dir: folder in the layout of the Medical Segmentation Decathlon.
 
     Raises:
+        FileNotFoundError: if the folder is missing.
         ValueError: if dataset.json cannot be read, or its ``labels`` are not ``{"0": "background", "1": ...}``.
 
     Example:
@@ -148,7 +152,7 @@ def msd_class_names(dataset_dir: str | os.PathLike) -> list[str] | None:
         >>> msd_class_names(root)
         ['background', 'liver']
     """
-    file = Path(dataset_dir) / "dataset.json"
+    file = dataset_folder(dataset_dir, "a dataset.json") / "dataset.json"
     if not file.is_file():
         return None
     expected = 'names of the classes as {"0": "background", "1": "..."}'
@@ -175,9 +179,10 @@ def keep_plan(folder: str | os.PathLike, plan: VolumePlan, overwrite: bool = Fal
     Raises:
         ValueError: if another plan is there and must not be overwritten.
     """
+    check_instance("plan", plan, VolumePlan, "a VolumePlan")
+    file = Path(check_path("folder", folder)) / FILE
     if rank() > 0:
         return
-    file = Path(folder) / FILE
     if file.is_file() and not overwrite:
         kept = _read(file)
         for name, value in plan:
@@ -201,9 +206,11 @@ def kept_plan(weights: str | os.PathLike, scale: str | None = None) -> VolumePla
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, or the training scaled intensities otherwise.
     """
-    file = Path(weights).parent / FILE
+    file = Path(check_path("weights", weights)).parent / FILE
     if not file.is_file():
-        raise FileNotFoundError(f"File {file} does not exist, expected it beside the weights, where a training keeps it.")
+        raise FileNotFoundError(
+            f"File {file} does not exist, expected it beside the weights, where a training keeps it."
+        )
     plan = _read(file)
     if scale is not None and scale != plan.scale:
         raise ValueError(f"Got scale {shown(scale)}, expected {plan.scale}, with which {weights} was trained.")
@@ -220,7 +227,7 @@ def _read(file: Path) -> VolumePlan:
 
 
 def _stride(network: str, strides: Mapping[str, int]) -> int:
-    if network not in strides:
+    if not isinstance(network, str) or network not in strides:
         near = {name.lower(): name for name in strides}
         found = get_close_matches(str(network).lower(), near, 1, cutoff=0.0)
         raise ValueError(

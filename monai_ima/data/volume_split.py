@@ -106,9 +106,7 @@ def _drawn(ids: list[str], patients: Mapping[str, str], count: int, seed: int) -
     return [ids[k] for k in left], [ids[k] for k in drawn]
 
 
-def _counts(
-    patients: Mapping[str, str], fractions: Sequence[float], root: str | os.PathLike
-) -> tuple[int, int, int]:
+def _counts(patients: Mapping[str, str], fractions: Sequence[float], root: str | os.PathLike) -> tuple[int, int, int]:
     """How many patients train, validate and test."""
     number = len(set(patients.values()))
     if number < 3:

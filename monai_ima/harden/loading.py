@@ -150,7 +150,8 @@ def load_bundle(
     """Build the evaluator of a MONAI bundle. **This runs the bundle's own expressions.**
 
     Task, bounds and sample ids are those that hardening the bundle gives: the ids ``criterion``, ``bounds`` and
-    ``class_names`` of the config where it has them (``synthetic``, too, says whether the bundle was given no data), else what its losses, post-processing, transforms and metadata say.
+    ``class_names`` of the config where it has them, else what its losses, post-processing, transforms and metadata say.
+    Whether it was given no data says the id ``synthetic``, else an empty ``dataset_dir``.
     The bundle's folder is put in front of ``sys.path`` for its own modules.
 
     Args:
