@@ -15,7 +15,7 @@ from monai.transforms import NormalizeIntensityd, ScaleIntensityd, ScaleIntensit
 from own_volumes import folders, write_dataset, write_scan, write_scans
 
 from monai_ima.data import VolumePlan, keep_plan, kept_plan, msd_class_names, own_scans, own_volumes, volume_plan
-from monai_ima.data.volume_files import read_channels
+from monai_ima.data.volume_files import _read_as_monai, read_channels, read_voxels
 from monai_ima.transforms import intensity_bounds, intensity_scaling
 
 STRIDES = {"UNet": 16, "SegResNet": 8, "DynUNet": 16, "SwinUNETR": 32}
@@ -121,6 +121,14 @@ def test_channels_in_files_of_their_own_are_one_image(tmp_path):
     np.testing.assert_array_equal(voxels, np.stack(expected, -1))
     with pytest.raises(ValueError, match=r"case_0000.nii.gz has 2 channel\(s\), expected 3"):
         own_scans(root / "imagesTr", 3)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_volume_read_by_monai_is_the_one_that_nibabel_reads(channels, tmp_path):
+    write_scan(tmp_path, "a", affine=np.diag([-1, 2, 3, 1]), channels=channels)
+    file = str(tmp_path / "imagesTr" / "a.nii.gz")
+    for ours, expected in zip(_read_as_monai(file), read_voxels(file), strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_a_plan_is_kept_beside_the_weights_and_never_exchanged(tmp_path):

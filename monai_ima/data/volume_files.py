@@ -18,6 +18,7 @@ from .folders import DamagedImageError, Item
 __all__ = ["NIFTI_SUFFIXES", "channel_files", "in_threads", "read_channels", "read_voxels"]
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+MONAI_SUFFIXES = (".nrrd", ".mha", ".mhd")
 
 WORKERS = 4
 """Threads that read files at the same time."""
@@ -49,18 +50,18 @@ def read_channels(item: Item) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_voxels(file: str) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels, with the header's scaling, and the affine ``[4, 4]``; what is no NIfTI file is read as MONAI does.
+    """The voxels, with the header's scaling, and the affine ``[4, 4]``; NRRD and MetaImage files are read by MONAI.
 
     Raises:
         DamagedImageError: when the file cannot be read; a compressed NIfTI file's checksum is looked at, too.
         ValueError: when it holds no voxels or no real numbers.
     """
-    nifti = file.lower().endswith(NIFTI_SUFFIXES)
+    by_monai = file.lower().endswith(MONAI_SUFFIXES)
     try:
-        voxels, affine = _read_nifti(file) if nifti else _read_as_monai(file)
+        voxels, affine = _read_as_monai(file) if by_monai else _read_nifti(file)
     except Exception as error:
         reason = " ".join(str(error).split())
-        kind = "NIfTI" if nifti else "image"
+        kind = "image" if by_monai else "NIfTI"
         raise DamagedImageError(f"File {file} cannot be read ({reason}), expected a whole {kind} file.") from error
     if voxels.dtype.kind not in "iuf" or not voxels.size:
         raise ValueError(f"File {file} holds {voxels.size} voxels of type {voxels.dtype}, expected real numbers.")

@@ -29,8 +29,8 @@ def intensity_scaling(scale: str, keys: str | Sequence[str] = "image") -> MapTra
         ValueError: if ``scale`` is another text.
 
     Example:
-        >>> intensity_scaling("-1000:1000")({"image": torch.tensor([[-2000.0, 0.0, 500.0]])})["image"]
-        tensor([[0.0000, 0.5000, 0.7500]])
+        >>> intensity_scaling("-1000:1000")({"image": torch.tensor([[-2000.0, 0.0, 500.0]])})["image"].tolist()
+        [[0.0, 0.5, 0.75]]
     """
     name, arguments = scaling_transform(scale)
     return getattr(transforms, name)(keys, **arguments)
