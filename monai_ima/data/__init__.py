@@ -25,10 +25,13 @@ from .image_svhn import SVHN_CLASSES, read_svhn
 from .labelled_images import LabelledImages, split_images
 from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
 from .oct_phantom import oct_phantom, write_oct_phantom
+from .pairs import check_grids, image_label_pairs
 from .pictures import PictureReader
 from .sample_ids import add_sample_ids
 from .volume_msd import check_volumes, msd_datalist, volume_scans
+from .volume_own import own_scans, own_volumes
 from .volume_phantom import volume_phantom, write_volume_phantom
+from .volume_plan import VolumePlan, keep_plan, kept_plan, msd_class_names, volume_plan
 
 __all__ = [
     "BEAT_CLASSES",
@@ -43,9 +46,11 @@ __all__ = [
     "ImageFileReader",
     "LabelledImages",
     "PictureReader",
+    "VolumePlan",
     "add_sample_ids",
     "balanced",
     "beat_datalist",
+    "check_grids",
     "check_volumes",
     "cifar10_datalist",
     "cifar_classes",
@@ -65,9 +70,17 @@ __all__ = [
     "kept_split",
     "kermany_datalist",
     "labelled_image_datalist",
+    "image_label_pairs",
+    "keep_class_names",
+    "keep_plan",
+    "kept_plan",
+    "kermany_datalist",
+    "msd_class_names",
     "msd_datalist",
     "oct_datalist",
     "oct_phantom",
+    "own_scans",
+    "own_volumes",
     "read_cifar10",
     "read_cifar100",
     "read_fashion_mnist",
@@ -82,6 +95,7 @@ __all__ = [
     "svhn_datalist",
     "volume_datalist",
     "volume_phantom",
+    "volume_plan",
     "volume_scans",
     "write_oct_phantom",
     "write_shapes_phantom",

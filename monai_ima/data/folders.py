@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_ima.utils.checks import check_path
+from monai_ima.utils.checks import check_path, is_number
 
 __all__ = [
     "ALL",
@@ -73,8 +73,10 @@ def check_fractions(fractions: Sequence[float]) -> None:
     Raises:
         ValueError: if they are not three numbers > 0 that add up to 1.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"Got fractions {tuple(fractions)}, expected three positive numbers that add up to 1.")
+    numbers = isinstance(fractions, Sequence) and all(map(is_number, fractions))
+    if not numbers or len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        given = tuple(fractions) if isinstance(fractions, Sequence) else fractions
+        raise ValueError(f"Got fractions {given}, expected three positive numbers that add up to 1.")
 
 
 def as_table(rows: Iterable[Sequence[object]], width: int = 8) -> str:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
-from tqdm import tqdm
 
 from monai_ima.utils.checks import check_choice, check_count
 from monai_ima.utils.text import read_text
 
-from .folders import ALL, SPLITS, DamagedImageError, Datalist, Item, check_fractions, dataset_folder
+from .folders import ALL, SPLITS, Datalist, Item, check_fractions, dataset_folder
 from .patients import patients_by_file
+from .volume_files import NIFTI_SUFFIXES, channel_files, in_threads, read_channels, read_voxels
 from .volume_split import split_scans
 
 __all__ = ["check_volumes", "labelled_scans", "msd_datalist", "volume_scans"]
-
-SUFFIXES = (".nii.gz", ".nii")
-
-WORKERS = 4
-"""Threads that read files at the same time."""
-
-CHUNK = 1 << 20
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference, in mm, between the affines of an image and its label."""
@@ -134,7 +124,9 @@ def labelled_scans(dataset_dir: str | os.PathLike) -> list[Item]:
         if _is_volume(Path(image)):
             items.append({"image": image, "label": label, "sample_id": _sample_id(image)})
     if not items:
-        raise ValueError(f'List "training" of {file} names no image, expected files ending in {" or ".join(SUFFIXES)}.')
+        raise ValueError(
+            f'List "training" of {file} names no image, expected files ending in {" or ".join(NIFTI_SUFFIXES)}.'
+        )
     return _existing(items, str(file))
 
 
@@ -160,11 +152,11 @@ def volume_scans(dataset_dir: str | os.PathLike) -> list[Item]:
         files = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()] if folder.is_dir() else []
         if files:
             return _sorted([{"image": str(file.resolve()), "sample_id": _sample_id(file)} for file in files])
-    raise FileNotFoundError(f"Folder {root} holds no volumes, expected files ending in {' or '.join(SUFFIXES)}.")
+    raise FileNotFoundError(f"Folder {root} holds no volumes, expected files ending in {' or '.join(NIFTI_SUFFIXES)}.")
 
 
 def check_volumes(
-    items: Sequence[Mapping[str, str]],
+    items: Sequence[Item],
     channels: int,
     classes: int,
     min_size: int | Sequence[int] | None = None,
@@ -176,7 +168,7 @@ def check_volumes(
     each channel. Its label is ``[x, y, z]`` on the same grid, with integers from 0 to ``classes - 1``, not all 0.
 
     Args:
-        items: ``{"image": file, "label": file}``.
+        items: ``{"image": file, "label": file}``; ``image`` may be a list of files, a channel each.
         channels: of the images, >= 1.
         classes: with the background, >= 2.
         min_size: smallest number of voxels along the file's axes, one number or three; None: any.
@@ -192,9 +184,8 @@ def check_volumes(
     smallest = None if min_size is None else _three(min_size, "min_size")
     target = None if spacing is None else _three(spacing, "spacing")
     check = partial(_check_item, channels=channels, classes=classes, smallest=smallest, spacing=target)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for _ in tqdm(pool.map(check, items), total=len(items), desc="checking volumes", leave=False):
-            pass
+    for _ in in_threads(check, items):
+        pass
 
 
 def _paired(root: Path) -> list[Item]:
@@ -206,7 +197,9 @@ def _paired(root: Path) -> list[Item]:
         )
     images = [path for path in folder.iterdir() if _is_volume(path) and path.is_file()]
     if not images:
-        raise FileNotFoundError(f"Folder {folder} holds no volumes, expected files ending in {' or '.join(SUFFIXES)}.")
+        raise FileNotFoundError(
+            f"Folder {folder} holds no volumes, expected files ending in {' or '.join(NIFTI_SUFFIXES)}."
+        )
     items = [
         {"image": str(image), "label": str(root / "labelsTr" / image.name), "sample_id": _sample_id(image)}
         for image in images
@@ -223,7 +216,7 @@ def _existing(items: list[Item], source: str) -> list[Item]:
 
 
 def _is_volume(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+    return path.name.endswith(NIFTI_SUFFIXES) and not path.name.startswith(".")
 
 
 def _sample_id(file: str | Path) -> str:
@@ -260,11 +253,11 @@ def _three(value: float | Sequence[float], name: str) -> np.ndarray:
 
 
 def _check_item(
-    item: Mapping[str, str], channels: int, classes: int, smallest: np.ndarray | None, spacing: np.ndarray | None
+    item: Item, channels: int, classes: int, smallest: np.ndarray | None, spacing: np.ndarray | None
 ) -> None:
-    image, image_affine = _read(item["image"])
-    label, label_affine = _read(item["label"])
-    _check_image(image, item["image"], channels)
+    image, image_affine = read_channels(item)
+    label, label_affine = read_voxels(item["label"])
+    _check_image(image, channel_files(item)[0], channels)
     _check_label(label, item["label"], classes)
     shape = image.shape[:3]
     if label.shape != shape:
@@ -283,25 +276,6 @@ def _check_item(
 
 def _by(numbers: np.ndarray) -> str:
     return "x".join(f"{number:g}" for number in numbers)
-
-
-def _read(file: str) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels, with the header's scaling, and the affine."""
-    try:
-        image = nib.load(file)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ValueError(f"it is a {type(image).__name__}")
-        voxels = np.asanyarray(image.dataobj)
-        if file.endswith(".gz"):
-            with gzip.open(file) as stream:
-                while stream.read(CHUNK):  # the checksum is compared at the end
-                    pass
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DamagedImageError(f"File {file} cannot be read ({reason}), expected a whole NIfTI file.") from error
-    if voxels.dtype.kind not in "iuf" or not voxels.size:
-        raise ValueError(f"File {file} holds {voxels.size} voxels of type {voxels.dtype}, expected real numbers.")
-    return voxels, np.asarray(image.affine)
 
 
 def _check_image(image: np.ndarray, file: str, channels: int) -> None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from sklearn.model_selection import GroupShuffleSplit
 
+from monai_ima.utils.checks import check_count
 from monai_ima.utils.text import read_text
 
 from .folders import ALL, SPLITS
 
-__all__ = ["SplitLists", "listed_split", "split_scans"]
+__all__ = ["SplitLists", "groups_split", "listed_split", "permuted_split", "split_scans"]
 
 SplitLists = str | os.PathLike | Mapping[str, Sequence[str]]
 """Ids by split, or a JSON file of that."""
+
+RandomSplit = Callable[[Mapping[str, str], Sequence[float], int, str | os.PathLike], dict[str, list[str]]]
+"""From the patient of every id, shares, seed and the data's folder to ids by split."""
+
+MAX_SEED = 2**32 - 1
+"""The highest seed of scikit-learn."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,7 @@ def split_scans(
     seed: int,
     root: str | os.PathLike,
     evaluated: str | None = None,
+    random_split: RandomSplit | None = None,
 ) -> dict[str, list[str]]:
     """The ids of each split.
 
@@ -39,6 +48,7 @@ def split_scans(
         seed: of the random split.
         root: the data's folder, for errors.
         evaluated: the only split that will be used; "all": every id, not split; None: every split will be.
+        random_split: :func:`groups_split`, or None for :func:`permuted_split`.
 
     Raises:
         FileNotFoundError: if the lists' file is missing.
@@ -51,7 +61,7 @@ def split_scans(
     if evaluated == ALL:
         return {ALL: list(patients)}
     found = None if split is None else listed_split(patients, split, root, evaluated)
-    return _random_split(patients, fractions, seed, root) if found is None else found
+    return (random_split or permuted_split)(patients, fractions, seed, root) if found is None else found
 
 
 def listed_split(
@@ -69,11 +79,46 @@ def listed_split(
     return None
 
 
-def _random_split(
+def permuted_split(
     patients: Mapping[str, str], fractions: Sequence[float], seed: int, root: str | os.PathLike
 ) -> dict[str, list[str]]:
+    """A random split by numpy's permutation of the patients; see :func:`split_scans`."""
     people = list(dict.fromkeys(patients.values()))
-    number = len(people)
+    train, val, _ = _counts(patients, fractions, root)
+    order = [str(patient) for patient in np.random.default_rng(seed).permutation(people)]
+    place = {patient: "train" if k < train else "val" if k < train + val else "test" for k, patient in enumerate(order)}
+    return {name: [sample_id for sample_id, own in patients.items() if place[own] == name] for name in SPLITS}
+
+
+def groups_split(
+    patients: Mapping[str, str], fractions: Sequence[float], seed: int, root: str | os.PathLike
+) -> dict[str, list[str]]:
+    """A random split by scikit-learn's ``GroupShuffleSplit``, first of the test's patients; see :func:`split_scans`.
+
+    Raises:
+        ValueError: if the seed is no integer from 0 to 2^32 - 1, and as :func:`split_scans` does.
+
+    Example:
+        >>> groups_split({"a": "p", "b": "p", "c": "q", "d": "r"}, (0.4, 0.3, 0.3), 0, "data")
+        {'train': ['a', 'b'], 'val': ['c'], 'test': ['d']}
+    """
+    seed = check_count("seed", seed, 0, MAX_SEED)
+    _, val, test = _counts(patients, fractions, root)
+    rest, tested = _drawn(list(patients), patients, test, seed)
+    train, validated = _drawn(rest, patients, val, seed)
+    return {"train": train, "val": validated, "test": tested}
+
+
+def _drawn(ids: list[str], patients: Mapping[str, str], count: int, seed: int) -> tuple[list[str], list[str]]:
+    """The ids that are left and those of so many patients."""
+    split = GroupShuffleSplit(n_splits=1, test_size=count, random_state=seed)
+    left, drawn = next(split.split(ids, groups=[patients[sample_id] for sample_id in ids]))
+    return [ids[k] for k in left], [ids[k] for k in drawn]
+
+
+def _counts(patients: Mapping[str, str], fractions: Sequence[float], root: str | os.PathLike) -> tuple[int, int, int]:
+    """How many patients train, validate and test."""
+    number = len(set(patients.values()))
     if number < 3:
         whom = "labelled scan(s)" if number == len(patients) else f"patient(s) in {len(patients)} labelled scans"
         raise ValueError(
@@ -81,10 +126,7 @@ def _random_split(
         )
     test = min(max(1, round(fractions[2] * number)), number - 2)
     val = min(max(1, round(fractions[1] * number)), number - 1 - test)
-    order = [str(patient) for patient in np.random.default_rng(seed).permutation(people)]
-    train = number - val - test
-    place = {patient: "train" if k < train else "val" if k < train + val else "test" for k, patient in enumerate(order)}
-    return {name: [sample_id for sample_id, own in patients.items() if place[own] == name] for name in SPLITS}
+    return number - val - test, val, test
 
 
 def _checked(lists: object, source: str, evaluated: str | None) -> dict[str, Sequence[str]]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from monai_ima.results.parts import Units
+from monai_ima.transforms import scaling_transform
 
 from .reading import MISSING, Component, TrainingConfig
 
@@ -156,17 +157,27 @@ def _divided(name: str, argument: Callable[..., Any]) -> _Step | None:
     return _Step(name, max(known), shift=shift, channels=isinstance(divisor, list))
 
 
+def _named(name: str, argument: Callable[..., Any]) -> _Step | None:
+    """Our ``intensity_scaling``, as the transform of MONAI's that it makes."""
+    scale = argument("scale")
+    if scale is MISSING:
+        return None
+    name, arguments = scaling_transform(scale)
+    return STEPS[name.removesuffix("d")](name, arguments.get)
+
+
 def _whose(argument: Callable[..., Any]) -> str:
     return "each channel of each image" if argument("channel_wise", False) is True else "each image"
 
 
-STEPS = {
+STEPS: dict[str, Callable[[str, Callable[..., Any]], _Step | None]] = {
     "ScaleIntensityRange": _range,
     "ScaleIntensityRangePercentiles": _range,
     "ScaleIntensity": _whole,
     "NormalizeIntensity": _divided,
+    "intensity_scaling": _named,
 }
-"""MONAI's normalisations as :class:`_Step`; None where an argument is unknown."""
+"""MONAI's normalisations, and our name for three of them, as :class:`_Step`; None where an argument is unknown."""
 
 
 def _after(before: Normalisation | None, step: _Step, unit: str) -> Normalisation:

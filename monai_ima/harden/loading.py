@@ -152,6 +152,7 @@ def load_bundle(
 
     Task, bounds and sample ids are those that hardening the bundle gives: the ids ``criterion``, ``bounds`` and
     ``class_names`` of the config where it has them, else what its losses, post-processing, transforms and metadata say.
+    Whether it was given no data says the id ``synthetic``, else an empty ``dataset_dir``.
     The bundle's folder is put in front of ``sys.path`` for its own modules.
 
     Args:
@@ -220,12 +221,19 @@ def _loaded(
         criterion=parser.get_parsed_content(CRITERION) if task is None else _criterion(task),
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
-        synthetic="dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, ""),
+        synthetic=_is_synthetic(parser),
         data_folder=_data_folder(overrides),
         metadata=metadata,
         channels=parts.channels if stated.channels is None else stated.channels,
         output=output if stated.output is None else stated.output,
     )
+
+
+def _is_synthetic(parser: ConfigParser) -> bool:
+    """Whether the bundle was given no data: its id ``synthetic`` says so, else its ``dataset_dir``."""
+    if "synthetic" in parser:
+        return bool(parser.get_parsed_content("synthetic"))
+    return "dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, "")
 
 
 def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from .boundary import BoundaryNoised
 from .center_square import CenterSquareCrop, CenterSquareCropd
+from .intensity import intensity_bounds, intensity_scaling, scaling_transform
 from .noise import RandUniformNoise, RandUniformNoised
 from .sample_id import SampleIdd, with_sample_id
 
@@ -12,5 +13,8 @@ __all__ = [
     "RandUniformNoise",
     "RandUniformNoised",
     "SampleIdd",
+    "intensity_bounds",
+    "intensity_scaling",
+    "scaling_transform",
     "with_sample_id",
 ]
