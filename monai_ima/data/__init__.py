@@ -1,5 +1,6 @@
 """Dataset readers and synthetic phantoms: ``ecg_*`` beats, ``image_*`` small images, ``oct_*`` scans, ``volume_*``."""
 
+from .class_files import class_files, table_classes
 from .class_folders import class_folder_datalist, folder_classes
 from .class_names import class_names, keep_class_names
 from .datalists import (
@@ -43,6 +44,7 @@ __all__ = [
     "check_volumes",
     "cifar10_datalist",
     "cifar_classes",
+    "class_files",
     "class_folder_datalist",
     "class_names",
     "ecg_datalist",
@@ -69,6 +71,7 @@ __all__ = [
     "summarize",
     "summarize_beats",
     "svhn_datalist",
+    "table_classes",
     "volume_datalist",
     "volume_phantom",
     "volume_scans",
