@@ -21,7 +21,7 @@ from monai_ima.results.schema import Results
 from monai_ima.utils.weights import load_weights, weights_digest
 
 LEVELS = "0,0.05,0.15"
-COMMON = ["--levels", LEVELS, "--attack", "pgd5", "--scale", SCALE]
+COMMON = ["--attack", "pgd5", "--scale", SCALE]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return {"root": root, "scans": scans, "masks": masks, "pt": root / "unet.pt", "ts": root / "unet.ts"}
 
 
-def run(files: dict[str, Path], model: str, out: Path, *more: str) -> Any:
+def run(files: dict[str, Path], model: str, out: Path, *more: str, levels: str = LEVELS) -> Any:
     """The results of ``monai-ima evaluate --model``."""
     network = ["--network", "monai.networks.nets.UNet", "--network_args", json.dumps(UNET)] if model == "pt" else []
     folders = ["--images", str(files["scans"]), "--labels", str(files["masks"]), "--out", str(out)]
-    assert main(["evaluate", "--model", str(files[model]), *network, *folders, *COMMON, *more]) == 0
+    assert main(["evaluate", "--model", str(files[model]), *network, *folders, *COMMON, "--levels", levels, *more]) == 0
     return Results.read(out)
 
 
@@ -89,9 +89,10 @@ def test_an_interrupted_evaluation_is_resumed_by_the_same_command(files, kept, t
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(pipeline, "_written", stop)
-        run(files, "ts", tmp_path / "out", "--save_bundle", str(tmp_path / "bundle"))
+        with pytest.raises(SystemExit):
+            run(files, "ts", tmp_path / "out", "--save_bundle", str(tmp_path / "bundle"))
     records = (tmp_path / "out" / "records.jsonl").read_text()
     assert len(records.splitlines()) == 4
     with monkeypatch.context() as patch:
@@ -102,12 +103,13 @@ def test_an_interrupted_evaluation_is_resumed_by_the_same_command(files, kept, t
 
 
 def test_what_the_options_amount_to_is_printed_as_config(files, tmp_path, capsys):
-    run(files, "pt", tmp_path / "out", "--window", "8,8,8", "--spacing", "1,1,1", "--orientation", "LPS")
+    run(files, "pt", tmp_path / "out", "--window", "8,8,8", "--spacing", "1,1,1", "--orientation", "LPS", levels="0")
     printed = capsys.readouterr().out
     for words in (
         '"_target_": "UNet"',
         '{"_target_": "Orientationd", "keys": ["image", "label"], "axcodes": "LPS", "labels": null}',
-        '{"_target_": "Spacingd", "keys": ["image", "label"], "pixdim": [1.0, 1.0, 1.0], "mode": ["bilinear", "nearest"]}',
+        '{"_target_": "Spacingd", "keys": ["image", "label"], "pixdim": [1.0, 1.0, 1.0], ',
+        '"mode": ["bilinear", "nearest"]}',
         '"a_min": -100.0, "a_max": 200.0, "b_min": 0.0, "b_max": 1.0, "clip": true',
         '"SlidingWindowInferer", "roi_size": [8, 8, 8]',
         f"Weights {files['pt']}",
@@ -123,7 +125,7 @@ def test_the_saved_bundle_is_one_for_monais_tools(files, kept, tmp_path, monkeyp
     exported = verify_and_export(root, tmp_path / "exported.ts", root / "models" / "model.pt", bundle_root=str(root))
     image = torch.rand(1, 1, 12, 12, 12)
     assert torch.equal(exported(image), torch.jit.load(files["ts"])(image))
-    run_bundle(root, "evaluate.json", bundle_root=str(root), output_dir=str(tmp_path / "eval"))
+    run_bundle(root, "evaluate.json", output_dir=str(tmp_path / "eval"))
     (summary,) = (tmp_path / "eval").glob("metrics.csv")
     score = float(summary.read_text().split("score")[1].split()[0])
     assert score == pytest.approx(kept.attacks[-1].values[0], abs=1e-4)
@@ -132,7 +134,7 @@ def test_the_saved_bundle_is_one_for_monais_tools(files, kept, tmp_path, monkeyp
 @pytest.mark.parametrize("model", ["ts", "pt"])
 def test_the_saved_bundle_is_hardened(model, files, kept, tmp_path, capsys):
     folder = tmp_path / "bundle"
-    run(files, model, tmp_path / "out", "--save_bundle", str(folder))
+    run(files, model, tmp_path / "out", "--save_bundle", str(folder), levels="0")
     assert main(["harden", "--bundle", str(folder), "--dry_run", "--check"]) == 0
     printed = capsys.readouterr().out
     assert "segmentation" in printed
@@ -167,7 +169,7 @@ def test_a_classifier_is_judged_by_a_table_or_by_the_folders_of_its_classes(tmp_
     assert by_table.classes == by_folder.classes == ["bright", "dark"]
     assert (by_table.data.patients, by_folder.data.patients) == (3, None)
     assert by_table.attacks[-1].values == by_folder.attacks[-1].values
-    assert [sample.sample_id for sample in by_folder.samples][0] == "bright/p1.png"
+    assert by_folder.samples[0].sample_id == "bright/p1.png"
     loaded = [
         {
             "image": torch.tensor(PictureReader().get_data(PictureReader().read(str(path)))[0])[None].float() / 255,

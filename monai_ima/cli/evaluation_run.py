@@ -38,6 +38,8 @@ def run(settings: EvaluationSettings) -> None:
             stated = replace(Stated.of(settings), task=None, sigmoid=None, ignore_index=None)
             units = _units(settings, str(files.folder))
             _evaluate(settings, files.adapted(load_bundle(files.folder, stated=stated)), units)
+        if workers().leader and settings.save_bundle is not None:
+            print(f"Bundle written to {settings.save_bundle}.")
         return
     if settings.channels is None:
         channels = bundle_channels(str(settings.bundle), settings.config, settings.overrides)
@@ -140,9 +142,8 @@ def _units(settings: EvaluationSettings, bundle: str) -> Units | None:
         logger.warning("Results are in the network's units only: %s", error)
         return None
     if units is None and needed:
-        whose = "Option --scale" if settings.bundle is None else f"Bundle {settings.bundle}"
         raise ValueError(
-            f"{whose} does not say how it scales intensities, or scales each image on its own: levels "
+            f"Bundle {settings.bundle} does not say how it scales intensities, or scales each image on its own: levels "
             "in raw intensities are not defined; expected --units network."
         )
     return units

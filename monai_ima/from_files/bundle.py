@@ -64,30 +64,24 @@ class FileBundle:
         lines = [f"  {name}: {json.dumps(config[name])}" for name in names]
         lines[2:2] = ["  preprocessing:", *(f"    {json.dumps(step)}" for step in self.files.transforms)]
         maps = "label maps" if self.files.classes is None else f"{len(self.files.classes)} classes"
-        head = f"{len(self.files.items)} images, {maps}; as a bundle's config:"
-        kept = [] if self.settings.save_bundle is None else [f"Bundle: {self.settings.save_bundle}."]
-        return "\n".join([head, *lines, *kept])
+        return "\n".join([f"{len(self.files.items)} images, {maps}; as a bundle's config:", *lines])
 
-    def save(self, folder: Path) -> None:
-        """Write a bundle that stands on its own; one that is there already is kept if it is the same.
+    def write(self, folder: Path) -> None:
+        """Write a bundle that stands on its own.
 
-        Raises:
-            FileExistsError: if the folder holds anything else.
-            OSError: if it cannot be made.
+        Args:
+            folder: a new one.
         """
-        check_can_be_made(folder)
-        with tempfile.TemporaryDirectory(dir=_existing_parent(folder)) as made:
-            new = Path(made) / "bundle"
-            self._write(new, ROOT_WEIGHTS, ROOT_TORCHSCRIPT)
-            (new / "models").mkdir()
-            torch.save(self.model.network.state_dict(), new / "models" / "model.pt")
-            if self.model.definition is None:
-                shutil.copyfile(self.model.file, new / "models" / "model.ts")
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                _check_same(new, folder)
-                return
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            new.replace(folder)
+        self._write(folder, ROOT_WEIGHTS, ROOT_TORCHSCRIPT)
+        (folder / "models").mkdir()
+        torch.save(self.model.network.state_dict(), folder / "models" / "model.pt")
+        if self.model.definition is None:
+            shutil.copyfile(self.model.file, folder / "models" / "model.ts")
+
+    def refer(self) -> None:
+        """Write the bundle in :attr:`folder`, which takes weights and network from the user's own file."""
+        file = str(self.model.file.resolve())
+        self._write(self.folder, file, file)
 
     def _write(self, folder: Path, weights: str, torchscript: str) -> None:
         configs = {
@@ -108,7 +102,8 @@ class FileBundle:
 def bundle_of_files(settings: FileSettings) -> Iterator[FileBundle]:
     """A bundle of a model file and images, in a folder that is removed when the block ends.
 
-    All is checked first. The bundle to keep, ``settings.save_bundle``, is written by one of several processes.
+    All is checked first. The bundle to keep, ``settings.save_bundle``, is written when the block has ended well, by one
+    of several processes.
 
     Args:
         settings: with ``model`` and ``images``.
@@ -116,7 +111,6 @@ def bundle_of_files(settings: FileSettings) -> Iterator[FileBundle]:
     Raises:
         FileExistsError: if there is something else where the bundle is to be written.
         FileNotFoundError: if a file or folder is missing.
-        ImportError: if the package that MONAI reads a format with is not installed.
         ValueError: if the files are not as expected, or do not go together.
     """
     files = find_files(settings)
@@ -126,17 +120,30 @@ def bundle_of_files(settings: FileSettings) -> Iterator[FileBundle]:
     if files.classes is None:
         check_label_values(files, outputs)
     with tempfile.TemporaryDirectory(prefix="monai_ima_") as folder:
-        bundle = FileBundle(settings, Path(folder) / model.file.stem, files, model, outputs)
-        file = str(model.file.resolve())
-        bundle._write(bundle.folder, file, file)
-        if settings.save_bundle is not None and workers().leader:
-            bundle.save(Path(settings.save_bundle))
-        yield bundle
+        bundle = FileBundle(settings, Path(folder) / "evaluated", files, model, outputs)
+        bundle.refer()
+        with _kept(bundle, Path(folder) / "kept"):
+            yield bundle
 
 
-def _existing_parent(folder: Path) -> Path:
-    """The nearest folder above that exists: on the same disk."""
-    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+@contextmanager
+def _kept(bundle: FileBundle, new: Path) -> Iterator[None]:
+    """What ``save_bundle`` asks for: checked when the block begins, written when it has ended well."""
+    if bundle.settings.save_bundle is None or not workers().leader:
+        yield
+        return
+    target = Path(bundle.settings.save_bundle)
+    check_can_be_made(target)
+    bundle.write(new)
+    there = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if there:
+        _check_same(new, target)
+    yield
+    if there:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as made:
+        shutil.copytree(new, Path(made) / "bundle").replace(target)
 
 
 def _check_same(new: Path, old: Path) -> None:

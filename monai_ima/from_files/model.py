@@ -97,8 +97,11 @@ def _network_class(name: str) -> type[nn.Module]:
 
 def _near(name: str, module: ModuleType = monai.networks.nets) -> str:
     """The network of a module with the nearest name."""
-    known = [key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, nn.Module)]
-    by_small = {key.lower(): key for key in known}
+    by_small = {
+        value.__name__.lower(): value.__name__
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, nn.Module)
+    }
     near = get_close_matches(name.rpartition(".")[2].lower(), by_small, 1, 0.5)
     return f"{module.__name__}.{by_small[near[0]]}" if near else "a class such as monai.networks.nets.UNet"
 

@@ -103,9 +103,8 @@ def find_files(settings: FileSettings) -> Files:
 
     Raises:
         FileNotFoundError: if a folder, table or image is missing.
-        ImportError: if the package that MONAI reads a format with is not installed.
-        ValueError: if images and labels do not go together, images are of several kinds, or the settings do not go
-            with their dimensions.
+        ValueError: if images and labels do not go together, images are of several kinds, the settings do not go with
+            their dimensions, or the package that MONAI reads a format with is not installed.
     """
     images, labels = Path(str(settings.images)).resolve(), settings.labels
     source = {"images": "@image_dir", **({} if labels is None else {"labels": "@label_dir"})}

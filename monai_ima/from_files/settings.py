@@ -145,6 +145,11 @@ class FileSettings(EvaluationSettings):
         for name, value in (("images", self.images), ("out", self.out)):
             if value is None:
                 raise ValueError(f"Option --{name} is missing, expected a folder with --model (see --help).")
+        if self.units == "raw" and (self.scale is None or scale_range(self.scale) is None):
+            raise ValueError(
+                f"Option --scale {self.scale} does not scale all images alike, so that levels in raw intensities are "
+                "not defined: expected --units network, or --scale lo:hi."
+            )
         if self.network_args is not None and self.network is None:
             raise ValueError("Option --network_args is for --network, expected both.")
         return self

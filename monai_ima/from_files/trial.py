@@ -68,7 +68,6 @@ def try_network(model: LoadedModel, files: Files) -> Outputs:
                 f"it was made for (see --scale, --spacing, --window): {_last_line(error)}."
             ) from error
         logits = choose_output(prediction, files.settings.output)
-        logits = first_head(logits, label) if logits.ndim > 2 else logits
         _check_gradient(model, files, image, logits)
     outputs = _outputs(files, image, logits.detach(), label)
     _check_classes(files, outputs)
@@ -127,6 +126,7 @@ def _check_gradient(model: LoadedModel, files: Files, image: torch.Tensor, logit
 def _outputs(files: Files, image: torch.Tensor, logits: torch.Tensor, label: torch.Tensor) -> Outputs:
     settings = files.settings
     try:
+        logits = first_head(logits, label) if logits.ndim > 2 else logits
         criterion = criterion_of_shapes(logits, label)
     except ValueError as error:
         raise ValueError(
