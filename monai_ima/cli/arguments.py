@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from monai_ima.from_files.settings import FILE_OPTIONS
+
 __all__ = [
     "further_options",
     "literal",
@@ -108,6 +110,8 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
             further[spelling] = value
         else:
             raise unknown_option(spelling, options, f"one of {', '.join(options)}")
+    if "model" in options and "model" not in given:
+        further |= {f"--{name}": given.pop(name) for name in FILE_OPTIONS if name in given}
     replaceable = [name for name, other in INSTEAD.items() if {name, other} <= options.keys() and other not in given]
     required = [*replaceable, *(option.name for option in verb.params if option.required)]
     missing = [name for name in dict.fromkeys(required) if name not in given]

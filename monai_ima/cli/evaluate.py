@@ -28,9 +28,6 @@ def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
 
     \b
     Example: monai-ima evaluate --bundle DIR --levels 0,0.01,0.02 --attack pgd100x2+apgd100-dlr --checks
-
-    \b
-    Example: monai-ima evaluate --model m.ts --images scans --labels masks --levels 0,0.01 --scale minmax --out DIR
     """
     overrides = _overrides(options, further)
     from .evaluation_run import run

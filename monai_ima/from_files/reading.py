@@ -61,9 +61,8 @@ class Files:
         keys: str | list[str] = BOTH if maps else "image"
         steps = [*self._loading(maps), {"_target_": "EnsureChannelFirstd", "keys": keys}]
         if self.settings.orientation is not None:
-            steps.append({"_target_": "Orientationd", "keys": keys, "axcodes": self.settings.orientation})
-            if self.dimensions == 3:
-                steps[-1]["labels"] = None
+            turned = {"axcodes": self.settings.orientation, "labels": None}
+            steps.append({"_target_": "Orientationd", "keys": keys, **turned})
         if self.settings.spacing is not None:
             mode: str | list[str] = ["bilinear", "nearest"] if maps else "bilinear"
             steps.append({"_target_": "Spacingd", "keys": keys, "pixdim": list(self.settings.spacing), "mode": mode})
@@ -116,7 +115,7 @@ def find_files(settings: FileSettings) -> Files:
     else:
         classes = folder_classes(images) if labels is None else table_classes(labels)
         items = class_files(images, labels, classes)
-        datalist = {"_target_": "monai_ima.data.class_files", **source, "classes": "@class_names"}
+        datalist = {"_target_": "monai_ima.data.class_files", **source, "classes": classes}
     firsts = [item["image"] if isinstance(item["image"], str) else item["image"][0] for item in items]
     headers = [read_header(file) for file in firsts]
     _check_kinds(firsts, headers)
@@ -163,5 +162,7 @@ def _check_settings(files: Files) -> None:
     for name, value in (("spacing", settings.spacing), ("orientation", settings.orientation)):
         if value is not None and files.pictures:
             raise ValueError(f"Option --{name} is for volumes, expected none: pictures have no position in space.")
+    if settings.orientation is not None and files.dimensions != 3:
+        raise ValueError(f"Option --orientation is for 3-D volumes, expected none for {files.dimensions}-D ones.")
     if settings.window is not None and files.classes is not None:
         raise ValueError("Option --window is for label maps, expected none for a classifier.")

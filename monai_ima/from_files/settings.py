@@ -13,9 +13,21 @@ from pydantic import BeforeValidator, model_validator
 from monai_ima.results.settings import EvaluationSettings, FilePath, Text
 from monai_ima.utils.checks import check_count, check_positive, is_number, shown
 
-__all__ = ["SCALES", "FileSettings", "scale_range"]
+__all__ = ["FILE_OPTIONS", "SCALES", "FileSettings", "parsed_arguments", "scale_range"]
 
 SCALES = ("minmax", "zscore")
+FILE_OPTIONS = (
+    "network",
+    "network_args",
+    "images",
+    "labels",
+    "scale",
+    "spacing",
+    "orientation",
+    "window",
+    "save_bundle",
+)
+"""Options that go with ``--model`` only; a bundle's config may have ids of these names."""
 RANGE = re.compile(r"([^:]+):([^:]+)")
 
 MODEL = "TorchScript file, or a checkpoint with a state dict (then with --network): evaluate it without a bundle."
@@ -122,8 +134,8 @@ class FileSettings(EvaluationSettings):
 
     def arguments(self) -> dict[str, Any]:
         """Option and value, as JSON has them; those of files only where they are given."""
-        own = FileSettings.model_fields.keys() - EvaluationSettings.model_fields.keys()
-        return {name: value for name, value in super().arguments().items() if name not in own or value is not None}
+        values = super().arguments()
+        return {k: v for k, v in values.items() if v is not None or k not in ("model", *FILE_OPTIONS)}
 
     @property
     def from_command_line(self) -> bool:
@@ -133,7 +145,7 @@ class FileSettings(EvaluationSettings):
     @model_validator(mode="after")
     def _bundle_or_files(self) -> Self:
         if self.model is None:
-            for name in sorted(FileSettings.model_fields.keys() - EvaluationSettings.model_fields.keys()):
+            for name in FILE_OPTIONS:
                 if getattr(self, name) is not None:
                     raise ValueError(f"Option --{name} is for --model, expected --model FILE too.")
             if self.bundle is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
+from monai.data import PILReader
 from monai.transforms import CenterSpatialCrop, LoadImage, SpatialPad
 
 from monai_ima.criteria import BinaryCriterion, DiceCriterion, criterion_of_shapes
@@ -169,7 +170,7 @@ def check_label_values(files: Files, outputs: Outputs) -> None:
         ValueError: if one holds another value; the sentence names the file.
     """
     most = max(outputs.channels, 2) - 1
-    for file, values in _values(files.items):
+    for file, values in _values(files):
         ignored = files.settings.ignore_index
         wrong = [value for value in values if value != ignored and not (0 <= value <= most and value == int(value))]
         if wrong:
@@ -179,7 +180,14 @@ def check_label_values(files: Files, outputs: Outputs) -> None:
             )
 
 
-def _values(items: Iterable[dict[str, Any]]) -> Iterable[tuple[str, list[float]]]:
-    load = LoadImage(image_only=True)
-    for item in items:
-        yield item["label"], np.unique(load(item["label"]).numpy()).tolist()
+def _values(files: Files) -> Iterator[tuple[str, list[float]]]:
+    """Each label file with its values."""
+    load = LoadImage(reader=PILReader() if files.pictures else None, image_only=True)
+    for item in files.items:
+        try:
+            label = load(item["label"])
+        except Exception as error:
+            raise ValueError(
+                f"Label {item['label']} cannot be read, expected a file that MONAI reads: {_last_line(error)}."
+            ) from error
+        yield item["label"], np.unique(plain(label).numpy()).tolist()
