@@ -17,10 +17,10 @@ from conftest import REPO
 from monai_ima import __version__
 from monai_ima.__main__ import main
 from monai_ima.cli import evaluation_run
-from monai_ima.from_files.settings import FILE_OPTIONS
 from monai_ima.cli.app import app
 from monai_ima.cli.arguments import text
 from monai_ima.cli.attack import AttackOptions
+from monai_ima.from_files.settings import FILE_OPTIONS
 
 BUNDLE = str(REPO / "bundles" / "oct_classification_ima")
 REQUIRED = {
