@@ -86,7 +86,8 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
         words: of the command line.
 
     Returns:
-        The known options, then further ones where the verb takes them, as they were spelt.
+        The known options, then further ones where the verb takes them, as they were spelt, behind ``--``: typer leaves
+        them alone.
 
     Raises:
         ValueError: if an option is unknown, has no value or a wrong one, or is missing; if a word is surplus.
@@ -124,7 +125,8 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
             raise ValueError(f"Unknown option {misspelt}, expected --{name}.")
         raise ValueError(f"Option --{name} is missing, expected a value for it{instead} (see --help).")
     known = [word for name, value in given.items() for word in _words(options[name], name, value)]
-    return [*known, *(name if value is None else f"{name}={value}" for name, value in further.items())]
+    others = [name if value is None else f"{name}={value}" for name, value in further.items()]
+    return [*known, "--", *others] if others else known
 
 
 def _words(option: Any, name: str, value: str | None) -> list[str]:
