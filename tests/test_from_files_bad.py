@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from bad_input_files import snapshot
+from bundle_runs import bundle_of
 from model_files import UNET, Brightness, WithoutGradient, write_pictures, write_scans
 from monai.networks.nets import UNet
 from PIL import Image
@@ -90,7 +91,10 @@ def args(**changed: object) -> str:
         ({**TS, "bundle": "bundle"}, "Options --bundle and --model exclude each other"),
         ({**TS, "checkpoint": "unet.pt"}, "Options --checkpoint and --model exclude each other"),
         ({**TS, "dataset_dir": "."}, "Unknown option --dataset_dir"),
-        ({"bundle": "b", "levels": "0.1", "window": "8,8,8"}, "Option --window is for --model"),
+        (
+            {"bundle": str(bundle_of("oct_classification")), "levels": "0.1", "window": "8,8,8"},
+            "Option --window is for --model",
+        ),
         ({"levels": "0.1"}, "Option --bundle is missing, expected a value for it, or --model"),
         ({"model": "unet.ts", "levels": "0.1", "out": "out"}, "Option --images is missing"),
         ({"model": "unet.ts", "levels": "0.1", "images": "scans", "labels": "masks"}, "Option --out is missing"),
