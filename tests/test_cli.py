@@ -20,6 +20,7 @@ from monai_ima.cli import evaluation_run
 from monai_ima.cli.app import app
 from monai_ima.cli.arguments import text
 from monai_ima.cli.attack import AttackOptions
+from monai_ima.from_files.settings import FILE_OPTIONS
 
 BUNDLE = str(REPO / "bundles" / "oct_classification_ima")
 REQUIRED = {
@@ -129,8 +130,9 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
     required = REQUIRED[verb]
     for k in range(0, len(required), 2):
         rest = [*required[:k], *required[k + 2 :]]
+        instead = ", or --model" if (verb, required[k]) == ("evaluate", "--bundle") else ""
         assert refusal(capsys, verb, *rest) == (
-            f"Option {required[k]} is missing, expected a value for it (see --help)."
+            f"Option {required[k]} is missing, expected a value for it{instead} (see --help)."
         )
     assert refusal(capsys, verb, *required, "surplus").startswith("Got 'surplus' too many, expected options such as")
     assert refusal(capsys, verb, "surplus", *required).startswith("Got 'surplus' too many, expected options such as")
@@ -275,6 +277,7 @@ def test_the_defaults_are_those_of_the_function(calls):
     assert calls[0] == {
         **dict.fromkeys(["attack", "out", "checkpoint", "transfer_from", "groups", "group_by"]),
         **dict.fromkeys(["task", "sigmoid", "ignore_index", "bounds", "channels", "output"]),
+        **dict.fromkeys(["model", *FILE_OPTIONS]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
         **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": None, "seed": 0, "tolerance": 1.0},
         **{"units": "network", "eot": 1, "overrides": {}},

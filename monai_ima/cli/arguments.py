@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from monai_ima.from_files.settings import FILE_OPTIONS
+
 __all__ = [
     "further_options",
     "literal",
@@ -19,6 +21,8 @@ __all__ = [
 ]
 
 OPTION = re.compile(r"--|-[A-Za-z]")
+INSTEAD = {"bundle": "model"}
+"""Options that are needed unless another one of the same verb is given."""
 HOME = re.compile(r"(?:^|(?<=,))~(?=/|,|$)")
 
 
@@ -82,7 +86,8 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
         words: of the command line.
 
     Returns:
-        The known options, then further ones where the verb takes them, as they were spelt.
+        The known options, then further ones where the verb takes them, as they were spelt, behind ``--``: typer leaves
+        them alone.
 
     Raises:
         ValueError: if an option is unknown, has no value or a wrong one, or is missing; if a word is surplus.
@@ -106,16 +111,22 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
             further[spelling] = value
         else:
             raise unknown_option(spelling, options, f"one of {', '.join(options)}")
-    missing = [option.name for option in verb.params if option.required and option.name not in given]
+    if "model" in options and "model" not in given:
+        further |= {f"--{name}": given.pop(name) for name in FILE_OPTIONS if name in given}
+    replaceable = [name for name, other in INSTEAD.items() if {name, other} <= options.keys() and other not in given]
+    required = [*replaceable, *(option.name for option in verb.params if option.required)]
+    missing = [name for name in dict.fromkeys(required) if name not in given]
     given |= zip(missing, unnamed, strict=False)
     if len(unnamed) > len(missing):
         raise ValueError(f"Got {unnamed[len(missing)]!r} too many, expected options such as --name value (see --help).")
     for name in missing[len(unnamed) :]:
+        instead = f", or --{INSTEAD[name]}" if name in replaceable else ""
         for misspelt in get_close_matches(f"--{name}", further, 1):
             raise ValueError(f"Unknown option {misspelt}, expected --{name}.")
-        raise ValueError(f"Option --{name} is missing, expected a value for it (see --help).")
+        raise ValueError(f"Option --{name} is missing, expected a value for it{instead} (see --help).")
     known = [word for name, value in given.items() for word in _words(options[name], name, value)]
-    return [*known, *(name if value is None else f"{name}={value}" for name, value in further.items())]
+    others = [name if value is None else f"{name}={value}" for name, value in further.items()]
+    return [*known, "--", *others] if others else known
 
 
 def _words(option: Any, name: str, value: str | None) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from monai_ima.evaluation.classification_task import MAX_CLASSES
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
+from monai_ima.from_files.bundle import bundle_of_files
+from monai_ima.from_files.settings import FileSettings
 from monai_ima.harden.loading import bundle_channels, load_bundle
 from monai_ima.harden.settings import Stated
 from monai_ima.harden.units import bundle_units
@@ -26,15 +29,30 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: EvaluationSettings) -> None:
-    """Evaluate a bundle, and print a table; of several processes one does."""
+    """Evaluate a bundle, or a model file and images, and print a table; of several processes one does."""
+    if isinstance(settings, FileSettings) and settings.model is not None:
+        check_folder(settings.folder, settings.arguments())
+        with bundle_of_files(settings) as files:
+            if workers().leader:
+                print(files.description())
+            stated = replace(Stated.of(settings), task=None, sigmoid=None, ignore_index=None)
+            units = _units(settings, str(files.folder))
+            _evaluate(settings, files.adapted(load_bundle(files.folder, stated=stated)), units)
+        if workers().leader and settings.save_bundle is not None:
+            print(f"Bundle written to {settings.save_bundle}.")
+        return
     if settings.channels is None:
         channels = bundle_channels(str(settings.bundle), settings.config, settings.overrides)
         settings = settings.model_copy(update={"channels": channels})
     check_folder(settings.folder, settings.arguments())
-    units = _units(settings)
+    units = _units(settings, str(settings.bundle))
     loaded = load_bundle(
         str(settings.bundle), settings.config, settings.checkpoint, Stated.of(settings), **settings.overrides
     )
+    _evaluate(settings, loaded, units)
+
+
+def _evaluate(settings: EvaluationSettings, loaded: LoadedBundle, units: Units | None) -> None:
     print(_announcement(settings, loaded))
     results = evaluate_loaded(settings, loaded, units)
     if not workers().leader:
@@ -114,10 +132,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def _units(settings: EvaluationSettings) -> Units | None:
+def _units(settings: EvaluationSettings, bundle: str) -> Units | None:
     needed = settings.units == "raw"
     try:
-        units = bundle_units(str(settings.bundle), settings.config, settings.overrides, of_files=needed)
+        units = bundle_units(bundle, settings.config, settings.overrides, of_files=needed)
     except ValueError as error:
         if needed:
             raise

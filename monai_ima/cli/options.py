@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from monai_ima.from_files.settings import FILE_OPTIONS
 from monai_ima.utils.checks import shown
 
 from .arguments import further_options, literal, text, unknown_option
@@ -66,6 +67,8 @@ def config_overrides(verb: str, options: Any, further: Mapping[str, Any]) -> dic
     overrides = {}
     for name, value in further.items():
         id_ = ids.find(name[2:])
+        if id_ is None and name[2:] in FILE_OPTIONS:
+            raise ValueError(f"Option {name} is for --model, expected an id of {options.bundle}/configs/{files}.")
         if id_ is None:
             where = f"{options.bundle}/configs/{files}"
             expected = f"an option of {verb} (see --help) or an id of {where}"

@@ -1,5 +1,6 @@
 """Dataset readers and synthetic phantoms: ``ecg_*`` beats, ``image_*`` small images, ``oct_*`` scans, ``volume_*``."""
 
+from .class_files import class_files, table_classes
 from .class_folders import class_folder_datalist
 from .class_layout import folder_classes
 from .class_names import class_names, keep_class_names
@@ -54,6 +55,7 @@ __all__ = [
     "check_volumes",
     "cifar10_datalist",
     "cifar_classes",
+    "class_files",
     "class_folder_datalist",
     "class_names",
     "ecg_datalist",
@@ -65,16 +67,14 @@ __all__ = [
     "heartbeat_datalist",
     "image_classes",
     "image_folder_datalist",
-    "keep_class_names",
-    "keep_split",
-    "kept_split",
-    "kermany_datalist",
-    "labelled_image_datalist",
     "image_label_pairs",
     "keep_class_names",
     "keep_plan",
+    "keep_split",
     "kept_plan",
+    "kept_split",
     "kermany_datalist",
+    "labelled_image_datalist",
     "msd_class_names",
     "msd_datalist",
     "oct_datalist",
@@ -93,6 +93,7 @@ __all__ = [
     "summarize",
     "summarize_beats",
     "svhn_datalist",
+    "table_classes",
     "volume_datalist",
     "volume_phantom",
     "volume_plan",

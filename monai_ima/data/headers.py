@@ -49,8 +49,8 @@ def read_header(file: str | os.PathLike) -> Header:
 
     Raises:
         DamagedImageError: if the file cannot be read.
-        ImportError: if the package that MONAI reads the format with is not installed.
-        ValueError: if the suffix is another, or a TIFF file holds several pages.
+        ValueError: if the suffix is another, a TIFF file holds several pages, or the package that MONAI reads the
+            format with is not installed.
 
     Example:
         >>> import tempfile
@@ -65,7 +65,7 @@ def read_header(file: str | os.PathLike) -> Header:
         raise ValueError(f"File {file} is no image, expected a name ending in {', '.join(IMAGE_SUFFIXES)}.")
     try:
         return _READERS[suffix](str(file))
-    except (ImportError, _SeveralPages):
+    except _Refused:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -82,8 +82,8 @@ def image_suffix(path: Path) -> str | None:
     return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-class _SeveralPages(ValueError):
-    pass
+class _Refused(ValueError):
+    """The file may be whole, but is not read."""
 
 
 def _nifti(file: str) -> Header:
@@ -96,7 +96,7 @@ def _picture(file: str) -> Header:
     with Image.open(file) as image:
         pages = getattr(image, "n_frames", 1)
         if pages > 1:
-            raise _SeveralPages(f"Picture {file} holds {pages} pages, expected one.")
+            raise _Refused(f"Picture {file} holds {pages} pages, expected one.")
         return Header(image.size, len(image.getbands()), None, image.mode)
 
 
@@ -126,7 +126,7 @@ def _kinds(header: Any) -> list[str]:
 
 def _itk(file: str, package: str = "itk") -> Header:
     if find_spec("itk") is None:
-        raise ImportError(f"MONAI reads {file} with the package {package}, expected it to be installed.")
+        raise _Refused(f"MONAI reads {file} with the package {package}, expected it to be installed.")
     import itk
 
     reader = itk.ImageIOFactory.CreateImageIO(file, itk.CommonEnums.IOFileMode_ReadMode)

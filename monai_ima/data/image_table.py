@@ -41,11 +41,15 @@ def is_table(dataset_dir: str | os.PathLike) -> bool:
     return Path(dataset_dir).suffix.lower() == ".csv"
 
 
-def read_table(table: str | os.PathLike) -> list[TableRow]:
+def read_table(
+    table: str | os.PathLike, folder: str | os.PathLike | None = None, suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> list[TableRow]:
     """The rows of a table.
 
     Args:
-        table: CSV file in UTF-8; images are paths below its folder, or absolute ones.
+        table: CSV file in UTF-8; images are paths below a folder, or absolute ones.
+        folder: of the images; None: the table's own.
+        suffixes: endings of image files, in small letters.
 
     Raises:
         FileNotFoundError: if the table or an image does not exist.
@@ -60,7 +64,8 @@ def read_table(table: str | os.PathLike) -> list[TableRow]:
         if column not in names:
             raise ValueError(f"File {table} has no column {column}, expected {EXPECTED}.")
     columns = (*COLUMNS, *(["patient"] if "patient" in names else []))
-    found = [_row(table, row, columns, rows.line_num) for row in rows]
+    root = table.parent if folder is None else Path(folder)
+    found = [_row(table, root, row, columns, rows.line_num, suffixes) for row in rows]
     if not found:
         raise ValueError(f"File {table} holds no images, expected a row for each, with {EXPECTED}.")
     (file, count), *_ = Counter(row.file for row in found).most_common(1)
@@ -82,16 +87,18 @@ def table_classes(table: str | os.PathLike) -> list[str]:
     return sorted(names, key=int if all(name.isdecimal() for name in names) else str)
 
 
-def _row(table: Path, row: dict[str, str | None], columns: Sequence[str], line: int) -> TableRow:
+def _row(
+    table: Path, root: Path, row: dict[str, str | None], columns: Sequence[str], line: int, suffixes: Sequence[str]
+) -> TableRow:
     cells = {column: (row[column] or "").strip() for column in columns}
     for column, cell in cells.items():
         if not cell:
             raise ValueError(f"Line {line} of {table} has no {column}, expected one in every row.")
     name = cells["image"].replace("\\", "/").removeprefix("./")
-    file = table.parent / name
+    file = root / name
     if not file.exists():
         raise FileNotFoundError(f"Line {line} of {table} names {file}, which does not exist, expected an image.")
-    if not is_picture(file, IMAGE_SUFFIXES):
-        expected = f"expected a file ending in {', '.join(IMAGE_SUFFIXES)}"
+    if not is_picture(file, suffixes):
+        expected = f"expected a file ending in {', '.join(suffixes)}"
         raise ValueError(f"Line {line} of {table} names {file}, {expected}.")
     return TableRow(file, name, cells["label"], cells.get("patient"))

@@ -45,10 +45,10 @@ def image_label_pairs(images: str | os.PathLike, labels: str | os.PathLike) -> l
 
     Raises:
         FileNotFoundError: if a folder is missing or holds no image files.
-        ImportError: if the package that MONAI reads a format with is not installed.
         DamagedImageError: if the header of an image cannot be read.
         ValueError: if both are one folder, no names agree, an image has no label or a label no image, two files have
-            one name, images have different channels, or some are 2-D and others 3-D.
+            one name, images have different channels, some are 2-D and others 3-D, or the package that MONAI reads a
+            format with is not installed.
 
     Example:
         >>> import tempfile, nibabel
@@ -81,10 +81,10 @@ def check_grids(items: Iterable[Item]) -> None:
         items: as :func:`image_label_pairs` returns them. Only headers are read.
 
     Raises:
-        ImportError: if the package that MONAI reads a format with is not installed.
         DamagedImageError: if a header cannot be read.
         ValueError: if a label is no picture where its image is one or the other way round, is a picture in colour, or
-            has another shape or another affine than its image; the sentence has the numbers.
+            has another shape or another affine than its image (the sentence has the numbers), or the package that MONAI
+            reads a format with is not installed.
 
     Example:
         >>> import tempfile
@@ -212,7 +212,7 @@ def _one_or_all(files: Sequence[Path]) -> str | list[str]:
 
 
 def _files(item: Item) -> list[str]:
-    return [item["image"]] if isinstance(item["image"], (str, os.PathLike)) else list(item["image"])
+    return [str(item["image"])] if isinstance(item["image"], (str, os.PathLike)) else list(item["image"])
 
 
 def _check_dimensions(items: Sequence[Item]) -> None:

@@ -216,7 +216,7 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
         "format": FORMAT,
         "model": task.loaded.model,
         "data": task.loaded.data(len(records), None if patients is None else len(set(patients))),
-        "command": (python_call if settings.bundle is None else command_line)(settings.arguments()),
+        "command": (command_line if settings.from_command_line else python_call)(settings.arguments()),
         "settings": settings.arguments(),
         "machine": machine(task.loaded.device),
         "date": today(),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from monai_ima.results.parts import Units
-from monai_ima.transforms import scaling_transform
+from monai_ima.utils.scaling import scaling_transform
 
 from .reading import MISSING, Component, TrainingConfig
 

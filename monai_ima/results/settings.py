@@ -38,6 +38,8 @@ __all__ = [
     "SIGMOID",
     "TASK",
     "EvaluationSettings",
+    "FilePath",
+    "Text",
     "check_levels",
 ]
 
@@ -179,6 +181,11 @@ class EvaluationSettings(BaseModel):
         """Option and value, as JSON has them; ``overrides`` are options too."""
         values = self.model_dump(exclude={"overrides"})
         return json.loads(json.dumps({**values, **self.overrides}, default=str))
+
+    @property
+    def from_command_line(self) -> bool:
+        """These settings are those of the command line, not of a call in Python."""
+        return self.bundle is not None
 
     def attack_names(self, segments: bool) -> str:
         """The attacks' names joined by ``+``: those asked for, else the task's default.

@@ -2,7 +2,7 @@
 
 from .boundary import BoundaryNoised
 from .center_square import CenterSquareCrop, CenterSquareCropd
-from .intensity import intensity_bounds, intensity_scaling, scaling_transform
+from .intensity import intensity_bounds, intensity_scaling
 from .noise import RandUniformNoise, RandUniformNoised
 from .sample_id import SampleIdd, with_sample_id
 
@@ -15,6 +15,5 @@ __all__ = [
     "SampleIdd",
     "intensity_bounds",
     "intensity_scaling",
-    "scaling_transform",
     "with_sample_id",
 ]

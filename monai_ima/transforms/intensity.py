@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
 from monai import transforms
 from monai.transforms import MapTransform
 
-from monai_ima.utils.checks import shown
+from monai_ima.utils.scaling import scaling_transform
 
-__all__ = ["intensity_bounds", "intensity_scaling", "scaling_transform"]
-
-NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
+__all__ = ["intensity_bounds", "intensity_scaling"]
 
 
 def intensity_scaling(scale: str, keys: str | Sequence[str] = "image") -> MapTransform:
@@ -50,27 +46,3 @@ def intensity_bounds(scale: str) -> tuple[float, float] | None:
         ((0.0, 1.0), None)
     """
     return None if scaling_transform(scale)[0] == "NormalizeIntensityd" else (0.0, 1.0)
-
-
-def scaling_transform(scale: str) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of the transform that :func:`intensity_scaling` makes.
-
-    Args:
-        scale: see :func:`intensity_scaling`.
-
-    Raises:
-        ValueError: if ``scale`` is another text.
-
-    Example:
-        >>> scaling_transform("minmax")
-        ('ScaleIntensityd', {'channel_wise': True})
-    """
-    if scale in ("zscore", "minmax"):
-        return ("NormalizeIntensityd" if scale == "zscore" else "ScaleIntensityd"), {"channel_wise": True}
-    match = re.fullmatch(f"{NUMBER}:{NUMBER}", scale) if isinstance(scale, str) else None
-    low, high = map(float, match.groups()) if match else (0.0, 0.0)
-    if not low < high:
-        raise ValueError(
-            f"Got scale {shown(scale)}, expected zscore, minmax or two numbers in rising order such as '-1000:1000'."
-        )
-    return "ScaleIntensityRanged", {"a_min": low, "a_max": high, "b_min": 0.0, "b_max": 1.0, "clip": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ from torch import nn
 from .checks import check_path
 from .predictor import unwrap
 
-__all__ = ["check_weights", "fit_weights", "load_checkpoint", "load_network", "load_weights", "weights_digest"]
+__all__ = [
+    "check_weights",
+    "fit_weights",
+    "is_torchscript",
+    "load_checkpoint",
+    "load_network",
+    "load_torchscript",
+    "load_weights",
+    "weights_digest",
+]
 
-WEIGHT_KEYS = ("model", "network", "net", "state_dict")
+WEIGHT_KEYS = ("model", "network", "net", "state_dict", "model_state_dict", "network_weights")
 
 
 def load_checkpoint(file: str | Path) -> Any:
@@ -34,13 +44,42 @@ def load_checkpoint(file: str | Path) -> Any:
         raise ValueError(f"File {path} is no checkpoint that loads safely, expected one of tensors only.") from error
 
 
+def is_torchscript(file: str | Path) -> bool:
+    """Whether a file is a TorchScript archive: it holds code beside its weights."""
+    path = Path(check_path("checkpoint", file))
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
+
+
+def load_torchscript(file: str | Path) -> torch.jit.ScriptModule:
+    """The network of a TorchScript file, on the CPU.
+
+    Raises:
+        ValueError: when it cannot be loaded, or its weights are folded into its code (``torch.jit.freeze``).
+    """
+    try:
+        network = torch.jit.load(file, map_location="cpu")
+    except Exception as error:
+        raise ValueError(f"File {file} cannot be loaded as TorchScript, expected a whole file.") from error
+    if not network.state_dict():
+        raise ValueError(
+            f"TorchScript {file} is frozen and holds no weights apart from its code, expected one that was not frozen: "
+            "results name their weights."
+        )
+    return network
+
+
 def load_weights(file: str | Path) -> dict[str, torch.Tensor]:
-    """The network's weights in a checkpoint, flat or under one of ``model``, ``network``, ``net``, ``state_dict``.
+    """The network's weights in a TorchScript file, or a checkpoint: flat or under ``model``, ``network`` or the like.
 
     Raises:
         FileNotFoundError: when the file does not exist.
         ValueError: when it holds no weights.
     """
+    if is_torchscript(file):
+        return load_torchscript(file).state_dict()
     content = load_checkpoint(file)
     if isinstance(content, dict):
         for candidate in (content, *(content.get(key) for key in WEIGHT_KEYS)):
@@ -81,7 +120,7 @@ def check_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], check
         if ours is None or theirs is None or ours.shape != theirs.shape:
             raise ValueError(
                 f"Checkpoint {checkpoint} is of another network: {name} is {_shape(theirs)} there, expected "
-                f"{_shape(ours)} as in the bundle."
+                f"{_shape(ours)} as in the network."
             )
 
 

@@ -1,0 +1,1 @@
+"""A model file and folders of images as a MONAI bundle."""

@@ -1,0 +1,193 @@
+"""One sample through a network before the work starts: its outputs, its gradient, and what is correct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.data import PILReader
+from monai.transforms import CenterSpatialCrop, LoadImage, SpatialPad
+
+from monai_ima.criteria import BinaryCriterion, DiceCriterion, criterion_of_shapes
+from monai_ima.utils.errors import one_line, root_cause
+from monai_ima.utils.label_maps import first_head
+from monai_ima.utils.outputs import choose_output
+from monai_ima.utils.tensors import plain
+
+from .model import LoadedModel
+from .reading import Files
+
+__all__ = ["Outputs", "check_label_values", "try_network"]
+
+GRADIENT_FREE = ("spsa", "noise")
+"""How the names of attacks begin that need no gradient."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network gives for a sample.
+
+    Attributes:
+        task: ``"classification"``, ``"multi-label"`` or ``"segmentation"``.
+        channels: number of outputs.
+        sigmoid: they are independent of each other.
+        image_shape: of the image that it took, ``[C, *spatial]``.
+        shape: of its prediction without the batch.
+    """
+
+    task: str
+    channels: int
+    sigmoid: bool
+    image_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+def try_network(model: LoadedModel, files: Files) -> Outputs:
+    """Predict the first sample, of a sliding window one window in its middle.
+
+    Args:
+        model: the network.
+        files: what it is evaluated on.
+
+    Raises:
+        ValueError: if the sample cannot be read, the network does not take it, its prediction does not go with the
+            label, the task stated is another, or it gives no gradient although attacks need one.
+    """
+    name = files.items[0]["sample_id"]
+    image, label = _first_sample(files)
+    image.requires_grad_(True)
+    with torch.enable_grad():
+        try:
+            prediction = model.network(image)
+        except Exception as error:
+            raise ValueError(
+                f"Model {model.file} does not take image {name!r} of shape {list(image.shape[1:])}, expected one that "
+                f"it was made for (see --scale, --spacing, --window): {_last_line(error)}."
+            ) from error
+        logits = choose_output(prediction, files.settings.output)
+        _check_gradient(model, files, image, logits)
+    outputs = _outputs(files, image, logits.detach(), label)
+    _check_classes(files, outputs)
+    return outputs
+
+
+def _first_sample(files: Files) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image and label as a batch of one."""
+    transform: Any = ConfigParser({"t": {"_target_": "Compose", "transforms": files.transforms}}).get_parsed_content(
+        "t"
+    )
+    try:
+        item = transform(dict(files.items[0]))
+    except Exception as error:
+        raise ValueError(
+            f"Image {files.items[0]['image']} cannot be prepared, expected a file that MONAI reads: "
+            f"{_last_line(error)}."
+        ) from error
+    image, label = plain(item["image"]).float(), torch.as_tensor(plain(item["label"]))
+    if files.settings.window is not None:
+        image, label = (_window(part, files.settings.window) for part in (image, label))
+    return image[None].clone(), label[None]
+
+
+def _window(part: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
+    return plain(CenterSpatialCrop(window)(SpatialPad(window)(part)))
+
+
+def _last_line(error: BaseException) -> str:
+    """What went wrong; of TorchScript's tracebacks the last line."""
+    lines = [line for line in str(root_cause(error)).splitlines() if line.strip()]
+    return (
+        lines[-1].strip().rstrip(".")
+        if lines and "TorchScript" in lines[0]
+        else one_line(root_cause(error)).rstrip(".")
+    )
+
+
+def _check_gradient(model: LoadedModel, files: Files, image: torch.Tensor, logits: torch.Tensor) -> None:
+    names = files.settings.attack_names(files.classes is None).split("+")
+    if all(name.startswith(GRADIENT_FREE) for name in names):
+        return
+    found = "none at all"
+    if logits.requires_grad:
+        weights = torch.linspace(1, 2, logits.numel()).reshape(logits.shape)
+        (gradient,) = torch.autograd.grad((logits * weights).sum(), image, allow_unused=True)
+        if gradient is not None and bool((gradient != 0).any()):
+            return
+        found = "none at all" if gradient is None else "one that is zero everywhere"
+    raise ValueError(
+        f"Model {model.file} gives no gradient with respect to its image ({found}), as under torch.no_grad or after an "
+        "argmax: expected one for attacks that follow it, or --attack spsa100x128."
+    )
+
+
+def _outputs(files: Files, image: torch.Tensor, logits: torch.Tensor, label: torch.Tensor) -> Outputs:
+    settings = files.settings
+    try:
+        logits = first_head(logits, label) if logits.ndim > 2 else logits
+        criterion = criterion_of_shapes(logits, label)
+    except ValueError as error:
+        raise ValueError(
+            f"Model {files.settings.model} gives a prediction of shape {list(logits.shape[1:])} for image "
+            f"{files.items[0]['sample_id']!r}, whose label is of shape {list(label.shape[1:])}: expected "
+            f"{'maps of the same size' if files.classes is None else 'one number a class'} (see --output)."
+        ) from error
+    segments = isinstance(criterion, DiceCriterion)
+    sigmoid = isinstance(criterion, BinaryCriterion) or getattr(criterion, "sigmoid", False)
+    sigmoid = sigmoid if settings.sigmoid is None else settings.sigmoid
+    task = "segmentation" if segments else "multi-label" if sigmoid else "classification"
+    shape = tuple(logits.shape[1:]) or (1,)
+    if settings.task is not None and (settings.task == "segmentation") != segments:
+        raise ValueError(
+            f"Got task {settings.task}, but model {settings.model} gives a prediction of shape {list(shape)}, expected "
+            f"--task {task}."
+        )
+    return Outputs(task, shape[0], bool(sigmoid), tuple(image.shape[1:]), shape)
+
+
+def _check_classes(files: Files, outputs: Outputs) -> None:
+    if files.classes is None:
+        return
+    most = max(outputs.channels, 2)
+    if len(files.classes) > most:
+        raise ValueError(
+            f"Labels of {files.settings.labels or files.settings.images} have {len(files.classes)} classes, but model "
+            f"{files.settings.model} has {outputs.channels} output(s): expected at most {most} classes."
+        )
+
+
+def check_label_values(files: Files, outputs: Outputs) -> None:
+    """Make sure that every label map holds classes of the network only; reads all label maps.
+
+    Args:
+        files: with label maps.
+        outputs: of the network.
+
+    Raises:
+        ValueError: if one holds another value; the sentence names the file.
+    """
+    most = max(outputs.channels, 2) - 1
+    for file, values in _values(files):
+        ignored = files.settings.ignore_index
+        wrong = [value for value in values if value != ignored and not (0 <= value <= most and value == int(value))]
+        if wrong:
+            raise ValueError(
+                f"Label {file} holds the value {wrong[-1]:g}, but model {files.settings.model} has {outputs.channels} "
+                f"output(s): expected integers from 0 to {most} (--ignore_index for one that counts nowhere)."
+            )
+
+
+def _values(files: Files) -> Iterator[tuple[str, list[float]]]:
+    """Each label file with its values."""
+    load = LoadImage(reader=PILReader() if files.pictures else None, image_only=True)
+    for item in files.items:
+        try:
+            label = load(item["label"])
+        except Exception as error:
+            raise ValueError(
+                f"Label {item['label']} cannot be read, expected a file that MONAI reads: {_last_line(error)}."
+            ) from error
+        yield item["label"], np.unique(plain(label).numpy()).tolist()
