@@ -18,6 +18,7 @@ from .attack import AttackOptions, attack
 from .evaluate import EvaluateOptions, evaluate
 from .harden import HardenOptions, harden
 from .margins import margins
+from .nnunet import nnunet
 from .options import verb_command
 from .report import report
 
@@ -37,10 +38,11 @@ VERBS: dict[Callable[..., None], type | None] = {
     evaluate: EvaluateOptions,
     harden: HardenOptions,
     margins: None,
+    nnunet: None,
     report: None,
 }
 """The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
-GO_ON = dict.fromkeys(("attack", "evaluate"), "Give the same command again: it goes on where it was.")
+GO_ON = dict.fromkeys(("attack", "evaluate", "nnunet"), "Give the same command again: it goes on where it was.")
 """What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
