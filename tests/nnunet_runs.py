@@ -1,12 +1,12 @@
-"""What the tests of nnU-Net share: phantoms in its folders, planned and preprocessed, and short trainings."""
+"""What the tests of nnU-Net share: its folders, and short trainings."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,75 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunet_hippocampus import FOLDERS, set_folders
 
-FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-QUICK = {"steps": 2, "eps_max": 4.0, "delta": 1.0, "threshold": 0.05}
-
-
-def nnunet_folders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """nnU-Net's three folders below one, in the environment."""
-    for name in FOLDERS:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        monkeypatch.setenv(name, str(folder / name))
-    # Threads in place of processes that import everything once more.
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=ThreadPool))
-    for name, value in {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}.items():
-        monkeypatch.setenv(name, value)
-    return folder
+QUICK = {"steps": 2, "eps_max": 4.0, "delta": 1.0, "threshold": "relative:0.9"}
 
 
-def to_raw(msd: Path, folder: Path, number: int, limit: int | None = None, **changes: Any) -> str:
-    """A data set in MSD layout as nnU-Net's raw data; its name.
-
-    Args:
-        msd: with ``dataset.json``, ``imagesTr`` and ``labelsTr``.
-        folder: above nnU-Net's three.
-        number: of the data set.
-        limit: so many scans only.
-        changes: fields of ``dataset.json``.
-    """
-    name = f"Dataset{number:03d}_Phantom"
-    raw = folder / "nnUNet_raw" / name
-    images = sorted((msd / "imagesTr").glob("[!.]*.nii.gz"))[:limit]
-    for part in ("imagesTr", "labelsTr"):
-        (raw / part).mkdir(parents=True)
-    for image in images:
-        shutil.copy(image, raw / "imagesTr" / image.name.replace(".nii.gz", "_0000.nii.gz"))
-        shutil.copy(msd / "labelsTr" / image.name, raw / "labelsTr" / image.name)
-    labels = json.loads((msd / "dataset.json").read_text())["labels"]
-    note = {"channel_names": {"0": "MRI"}, "labels": {text: int(k) for k, text in labels.items()}}
-    note |= {"numTraining": len(images), "file_ending": ".nii.gz", **changes}
-    (raw / "dataset.json").write_text(json.dumps(note))
-    return name
-
-
-def plan_small(folder: Path, name: str, configuration: str = "3d_fullres", patch: Sequence[int] = (16, 16, 16)) -> None:
-    """Fingerprint, plans of a tiny network, preprocessing."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
-        extract_fingerprint_dataset,
-        plan_experiment_dataset,
-        preprocess_dataset,
-    )
-
-    number = int(name[7:10])
-    extract_fingerprint_dataset(number, num_processes=1, show_progress_bar=False)
-    plan_experiment_dataset(number)
-    file = folder / "nnUNet_preprocessed" / name / "nnUNetPlans.json"
-    plans = json.loads(file.read_text())
-    small = plans["configurations"][configuration]
-    small |= {"patch_size": list(patch), "batch_size": 2}
-    axes, arguments = len(patch), small["architecture"]["arch_kwargs"]
-    arguments |= {
-        "n_stages": 3,
-        "features_per_stage": [4, 8, 8],
-        "kernel_sizes": [[3] * axes] * 3,
-        "strides": [[1] * axes, [2] * axes, [2] * axes],
-        "n_conv_per_stage": [1, 1, 1],
-        "n_conv_per_stage_decoder": [1, 1],
-    }
-    file.write_text(json.dumps(plans))
-    preprocess_dataset(number, configurations=(configuration,), num_processes=(1,), show_progress_bar=False)
-    os.environ["nnUNet_n_proc_DA"] = "0"
+@contextmanager
+def nnunet_folders(folder: Path) -> Iterator[Path]:
+    """nnU-Net's three folders below one, in the environment; threads in place of processes that import all anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*FOLDERS, "nnUNet_compile", "nnUNet_n_proc_DA", "nnUNet_def_n_proc"):
+            patch.setenv(name, "")
+        set_folders(folder)
+        patch.setattr(multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=ThreadPool))
+        yield folder
 
 
 def trainer_of(
@@ -103,5 +48,6 @@ def trainer_of(
 
 
 def seed_all(seed: int) -> None:
+    random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
