@@ -1,14 +1,14 @@
 """nnU-Net v2 on real hippocampus scans: nnUNetTrainer and nnUNetTrainerIMA from the same start, under attack.
 
-nnU-Net's own plans, preprocessing, augmentation and fold 0 (160 scans to train, 40 to measure), with a small network and
-few iterations: a plain start, then as many epochs of either trainer from its weights, with a schedule of their own.
+nnU-Net's own plans, preprocessing, augmentation and fold 0 (160 scans to train, 40 to measure), with a small network
+and few iterations: a plain start, then as many epochs of either trainer from its weights, with a schedule of their own.
 Dice of the fold's validation scans on nnU-Net's grid, under 20-step PGD in L2.
 
     python benchmarks/nnunet_hippocampus.py --data DIR      (folder in MSD layout: Task04_Hippocampus)
 
-Each part leaves a record in docs/results/records/nnunet; with all of them only the page, docs/results/nnunet.md, is
-written, which needs no data. Preprocessed scans and weights stay in ``runs/nnunet_hippocampus``, where an interrupted
-part is resumed. At most an hour on two cores.
+Each part leaves a record in docs/results/records/nnunet; with all of them only the page, docs/results/nnunet.md,
+is written, which needs no data. Preprocessed scans and weights stay in ``runs/nnunet_hippocampus``, where an
+interrupted part is resumed. At most an hour on two cores.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ NUMBER, CONFIGURATION, FOLD, SEED = 4, "3d_fullres", 0, 0
 NAME = f"Dataset{NUMBER:03d}_Hippocampus"
 LEVELS, ATTACK = [0.0, 5.0, 10.0], "pgd20"
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+AUGMENTING = "nnUNet_n_proc_DA"
 IMA = {"eps_max": 10.0, "delta": 2.0, "steps": 7}
 FEATURES = (8, 16, 32, 64)
 ROWS = {"nnUNetTrainer": "nnUNetTrainer", "nnUNetTrainerIMA": "nnUNetTrainerIMA, ε_max 10, δ 2"}
@@ -59,7 +60,7 @@ def set_folders(folder: Path) -> None:
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str((folder / name).resolve())
-    os.environ |= {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+    os.environ |= {"nnUNet_compile": "f", AUGMENTING: "0", "nnUNet_def_n_proc": "1"}
 
 
 def write_raw(msd: Path, folder: Path, name: str = NAME, limit: int | None = None) -> None:
@@ -80,7 +81,13 @@ def write_raw(msd: Path, folder: Path, name: str = NAME, limit: int | None = Non
         shutil.copy(msd / "labelsTr" / image.name, raw / "labelsTr" / image.name)
     source = read_json(msd / "dataset.json")
     labels = {text: int(value) for value, text in source["labels"].items()}
-    note = {"name": source["name"], "channel_names": {"0": "MRI"}, "labels": labels, "numTraining": len(images), "file_ending": ".nii.gz"}
+    note = {
+        "name": source["name"],
+        "channel_names": {"0": "MRI"},
+        "labels": labels,
+        "numTraining": len(images),
+        "file_ending": ".nii.gz",
+    }
     (raw / "dataset.json").write_text(json.dumps(note), encoding="utf-8")
 
 
@@ -101,9 +108,9 @@ def plan(folder: Path, name: str, features: Sequence[int], patch: Sequence[int] 
 
     number = int(name[7:10])
     extract_fingerprint_dataset(number, num_processes=1, show_progress_bar=False)
-    os.environ["nnUNet_n_proc_DA"] = "1"  # the planner sets that many threads
+    os.environ[AUGMENTING] = "1"  # the planner sets that many threads
     plan_experiment_dataset(number)
-    os.environ["nnUNet_n_proc_DA"] = "0"
+    os.environ[AUGMENTING] = "0"
     file = folder / "nnUNet_preprocessed" / name / "nnUNetPlans.json"
     plans = read_json(file)
     planned, stages = plans["configurations"][CONFIGURATION], len(features)
@@ -140,7 +147,7 @@ def train(name: str, folder: Path, results: Path, epochs: int, iterations: int, 
     last = results / NAME / f"{name}__nnUNetPlans__{CONFIGURATION}" / f"fold_{FOLD}" / "checkpoint_final.pth"
     if last.is_file():
         return last
-    os.environ["nnUNet_results"] = str(results)
+    os.environ[FOLDERS[2]] = str(results)
     preprocessed = folder / "nnUNet_preprocessed" / NAME
     resumed = last.with_name("checkpoint_latest.pth").is_file()
     plans = {**read_json(preprocessed / "nnUNetPlans.json"), "continue_training": resumed}
@@ -182,24 +189,21 @@ def one(name: str, folder: Path, records: Path, threads: int, note: dict[str, An
     if name == "start":
         return add_time(folder / name, time.perf_counter() - begin)
     from monai_ima.nnunet import evaluate_fold
-    from monai_ima.results.schema import Results
+    from monai_ima.results.schema import SegmentationResults
 
     checkpoint = train(name, folder, continued, note["epochs"], note["iterations"], start)
-    os.environ["nnUNet_results"] = str(continued)
+    os.environ[FOLDERS[2]] = str(continued)
     out = folder / name / "robustness"
-    if (out / "results.json").is_file():
-        results = Results.read(out)
-    else:
-        results = evaluate_fold(
-            NUMBER, CONFIGURATION, FOLD, LEVELS, "l2", ATTACK, out=out, trainer=name, device="cpu", seed=SEED
-        )
+    if not (out / "results.json").is_file():
+        evaluate_fold(NUMBER, CONFIGURATION, FOLD, LEVELS, "l2", ATTACK, out=out, trainer=name, device="cpu", seed=SEED)
+    scans: Any = SegmentationResults.read(out).samples
     add_time(folder / name, time.perf_counter() - begin)
     state = torch.load(checkpoint, weights_only=False).get("monai_ima")
     record = {
         "note": note,
         "where": setting(threads, "training"),
         "seconds": round(total_time(folder / name) + total_time(folder / "start"), 1),
-        "dice": {s.sample_id: [round(scores.mean("dice"), 4) for scores in s.scores] for s in results.samples},
+        "dice": {s.sample_id: [round(scores.mean("dice"), 4) for scores in s.scores] for s in scans},
         "margins": None if state is None else _summary(state["margins"]["margins"]),
         "data": read_json(folder / "nnUNet_preprocessed" / NAME / "dataset.json")["name"],
     }
@@ -235,18 +239,19 @@ def write(records: dict[str, dict[str, Any]], note: dict[str, Any], page: Path) 
     first, margins = next(iter(records.values())), records["nnUNetTrainerIMA"]["margins"]
     paragraphs = [
         "# nnU-Net v2: nnUNetTrainer and nnUNetTrainerIMA from the same start",
-        f"Mean foreground Dice of {len(first['dice'])} validation scans of fold {FOLD} ({first['data']}) on nnU-Net's preprocessed grid, under "
-        "20-step PGD on soft Dice and cross-entropy, one start, at L2 noise ε in nnU-Net's normalised units.",
+        f"Mean foreground Dice of {len(first['dice'])} validation scans of fold {FOLD} ({first['data']}) on nnU-Net's "
+        "preprocessed grid, under 20-step PGD on soft Dice and cross-entropy, one start, at L2 noise ε in nnU-Net's "
+        "normalised units.",
         f"    python benchmarks/nnunet_hippocampus.py --data Task04_Hippocampus        (seed {SEED})",
         f"{', '.join(sorted({record['where'] for record in records.values()}))}; "
         f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of all processes' wall time, the "
         "start counted for each row.",
         f"Small: nnU-Net's plans with {', '.join(map(str, FEATURES))} features and one convolution a stage, batches of "
         f"2; {note['start_epochs']} epochs of {note['iterations']} iterations of nnUNetTrainer, then {note['epochs']} "
-        f"epochs of the row's trainer from its weights. Training attacks of {IMA['steps']} steps. These are no results of "
-        "nnU-Net at its full size.",
+        f"epochs of the row's trainer from its weights. Training attacks of {IMA['steps']} steps. These are no results "
+        "of nnU-Net at its full size.",
         table(["training", *level_titles(LEVELS)], rows),
-        f"Margins of {margins['count']:g} cases: mean {margins['mean']:.1f}, {margins['share_at_eps_max']:.0%} at ε_max.",
+        f"Margins of {margins['count']} cases: mean {margins['mean']:.1f}, {margins['share_at_eps_max']:.0%} at ε_max.",
     ]
     write_page(page, paragraphs)
 
@@ -262,7 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = CommandLine(__doc__)
     parser.add_argument("--data", type=Path, help="folder of the scans in MSD layout")
-    parser.add_argument("--out", type=Path, default=Path("runs/nnunet_hippocampus"), help="folder for scans and weights")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/nnunet_hippocampus"), help="folder for scans and weights"
+    )
     parser.add_argument("--records", type=Path, default=RESULTS / "records" / "nnunet")
     parser.add_argument("--page", type=Path, default=RESULTS / "nnunet.md")
     parser.add_argument("--workers", type=integer(1), default=2, help="trainings at a time")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from nnunet_hippocampus import FOLDERS, set_folders
 
 QUICK = {"steps": 2, "eps_max": 4.0, "delta": 1.0, "threshold": "relative:0.9"}
@@ -32,7 +33,12 @@ def nnunet_folders(folder: Path) -> Iterator[Path]:
 
 
 def trainer_of(
-    trainer_class: Any, folder: Path, name: str, configuration: str = "3d_fullres", resumed: bool = False, **settings: Any
+    trainer_class: Any,
+    folder: Path,
+    name: str,
+    configuration: str = "3d_fullres",
+    resumed: bool = False,
+    **settings: Any,
 ) -> Any:
     """A trainer on the CPU of 2 epochs of 2 iterations, not initialised."""
     preprocessed = folder / "nnUNet_preprocessed" / name

@@ -27,6 +27,7 @@ REQUIRED = {
     "evaluate": ["--bundle", BUNDLE, "--levels", "0,1"],
     "harden": ["--bundle", BUNDLE],
     "margins": ["--checkpoint", "none.pt"],
+    "nnunet": ["--action", "path"],
     "report": ["--results", "none"],
 }
 GROUP = typer.main.get_command(app)
@@ -93,6 +94,7 @@ MISSPELT = {
     "harden": "metod:method eps_maxx:eps_max min-claen:min_clean dryrun:dry_run step:steps "
     "margin_step:margin_steps bta:beta updat:update",
     "margins": "chekpoint:checkpoint outt:out",
+    "nnunet": "datset:dataset configuraton:configuration levles:levels trainr:trainer mirorring:mirroring",
     "report": "result:results formt:format chekpoint:checkpoint log:logs titel:title name:names",
 }
 """Misspelt options of each verb, with the nearest one."""

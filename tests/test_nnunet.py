@@ -8,6 +8,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,7 +17,6 @@ from torch import nn
 
 pytest.importorskip("nnunetv2")
 
-from nnunet_hippocampus import plan, write_raw
 from nnunet_runs import QUICK, nnunet_folders, seed_all, trainer_of
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.run.run_training import maybe_load_checkpoint
@@ -33,6 +33,7 @@ from monai_ima.nnunet.labels import PatchDice, judged_label, patch_criterion
 from monai_ima.nnunet.precision import own_samples_only, uncached_autocast
 from monai_ima.nnunet.settings import from_environment, resumed
 from monai_ima.results.schema import Results
+from nnunet_hippocampus import plan, write_raw
 
 NAME, FEATURES = "Dataset004_Phantom", (4, 8, 8)
 LABELS = {
@@ -53,15 +54,21 @@ def prepared(tmp_path_factory):
 
 
 class Seeded(nnUNetTrainerIMA):
-    """Batches and draws that depend on the epoch only; may be broken off."""
+    """The same batches, and draws that depend on the epoch only; may be broken off."""
 
     ends_before: int | None = None
+    batches: ClassVar[dict] = {}
 
     def on_epoch_start(self):
         if self.current_epoch == self.ends_before:
             raise KeyboardInterrupt
         seed_all(self.current_epoch)
+        self.step = 0
         super().on_epoch_start()
+
+    def train_step(self, batch):
+        self.step += 1
+        return super().train_step(self.batches.setdefault((self.current_epoch, self.step), batch))
 
 
 class BrokenOff(Seeded):
@@ -89,7 +96,7 @@ def test_a_resumed_training_equals_an_unbroken_one(prepared, unbroken):
     saved = checkpoint_of(first, "checkpoint_latest.pth")
     assert saved["monai_ima"]["settings"]["eps_max"] == 4.0
     seed_all(77)
-    second = trainer_of(BrokenOff, *prepared, resumed=True)
+    second = trainer_of(BrokenOff, prepared[0], NAME, resumed=True)
     maybe_load_checkpoint(second, True, False)
     loaded = second.method.margins
     assert loaded.ids() == saved["monai_ima"]["margins"]["ids"]
@@ -118,7 +125,9 @@ def test_a_variable_that_differs_from_the_checkpoint_is_refused(prepared, unbrok
     file = str(Path(unbroken.output_folder) / "checkpoint_final.pth")
     monkeypatch.setenv("MONAI_IMA_EPS_MAX", "9")
     trainer = trainer_of(Seeded, *prepared)
-    with pytest.raises(ValueError, match="Got MONAI_IMA_EPS_MAX=9, but the checkpoint was trained with 4.0, expected"):
+    with pytest.raises(
+        ValueError, match=r"Got MONAI_IMA_EPS_MAX=9, but the checkpoint was trained with 4\.0, expected"
+    ):
         trainer.load_checkpoint(file)
     monkeypatch.setenv("MONAI_IMA_EPS_MAX", "4")
     again = trainer_of(Seeded, *prepared)
@@ -128,7 +137,9 @@ def test_a_variable_that_differs_from_the_checkpoint_is_refused(prepared, unbrok
 
 def test_the_checkpoint_of_another_trainer_is_refused(prepared, unbroken):
     pgd = trainer_of(nnUNetTrainerPGD, *prepared)
-    with pytest.raises(ValueError, match=r"checkpoint_final.pth is of Seeded, expected one of nnUNetTrainerPGD; a start"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint_final.pth is of Seeded, expected one of nnUNetTrainerPGD; a start"
+    ):
         pgd.load_checkpoint(str(Path(unbroken.output_folder) / "checkpoint_final.pth"))
 
 
@@ -294,13 +305,16 @@ def test_attacks_have_a_gradient_in_half_precision():
 
 
 def test_casts_of_an_attack_are_not_taken_for_the_noisy_pass():
+    """Of torch before 2.11 the noisy pass would have no gradient, where the clean pass is compiled."""
     layer, image = nn.Linear(3, 3), torch.rand(2, 3)
-    for guard, expected in ((uncached_autocast, True), (lambda _: torch.autocast("cpu", dtype=torch.bfloat16), False)):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            with guard("cpu"), torch.no_grad():
-                layer(image)
-            assert layer(image).requires_grad is expected
-    assert not torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with uncached_autocast("cpu"), torch.no_grad():
+            assert layer(image).dtype == torch.bfloat16
+            assert not torch.is_autocast_cache_enabled()
+        assert torch.is_autocast_cache_enabled()
+        loss = layer(image).sum()
+    loss.backward()
+    assert layer.weight.grad is not None
     with uncached_autocast("cpu"):
         assert not torch.is_autocast_enabled("cpu")
 
@@ -380,7 +394,7 @@ def fold(prepared, unbroken):
     """The trained fold under nnU-Net's own trainer name."""
     folder, name = prepared
     target = folder / "nnUNet_results" / name / "nnUNetTrainerIMA__nnUNetPlans__3d_fullres"
-    shutil.copytree(Path(unbroken.output_folder_base), target)
+    shutil.copytree(Path(unbroken.output_folder_base), target, dirs_exist_ok=True)
     file = target / "fold_0" / "checkpoint_final.pth"
     torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerIMA"}, file)
     return ["-d", "4", "-c", "3d_fullres", "-f", "0", "-tr", "nnUNetTrainerIMA", "--levels", "0,5", "--attack", "pgd2"]
@@ -402,7 +416,9 @@ def test_a_fold_is_measured_with_its_own_prediction(fold, prepared, tmp_path, ca
     by_hand = []
     for case in opened:
         logits = opened.predictor.predict_sliding_window_return_logits(case["image"][0].as_tensor())
-        maps = [nn.functional.one_hot(index, 3).movedim(-1, 0) for index in (logits.argmax(0), case["label"][0, 0].long())]
+        maps = [
+            nn.functional.one_hot(index, 3).movedim(-1, 0) for index in (logits.argmax(0), case["label"][0, 0].long())
+        ]
         dice = compute_dice(maps[0][None].float(), maps[1][None].float(), include_background=False)
         by_hand.append(float(dice.nanmean()))
     assert [sample.scores[0].mean("dice") for sample in results.samples] == pytest.approx(by_hand, abs=1e-6)
@@ -431,7 +447,10 @@ def refusal(capsys, *words: str) -> str:
         ({"-p": "Plans"}, "There is no training nnUNetTrainerIMA__Plans__3d_fullres in"),
         ({"-f": "3"}, "There is no fold fold_3 of nnUNetTrainerIMA__nnUNetPlans__3d_fullres, expected one of fold_0."),
         ({"-f": "all"}, "Got fold 'all', expected an integer"),
-        ({"-chk": "checkpoint_x.pth"}, "Fold 0 of nnUNetTrainerIMA__nnUNetPlans__3d_fullres has no checkpoint_x.pth, ex"),
+        (
+            {"-chk": "checkpoint_x.pth"},
+            "Fold 0 of nnUNetTrainerIMA__nnUNetPlans__3d_fullres has no checkpoint_x.pth, ex",
+        ),
         ({"--attack": "pdg"}, "Unknown attack 'pdg'"),
         ({"--levels": "-1"}, "Got level -1"),
         ({"--norm": "l3"}, "Unknown norm 'l3'"),
@@ -456,7 +475,9 @@ def test_missing_folders_and_a_missing_nnunet_are_said(fold, monkeypatch, capsys
             patch.delenv(name)
             assert refusal(capsys, *words).startswith(f"Environment variable {name} is not set, expected")
             patch.setenv(name, str(tmp_path / "none"))
-            assert refusal(capsys, *words).startswith(f"Environment variable {name} is {tmp_path / 'none'}, which is no")
+            assert refusal(capsys, *words).startswith(
+                f"Environment variable {name} is {tmp_path / 'none'}, which is no"
+            )
     assert refusal(capsys, "nnunet", "evaluate", "-d", "4").startswith("Option --configuration is missing, expected")
     assert refusal(capsys, "nnunet", "train").startswith("Got action 'train', expected path or evaluate.")
     monkeypatch.setattr(verb, "find_spec", lambda name: None if name == "nnunetv2" else find_spec(name))
@@ -472,7 +493,9 @@ def test_an_untrained_fold_and_a_damaged_checkpoint_are_said(fold, prepared, mon
     trained = results / name / "nnUNetTrainerIMA__nnUNetPlans__3d_fullres" / "fold_0"
     words = ["nnunet", "evaluate", *fold, "--out", str(tmp_path / "out")]
     (trained / "checkpoint_final.pth").write_bytes(b"PK")
-    assert refusal(capsys, *words).endswith("checkpoint_final.pth is damaged, expected a checkpoint that nnU-Net wrote.")
+    assert refusal(capsys, *words).endswith(
+        "checkpoint_final.pth is damaged, expected a checkpoint that nnU-Net wrote."
+    )
     for file in trained.glob("checkpoint_*.pth"):
         file.unlink()
     assert refusal(capsys, *words).endswith("has no checkpoint_final.pth, expected a fold that has been trained.")

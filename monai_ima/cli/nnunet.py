@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from monai_ima.results.settings import ATTACKS
 
@@ -46,20 +46,16 @@ def nnunet(
     if action == "path":
         print(Path(__file__).parents[1] / "nnunet" / "trainers")
         return
-    values = (dataset, configuration, fold, levels, out)
-    for name, value in zip(REQUIRED, values, strict=True):
+    given: dict[str, Any] = dict(zip(REQUIRED, (dataset, configuration, fold, levels, out), strict=True))
+    for name, value in given.items():
         if value is None:
             raise ValueError(f"Option --{name} is missing, expected a value for it (see --help).")
     from monai_ima.nnunet import evaluate_fold
 
     results = evaluate_fold(
-        dataset,
-        configuration,
-        fold,
-        levels,
-        norm,
-        attack,
-        out=out,
+        **given,
+        norm=norm,
+        attack=attack,
         trainer=trainer,
         plans=plans,
         checkpoint=checkpoint,

@@ -138,7 +138,9 @@ def open_fold(
     data = preprocessed / title / predictor.configuration_manager.data_identifier
     if not data.is_dir():
         raise ValueError(f"There is no folder {data}, expected the preprocessed cases (nnUNetv2_preprocess).")
-    return TrainedFold(f"{title} {training} fold {fold}", predictor, file, data, _validation(preprocessed / title, fold))
+    return TrainedFold(
+        f"{title} {training} fold {fold}", predictor, file, data, _validation(preprocessed / title, fold)
+    )
 
 
 def _variable(name: str) -> Path:
@@ -156,7 +158,9 @@ def _dataset(dataset: int | str, preprocessed: Path) -> str:
         name = ""
     if not name or not (preprocessed / name).is_dir():
         there = ", ".join(path.name for path in _folders(preprocessed)) or "one that nnU-Net has preprocessed"
-        raise ValueError(f"Unknown data set {shown(dataset)}, expected number or name of one in {preprocessed}: {there}.")
+        raise ValueError(
+            f"Unknown data set {shown(dataset)}, expected number or name of one in {preprocessed}: {there}."
+        )
     return name
 
 

@@ -78,5 +78,5 @@ def heads_loss(loss: Any, prediction: dict[str, Any], label: dict[str, Any]) -> 
     given = []
     for named in (prediction, label):
         heads = [head for name, head in named.items() if name != FULL]
-        given.append(named["only"] if "only" in named else heads)
+        given.append(named.get("only", heads))
     return loss(*given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -42,8 +42,8 @@ def _scaled(gradient: torch.Tensor) -> torch.Tensor:
 def uncached_autocast(device_type: str) -> AbstractContextManager[Any]:
     """Mixed precision as it is around the context, without its cache of cast weights.
 
-    An attack's first pass runs without gradients; weights cast there would be taken for the training's noisy pass too,
-    and get no gradient from it.
+    An attack's first pass runs without gradients. Before torch 2.11 weights cast there would be taken for the noisy
+    pass of the training too, which would give them no gradient, where the clean pass is compiled and casts its own.
     """
     if not torch.is_autocast_enabled(device_type):
         return nullcontext()
@@ -56,7 +56,7 @@ def own_samples_only(loss: Any) -> Iterator[None]:
 
     Not every process has noisy samples, and one that has none would leave the others waiting.
     """
-    modules = loss.modules() if isinstance(loss, nn.Module) else ()
+    modules: Iterable[Any] = loss.modules() if isinstance(loss, nn.Module) else ()
     gathering = [module for module in modules if getattr(module, "ddp", False)]
     for module in gathering:
         module.ddp = False

@@ -65,6 +65,7 @@ class AdversarialTrainer(nnUNetTrainer):
     seed: int = 0
 
     method: TrainingMethod
+    loss: Callable[[Any, Any], torch.Tensor]
 
     def build_method(self, criterion: Any, **settings: Any) -> TrainingMethod:
         """The method of these settings, all of :attr:`names` but ``threshold``.
