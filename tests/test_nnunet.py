@@ -12,8 +12,10 @@ from typing import ClassVar
 
 import pytest
 import torch
+import torch.distributed as dist
 from monai.metrics import compute_dice
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 pytest.importorskip("nnunetv2")
 
@@ -63,7 +65,7 @@ class Seeded(nnUNetTrainerIMA):
         if self.current_epoch == self.ends_before:
             raise KeyboardInterrupt
         seed_all(self.current_epoch)
-        self.step = 0
+        self.step = 0  # of the epoch
         super().on_epoch_start()
 
     def train_step(self, batch):
@@ -202,7 +204,8 @@ def test_the_step_takes_the_mixed_loss_worked_out_by_hand(prepared, trainer_clas
     assert all(0 < distance <= eps * 1.0001 for distance in distances)
     assert trainer_class is nnUNetTrainerIMA or distances == pytest.approx([eps] * 2, rel=1e-3)
     part = [head[:correct] for head in batch["target"]] if deep else batch["target"][:correct]
-    by_hand = 0.75 * own(before(clean), batch["target"]) + 0.25 * own(before(noisy), part) * correct / 2
+    with torch.no_grad():
+        by_hand = 0.75 * own(before(clean), batch["target"]) + 0.25 * own(before(noisy), part) * correct / 2
     assert value == pytest.approx(float(by_hand), rel=1e-5)
     assert not torch.equal(next(before.parameters()), next(trainer.network.parameters()))
 
@@ -327,6 +330,31 @@ def test_noisy_samples_do_not_wait_for_other_processes(prepared):
     with own_samples_only(trainer.loss):
         assert dice.ddp is False
     assert dice.ddp is True
+
+
+def test_a_step_under_ddp_is_the_step_of_one_process(prepared):
+    weights = []
+    for ddp in (False, True):
+        seed_all(0)
+        trainer = trainer_of(nnUNetTrainerIMA, *prepared, steps=2)
+        trainer.initialize()
+        batch = fixed_batch(trainer)
+        if ddp:
+            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+            trainer.network, trainer.is_ddp = DistributedDataParallel(trainer.network), True
+            trainer.loss.loss.dc.ddp = True
+        try:
+            trainer.on_train_epoch_start()
+            trainer.on_train_epoch_end([trainer.train_step(batch)])
+            trainer.save_checkpoint(str(Path(trainer.output_folder) / "ddp.pth"))
+        finally:
+            if ddp:
+                dist.destroy_process_group()
+        content = checkpoint_of(trainer, "ddp.pth")
+        assert content["monai_ima"]["margins"]["ids"] == ["a"]
+        weights.append(content["network_weights"])
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.allclose(weight, weights[1][key], atol=1e-6) for key, weight in weights[0].items())
 
 
 def predictor_of(patch, network, mirroring, heads=3):
