@@ -351,7 +351,7 @@ def test_a_step_under_ddp_is_the_step_of_one_process(prepared):
             if ddp:
                 dist.destroy_process_group()
         content = checkpoint_of(trainer, "ddp.pth")
-        assert content["monai_ima"]["margins"]["ids"] == ["a"]
+        assert content["monai_ima"]["margins"]["ids"] == ["a", "b"]
         weights.append(content["network_weights"])
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(weight, weights[1][key], atol=1e-6) for key, weight in weights[0].items())
@@ -471,7 +471,7 @@ def refusal(capsys, *words: str) -> str:
         ({"-d": "5"}, "Unknown data set 5, expected number or name of one in"),
         ({"-d": "Dataset009_None"}, "Unknown data set 'Dataset009_None', expected number or name"),
         ({"-c": "2d"}, "There is no training nnUNetTrainerIMA__nnUNetPlans__2d in"),
-        ({"-tr": "nnUNetTrainer"}, "There is no training nnUNetTrainer__nnUNetPlans__3d_fullres in"),
+        ({"-tr": "nnUNetTrainerX"}, "There is no training nnUNetTrainerX__nnUNetPlans__3d_fullres in"),
         ({"-p": "Plans"}, "There is no training nnUNetTrainerIMA__Plans__3d_fullres in"),
         ({"-f": "3"}, "There is no fold fold_3 of nnUNetTrainerIMA__nnUNetPlans__3d_fullres, expected one of fold_0."),
         ({"-f": "all"}, "Got fold 'all', expected an integer"),
