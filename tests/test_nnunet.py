@@ -536,7 +536,7 @@ def test_real_scans_train_and_are_measured(real_data, tmp_path):
     with nnunet_folders(tmp_path) as folder:
         write_raw(real_data / "Task04_Hippocampus", folder, NAME, limit=5)
         plan(folder, NAME, FEATURES, (32, 32, 32))
-        trainer = trainer_of(nnUNetTrainerIMA, folder, NAME, **QUICK, num_epochs=1)
+        trainer = trainer_of(nnUNetTrainerIMA, folder, NAME, **QUICK, num_epochs=1, num_iterations_per_epoch=1)
         trainer.run_training()
         assert 0 < len(trainer.method.margins) <= 4
         assert main(["nnunet", "evaluate", *words, "--out", str(out), "--device", "cpu"]) == 0
