@@ -144,7 +144,7 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
     ("words", "error"),
     [
         (["evalute"], "Unknown verb 'evalute', expected evaluate."),
-        (["zzz"], "Unknown verb 'zzz', expected one of attack, evaluate, harden, margins, report, bundle."),
+        (["zzz"], "Unknown verb 'zzz', expected one of attack, evaluate, harden, margins, report, bundle, nnunet."),
         (["--verison"], "Unknown option --verison, expected --version."),
         (["evaluate", *REQUIRED["evaluate"], "--checks", "maybe"], "Got checks 'maybe', expected True or False."),
         (["harden", BUNDLE, "--check=1"], "Got check '1', expected True or False."),

@@ -18,13 +18,15 @@ MODULES = sorted(
 )
 COVERED = [
     *("attacks", "criteria", "data", "engines", "evaluation", "handlers", "inferers", "losses", "margins", "methods"),
-    *("networks", "perturbations", "report", "transforms", "visualize"),
+    *("networks", "nnunet", "perturbations", "report", "transforms", "visualize"),
 ]
 """Packages that have public classes, which all have an example."""
 
 
 def examples_of(name: str) -> list[doctest.DocTest]:
     """The docstrings with examples of a module; ``torch`` and ``np`` are imported for them."""
+    if name.startswith("monai_ima.nnunet"):
+        pytest.importorskip("nnunetv2")
     finder = doctest.DocTestFinder(exclude_empty=True)
     return finder.find(importlib.import_module(name), extraglobs={"torch": torch, "np": np})
 
@@ -42,6 +44,8 @@ def test_the_examples_run(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("package", COVERED)
 def test_every_public_class_has_an_example(package):
+    if package == "nnunet":
+        pytest.importorskip("nnunetv2")
     module = importlib.import_module(f"monai_ima.{package}")
     classes = [value for value in (getattr(module, name) for name in module.__all__) if inspect.isclass(value)]
     assert [c.__name__ for c in classes if ">>> " not in (c.__doc__ or "")] == []

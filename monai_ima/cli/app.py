@@ -19,6 +19,7 @@ from .bundle import get_bundle, list_bundles
 from .evaluate import EvaluateOptions, evaluate
 from .harden import HardenOptions, harden
 from .margins import margins
+from .nnunet import nnunet_evaluate, nnunet_path
 from .options import verb_command
 from .report import report
 
@@ -45,10 +46,14 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "bundle": (
         "The bundles of monai_ima: list them, get a copy.",
         {"list": list_bundles, "get": get_bundle},
-    )
+    ),
+    "nnunet": (
+        "Adversarial training in nnU-Net v2, and the robustness of what it has trained.",
+        {"path": nnunet_path, "evaluate": nnunet_evaluate},
+    ),
 }
 """Verbs with verbs of their own, and what each group is for."""
-GO_ON = dict.fromkeys(("attack", "evaluate"), "Give the same command again: it goes on where it was.")
+GO_ON = dict.fromkeys(("attack", "evaluate", "nnunet"), "Give the same command again: it goes on where it was.")
 """What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -92,7 +92,9 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
     Raises:
         ValueError: if an option is unknown, has no value or a wrong one, or is missing; if a word is surplus.
     """
-    options = {name[2:]: option for option in verb.params for name in (*option.opts, *option.secondary_opts)}
+    spellings = [(name, option) for option in verb.params for name in (*option.opts, *option.secondary_opts)]
+    options = {name[2:]: option for name, option in spellings if name.startswith("--")}
+    short = {name: f"--{option.name}" for name, option in spellings if not name.startswith("--")}
     given: dict[str, str | None] = {}
     further: dict[str, str | None] = {}
     unnamed: list[str] = []
@@ -103,6 +105,7 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
             unnamed.append(word)
             continue
         spelling, equals, rest = word.partition("=")
+        spelling = short.get(spelling, spelling)
         value = rest if equals else waiting.pop() if waiting and not OPTION.match(waiting[-1]) else None
         name = spelling.removeprefix("--").replace("-", "_")
         if spelling.startswith("--") and name in options:

@@ -88,8 +88,11 @@ def _options(source: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _option(name: str, kind: Any, *metadata: Any) -> Any:
-    """Text stays as it is, flags take no value, anything else is parsed as a literal; the settings validate it."""
-    help = metadata[-1]
+    """Text stays as it is, flags take no value, anything else is parsed as a literal; the settings validate it.
+
+    The last text among the annotations is the help, those before it are short names such as ``-d``.
+    """
+    *short, help = (text for text in metadata if isinstance(text, str))
     if kind is bool:
         return Annotated[bool, typer.Option(f"--{name}", help=help)]
     if kind == bool | None:
@@ -97,4 +100,4 @@ def _option(name: str, kind: Any, *metadata: Any) -> Any:
     is_text = str in (kind, *get_args(kind)) and not {int, float} & set(get_args(kind))
     is_list = any(get_origin(part) is Sequence for part in get_args(kind))
     parser, metavar = (text, "TEXTS" if is_list else "TEXT") if is_text else (literal, "VALUE")
-    return Annotated[Any, typer.Option(f"--{name}", help=help, metavar=metavar, parser=parser)]
+    return Annotated[Any, typer.Option(f"--{name}", *short, help=help, metavar=metavar, parser=parser)]

@@ -1,0 +1,16 @@
+"""nnU-Net v2 with the training methods, and its trained folds under attack; needs the extra ``nnunet``."""
+
+from .evaluate import evaluate_fold
+from .fold import TrainedFold, open_fold
+from .inferer import NNUNetInferer
+from .training import AdversarialTrainer, nnUNetTrainerIMA, nnUNetTrainerPGD
+
+__all__ = [
+    "AdversarialTrainer",
+    "NNUNetInferer",
+    "TrainedFold",
+    "evaluate_fold",
+    "nnUNetTrainerIMA",
+    "nnUNetTrainerPGD",
+    "open_fold",
+]

@@ -1,0 +1,3 @@
+from monai_ima.nnunet.training import nnUNetTrainerIMA
+
+__all__ = ["nnUNetTrainerIMA"]

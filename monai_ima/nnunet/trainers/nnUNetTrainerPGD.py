@@ -1,0 +1,3 @@
+from monai_ima.nnunet.training import nnUNetTrainerPGD
+
+__all__ = ["nnUNetTrainerPGD"]
