@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 import warnings
@@ -23,7 +22,7 @@ from monai_ima.__main__ import main
 from monai_ima.methods import IMA, Batch
 
 ROUNDS = 3
-SETTINGS = {"norm": "linf", "eps_max": 0.1, "delta": 0.01, "steps": 2, "margin_steps": 5, "binary_steps": 3}
+SETTINGS = {"norm": "linf", "eps_max": 0.3, "delta": 0.03, "steps": 2, "margin_steps": 5, "binary_steps": 3}
 FIXED = {"train#random_transforms": [], "train#dataloader#shuffle": False}
 NAMES = ("north", "south")
 
@@ -39,7 +38,7 @@ def options() -> list[str]:
     assert {name.removeprefix("--"): value for name, value in zip(shown[::2], shown[1::2], strict=True)} == {
         name: str(SETTINGS[name]) for name in ("norm", "eps_max", "delta")
     }
-    return [part for name, value in SETTINGS.items() for part in (f"--{name}", str(value))]
+    return [part for name, value in {**SETTINGS, "val_steps": 2}.items() for part in (f"--{name}", str(value))]
 
 
 @pytest.fixture
@@ -56,14 +55,15 @@ def folders(tmp_path) -> dict[str, Path]:
     return found
 
 
-def network_of_the_server() -> nn.Module:
-    torch.manual_seed(5)
-    return ResNet(**{key: value for key, value in small_resnet().items() if key != "_target_"})
+def weights_of_the_server(folders: dict[str, Path]) -> dict[str, torch.Tensor]:
+    """Trained weights that are not those in the bundles."""
+    weights = torch.load(folders["north"] / "models" / "model.pt", weights_only=True)
+    return {key: value * 1.2 if key.startswith("fc") else value for key, value in weights.items()}
 
 
 def federated(folders: dict[str, Path], rounds: int, **changes: Any) -> dict[str, Any]:
     """Run the lines that are shown."""
-    names = {"folders": folders, "rounds": rounds, "weights": network_of_the_server().state_dict()}
+    names = {"folders": folders, "rounds": rounds, "weights": weights_of_the_server(folders)}
     code = blocks("python")[0]
     assert '{"harden#start#_disabled_": True}' in code
     code = code.replace('{"harden#start#_disabled_": True}', "changes")
@@ -86,7 +86,7 @@ class PlainSite:
         files = sorted((folder / "data").iterdir())
         images = torch.stack([torch.from_numpy(np.load(file)) for file in files]) / 255
         self.items = list(zip(images, (int(file.name[0]) for file in files), (f.name for f in files), strict=True))
-        self.network = network_of_the_server()
+        self.network = ResNet(**{key: value for key, value in small_resnet().items() if key != "_target_"})
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.001)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1)
         self.ima = IMA(**SETTINGS, bounds=(0, 1), first_pass=True)
@@ -113,7 +113,7 @@ class PlainSite:
 def test_three_rounds_equal_plain_loops_whose_weights_are_averaged_by_hand(folders):
     found = federated(folders, ROUNDS)
     plain = {name: PlainSite(folder) for name, folder in folders.items()}
-    weights: dict[str, torch.Tensor] = copy.deepcopy(network_of_the_server().state_dict())
+    weights = weights_of_the_server(folders)
     for epoch in range(1, ROUNDS + 1):
         north, south = (site.train(epoch, weights) for site in plain.values())
         weights = {key: (north[key] + south[key]) / 2 for key in north}
@@ -134,7 +134,7 @@ def test_three_rounds_equal_plain_loops_whose_weights_are_averaged_by_hand(folde
 
 def test_no_message_has_a_margin(folders):
     site = federated(folders, 1)["sites"]["north"]
-    names = set(network_of_the_server().state_dict())
+    names = set(weights_of_the_server(folders))
     best, last = ({ExtraItems.MODEL_TYPE: kind} for kind in (ModelType.BEST_MODEL, ModelType.FINAL_MODEL))
     for extra in (None, best, last):
         message = site.get_weights(extra)
@@ -150,9 +150,9 @@ def test_a_site_that_was_stopped_goes_on_with_its_margins(folders):
         assert margins(site) == {}
         exec(restore, {"folder": folders[name], "site": site})
         assert margins(site) == before[name]
-    again["north"].train(ExchangeObject(weights=network_of_the_server().state_dict()))
+    again["north"].train(ExchangeObject(weights=weights_of_the_server(folders)))
     moved = [abs(value - before["north"][sample_id]) for sample_id, value in margins(again["north"]).items()]
-    assert 0 < max(moved) <= 0.09
+    assert 0 < max(moved) < 0.1
     saved = torch.load(folders["north"] / "models" / "model_ima_last.pt", weights_only=True)
     assert saved["margins"]["ids"] == sorted(before["north"])
 
