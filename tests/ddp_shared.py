@@ -28,7 +28,14 @@ from monai_ima.handlers import AdversarialTrainingHandler, RobustValidation
 from monai_ima.methods import IMA
 
 EPOCHS = 3
-SETTINGS: dict[str, Any] = {"eps_max": 4.0, "norm": "l2", "delta": 0.2, "first_pass": True, "steps": 5, "margin_steps": 10}
+SETTINGS: dict[str, Any] = {
+    "eps_max": 4.0,
+    "norm": "l2",
+    "delta": 0.2,
+    "first_pass": True,
+    "steps": 5,
+    "margin_steps": 10,
+}
 attacked: Counter[str] = Counter()
 """How many samples this process has attacked, by purpose."""
 

@@ -65,4 +65,4 @@ class StartWeights:
 
     def _versions(self) -> list[int]:
         """How often each weight was written to."""
-        return [weight._version for weight in self.network.state_dict().values()]
+        return [weight._version for weight in (*self.network.parameters(), *self.network.buffers())]
