@@ -51,9 +51,9 @@ class CountedPGD(PGD):
 class CountedIMA(IMA):
     """Counts the samples that its margin passes attack."""
 
-    def attack_batch(self, attack: Any, batch: Any, eps: Any, purpose: str = "training", **named: Any) -> Any:
-        attacked[purpose] += len(batch.image)
-        return super().attack_batch(attack, batch, eps, purpose, **named)
+    def attack_batch(self, attack: Any, batch: Any, *arguments: Any, **named: Any) -> Any:
+        attacked[arguments[1] if len(arguments) > 1 else "training"] += len(batch.image)
+        return super().attack_batch(attack, batch, *arguments, **named)
 
 
 class CountedIMAHandler(AdversarialTrainingHandler, method=CountedIMA): ...
