@@ -21,6 +21,9 @@ DOCUMENTS = {
 }
 """Each document with the names that its blocks must have defined in the end."""
 
+ELSEWHERE = {"docs/howto/script.md": "test_script_page.py", "docs/howto/federated.md": "test_federated.py"}
+"""Documents whose Python a test file of their own runs."""
+
 
 def python_blocks(document: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (REPO / document).read_text(encoding="utf-8"), re.DOTALL)
@@ -71,4 +74,6 @@ def test_the_python_that_a_document_shows_runs(document, tmp_path, monkeypatch):
 
 def test_no_document_with_python_is_forgotten():
     shown = [path for path in [REPO / "README.md", *(REPO / "docs").rglob("*.md")] if "```python" in path.read_text()]
-    assert sorted(str(path.relative_to(REPO)) for path in shown) == sorted(DOCUMENTS)
+    assert sorted(str(path.relative_to(REPO)) for path in shown) == sorted([*DOCUMENTS, *ELSEWHERE])
+    for document, test in ELSEWHERE.items():
+        assert document in (REPO / "tests" / test).read_text()
