@@ -176,7 +176,7 @@ def hardened(bundle: Bundle) -> int:
     assert weights.is_file(), f"no {weights.name} was written"
     printed = bundle.log("hardened").read_text(encoding="utf-8", errors="replace")
     if "ima/correct_fraction: 0.0000" in printed and "threshold" in read_config(bundle.overlay)["harden"]:
-        _monai_bundle(bundle.copy, [*words, "--harden#threshold", "relative:0.9"])
+        _monai_bundle(bundle.copy, [*words, "--harden#threshold", "relative:0.9", "--harden#overwrite", "True"])
     return 0
 
 
