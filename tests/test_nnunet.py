@@ -526,6 +526,10 @@ def test_an_untrained_fold_and_a_damaged_checkpoint_are_said(fold, prepared, mon
     assert refusal(capsys, *words).endswith(
         "checkpoint_final.pth is damaged, expected a checkpoint that nnU-Net wrote."
     )
+    torch.save(
+        {"network_weights": {}, "trainer_name": "nnUNetTrainer", "more": Path()}, trained / "checkpoint_final.pth"
+    )
+    assert "checkpoint_final.pth holds pathlib" in refusal(capsys, *words)
     for file in trained.glob("checkpoint_*.pth"):
         file.unlink()
     assert refusal(capsys, *words).endswith("has no checkpoint_final.pth, expected a fold that has been trained.")

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from monai_ima.utils.checks import check_bool, check_text, shown
 
+from .checkpoint import read_checkpoint
 from .labels import judged_label
 from .training import nnUNetTrainerIMA, nnUNetTrainerPGD
 
@@ -177,12 +177,8 @@ def _one_of(what: str, name: str, there: Sequence[Path], where: str) -> Path:
 
 
 def _predictor(trained: Path, configuration: str, file: Path, mirroring: bool, device: torch.device) -> Any:
-    try:
-        # Not weights_only: nnU-Net keeps NumPy objects in its files, and reads them like this.
-        content = torch.load(file, map_location="cpu", weights_only=False)
-        weights, trainer = content["network_weights"], content["trainer_name"]
-    except (OSError, KeyError, TypeError, RuntimeError, UnpicklingError):
-        raise ValueError(f"{file} is damaged, expected a checkpoint that nnU-Net wrote.") from None
+    content = read_checkpoint(file)
+    weights, trainer = content["network_weights"], content["trainer_name"]
     plans = PlansManager(str(trained / "plans.json"))
     labels = json.loads((trained / "dataset.json").read_text(encoding="utf-8"))
     used = plans.get_configuration(configuration)
