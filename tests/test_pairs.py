@@ -122,3 +122,18 @@ def test_the_header_of_a_nrrd_file_says_what_monai_reads(tmp_path):
     assert (header.shape, header.channels) == (tuple(image.shape), 1)
     np.testing.assert_allclose(header.affine, image.affine)
     np.testing.assert_allclose(header.affine, [[0, -2, 0, -10], [-1, 0, 0, -20], [0, 0, -3, 30], [0, 0, 0, 1]])
+
+
+def test_the_header_of_a_metaimage_says_what_monai_reads(tmp_path):
+    pytest.importorskip("itk")
+    (tmp_path / "a.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        b"TransformMatrix = 0 1 0 1 0 0 0 0 -1\nOffset = 10 20 30\nElementSpacing = 1 2 3\nDimSize = 3 4 5\n"
+        b"ElementType = MET_FLOAT\nElementDataFile = LOCAL\n" + np.arange(60, dtype="<f4").tobytes()
+    )
+    header, image = read_header(tmp_path / "a.mha"), LoadImage()(tmp_path / "a.mha")
+    assert header.affine is not None
+    assert (header.shape, header.channels) == (tuple(image.shape), 1)
+    np.testing.assert_allclose(header.affine, image.affine)
+    np.testing.assert_allclose(header.affine, [[0, -2, 0, -10], [-1, 0, 0, -20], [0, 0, -3, 30], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(image.numpy(), np.arange(60).reshape(5, 4, 3).T)
