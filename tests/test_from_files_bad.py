@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -126,19 +127,19 @@ def label(change: Callable[[np.ndarray], np.ndarray], affine: np.ndarray | None 
     """Change the label of case1."""
 
     def changed() -> None:
-        old = nib.load("masks/case1.nii.gz")
+        old: Any = nib.load("masks/case1.nii.gz")
         values = change(np.asarray(old.dataobj))
         nib.save(nib.Nifti1Image(values, old.affine if affine is None else affine), "masks/case1.nii.gz")
 
     return changed
 
 
-def move(source: str, target: str) -> Callable[[], None]:
-    return lambda: Path(source).rename(target) and None
+def move(source: str, target: str) -> Callable[[], object]:
+    return lambda: Path(source).rename(target)
 
 
-def table(text: str) -> Callable[[], None]:
-    return lambda: Path("pictures/labels.csv").write_text(text) and None
+def table(text: str) -> Callable[[], object]:
+    return lambda: Path("pictures/labels.csv").write_text(text)
 
 
 def flat_image() -> None:
