@@ -180,6 +180,8 @@ def test_bad_evaluations_are_refused(problem):
         ("scan.nii.gz", 2.0, [2.0, 2.0]),
         ("slide.PNG", 1.0, None),
         ("slide.jpeg", 1.5, None),
+        ("slide.tiff", 1.0, None),
+        ("slide.TIF", 1.0, None),
         (None, 1.0, None),
         (None, 0.7, [0.7, 0.7]),
     ],

@@ -92,6 +92,17 @@ def test_predictions_and_gradients_are_those_of_the_plain_graph(volume, mode, sw
         assert torch.equal(GradientSlidingWindowInferer(*settings)(volume, network), plain[0])
 
 
+@pytest.mark.parametrize("inferer", [GradientSlidingWindowInferer, SlidingWindowInfererAdapt])
+@pytest.mark.parametrize("traced", [False, True])
+def test_the_gradient_through_torchscript_is_that_of_its_network_at_every_call(volume, traced, inferer):
+    network, settings = unet(), (WINDOW, 1, 0.5)
+    script = torch.jit.trace(network, volume[:, :, :12, :12, :12]) if traced else torch.jit.script(network)
+    ours = gradient_inferer(inferer(*settings))
+    plain = gradients(SlidingWindowInferer(*settings), network, volume)
+    for _ in range(3):
+        assert_same(gradients(ours, script, volume), plain)
+
+
 @pytest.mark.parametrize("sw_batch_size", [1, 3])
 @pytest.mark.parametrize(
     "settings",

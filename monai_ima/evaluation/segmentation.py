@@ -32,7 +32,7 @@ from .evaluator import Evaluator, EvaluatorSettings
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
 
-PICTURE = re.compile(r"\.(png|jpe?g|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
+PICTURE = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
 """Files that do not say how large a pixel is."""
 
 

@@ -11,7 +11,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import PytorchPadMode, convert_to_tensor, fall_back_tuple
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from .wrappers import OutputInferer, PadInferer, check_inferer
 
@@ -84,7 +84,7 @@ class GradientSlidingWindowInferer(SlidingWindowInferer):
             return network(data, places, *args, **kwargs) if self.with_coord else network(data, *args, **kwargs)
 
         # The empty tensor tells checkpoint which device's random state counts.
-        return checkpoint(forward, image, window.new_empty(0), *args, use_reentrant=False)
+        return _recomputed(forward, image, window.new_empty(0), *args)
 
 
 def gradient_inferer(inferer: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,13 +135,23 @@ class _CheckpointNetwork(nn.Module):
         self.training = getattr(network, "training", False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return checkpoint(partial(self.network, **kwargs), *args, use_reentrant=False)
+        return _recomputed(partial(self.network, **kwargs), *args)
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(self.network, name)
+
+
+def _recomputed(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function gives, its activations computed again in the backward pass, to the end.
+
+    Stopping as soon as all are there, as ``checkpoint`` does by default, is an exception, which TorchScript takes for
+    an error.
+    """
+    with set_checkpoint_early_stop(False):
+        return checkpoint(function, *args, use_reentrant=False)
 
 
 def _check_statistics(network: Callable[..., Any]) -> None:
