@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
+import torch
 from conftest import REPO, run_module
+from torch import nn
+
+from monai_ima.utils.errors import end_with_cause
 
 BUNDLES = sorted(folder for folder in (REPO / "bundles").iterdir() if (folder / "configs").is_dir())
 
@@ -50,6 +55,27 @@ def test_of_an_error_that_is_not_ours_the_last_line_names_the_id_and_the_cause(o
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(begin)
     assert words in last
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({}, "weight is missing there"),
+        ({"weight": torch.zeros(2, 3)}, "bias is missing there"),
+        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "more": torch.zeros(1)}, "more is not in the network"),
+        ({"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}, "weight is of shape [2, 4] there, expected [2, 3]"),
+    ],
+)
+def test_weights_of_another_network_are_one_sentence_with_the_first_difference(state, words, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+    end_with_cause()
+    with pytest.raises(RuntimeError) as torchs:
+        nn.Linear(3, 2).load_state_dict(state)
+    error = RuntimeError("Failed")
+    error.__cause__ = torchs.value
+    sys.excepthook(RuntimeError, error, None)
+    sentence = f"RuntimeError: The weights are of another network than this Linear: {words}; give the options that "
+    assert capsys.readouterr().err == f"{sentence}training had.\n"
 
 
 def test_every_config_that_runs_ends_so():

@@ -474,7 +474,8 @@ def refusal(capsys, *words: str) -> str:
         ({"-tr": "nnUNetTrainerX"}, "There is no training nnUNetTrainerX__nnUNetPlans__3d_fullres in"),
         ({"-p": "Plans"}, "There is no training nnUNetTrainerIMA__Plans__3d_fullres in"),
         ({"-f": "3"}, "There is no fold fold_3 of nnUNetTrainerIMA__nnUNetPlans__3d_fullres, expected one of fold_0."),
-        ({"-f": "all"}, "Got fold 'all', expected an integer"),
+        ({"-f": "all"}, "Fold all is trained on every case and has none to be measured on"),
+        ({"-f": "first"}, "Got fold 'first', expected an integer"),
         (
             {"-chk": "checkpoint_x.pth"},
             "Fold 0 of nnUNetTrainerIMA__nnUNetPlans__3d_fullres has no checkpoint_x.pth, ex",

@@ -23,7 +23,7 @@ def nnunet_path() -> None:
 def nnunet_evaluate(
     dataset: Annotated[int | str, "-d", "Number or name of the data set."],
     configuration: Annotated[str, "-c", "Such as 3d_fullres."],
-    fold: Annotated[int, "-f", "Number of the fold."],
+    fold: Annotated[int, "-f", "Number of the fold; fold all has no validation cases."],
     levels: Annotated[Sequence[float], "Perturbation budgets ε in nnU-Net's normalised units."],
     out: Annotated[str, "Folder to write to."],
     trainer: Annotated[str, "-tr", "Class of the trainer."] = "nnUNetTrainer",

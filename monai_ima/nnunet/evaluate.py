@@ -72,6 +72,8 @@ def evaluate_fold(
         ValueError: Environment variable nnUNet_preprocessed is not set, expected nnU-Net's folder of that name.
     """
     check_choice("norm", norm, ("l2", "linf"))
+    if str(fold) == "all":
+        raise ValueError("Fold all is trained on every case and has none to be measured on, expected a fold's number.")
     given = {"dataset": dataset, "configuration": configuration, "fold": check_count("fold", fold, 0)}
     given |= {"trainer": trainer, "plans": plans, "mirroring": mirroring}
     where = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,6 +10,14 @@ from types import TracebackType
 from typing import Any
 
 __all__ = ["SampleError", "end_with_cause", "one_line", "root_cause"]
+
+
+LOADING = re.compile(
+    r"Error\(s\) in loading state_dict for (\w+):\s*(?:"
+    r'Missing key\(s\) in state_dict: "([^"]+)"|Unexpected key\(s\) in state_dict: "([^"]+)"|'
+    r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from checkpoint, "
+    r"the shape in current model is torch\.Size\((.*?)\))"
+)
 
 
 class SampleError(ValueError):
@@ -65,7 +74,19 @@ class _EndsWithCause:
             return
         id_ = None if _is_ours(cause) else _failed_id(trace)
         failed = "" if id_ is None else f"{id_} could not be built or run: "
-        print(f"{failed}{type(cause).__name__}: {one_line(cause)}", file=sys.stderr)
+        print(f"{failed}{type(cause).__name__}: {_other_network(cause) or one_line(cause)}", file=sys.stderr)
+
+
+def _other_network(error: BaseException) -> str | None:
+    """What torch says where weights do not fit a network, in one sentence with the first difference."""
+    match = LOADING.search(str(error))
+    if match is None:
+        return None
+    network, missing, surplus, other, theirs, ours = match.groups()
+    differs = f"{other} is of shape {theirs} there, expected {ours}" if other else f"{surplus} is not in the network"
+    if missing:
+        differs = f"{missing} is missing there"
+    return f"The weights are of another network than this {network}: {differs}; give the options that training had."
 
 
 def _is_ours(error: BaseException) -> bool:
