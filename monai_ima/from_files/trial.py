@@ -163,7 +163,7 @@ def _outputs(files: Files, image: torch.Tensor, logits: torch.Tensor, label: tor
         bool(sigmoid),
         tuple(image.shape[1:]),
         shape,
-        label.shape[1] if label.ndim == logits.ndim else 1,
+        label.shape[1] if label.ndim == logits.ndim and shape else 1,
     )
     return _as_stated(files, outputs)
 
