@@ -1,4 +1,4 @@
-"""The bundle that an evaluation of files is saved as: it judges, attacks, trains and is hardened as the options said."""
+"""The bundle that an evaluation of files is saved as: judged, attacked, trained and hardened as the options said."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def run_config(bundle: Path, name: str, **settings: object) -> ConfigWorkflow:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_saved_bundle_gives_the_same_curve_and_is_evaluated_and_trained_by_monai(case, written, tmp_path, monkeypatch):
+def test_a_saved_bundle_gives_the_same_curve_and_monai_evaluates_and_trains_it(case, written, tmp_path, monkeypatch):
     monkeypatch.chdir(written)
     bundle = tmp_path / "bundle"
     first = evaluated({**CASES[case], "save_bundle": str(bundle)}, tmp_path / "files")

@@ -74,9 +74,7 @@ def try_network(model: LoadedModel, files: Files) -> Outputs:
             ) from error
         logits = choose_output(prediction, files.settings.output)
         _check_gradient(model, files, image, logits)
-    outputs = replace(
-        _outputs(files, image, logits.detach(), label), several=not isinstance(prediction, torch.Tensor)
-    )
+    outputs = replace(_outputs(files, image, logits.detach(), label), several=not isinstance(prediction, torch.Tensor))
     _check_kept(files, outputs)
     _check_classes(files, outputs)
     return outputs
@@ -144,7 +142,6 @@ def _check_gradient(model: LoadedModel, files: Files, image: torch.Tensor, logit
 
 
 def _outputs(files: Files, image: torch.Tensor, logits: torch.Tensor, label: torch.Tensor) -> Outputs:
-    settings = files.settings
     try:
         logits = first_head(logits, label) if logits.ndim > 2 else logits
         criterion = criterion_of_shapes(logits, label)
@@ -184,7 +181,7 @@ def _as_stated(files: Files, outputs: Outputs) -> Outputs:
     if settings.sigmoid is False and one:
         raise ValueError(f"Got --no_sigmoid, but {found}, a single output: expected no --no_sigmoid.")
     if settings.sigmoid is False and outputs.sigmoid and outputs.label_channels > 1:
-        raise ValueError(f"Got --no_sigmoid, but the label's {outputs.label_channels} maps overlap: expected --sigmoid.")
+        raise ValueError("Got --no_sigmoid, but label maps overlap: expected --sigmoid.")
     if settings.sigmoid is True and not one and outputs.task != "segmentation":
         raise ValueError(f"Got --sigmoid, but {found} and each image has one class: expected no --sigmoid.")
     return outputs if settings.sigmoid is None else replace(outputs, sigmoid=settings.sigmoid)
