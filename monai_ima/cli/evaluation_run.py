@@ -37,7 +37,10 @@ def run(settings: EvaluationSettings) -> None:
                 print(files.description())
             stated = replace(Stated.of(settings), task=None, sigmoid=None, ignore_index=None)
             units = _units(settings, str(files.folder))
-            _evaluate(settings, files.adapted(load_bundle(files.folder, stated=stated)), units)
+            loaded = files.adapted(load_bundle(files.folder, stated=stated))
+            if loaded.bounds is None and workers().leader:
+                print("The attack has no bounds: give --scale lo:hi or --bounds lo,hi where intensities have some.")
+            _evaluate(settings, loaded, units)
         if workers().leader and settings.save_bundle is not None:
             print(f"Bundle written to {settings.save_bundle}.")
         return

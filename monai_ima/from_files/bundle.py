@@ -21,6 +21,7 @@ from monai_ima.utils.workers import workers
 
 from .configs import evaluation_config, metadata, training_config
 from .model import LoadedModel, load_model
+from .places import check_layout
 from .reading import Files, find_files
 from .settings import FileSettings, parsed_arguments
 from .trial import Outputs, check_label_values, try_network
@@ -113,6 +114,8 @@ def bundle_of_files(settings: FileSettings) -> Iterator[FileBundle]:
         FileNotFoundError: if a file or folder is missing.
         ValueError: if the files are not as expected, or do not go together.
     """
+    if settings.labels is None:
+        check_layout(Path(str(settings.images)))
     files = find_files(settings)
     arguments = None if settings.network_args is None else parsed_arguments(settings.network_args)
     model = load_model(str(settings.model), settings.network, arguments)

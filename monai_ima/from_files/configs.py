@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from monai_ima.harden.channels import CHANNELS_ID
 
 from .model import LoadedModel
 from .reading import Files
@@ -17,6 +20,8 @@ Config = dict[str, Any]
 BATCH = 16
 """Images of one size that a classifier takes at a time."""
 FROM_ENGINE = "$monai.handlers.from_engine(['pred', 'label'])"
+COUNTED = "$lambda items: tuple([i[key] for i in items if i['label'] != {}] for key in ('pred', 'label'))"
+"""Predictions and labels of a classifier, without those of the label that counts nowhere."""
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
@@ -37,7 +42,6 @@ def evaluation_config(files: Files, model: LoadedModel, outputs: Outputs, weight
     return {
         **_common(files, model, outputs, weights, torchscript),
         "criterion": _criterion(files, outputs),
-        **({} if files.settings.bounds is None else {"bounds": list(files.settings.bounds)}),
         "dataset": _part("Dataset", data="@datalist", transform="@preprocessing"),
         "dataloader": _part("DataLoader", dataset="@dataset", batch_size="@batch_size", num_workers="@num_workers"),
         "handlers": [
@@ -52,7 +56,7 @@ def evaluation_config(files: Files, model: LoadedModel, outputs: Outputs, weight
             network="@network",
             inferer="@inferer",
             postprocessing="@postprocessing",
-            key_val_metric={"score": _metric(outputs)},
+            key_val_metric={"score": _metric(files, outputs)},
             val_handlers="@handlers",
         ),
         "initialize": ["$monai.utils.set_determinism(seed=@seed)"],
@@ -104,17 +108,17 @@ def training_config(files: Files, model: LoadedModel, outputs: Outputs, weights:
                 network="@network",
                 optimizer="@optimizer",
                 loss_function="@loss",
-                inferer=_part("SimpleInferer"),
+                inferer=_inferer(files, outputs, None),
                 train_handlers="@train#handlers",
             ),
         },
-        "validate": _validation(loader, outputs),
+        "validate": _validation(files, loader, outputs),
         "initialize": ["$monai.utils.set_determinism(seed=@seed)"],
         "run": ["$@train#trainer.run()"],
     }
 
 
-def _validation(loader: Config, outputs: Outputs) -> Config:
+def _validation(files: Files, loader: Config, outputs: Outputs) -> Config:
     return {
         "dataset": _part("Dataset", data="@val_items", transform="@preprocessing"),
         "dataloader": _part("DataLoader", dataset="@validate#dataset", **loader),
@@ -135,7 +139,7 @@ def _validation(loader: Config, outputs: Outputs) -> Config:
             network="@network",
             inferer="@inferer",
             postprocessing="@postprocessing",
-            key_val_metric={"score": _metric(outputs)},
+            key_val_metric={"score": _metric(files, outputs)},
             val_handlers="@validate#handlers",
         ),
     }
@@ -196,8 +200,7 @@ def _common(files: Files, model: LoadedModel, outputs: Outputs, weights: str, to
     network = (
         _part("torch.jit.load", f=torchscript, map_location="cpu") if model.definition is None else model.definition
     )
-    window = settings.window
-    sliding = {} if window is None else {"roi_size": list(window), "sw_batch_size": 1, "overlap": 0.25}
+    limits = {"bounds": settings.bounds, CHANNELS_ID: settings.channels}
     return {
         "imports": ["$import torch", "$import monai", "$import monai_ima"],
         "bundle_root": ".",
@@ -213,9 +216,20 @@ def _common(files: Files, model: LoadedModel, outputs: Outputs, weights: str, to
         "network": "$@network_def.to(@device)",
         "datalist": files.datalist,
         "preprocessing": _part("Compose", transforms=files.transforms),
-        "inferer": _part("SlidingWindowInferer" if sliding else "SimpleInferer", **sliding),
-        "postprocessing": _part("Compose", transforms=_postprocessing(outputs)),
+        "inferer": _inferer(files, outputs, settings.window),
+        "postprocessing": _part("Compose", transforms=_postprocessing(files, outputs)),
+        **{name: list(values) for name, values in limits.items() if values is not None},
     }
+
+
+def _inferer(files: Files, outputs: Outputs, window: Sequence[int] | None) -> Config:
+    """From images to the output that counts."""
+    inferer = _part("SimpleInferer")
+    if window is not None:
+        inferer = _part("SlidingWindowInferer", roi_size=list(window), sw_batch_size=1, overlap=0.25)
+    if not outputs.several:
+        return inferer
+    return _part("monai_ima.inferers.OutputInferer", inferer=inferer, output=files.settings.output)
 
 
 def _class_names(files: Files, outputs: Outputs) -> list[str]:
@@ -228,7 +242,7 @@ def _class_names(files: Files, outputs: Outputs) -> list[str]:
 
 def _criterion(files: Files, outputs: Outputs) -> Config:
     """What is correct."""
-    ignored = {} if files.settings.ignore_index is None else {"ignore_index": files.settings.ignore_index}
+    ignored = _ignored(files)
     if outputs.task == "segmentation":
         both = {"include_background": outputs.sigmoid, "sigmoid": outputs.sigmoid}
         return _part("monai_ima.criteria.DiceCriterion", threshold="lowest", **both, **ignored)
@@ -236,18 +250,26 @@ def _criterion(files: Files, outputs: Outputs) -> Config:
     return _part(f"monai_ima.criteria.{name}", **ignored)
 
 
+def _ignored(files: Files) -> Config:
+    return {} if files.settings.ignore_index is None else {"ignore_index": files.settings.ignore_index}
+
+
 def _loss(files: Files, outputs: Outputs) -> Config:
+    ignored = _ignored(files)
+    if outputs.task == "segmentation" and ignored:
+        both = {"include_background": outputs.sigmoid, "sigmoid": outputs.sigmoid}
+        return _part("monai_ima.losses.SegmentationLoss", **both, **ignored)
     if outputs.task == "segmentation":
-        own = (
-            {"sigmoid": True}
-            if outputs.sigmoid
-            else {"include_background": False, "to_onehot_y": True, "softmax": True}
-        )
-        return _part("DiceCELoss", **own)
+        activation = {"sigmoid": True} if outputs.sigmoid else {"include_background": False, "softmax": True}
+        return _part("DiceCELoss", **activation, to_onehot_y=_is_indices(outputs))
     if outputs.sigmoid:
         return _part("torch.nn.BCEWithLogitsLoss")
-    ignored = {} if files.settings.ignore_index is None else {"ignore_index": files.settings.ignore_index}
     return _part("torch.nn.CrossEntropyLoss", **ignored)
+
+
+def _is_indices(outputs: Outputs) -> bool:
+    """Label maps hold one class of several in each voxel."""
+    return outputs.channels > 1 and outputs.label_channels == 1
 
 
 def _training_steps(files: Files, outputs: Outputs) -> list[Config]:
@@ -259,23 +281,38 @@ def _training_steps(files: Files, outputs: Outputs) -> list[Config]:
             _part("RandSpatialCropd", **window, roi_size=list(files.settings.window), random_size=False),
         ]
     if files.classes is not None and outputs.sigmoid:
-        return [_part("Lambdad", keys="label", func="$lambda label: torch.tensor([float(label)])")]
+        number = "[float(label)]" if outputs.shape else "float(label)"
+        return [_part("Lambdad", keys="label", func=f"$lambda label: torch.tensor({number})")]
     return []
 
 
-def _postprocessing(outputs: Outputs) -> list[Config]:
-    if outputs.sigmoid:
-        return [
-            _part("Activationsd", keys="pred", sigmoid=True),
-            _part("AsDiscreted", keys="pred", threshold=0.5),
-        ]
-    if outputs.task == "segmentation":
-        both = {"keys": ["pred", "label"], "argmax": [True, False], "to_onehot": outputs.channels}
-        return [_part("AsDiscreted", **both)]
-    return [_part("Activationsd", keys="pred", softmax=True)]
+def _postprocessing(files: Files, outputs: Outputs) -> list[Config]:
+    if outputs.task != "segmentation":
+        return [*_independent()] if outputs.sigmoid else [_part("Activationsd", keys="pred", softmax=True)]
+    first = _independent() if outputs.sigmoid else [_part("AsDiscreted", keys="pred", argmax=True)]
+    ignored = files.settings.ignore_index
+    masked = [] if ignored is None else _masked(ignored)
+    maps = {"pred": not outputs.sigmoid, "label": _is_indices(outputs)}
+    keys = [key for key, is_indices in maps.items() if is_indices]
+    return [*first, *masked, *([_part("AsDiscreted", keys=keys, to_onehot=outputs.channels)] if keys else [])]
 
 
-def _metric(outputs: Outputs) -> Config:
+def _independent() -> list[Config]:
+    return [_part("Activationsd", keys="pred", sigmoid=True), _part("AsDiscreted", keys="pred", threshold=0.5)]
+
+
+def _masked(ignored: int) -> list[Config]:
+    """Background in prediction and label alike where the label is the one that counts nowhere."""
+    return [
+        _part("CopyItemsd", keys="label", names="counted"),
+        _part("Lambdad", keys="counted", func=f"$lambda label: label != {ignored}"),
+        _part("MaskIntensityd", keys=["pred", "label"], mask_key="counted"),
+    ]
+
+
+def _metric(files: Files, outputs: Outputs) -> Config:
     if outputs.task == "segmentation":
         return _part("MeanDice", include_background=outputs.sigmoid, output_transform=FROM_ENGINE)
-    return _part("ignite.metrics.Accuracy", output_transform=FROM_ENGINE)
+    ignored = files.settings.ignore_index
+    counted = FROM_ENGINE if ignored is None else COUNTED.format(ignored)
+    return _part("ignite.metrics.Accuracy", output_transform=counted)

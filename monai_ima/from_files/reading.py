@@ -125,8 +125,8 @@ def find_files(settings: FileSettings) -> Files:
 def _check_names(classes: Sequence[str]) -> None:
     """Names of classes get into a config, where MONAI would run or look up what begins so."""
     for name in classes:
-        if name.startswith(CONFIG_MARKS):
-            raise ValueError(f"Got a class called {name!r}, expected names that begin with none of $, @ and %.")
+        if name.startswith(CONFIG_MARKS) or "#" in name:
+            raise ValueError(f"Got a class called {name!r}, expected names without # that begin with none of $, @, %.")
 
 
 def _check_kinds(files: list[str], headers: list[Header]) -> None:

@@ -13,6 +13,8 @@ from monai_ima.results.settings import EvaluationSettings, FilePath, Text
 from monai_ima.utils.checks import check_count, check_positive, shown
 from monai_ima.utils.scaling import scaling_transform
 
+from .places import check_places
+
 __all__ = ["FILE_OPTIONS", "FileSettings", "parsed_arguments"]
 
 FILE_OPTIONS = (
@@ -27,6 +29,8 @@ FILE_OPTIONS = (
     "save_bundle",
 )
 """Options that go with ``--model`` only; a bundle's config may have ids of these names."""
+
+PLACES = ("model", "images", "labels", "out", "save_bundle")
 
 ALL_ALIKE = "ScaleIntensityRanged"
 """The transform that scales all images alike."""
@@ -148,4 +152,5 @@ class FileSettings(EvaluationSettings):
             )
         if self.network_args is not None and self.network is None:
             raise ValueError("Option --network_args is for --network, expected both.")
+        check_places({name: getattr(self, name) for name in PLACES})
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Outputs:
         sigmoid: they are independent of each other.
         image_shape: of the image that it took, ``[C, *spatial]``.
         shape: of its prediction without the batch.
+        label_channels: of the label; 1 for class indices.
+        several: it returns a tuple, list or dictionary.
     """
 
     task: str
@@ -44,6 +46,8 @@ class Outputs:
     sigmoid: bool
     image_shape: tuple[int, ...]
     shape: tuple[int, ...]
+    label_channels: int = 1
+    several: bool = False
 
 
 def try_network(model: LoadedModel, files: Files) -> Outputs:
@@ -70,7 +74,8 @@ def try_network(model: LoadedModel, files: Files) -> Outputs:
             ) from error
         logits = choose_output(prediction, files.settings.output)
         _check_gradient(model, files, image, logits)
-    outputs = _outputs(files, image, logits.detach(), label)
+    outputs = replace(_outputs(files, image, logits.detach(), label), several=not isinstance(prediction, torch.Tensor))
+    _check_kept(files, outputs)
     _check_classes(files, outputs)
     return outputs
 
@@ -88,9 +93,21 @@ def _first_sample(files: Files) -> tuple[torch.Tensor, torch.Tensor]:
             f"{_last_line(error)}."
         ) from error
     image, label = plain(item["image"]).float(), torch.as_tensor(plain(item["label"]))
+    _check_image(files, image)
     if files.settings.window is not None:
         image, label = (_window(part, files.settings.window) for part in (image, label))
     return image[None].clone(), label[None]
+
+
+def _check_image(files: Files, image: torch.Tensor) -> None:
+    if not image.isfinite().all():
+        raise ValueError(f"Image {files.items[0]['image']} holds NaN or infinity, expected finite intensities.")
+    channels = files.settings.channels
+    if channels is not None and max(channels) >= len(image):
+        raise ValueError(
+            f"Got channels {','.join(map(str, channels))}, but image {files.items[0]['sample_id']!r} has {len(image)}: "
+            f"expected some of 0 to {len(image) - 1}."
+        )
 
 
 def _window(part: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
@@ -125,7 +142,6 @@ def _check_gradient(model: LoadedModel, files: Files, image: torch.Tensor, logit
 
 
 def _outputs(files: Files, image: torch.Tensor, logits: torch.Tensor, label: torch.Tensor) -> Outputs:
-    settings = files.settings
     try:
         logits = first_head(logits, label) if logits.ndim > 2 else logits
         criterion = criterion_of_shapes(logits, label)
@@ -133,19 +149,58 @@ def _outputs(files: Files, image: torch.Tensor, logits: torch.Tensor, label: tor
         raise ValueError(
             f"Model {files.settings.model} gives a prediction of shape {list(logits.shape[1:])} for image "
             f"{files.items[0]['sample_id']!r}, whose label is of shape {list(label.shape[1:])}: expected "
-            f"{'maps of the same size' if files.classes is None else 'one number a class'} (see --output)."
+            f"{_expected(files)} (see --output)."
         ) from error
     segments = isinstance(criterion, DiceCriterion)
     sigmoid = isinstance(criterion, BinaryCriterion) or getattr(criterion, "sigmoid", False)
-    sigmoid = sigmoid if settings.sigmoid is None else settings.sigmoid
-    task = "segmentation" if segments else "multi-label" if sigmoid else "classification"
-    shape = tuple(logits.shape[1:]) or (1,)
-    if settings.task is not None and (settings.task == "segmentation") != segments:
+    shape = tuple(logits.shape[1:])
+    outputs = Outputs(
+        "segmentation" if segments else "multi-label" if sigmoid else "classification",
+        shape[0] if shape else 1,
+        bool(sigmoid),
+        tuple(image.shape[1:]),
+        shape,
+        label.shape[1] if label.ndim == logits.ndim and shape else 1,
+    )
+    return _as_stated(files, outputs)
+
+
+def _expected(files: Files) -> str:
+    if files.classes is not None:
+        return "one number a class"
+    window = " or --window for a network that keeps only some sizes," if files.settings.window is None else ""
+    return f"maps of the same size,{window}" if window else "maps of the same size"
+
+
+def _as_stated(files: Files, outputs: Outputs) -> Outputs:
+    """The outputs as the options say, which must be possible."""
+    settings, one = files.settings, outputs.channels == 1
+    found = f"model {settings.model} gives a prediction of shape {list(outputs.shape)}"
+    if settings.task not in (None, outputs.task):
+        raise ValueError(f"Got task {settings.task}, but {found}: expected none, or --task {outputs.task}.")
+    if settings.sigmoid is False and one:
+        raise ValueError(f"Got --no_sigmoid, but {found}, a single output: expected no --no_sigmoid.")
+    if settings.sigmoid is False and outputs.sigmoid and outputs.label_channels > 1:
+        raise ValueError("Got --no_sigmoid, but label maps overlap: expected --sigmoid.")
+    if settings.sigmoid is True and not one and outputs.task != "segmentation":
+        raise ValueError(f"Got --sigmoid, but {found} and each image has one class: expected no --sigmoid.")
+    return outputs if settings.sigmoid is None else replace(outputs, sigmoid=settings.sigmoid)
+
+
+def _check_kept(files: Files, outputs: Outputs) -> None:
+    settings = files.settings
+    if settings.save_bundle is None or settings.ignore_index is None:
+        return
+    if outputs.task == "multi-label":
         raise ValueError(
-            f"Got task {settings.task}, but model {settings.model} gives a prediction of shape {list(shape)}, expected "
-            f"--task {task}."
+            "Option --ignore_index cannot be kept for a single output, expected no --save_bundle, or a network with "
+            "one output a class."
         )
-    return Outputs(task, shape[0], bool(sigmoid), tuple(image.shape[1:]), shape)
+    if outputs.label_channels > 1:
+        raise ValueError(
+            f"Option --ignore_index cannot be kept for labels of {outputs.label_channels} channels, expected no "
+            "--save_bundle, or labels of class indices."
+        )
 
 
 def _check_classes(files: Files, outputs: Outputs) -> None:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 from monai.utils import CommonKeys
 
+from monai_ima.utils.checks import check_channels
+
 from .reading import MISSING, Component, TrainingConfig, readable
 
-__all__ = ["GuidanceChannels", "find_channels", "image_channels"]
+__all__ = ["CHANNELS_ID", "GuidanceChannels", "find_channels", "image_channels"]
 
+CHANNELS_ID = "attacked_channels"
+"""Id of a config that says itself which channels noise may change."""
 REPLACING = re.compile(r"AddGuidanceSignal\w*|DiscardAddGuidance")
 """Transforms that put signals behind the first ``number_intensity_ch`` channels (DeepEdit, DeepGrow, MONAI Label)."""
 APPENDING = ("AddPointGuidanceSignal", "AddClickSignals", "AddLabelAsGuidance")
@@ -26,7 +30,7 @@ class GuidanceChannels:
 
     Attributes:
         channels: the image's intensities, in rising order.
-        description: which transform puts the guidance into the others.
+        description: which transform puts the guidance into the others, or who says so.
     """
 
     channels: tuple[int, ...]
@@ -36,7 +40,7 @@ class GuidanceChannels:
 def find_channels(
     config: TrainingConfig, transforms: Sequence[Component], image: str, network: Component | None
 ) -> GuidanceChannels | None:
-    """The channels of intensities, where transforms add clicks or other guidance to the image; else None.
+    """The channels that a config states, else those of intensities where transforms add guidance; else None.
 
     Args:
         config: of a training or an evaluation.
@@ -45,8 +49,12 @@ def find_channels(
         network: whose input channels are counted; None where it is unknown.
 
     Raises:
-        ValueError: if guidance is added, but the intensities among the channels cannot be counted.
+        ValueError: if guidance is added, but the intensities among the channels cannot be counted, or what the config
+            states are no channels.
     """
+    stated = check_channels(config.value(CHANNELS_ID))
+    if stated is not None:
+        return GuidanceChannels(stated, f"as id {CHANNELS_ID} says")
     found: GuidanceChannels | None = None
     total = image_channels(config, image, network)
     appended, by = 0, ""

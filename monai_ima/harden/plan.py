@@ -15,6 +15,7 @@ from torch import nn
 from monai_ima import handlers
 from monai_ima.criteria import DiceCriterion
 from monai_ima.results.pixel_size import PixelSize
+from monai_ima.utils.checks import check_bounds
 from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import fit_weights, load_weights
 
@@ -28,6 +29,8 @@ from .task import Task, find_task, image_key
 
 __all__ = ["Plan", "handler_class", "handler_options", "make_plan"]
 
+BOUNDS_ID = "bounds"
+"""Id of a config that says itself what intensities are valid."""
 SHARED = {"eps", "eps_max", "norm", "criterion", "bounds", "channels", "output"}
 SET_BY_PLAN = {*SHARED, "sample_key", "first_pass", "start_epoch"}
 """Arguments of the handlers that are not options of their own."""
@@ -151,7 +154,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         image_values=_image_size(parts, guidance),
         norm=norm,
         eps_max=eps_max,
-        bounds=normalisation.bounds if settings.bounds is None and normalisation else settings.bounds,
+        bounds=_bounds(parts, settings, normalisation),
         guidance=guidance,
         threshold=_threshold(parts, settings, pretrained) if task.kind == "segmentation" else None,
         batch_norm=_batch_norm(network, weights),
@@ -161,6 +164,12 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         val_eps=settings.val_eps or eps_max / 2,
         output=task.output if settings.output is None else settings.output,
     )
+
+
+def _bounds(parts: Parts, settings: HardenSettings, normalisation: Normalisation | None) -> Any:
+    """As given, else as the config states them, else as the images are scaled to."""
+    stated = check_bounds(parts.config.value(BOUNDS_ID)) if settings.bounds is None else settings.bounds
+    return normalisation.bounds if stated is None and normalisation is not None else stated
 
 
 def _guidance(parts: Parts, settings: HardenSettings, image: str) -> GuidanceChannels | None:
