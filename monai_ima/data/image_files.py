@@ -14,7 +14,7 @@ from PIL import Image
 
 from monai_ima.utils.checks import check_bounds
 
-from .pictures import EIGHT_BITS, upright
+from .pictures import EIGHT_BITS, turned, upright
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFileReader"]
 
@@ -87,7 +87,7 @@ class ImageFileReader(ImageReader):
             if picture.mode not in GREY_MODES:
                 raise ValueError(f"Picture {file} has the mode {picture.mode}, expected one in grey or colour.")
             self._check_range(f"Picture {file} has more than 8 bits a pixel (mode {picture.mode})")
-            return self._grey(np.asarray(picture, np.float32), file)
+            return self._grey(np.asarray(turned(picture), np.float32), file)
 
     def _nifti(self, file: Path) -> np.ndarray:
         volume: Any = nibabel.load(file)

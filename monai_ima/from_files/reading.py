@@ -72,7 +72,8 @@ class Files:
         return [*steps, *self._scaling()]
 
     def _loading(self, maps: bool) -> list[dict[str, Any]]:
-        reader = {"_target_": "PILReader", "reverse_indexing": False}
+        turn = {"_target_": "PIL.ImageOps.exif_transpose", "_mode_": "callable"}
+        reader = {"_target_": "PILReader", "converter": turn, "reverse_indexing": False}
         image: dict[str, Any] = {"_target_": "LoadImaged", "keys": "image"}
         label: dict[str, Any] = {"_target_": "LoadImaged", "keys": "label"}
         if self.pictures:
