@@ -30,8 +30,7 @@ GREY_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 class ImageFileReader(ImageReader):
     """Reads pictures and 2-D NIfTI files as float32 ``[height, width, channels]``, scaled to 0..1.
 
-    Pictures of 8 bits a channel have the intensities 0..255, and the orientation that a camera notes (EXIF) is carried
-    out. How bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so.
+    Pictures are turned as their camera notes (EXIF). Those of 8 bits a channel have the intensities 0..255. How bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so.
     Rows of a NIfTI file's image are its second axis.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from monai_ima.utils.text import read_text
 
+from .class_layout import in_order
 from .image_files import IMAGE_SUFFIXES
 from .pictures import is_picture
 
@@ -84,7 +85,7 @@ def table_classes(table: str | os.PathLike) -> list[str]:
     names = {row.label for row in read_table(table)}
     if len(names) < 2:
         raise ValueError(f"File {table} holds one class only, {names.pop()}, expected at least two.")
-    return sorted(names, key=int if all(name.isdecimal() for name in names) else str)
+    return in_order(names)
 
 
 def _row(
