@@ -56,7 +56,7 @@ def read_table(
     table = Path(table)
     if not table.is_file():
         raise FileNotFoundError(f"File {table} does not exist, expected a CSV file with {EXPECTED}.")
-    rows = csv_rows(table, COLUMNS, EXPECTED)
+    rows = csv_rows(table, COLUMNS, EXPECTED, optional=["patient"])
     columns = (*COLUMNS, *(["patient"] if "patient" in (rows.fieldnames or []) else []))
     root = table.parent if folder is None else Path(folder)
     found = [_row(table, root, row, columns, rows.line_num, suffixes) for row in rows]
