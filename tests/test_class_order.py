@@ -87,7 +87,12 @@ def test_the_order_of_the_outputs_can_be_given(order, network, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "network", "more", "words"),
     [
-        ("ab", Grey(3), [], "have the 2 class(es) a, b, but model {m} has 3 output(s): expected --classes with 3 names"),
+        (
+            "ab",
+            Grey(3),
+            [],
+            "have the 2 class(es) a, b, but model {m} has 3 output(s): expected --classes with 3 names",
+        ),
         (["01", "02"], Grey(3), [], "have the 2 class(es) 01, 02, but"),
         (["1", "2"], Grey(2), [], "have 3 classes, but model {m} has 2 output(s): expected at most 2 classes"),
         ("ab", Grey(3), ["a,b"], "Got 2 --classes, but model {m} has 3 output(s): expected 3 names"),

@@ -44,7 +44,9 @@ def save(file: Path, values: np.ndarray, orientation: int | None) -> None:
     Image.fromarray(np.ascontiguousarray(values)).save(file, exif=exif, **compressed)
 
 
-def pair(root: Path, orientation: int, of_label: int | None, suffix: str = ".png", kind: Any = np.uint8) -> FileSettings:
+def pair(
+    root: Path, orientation: int, of_label: int | None, suffix: str = ".png", kind: Any = np.uint8
+) -> FileSettings:
     lying = LYING[orientation - 1](UPRIGHT)
     save(root / "images" / f"a{suffix}", lying.astype(kind), orientation)
     save(root / "labels" / f"a{suffix}", lying, of_label)
@@ -110,7 +112,14 @@ def test_a_classifier_takes_pictures_of_which_some_are_to_be_turned(tmp_path):
     torch.jit.script(Brightness()).save(tmp_path / "m.ts")
     found = []
     for folder in (pictures, turned, tmp_path / "lying"):
-        words = ["--images", str(folder), "--labels", str(folder / "labels.csv"), "--out", str(tmp_path / f"{folder.name}_out")]
+        words = [
+            "--images",
+            str(folder),
+            "--labels",
+            str(folder / "labels.csv"),
+            "--out",
+            str(tmp_path / f"{folder.name}_out"),
+        ]
         more = ["--levels", "0.2", "--scale", "0:255", "--attack", "pgd5"]
         assert main(["evaluate", "--model", str(tmp_path / "m.ts"), *words, *more]) == 0
         found.append(Results.read(tmp_path / f"{folder.name}_out").attacks[-1].values)

@@ -102,7 +102,9 @@ def test_weights_of_another_network_are_refused_in_words_that_make_sense(weights
 
 def test_a_checkpoint_without_weights_is_told_all_places_where_they_may_be(tmp_path):
     torch.save({"weights": prefixed("")}, tmp_path / "m.pt")
-    with pytest.raises(ValueError, match=r"holds no network weights, expected them at the top or under model, .*\.$") as e:
+    with pytest.raises(
+        ValueError, match=r"holds no network weights, expected them at the top or under model, .*\.$"
+    ) as e:
         load_weights(tmp_path / "m.pt")
     for key in ("network", "net", "state_dict", "model_state_dict", "network_weights"):
         assert key in str(e.value).split("under")[1]

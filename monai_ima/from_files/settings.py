@@ -37,7 +37,9 @@ NETWORK = "Class of a state dict's network, such as monai.networks.nets.UNet. It
 NETWORK_ARGS = 'Arguments of --network as JSON, such as \'{"spatial_dims": 3, "in_channels": 1, ...}\'.'
 IMAGES = "Folder of NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF files; without --labels its folders are the classes."
 LABELS = "Folder of label maps named as the images, or a CSV file with the columns image, label and maybe patient."
-CLASSES = "Names of all classes in the order of the network's outputs, separated by commas; the second is positive of one."
+CLASSES = (
+    "Names of all classes in the order of the network's outputs, separated by commas; the second is positive of one."
+)
 SCALE = "Of intensities: minmax, zscore (each image by its own), or lo:hi to 0..1, such as -1000:1000; default: none."
 SPACING = "Resample volumes to this many mm in a voxel, such as 1,1,1."
 ORIENTATION = "Turn volumes, such as to RAS; default: as in the files."

@@ -185,4 +185,3 @@ def weights_digest(weights: nn.Module | Mapping[str, Any]) -> str:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
