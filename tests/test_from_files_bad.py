@@ -161,7 +161,7 @@ def flat_image() -> None:
         (TS, flat_image, "flat.nii.gz is 2-D and"),
         (TS, lambda: Path("scans/case0.nii.gz").write_bytes(b"x"), "expected a whole .nii.gz file"),
         (PICTURES, table("image,label\np0.png,a\np1.png,b\np0.png,a\n"), "p0.png 2 times, expected each image once"),
-        (PICTURES, table("image,label\np0.png,a\np7.png,b\n"), "p7.png does not exist"),
+        (PICTURES, table("image,label\np0.png,a\np7.png,b\n"), "p7.png, which does not exist"),
         (PICTURES, table("image,label\np0.png,0\np1.png,2\n"), "have 3 classes, but model bright.ts has 2 output(s)"),
         (PICTURES, table("image,class\np0.png,0\n"), "has no column label"),
         (PICTURES, table("image,label\np0.png,\n"), "has no label"),

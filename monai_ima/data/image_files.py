@@ -30,9 +30,9 @@ GREY_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 class ImageFileReader(ImageReader):
     """Reads pictures and 2-D NIfTI files as float32 ``[height, width, channels]``, scaled to 0..1.
 
-    Pictures are turned as their camera notes (EXIF). Those of 8 bits a channel have the intensities 0..255. How bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so.
-    Rows of a NIfTI file's image are its second axis.
-
+    Pictures are turned as their camera notes (EXIF). Those of 8 bits a channel have the intensities 0..255. How
+    bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so. Rows
+    of a NIfTI file's image are its second axis.
     Args:
         channels: 1 for grey, 3 for colour; a grey image has three equal channels then.
         intensity_range: ``(lo, hi)`` that become 0 and 1, intensities beyond them are clipped; None: 0..255, and only

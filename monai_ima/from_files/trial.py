@@ -164,7 +164,7 @@ def _check_classes(files: Files, outputs: Outputs) -> None:
     if len(files.classes) > most:
         raise ValueError(
             f"Labels of {files.settings.labels or files.settings.images} have {len(files.classes)} classes, but {has}: "
-            f"expected at most {most} classes (names that are all integers are indices from 0 unless --classes is given)."
+            f"expected at most {most} classes (integers are indices from 0 unless --classes is given)."
         )
 
 

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +167,9 @@ def _prefix(expected: Iterable[str], weights: Mapping[str, Any]) -> str:
 
 def _prefixes(weights: Mapping[str, Any]) -> list[str]:
     """What all names begin with up to one of their dots."""
-    common = commonprefix(list(weights))
-    return [common[: k + 1] for k, letter in enumerate(common) if letter == "."]
+    first = next(iter(weights), "")
+    starts = [first[: k + 1] for k, letter in enumerate(first) if letter == "."]
+    return [start for start in starts if all(name.startswith(start) for name in weights)]
 
 
 def _without(prefix: str, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
