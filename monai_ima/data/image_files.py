@@ -33,6 +33,7 @@ class ImageFileReader(ImageReader):
     Pictures are turned as their camera notes (EXIF). Those of 8 bits a channel have the intensities 0..255. How
     bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so. Rows
     of a NIfTI file's image are its second axis.
+
     Args:
         channels: 1 for grey, 3 for colour; a grey image has three equal channels then.
         intensity_range: ``(lo, hi)`` that become 0 and 1, intensities beyond them are clipped; None: 0..255, and only

@@ -115,7 +115,7 @@ def _check_grid(kind: str, file: str, header: Header, of_what: str, first: str, 
     if header.orientation != expected.orientation:
         raise ValueError(
             f"{kind} {file} has the EXIF orientation {header.orientation} and {of_what} {first} "
-            f"{expected.orientation}, so that their grid is not known: expected the same (save both turned, without EXIF)."
+            f"{expected.orientation}, which may be two grids: expected the same (save both turned, without EXIF)."
         )
     if header.shape != expected.shape:
         raise ValueError(f"{kind} {file} has shape {header.shape}, expected {expected.shape} as {of_what} {first} has.")
