@@ -114,6 +114,7 @@ def args(**changed: object) -> str:
         ({**PICTURES, "model": "unet.ts"}, "unet.ts does not take image 'p0.png' of shape [1, 6, 8]"),
         ({**PICTURES, "model": "blocked.ts"}, "blocked.ts gives no gradient with respect to its image (none at all)"),
         ({**PICTURES, "spacing": "1,1"}, "Option --spacing is for volumes"),
+        ({**TS, "classes": "a,b"}, "Option --classes is for a classifier"),
         ({**PICTURES, "window": "4,4"}, "Option --window is for label maps"),
         ({**PICTURES, "labels": "none.csv"}, "none.csv does not exist"),
         ({**TS, "units": "raw"}, "--units network"),

@@ -75,7 +75,7 @@ def interrupted(out: Path, loaded: LoadedBundle, monkeypatch) -> None:
 
 def test_an_interrupted_evaluation_goes_on_only_with_the_same_weights(tmp_path, monkeypatch):
     interrupted(tmp_path / "a", problem(), monkeypatch)
-    with pytest.raises(FileExistsError, match="other settings \\(weights_sha256 "):
+    with pytest.raises(FileExistsError, match="other weights of the network \\(weights_sha256 "):
         evaluate_loaded(settings(tmp_path / "a"), problem(seed=1))
     resumed = evaluate_loaded(settings(tmp_path / "a"), problem())
     whole = evaluate_loaded(settings(tmp_path / "b"), problem())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from monai_ima.utils.checks import check_path
 
-from .class_layout import folder_classes
-from .folders import Item, dataset_folder
+from .class_layout import folder_classes, in_order
+from .folders import Item, dataset_folder, is_visible
 from .headers import IMAGE_SUFFIXES, image_suffix
 from .image_table import TableRow, read_table
 
-__all__ = ["class_files", "table_classes"]
+__all__ = ["class_files", "classes_of_folders", "table_classes"]
 
 
 def class_files(
@@ -24,7 +24,8 @@ def class_files(
     Args:
         images: the folder; without ``labels`` each folder in it is a class.
         labels: CSV file with the columns image (path below ``images``), label and maybe patient.
-        classes: their names, in the order of their indices; None: :func:`table_classes`, or the folders, sorted.
+        classes: their names, in the order of their indices; None: :func:`table_classes`, or
+            :func:`classes_of_folders`. Some may have no images.
 
     Returns:
         ``{"image": file, "label": class index, "sample_id": path below images}``, with ``"patient"`` where the CSV
@@ -32,7 +33,8 @@ def class_files(
 
     Raises:
         FileNotFoundError: if folder or table are missing, an image of the table is, or a class folder holds none.
-        ValueError: if the table lacks a column or a value, names an image twice, or a class is not among ``classes``.
+        ValueError: if the table lacks a column or a value, names an image twice, or a class (a folder) is not among
+            ``classes``.
 
     Example:
         >>> import tempfile
@@ -44,7 +46,7 @@ def class_files(
     """
     root = dataset_folder(images, "image files")
     if labels is None:
-        return _of_folders(root, list(classes or folder_classes(root)))
+        return _of_folders(root, list(classes or classes_of_folders(root)))
     names = list(classes or table_classes(labels, root))
     return [_of_row(labels, row, names) for row in read_table(check_path("labels", labels), root, IMAGE_SUFFIXES)]
 
@@ -60,15 +62,45 @@ def table_classes(labels: str | os.PathLike, images: str | os.PathLike) -> list[
         FileNotFoundError: if there is no such file, or an image is missing.
         ValueError: if it lacks a column or a value, or names an image twice.
     """
-    values = {row.label for row in read_table(check_path("labels", labels), images, IMAGE_SUFFIXES)}
+    return _indices_or_names({row.label for row in read_table(check_path("labels", labels), images, IMAGE_SUFFIXES)})
+
+
+def classes_of_folders(images: str | os.PathLike) -> list[str]:
+    """The classes that the folders in a folder are called after, in the order of :func:`table_classes`.
+
+    Args:
+        images: the folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or it holds none.
+        ValueError: if it holds one folder only.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("1", "3"):
+        ...     (root / name).mkdir()
+        >>> classes_of_folders(root)
+        ['0', '1', '2', '3']
+    """
+    return _indices_or_names(folder_classes(images))
+
+
+def _indices_or_names(values: Collection[str]) -> list[str]:
     if all(value.isascii() and value.isdecimal() and str(int(value)) == value for value in values):
         return [str(k) for k in range(max(map(int, values)) + 1)]
-    return sorted(values)
+    return in_order(values)
 
 
 def _of_folders(root: Path, classes: list[str]) -> list[Item]:
     items: list[Item] = []
+    folders = {path.name for path in root.iterdir() if path.is_dir() and is_visible(Path(path.name))}
+    for name in in_order(folders):
+        if name not in classes:
+            raise ValueError(f"Folder {root / name} is not a class, expected {', '.join(classes)}.")
     for k, name in enumerate(classes):
+        if name not in folders:
+            continue
         files = sorted(
             path
             for path in (root / name).rglob("*")
@@ -79,6 +111,8 @@ def _of_folders(root: Path, classes: list[str]) -> list[Item]:
                 f"Class folder {root / name} holds no images, expected names ending in {', '.join(IMAGE_SUFFIXES)}."
             )
         items += [{"image": str(file), "label": k, "sample_id": file.relative_to(root).as_posix()} for file in files]
+    if not items:
+        raise FileNotFoundError(f"Folder {root} holds no folders, expected one for each of {', '.join(classes)}.")
     return items
 
 

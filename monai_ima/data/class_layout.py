@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +41,7 @@ Splits = dict[str, list[Scan]]
 
 
 def folder_classes(dataset_dir: str | os.PathLike) -> list[str]:
-    """The names of a folder's class folders, of all its splits together, sorted.
+    """The names of a folder's class folders, of all its splits together, sorted; by number where all are integers.
 
     Args:
         dataset_dir: as for :func:`class_folder_datalist`.
@@ -59,10 +59,24 @@ def folder_classes(dataset_dir: str | os.PathLike) -> list[str]:
         ['healthy', 'scar']
     """
     root = dataset_folder(dataset_dir, "folders of scans, one a class")
-    names = sorted({path.name for folder in split_folders(root).values() for path in _visible_folders(folder)})
+    names = in_order({path.name for folder in split_folders(root).values() for path in _visible_folders(folder)})
     if len(names) < 2:
         raise ValueError(f"Folder {root} holds {len(names)} class folder(s), expected at least two.")
     return names
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Names of classes, sorted; by number where all of them are integers.
+
+    Example:
+        >>> in_order({"10", "9"}), in_order({"10", "9", "b"})
+        (['9', '10'], ['10', '9', 'b'])
+    """
+    return sorted(names, key=_number_first if all(name.isdecimal() for name in names) else None)
+
+
+def _number_first(name: str) -> tuple[int, str]:
+    return int(name), name
 
 
 def count_table(datalist: Datalist, classes: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .folders import DamagedImageError
+from .pictures import ON_ITS_SIDE, ScrambledPictureError, noted_orientation
 
 __all__ = ["IMAGE_SUFFIXES", "Header", "image_suffix", "read_header"]
 
@@ -25,10 +26,12 @@ class Header:
     """The grid of an image.
 
     Attributes:
-        shape: number of voxels along each of the two or three axes in space; of pictures ``(width, height)``.
+        shape: number of voxels along each of the two or three axes in space; of pictures ``(width, height)``
+            as they are read, turned by their orientation.
         channels: values a voxel.
         affine: float ``[4, 4]``, from voxel indices to mm in RAS; None for pictures, which have no position.
         mode: Pillow's name of a picture's type of pixels, such as ``"L"``; None for other files.
+        orientation: of EXIF, 1 to 8, that a picture is turned by when it is read; 1 is upright.
 
     Example:
         >>> Header((64, 64, 32), 1, np.eye(4), None).shape
@@ -39,6 +42,7 @@ class Header:
     channels: int
     affine: np.ndarray | None
     mode: str | None
+    orientation: int = 1
 
 
 def read_header(file: str | os.PathLike) -> Header:
@@ -49,8 +53,8 @@ def read_header(file: str | os.PathLike) -> Header:
 
     Raises:
         DamagedImageError: if the file cannot be read.
-        ValueError: if the suffix is another, a TIFF file holds several pages, or the package that MONAI reads the
-            format with is not installed.
+        ValueError: if the suffix is another, a TIFF file holds several pages or is one that Pillow scrambles, or the
+            package that MONAI reads the format with is not installed.
 
     Example:
         >>> import tempfile
@@ -58,14 +62,14 @@ def read_header(file: str | os.PathLike) -> Header:
         ...     Image.new("RGB", (4, 2)).save(file)
         ...     file.flush()
         ...     read_header(file.name)
-        Header(shape=(4, 2), channels=3, affine=None, mode='RGB')
+        Header(shape=(4, 2), channels=3, affine=None, mode='RGB', orientation=1)
     """
     suffix = image_suffix(Path(file))
     if suffix is None:
         raise ValueError(f"File {file} is no image, expected a name ending in {', '.join(IMAGE_SUFFIXES)}.")
     try:
         return _READERS[suffix](str(file))
-    except _Refused:
+    except (_Refused, ScrambledPictureError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -97,7 +101,10 @@ def _picture(file: str) -> Header:
         pages = getattr(image, "n_frames", 1)
         if pages > 1:
             raise _Refused(f"Picture {file} holds {pages} pages, expected one.")
-        return Header(image.size, len(image.getbands()), None, image.mode)
+        orientation = noted_orientation(image)
+        turned_already = image.format == "TIFF"
+        size = image.size[::-1] if orientation in ON_ITS_SIDE and not turned_already else image.size
+        return Header(size, len(image.getbands()), None, image.mode, orientation)
 
 
 def _nrrd(file: str) -> Header:

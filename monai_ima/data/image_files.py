@@ -14,7 +14,7 @@ from PIL import Image
 
 from monai_ima.utils.checks import check_bounds
 
-from .pictures import EIGHT_BITS, upright
+from .pictures import EIGHT_BITS, turned, upright
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFileReader"]
 
@@ -30,9 +30,9 @@ GREY_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 class ImageFileReader(ImageReader):
     """Reads pictures and 2-D NIfTI files as float32 ``[height, width, channels]``, scaled to 0..1.
 
-    Pictures of 8 bits a channel have the intensities 0..255, and the orientation that a camera notes (EXIF) is carried
-    out. How bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so.
-    Rows of a NIfTI file's image are its second axis.
+    Pictures are turned as their camera notes (EXIF). Those of 8 bits a channel have the intensities 0..255. How
+    bright a picture of more bits or a NIfTI file can be is not written in it: ``intensity_range`` must say so. Rows
+    of a NIfTI file's image are its second axis.
 
     Args:
         channels: 1 for grey, 3 for colour; a grey image has three equal channels then.
@@ -87,7 +87,7 @@ class ImageFileReader(ImageReader):
             if picture.mode not in GREY_MODES:
                 raise ValueError(f"Picture {file} has the mode {picture.mode}, expected one in grey or colour.")
             self._check_range(f"Picture {file} has more than 8 bits a pixel (mode {picture.mode})")
-            return self._grey(np.asarray(picture, np.float32), file)
+            return self._grey(np.asarray(turned(picture), np.float32), file)
 
     def _nifti(self, file: Path) -> np.ndarray:
         volume: Any = nibabel.load(file)

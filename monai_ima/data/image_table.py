@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
-from monai_ima.utils.text import read_text
-
+from .class_layout import in_order
+from .csv_rows import csv_rows
 from .image_files import IMAGE_SUFFIXES
 from .pictures import is_picture
 
@@ -58,12 +56,8 @@ def read_table(
     table = Path(table)
     if not table.is_file():
         raise FileNotFoundError(f"File {table} does not exist, expected a CSV file with {EXPECTED}.")
-    rows = csv.DictReader(StringIO(read_text(table)), skipinitialspace=True)
-    names = rows.fieldnames or []
-    for column in COLUMNS:
-        if column not in names:
-            raise ValueError(f"File {table} has no column {column}, expected {EXPECTED}.")
-    columns = (*COLUMNS, *(["patient"] if "patient" in names else []))
+    rows = csv_rows(table, COLUMNS, EXPECTED, optional=["patient"])
+    columns = (*COLUMNS, *(["patient"] if "patient" in (rows.fieldnames or []) else []))
     root = table.parent if folder is None else Path(folder)
     found = [_row(table, root, row, columns, rows.line_num, suffixes) for row in rows]
     if not found:
@@ -84,7 +78,7 @@ def table_classes(table: str | os.PathLike) -> list[str]:
     names = {row.label for row in read_table(table)}
     if len(names) < 2:
         raise ValueError(f"File {table} holds one class only, {names.pop()}, expected at least two.")
-    return sorted(names, key=int if all(name.isdecimal() for name in names) else str)
+    return in_order(names)
 
 
 def _row(

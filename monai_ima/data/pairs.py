@@ -83,8 +83,8 @@ def check_grids(items: Iterable[Item]) -> None:
     Raises:
         DamagedImageError: if a header cannot be read.
         ValueError: if a label is no picture where its image is one or the other way round, is a picture in colour, or
-            has another shape or another affine than its image (the sentence has the numbers), or the package that MONAI
-            reads a format with is not installed.
+            has another EXIF orientation, shape or affine than its image (the sentence has the numbers), or the package
+            that MONAI reads a format with is not installed.
 
     Example:
         >>> import tempfile
@@ -112,6 +112,11 @@ def check_grids(items: Iterable[Item]) -> None:
 def _check_grid(kind: str, file: str, header: Header, of_what: str, first: str, expected: Header) -> None:
     if (header.mode is None) != (expected.mode is None):
         raise ValueError(f"{kind} {file} is of another kind than {of_what} {first}, expected two pictures or none.")
+    if header.orientation != expected.orientation:
+        raise ValueError(
+            f"{kind} {file} has the EXIF orientation {header.orientation} and {of_what} {first} "
+            f"{expected.orientation}, which may be two grids: expected the same (save both turned, without EXIF)."
+        )
     if header.shape != expected.shape:
         raise ValueError(f"{kind} {file} has shape {header.shape}, expected {expected.shape} as {of_what} {first} has.")
     if header.affine is None or expected.affine is None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from io import StringIO
 from pathlib import Path
 
-from monai_ima.utils.text import read_text
+from .csv_rows import csv_rows
 
 __all__ = ["patients_by_file"]
 
@@ -90,10 +88,7 @@ def _by_table(files: list[Path], root: Path, table: Path) -> dict[Path, str]:
 def _read_table(table: Path) -> dict[str, str]:
     if not table.is_file():
         raise FileNotFoundError(f"File {table} does not exist, expected a CSV file with the columns file and patient.")
-    rows = csv.DictReader(StringIO(read_text(table)), skipinitialspace=True)
-    missing = [name for name in COLUMNS if name not in (rows.fieldnames or [])]
-    if missing:
-        raise ValueError(f"File {table} has no column {missing[0]}, expected the columns file and patient.")
+    rows = csv_rows(table, COLUMNS, "the columns file and patient")
     named: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         file, patient = ((row[name] or "").strip() for name in COLUMNS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.data import PILReader
 from monai.utils import ensure_tuple
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from .folders import DamagedImageError
@@ -18,6 +18,13 @@ __all__ = ["PICTURE_SUFFIXES", "PictureReader", "decode_all", "is_picture", "upr
 PICTURE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "La", "CMYK", "YCbCr", "HSV", "LAB")
+
+ON_ITS_SIDE = (5, 6, 7, 8)
+"""The orientations of EXIF, of eight, that exchange height and width."""
+
+
+class ScrambledPictureError(ValueError):
+    """Pillow would read other pixels than those of the file."""
 
 
 class PictureReader(PILReader):
@@ -59,7 +66,30 @@ def upright(picture: Image.Image, mode: str) -> Image.Image:
             f"Picture {getattr(picture, 'filename', '')} has more than 8 bits a pixel (mode {picture.mode}), expected "
             "8: scale its intensities to 0..255 first."
         )
-    return ImageOps.exif_transpose(picture).convert(mode)
+    return turned(picture).convert(mode)
+
+
+def turned(picture: Image.Image) -> Image.Image:
+    """A picture as its camera notes that it is to be seen; refused as :func:`noted_orientation` says."""
+    noted_orientation(picture)
+    return ImageOps.exif_transpose(picture)
+
+
+def noted_orientation(picture: Image.Image) -> int:
+    """The orientation that a camera noted (EXIF), 1 (upright) to 8.
+
+    Raises:
+        ScrambledPictureError: if it is an uncompressed TIFF file that lies on its side, whose pixels Pillow puts into
+            rows of the wrong length.
+    """
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    uncompressed = picture.format == "TIFF" and picture.info.get("compression") == "raw"
+    if uncompressed and orientation in ON_ITS_SIDE:
+        raise ScrambledPictureError(
+            f"Picture {getattr(picture, 'filename', '')} is an uncompressed TIFF file with the EXIF orientation "
+            f"{orientation}, which Pillow does not read, expected it to be saved upright or compressed."
+        )
+    return orientation if orientation in range(1, 9) else 1
 
 
 def is_picture(path: Path, suffixes: Sequence[str] = PICTURE_SUFFIXES) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_ima.data import check_grids, class_files, folder_classes, image_label_pairs, table_classes
+from monai_ima.data import check_grids, class_files, image_label_pairs, table_classes
+from monai_ima.data.class_files import classes_of_folders
 from monai_ima.data.headers import Header, read_header
 from monai_ima.data.pictures import EIGHT_BITS
 from monai_ima.utils.scaling import scaling_transform
@@ -72,7 +73,8 @@ class Files:
         return [*steps, *self._scaling()]
 
     def _loading(self, maps: bool) -> list[dict[str, Any]]:
-        reader = {"_target_": "PILReader", "reverse_indexing": False}
+        turn = {"_target_": "PIL.ImageOps.exif_transpose", "_mode_": "callable"}
+        reader = {"_target_": "PILReader", "converter": turn, "reverse_indexing": False}
         image: dict[str, Any] = {"_target_": "LoadImaged", "keys": "image"}
         label: dict[str, Any] = {"_target_": "LoadImaged", "keys": "label"}
         if self.pictures:
@@ -110,7 +112,7 @@ def find_files(settings: FileSettings) -> Files:
         check_grids(items)
         datalist: dict[str, Any] = {"_target_": "monai_ima.data.image_label_pairs", **source}
     else:
-        classes = folder_classes(images) if labels is None else table_classes(labels, images)
+        classes = settings.class_names or _found_classes(images, labels)
         _check_names(classes)
         items = class_files(images, labels, classes)
         datalist = {"_target_": "monai_ima.data.class_files", **source, "classes": classes}
@@ -120,6 +122,10 @@ def find_files(settings: FileSettings) -> Files:
     files = Files(settings, items, datalist, classes, headers, _mode(firsts, headers))
     _check_settings(files)
     return files
+
+
+def _found_classes(images: Path, labels: str | None) -> list[str]:
+    return classes_of_folders(images) if labels is None else table_classes(labels, images)
 
 
 def _check_names(classes: Sequence[str]) -> None:
@@ -169,5 +175,7 @@ def _check_settings(files: Files) -> None:
             raise ValueError(f"Option --{name} is for volumes, expected none: pictures have no position in space.")
     if settings.orientation is not None and files.dimensions != 3:
         raise ValueError(f"Option --orientation is for 3-D volumes, expected none for {files.dimensions}-D ones.")
+    if settings.classes is not None and files.classes is None:
+        raise ValueError("Option --classes is for a classifier, expected none for label maps.")
     if settings.window is not None and files.classes is not None:
         raise ValueError("Option --window is for label maps, expected none for a classifier.")

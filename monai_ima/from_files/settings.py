@@ -22,6 +22,7 @@ FILE_OPTIONS = (
     "network_args",
     "images",
     "labels",
+    "classes",
     "scale",
     "spacing",
     "orientation",
@@ -40,6 +41,9 @@ NETWORK = "Class of a state dict's network, such as monai.networks.nets.UNet. It
 NETWORK_ARGS = 'Arguments of --network as JSON, such as \'{"spatial_dims": 3, "in_channels": 1, ...}\'.'
 IMAGES = "Folder of NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF files; without --labels its folders are the classes."
 LABELS = "Folder of label maps named as the images, or a CSV file with the columns image, label and maybe patient."
+CLASSES = (
+    "Names of all classes in the order of the network's outputs, separated by commas; the second is positive of one."
+)
 SCALE = "Of intensities: minmax, zscore (each image by its own), or lo:hi to 0..1, such as -1000:1000; default: none."
 SPACING = "Resample volumes to this many mm in a voxel, such as 1,1,1."
 ORIENTATION = "Turn volumes, such as to RAS; default: as in the files."
@@ -61,6 +65,19 @@ def _numbers(name: str, check: Any) -> BeforeValidator:
         return tuple(check(name, number) for number in numbers)
 
     return BeforeValidator(checked)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _classes(value: Any) -> str | None:
+    if value is None:
+        return None
+    names = _names(value) if isinstance(value, str) else []
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"Got classes {shown(value)}, expected different names separated by commas, such as cat,dog.")
+    return value
 
 
 def _orientation(value: Any) -> str | None:
@@ -112,6 +129,7 @@ class FileSettings(EvaluationSettings):
     network_args: Annotated[str | None, BeforeValidator(_arguments), NETWORK_ARGS] = None
     images: Annotated[FilePath, IMAGES] = None
     labels: Annotated[FilePath, LABELS] = None
+    classes: Annotated[str | None, BeforeValidator(_classes), CLASSES] = None
     scale: Annotated[str | None, BeforeValidator(_scale), SCALE] = None
     spacing: Annotated[tuple[float, ...] | None, _numbers("spacing", check_positive), SPACING] = None
     orientation: Annotated[str | None, BeforeValidator(_orientation), ORIENTATION] = None
@@ -124,6 +142,11 @@ class FileSettings(EvaluationSettings):
         """Option and value, as JSON has them; those of files only where they are given."""
         values = super().arguments()
         return {k: v for k, v in values.items() if v is not None or k not in ("model", *FILE_OPTIONS)}
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The names in ``classes``."""
+        return None if self.classes is None else _names(self.classes)
 
     @property
     def from_command_line(self) -> bool:

@@ -207,10 +207,19 @@ def _check_classes(files: Files, outputs: Outputs) -> None:
     if files.classes is None:
         return
     most = max(outputs.channels, 2)
+    named, has = files.settings.class_names, f"model {files.settings.model} has {outputs.channels} output(s)"
+    if named is not None and len(named) != most:
+        raise ValueError(f"Got {len(named)} --classes, but {has}: expected {most} names, in the order of its outputs.")
+    indices = [str(k) for k in range(len(files.classes))]
+    if len(files.classes) < most and files.classes != indices:
+        raise ValueError(
+            f"Labels of {files.settings.labels or files.settings.images} have the {len(files.classes)} class(es) "
+            f"{', '.join(files.classes)}, but {has}: expected --classes with {most} names, in the order of its outputs."
+        )
     if len(files.classes) > most:
         raise ValueError(
-            f"Labels of {files.settings.labels or files.settings.images} have {len(files.classes)} classes, but model "
-            f"{files.settings.model} has {outputs.channels} output(s): expected at most {most} classes."
+            f"Labels of {files.settings.labels or files.settings.images} have {len(files.classes)} classes, but {has}: "
+            f"expected at most {most} classes (integers are indices from 0 unless --classes is given)."
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from monai_ima.utils.weights import load_weights, weights_digest
+from monai_ima.utils.weights import has_digest, load_weights
 
 __all__ = ["command_line", "commit", "has_other_weights", "machine", "python_call", "today", "versions"]
 
@@ -76,6 +76,6 @@ def has_other_weights(checkpoint: str | None, sha256: str | None) -> bool:
     if checkpoint is None or sha256 is None or not Path(checkpoint).is_file():
         return False
     try:
-        return weights_digest(load_weights(checkpoint)) != sha256
+        return not has_digest(load_weights(checkpoint), sha256)
     except ValueError:
         return True

@@ -23,6 +23,7 @@ __all__ = ["MAX_CASES", "RecordFile", "check_folder", "one_writer", "remove_pict
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
+OTHER_CONTENTS = {"weights_sha256": "weights of the network", "data_sha256": "data"}
 MAX_CASES = 10
 """How many of the cases that are broken most easily are shown."""
 
@@ -134,8 +135,9 @@ def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
     differing = [name for name, value in given.items() if name not in noted or noted[name] != value]
     if differing:
         name = differing[0]
+        other = OTHER_CONTENTS.get(name, "settings")
         raise FileExistsError(
-            f"Folder {folder} holds an interrupted run with other settings ({name} {_shown(noted.get(name))} there, "
+            f"Folder {folder} holds an interrupted run with other {other} ({name} {_shown(noted.get(name))} there, "
             f"{_shown(given[name])} here): give another --out."
         )
 

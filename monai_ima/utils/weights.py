@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .predictor import unwrap
 __all__ = [
     "check_weights",
     "fit_weights",
+    "has_digest",
     "is_torchscript",
     "load_checkpoint",
     "load_network",
@@ -24,6 +26,8 @@ __all__ = [
     "load_weights",
     "weights_digest",
 ]
+
+logger = logging.getLogger(__name__)
 
 WEIGHT_KEYS = ("model", "network", "net", "state_dict", "model_state_dict", "network_weights")
 
@@ -41,7 +45,10 @@ def load_checkpoint(file: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"File {path} is no checkpoint that loads safely, expected one of tensors only.") from error
+        raise ValueError(
+            f"File {path} is no checkpoint that loads safely, expected one of tensors only, such as "
+            "torch.save(network.state_dict(), FILE) writes."
+        ) from error
 
 
 def is_torchscript(file: str | Path) -> bool:
@@ -72,7 +79,8 @@ def load_torchscript(file: str | Path) -> torch.jit.ScriptModule:
 
 
 def load_weights(file: str | Path) -> dict[str, torch.Tensor]:
-    """The network's weights in a TorchScript file, or a checkpoint: flat or under ``model``, ``network`` or the like.
+    """The network's weights in a TorchScript file, or a checkpoint: flat, under ``model``, ``network`` or the
+    like, or one deeper.
 
     Raises:
         FileNotFoundError: when the file does not exist.
@@ -81,11 +89,22 @@ def load_weights(file: str | Path) -> dict[str, torch.Tensor]:
     if is_torchscript(file):
         return load_torchscript(file).state_dict()
     content = load_checkpoint(file)
-    if isinstance(content, dict):
-        for candidate in (content, *(content.get(key) for key in WEIGHT_KEYS)):
-            if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
-                return candidate
-    raise ValueError(f"Checkpoint {file} holds no network weights, expected them at the top or under 'model'.")
+    for candidate in _candidates(content, depth=2):
+        if candidate and all(torch.is_tensor(value) for value in candidate.values()):
+            return candidate
+    *keys, last = WEIGHT_KEYS
+    raise ValueError(
+        f"Checkpoint {file} holds no network weights, expected them at the top or under {', '.join(keys)} or {last}."
+    )
+
+
+def _candidates(content: Any, depth: int) -> Iterator[dict[str, Any]]:
+    """Dictionaries that may hold the weights, those at the top first."""
+    level = [content]
+    for _ in range(depth + 1):
+        level = [candidate for candidate in level if isinstance(candidate, dict)]
+        yield from level
+        level = [candidate.get(key) for candidate in level for key in WEIGHT_KEYS]
 
 
 def load_network(network: nn.Module, file: str | Path) -> None:
@@ -101,27 +120,60 @@ def load_network(network: nn.Module, file: str | Path) -> None:
 def fit_weights(network: nn.Module, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
     """Load weights into a network, also one inside ``DistributedDataParallel``.
 
+    A prefix that all names have, such as ``module.``, is left out where they are the network's without it.
+
     Raises:
         ValueError: when they are another network's.
     """
     check_weights(network, weights, checkpoint)
-    unwrap(network).load_state_dict(weights)
+    prefix = _prefix(unwrap(network).state_dict(), weights)
+    if prefix:
+        logger.info("The names of the weights in %s are taken without the prefix %s.", checkpoint, prefix)
+    unwrap(network).load_state_dict(_without(prefix, weights))
 
 
 def check_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], checkpoint: str | Path) -> None:
-    """Refuse weights that do not fit a network; the network is left as it is.
+    """Refuse weights that do not fit a network, as :func:`fit_weights`; the network is left as it is.
 
     Raises:
         ValueError: when they are another network's.
     """
     expected = unwrap(network).state_dict()
+    prefixes = _prefixes(weights)
+    weights = _without(_prefix(expected, weights), weights)
+    other = f"Checkpoint {checkpoint} is of another network: "
+    also = f" (all names there begin with {prefixes[-1]})" if prefixes and not expected.keys() & weights.keys() else ""
     for name in sorted(expected.keys() | weights.keys()):
         ours, theirs = expected.get(name), weights.get(name)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
+        if ours is None:
+            raise ValueError(f"{other}{name} is not in the network, expected only names such as {min(expected)}{also}.")
+        if theirs is None or ours.shape != theirs.shape:
+            found = "missing" if theirs is None else f"of shape {tuple(theirs.shape)}"
             raise ValueError(
-                f"Checkpoint {checkpoint} is of another network: {name} is {_shape(theirs)} there, expected "
-                f"{_shape(ours)} as in the network."
+                f"{other}{name} is {found} there, expected of shape {tuple(ours.shape)} as in the network{also}."
             )
+
+
+def has_digest(weights: Mapping[str, Any], digest: str) -> bool:
+    """Whether weights are those of a network with this :func:`weights_digest`, with or without a prefix."""
+    return any(weights_digest(_without(prefix, weights)) == digest for prefix in ("", *_prefixes(weights)))
+
+
+def _prefix(expected: Iterable[str], weights: Mapping[str, Any]) -> str:
+    """The prefix without which the names of weights are the expected ones; "" where there is none."""
+    names = set(expected)
+    return next((prefix for prefix in _prefixes(weights) if {name[len(prefix) :] for name in weights} == names), "")
+
+
+def _prefixes(weights: Mapping[str, Any]) -> list[str]:
+    """What all names begin with up to one of their dots."""
+    first = next(iter(weights), "")
+    starts = [first[: k + 1] for k, letter in enumerate(first) if letter == "."]
+    return [start for start in starts if all(name.startswith(start) for name in weights)]
+
+
+def _without(prefix: str, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name[len(prefix) :]: value for name, value in weights.items()}
 
 
 def weights_digest(weights: nn.Module | Mapping[str, Any]) -> str:
@@ -133,7 +185,3 @@ def weights_digest(weights: nn.Module | Mapping[str, Any]) -> str:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
