@@ -46,7 +46,8 @@ def kept_image_plan(weights: str | os.PathLike, own_data: bool, **given: Any) ->
     Args:
         weights: the weights' file.
         own_data: pictures of one's own are given, so that a plan must be known.
-        given: values of :class:`ImagePlan`, each that of the training; None: as in the training.
+        given: values of :class:`ImagePlan`, each that of the training; None: as in the training. The range 0..255 may
+            be given where the training had none: NIfTI files and more bits a pixel are read by it.
 
     Raises:
         FileNotFoundError: if there is none, pictures of one's own are given and the values are not.
@@ -63,10 +64,10 @@ def kept_image_plan(weights: str | os.PathLike, own_data: bool, **given: Any) ->
     if file.is_file():
         kept = read_plan(file, ImagePlan)
         for name in given:
-            if getattr(plan, name) != getattr(kept, name):
+            if _meant(plan, name) != _meant(kept, name):
                 trained = f"{shown(getattr(kept, name))}, with which {weights} was trained"
                 raise ValueError(f"Got {name} {shown(given[name])}, expected {trained}.")
-        return kept
+        return kept.model_copy(update={name: getattr(plan, name) for name in given})
     needed = [name for name in ("image_size", "channels", "depth", "normalisation") if name not in given]
     if own_data and needed:
         raise FileNotFoundError(
@@ -74,6 +75,11 @@ def kept_image_plan(weights: str | os.PathLike, own_data: bool, **given: Any) ->
             f"values (--{', --'.join(needed)}, and --intensity_range where it had one)."
         )
     return plan
+
+
+def _meant(plan: ImagePlan, name: str) -> Any:
+    value = getattr(plan, name)
+    return (0.0, 255.0) if name == "intensity_range" and value is None else value
 
 
 def _checked(given: dict[str, Any]) -> ImagePlan:

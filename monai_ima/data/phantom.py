@@ -63,7 +63,9 @@ def check_phantom(allowed: bool, data: str) -> None:
         >>> check_phantom(True, "dataset_dir")
     """
     if not check_bool("phantom", allowed):
-        raise ValueError(f"Got no {data}, expected them as the weights were trained on data of one's own.")
+        raise ValueError(
+            f"Got no {data}, expected some: the weights were trained on data of one's own, not on the synthetic phantom."
+        )
 
 
 def write_once(
