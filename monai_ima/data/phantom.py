@@ -64,7 +64,7 @@ def check_phantom(allowed: bool, data: str) -> None:
     """
     if not check_bool("phantom", allowed):
         raise ValueError(
-            f"Got no {data}, expected some: the weights were trained on data of one's own, not on the synthetic phantom."
+            f"Got no {data}, expected some: the weights were trained on data of one's own, not the phantom's."
         )
 
 

@@ -149,6 +149,7 @@ def msd_class_names(dataset_dir: str | os.PathLike) -> list[str] | None:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = (root / "dataset.json").write_text('{"labels": {"0": "background", "1": "liver"}}')
         >>> msd_class_names(root)
