@@ -53,7 +53,7 @@ def test_every_public_class_has_an_example(package):
 
 def test_an_example_that_is_wrong_is_found():
     runner = doctest.DocTestRunner(verbose=False)
-    (example,) = [e for e in examples_of("monai_ima.data.phantom") if e.examples]
+    example, *_ = [e for e in examples_of("monai_ima.data.phantom") if e.examples]
     example.examples[0].want = "{}\n"
     runner.run(example, out=lambda _: None)
     assert runner.failures == 1

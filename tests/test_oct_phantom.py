@@ -82,7 +82,7 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
     ("options", "words"),
     [
         ([], "--out is missing"),
-        (["--out", "USED"], "not a synthetic OCT phantom"),
+        (["--out", "USED"], "other files than the synthetic OCT phantom"),
         (["--out", "NEW", "--per_class", "0"], "per_class 0"),
         (["--out", "NEW", "--sedd", "5"], "Unknown option --sedd"),
     ],

@@ -39,7 +39,7 @@ def test_a_finished_phantom_is_used_again_and_another_one_is_not_written_over(tm
     write(tmp_path, *same)
     for other in others:
         name = other[0] if isinstance(other[0], str) else "OCT"
-        with pytest.raises(FileExistsError, match=f"not a synthetic {name} phantom of these settings"):
+        with pytest.raises(FileExistsError, match=f"other files than the synthetic {name} phantom of these settings"):
             write(tmp_path, *other)
     assert file.stat().st_mtime_ns == stamp
     file.unlink()

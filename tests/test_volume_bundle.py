@@ -82,6 +82,7 @@ def test_training_keeps_weights_margins_and_the_plan(trained):
         "class_names": ["background", "class 1", "class 2"],
         "spacing": [1, 1, 2],
         "patch_size": [16, 16, 16],
+        "synthetic": False,
     }
     margins = load(trained / "models" / "model_last.pt")["margins"]
     patients = {sample_id.split("_")[0] for sample_id in margins["ids"]}

@@ -159,7 +159,7 @@ def test_the_script_writes_the_layout_and_says_synthetic(tmp_path, capsys):
         (["--task", "heart"], "--out is missing"),
         (["--out", "NEW"], "--task is missing"),
         (["--out", "NEW", "--task", "liver"], "task liver"),
-        (["--out", "USED", "--task", "heart"], "not a synthetic heart phantom"),
+        (["--out", "USED", "--task", "heart"], "other files than the synthetic heart phantom"),
         (["--out", "NEW", "--task", "heart", "--scans", "0"], "scans 0"),
         (["--out", "NEW", "--task", "heart", "--sedd", "5"], "Unknown option --sedd"),
     ],

@@ -3,7 +3,7 @@
 from .class_files import class_files, table_classes
 from .class_folders import class_folder_datalist
 from .class_layout import folder_classes
-from .class_names import class_names, keep_class_names
+from .class_names import check_class_names, class_names, keep_class_names, kept_class_names
 from .datalists import (
     cifar10_datalist,
     ecg_datalist,
@@ -20,9 +20,12 @@ from .grouped_split import grouped_split
 from .image_cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, cifar_classes, read_cifar10, read_cifar100
 from .image_fashion_mnist import FASHION_MNIST_CLASSES, read_fashion_mnist, read_idx
 from .image_files import IMAGE_SUFFIXES, ImageFileReader
-from .image_labelled import image_classes, keep_split, kept_split, labelled_image_datalist
+from .image_labelled import image_classes, labelled_image_datalist
 from .image_phantom import SHAPE_CLASSES, shapes_datalist, shapes_phantom, write_shapes_phantom
+from .image_plan import ImagePlan, kept_image_plan
 from .image_svhn import SVHN_CLASSES, read_svhn
+from .kept_plan import keep_plan
+from .kept_split import keep_split, kept_split
 from .labelled_images import LabelledImages, split_images
 from .oct_kermany import CLASSES, kermany_datalist, scan_datalist, summarize
 from .oct_phantom import oct_phantom, write_oct_phantom
@@ -32,7 +35,7 @@ from .sample_ids import add_sample_ids
 from .volume_msd import check_volumes, msd_datalist, volume_scans
 from .volume_own import own_scans, own_volumes
 from .volume_phantom import volume_phantom, write_volume_phantom
-from .volume_plan import VolumePlan, keep_plan, kept_plan, msd_class_names, volume_plan
+from .volume_plan import VolumePlan, kept_plan, msd_class_names, volume_plan
 
 __all__ = [
     "BEAT_CLASSES",
@@ -45,12 +48,14 @@ __all__ = [
     "SVHN_CLASSES",
     "DamagedImageError",
     "ImageFileReader",
+    "ImagePlan",
     "LabelledImages",
     "PictureReader",
     "VolumePlan",
     "add_sample_ids",
     "balanced",
     "beat_datalist",
+    "check_class_names",
     "check_grids",
     "check_volumes",
     "cifar10_datalist",
@@ -71,6 +76,8 @@ __all__ = [
     "keep_class_names",
     "keep_plan",
     "keep_split",
+    "kept_class_names",
+    "kept_image_plan",
     "kept_plan",
     "kept_split",
     "kermany_datalist",

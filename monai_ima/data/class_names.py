@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_ima.utils.checks import check_names, check_path
 from monai_ima.utils.distributed import rank
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.text import read_text
@@ -14,7 +15,7 @@ from monai_ima.utils.text import read_text
 from .image_labelled import image_classes
 from .oct_kermany import CLASSES
 
-__all__ = ["class_names", "keep_class_names"]
+__all__ = ["check_class_names", "class_names", "keep_class_names", "kept_class_names"]
 
 FILE = "classes.json"
 
@@ -43,6 +44,54 @@ def class_names(
     if kept is not None:
         return kept
     return list(otherwise) if dataset_dir in (None, "") else image_classes(dataset_dir)
+
+
+def kept_class_names(
+    weights: str | os.PathLike, dataset_dir: str | os.PathLike | None, otherwise: Sequence[str]
+) -> list[str]:
+    """The classes that a training kept beside its weights; without data, else a phantom's.
+
+    Args:
+        weights: the weights' file.
+        dataset_dir: images of the user's own; None or "": none are given.
+        otherwise: the classes of the phantom that stands in where none are given.
+
+    Raises:
+        FileNotFoundError: if images are given and the classes of the weights were not kept.
+        ValueError: if the file of names is damaged.
+
+    Example:
+        >>> kept_class_names("models/model.pt", None, ["disc", "square"])
+        ['disc', 'square']
+    """
+    folder = Path(check_path("weights", weights)).parent
+    kept = _kept(folder)
+    if kept is None and dataset_dir not in (None, ""):
+        raise FileNotFoundError(
+            f"File {folder / FILE} does not exist, expected it beside the weights, where a training keeps the names of "
+            "its classes, or these in the order of the training (--classes)."
+        )
+    return list(otherwise) if kept is None else kept
+
+
+def check_class_names(weights: str | os.PathLike, classes: Sequence[str]) -> None:
+    """Refuse other classes, or another order, than a training kept beside its weights.
+
+    Args:
+        weights: the weights' file.
+        classes: that an evaluation uses.
+
+    Raises:
+        ValueError: if they differ.
+
+    Example:
+        >>> check_class_names("models/model.pt", ["disc", "square"])
+    """
+    names = check_names("classes", classes)
+    kept = _kept(Path(check_path("weights", weights)).parent)
+    if kept not in (None, names):
+        trained = f"{', '.join(kept or [])}, with which {weights} was trained"
+        raise ValueError(f"Got the classes {', '.join(names)}, expected {trained}.")
 
 
 def keep_class_names(folder: str | os.PathLike, classes: Sequence[str], overwrite: bool = False) -> None:

@@ -21,6 +21,7 @@ from .image_phantom import shapes_datalist, write_shapes_phantom
 from .image_svhn import read_svhn
 from .labelled_images import split_images
 from .oct_phantom import write_oct_phantom
+from .phantom import check_phantom
 from .volume_msd import msd_datalist
 from .volume_phantom import volume_task, write_volume_phantom
 
@@ -179,6 +180,7 @@ def image_folder_datalist(
     phantom_size: int = 224,
     phantom_channels: int = 1,
     phantom_seed: int = 0,
+    phantom: bool = True,
     **kwargs: Any,
 ) -> Datalist:
     """:func:`labelled_image_datalist` of a folder or table, or of the SYNTHETIC phantom when none is given.
@@ -192,15 +194,18 @@ def image_folder_datalist(
         phantom_size: see :func:`write_shapes_phantom`.
         phantom_channels: see :func:`write_shapes_phantom`.
         phantom_seed: see :func:`write_shapes_phantom`.
+        phantom: it may stand in for data; False for weights that were trained on pictures of one's own.
         kwargs: further arguments of :func:`labelled_image_datalist`. With the phantom those on patients and ``split``
             are ignored, since it has a split of its own.
 
     Raises:
-        ValueError: as :func:`labelled_image_datalist` and :func:`write_shapes_phantom` do.
+        ValueError: as :func:`labelled_image_datalist` and :func:`write_shapes_phantom` do, and if there are no data and
+            no ``phantom``.
         OSError: as these do, when a folder is missing, empty, or in use for something else.
     """
     if dataset_dir not in (None, ""):
         return labelled_image_datalist(dataset_dir, **kwargs)
+    check_phantom(phantom, "dataset_dir")
     logger.warning("No dataset_dir was given: these are SYNTHETIC pictures (shapes, seed %d).", phantom_seed)
     root = write_shapes_phantom(phantom_dir, phantom_per_class, phantom_size, phantom_channels, phantom_seed)
     return labelled_image_datalist(root, **{**kwargs, "patient_pattern": None, "patient_csv": None, "split": None})

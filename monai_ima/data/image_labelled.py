@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import defaultdict
@@ -11,21 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_ima.utils.checks import check_choice, check_path
-from monai_ima.utils.distributed import rank
-from monai_ima.utils.files import whole_file
 
 from .class_layout import class_files, count_table, folder_classes, split_folders
 from .folders import ALL, SPLITS, Datalist, Item, check_fractions, dataset_folder
 from .grouped_split import grouped_split
 from .image_files import IMAGE_SUFFIXES, ImageFileReader
 from .image_table import is_table, read_table, table_classes
+from .kept_split import check_split_is_known
 from .patients import patients_by_file
 from .pictures import decode_all
-from .volume_split import SplitLists, listed_split
+from .volume_split import SplitLists, listed_split, names_any
 
-__all__ = ["image_classes", "keep_split", "kept_split", "labelled_image_datalist"]
-
-SPLIT_FILE = "split.json"
+__all__ = ["image_classes", "labelled_image_datalist"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +62,10 @@ def labelled_image_datalist(
         patient_pattern: regular expression with one group, the patient, searched for in every file name.
         patient_csv: table with the columns file and patient, for class folders.
         split: ids by split, or a JSON file of that, for data without split folders; lists that name none of the images
-            are ignored, and images in no list train.
-        evaluated: the only split that will be used: the others may be missing, and it may lack classes; "all": all
-            images, not split. None: for a training, every split has images of every class.
+            are ignored by a training, and images in no list train.
+        evaluated: the only split that will be used: the others may be missing, and it may lack classes, but it is not
+            drawn at random, ``split`` or folders must say it; "all": all images, not split. None: for a training,
+            every split has images of every class.
         seed: of the random split.
         fractions: shares of train, val and test where a split has to be made.
         reader: of the images; None: grey ones of 8 bits.
@@ -81,7 +78,8 @@ def labelled_image_datalist(
 
     Raises:
         FileNotFoundError: if folder, table or images are missing.
-        ValueError: if folders, table, labels or patients are not as expected, or too few for a split.
+        ValueError: if folders, table, labels or patients are not as expected, or too few for a split; or nothing says
+            which images the evaluated split has.
         DamagedImageError: if an image cannot be read.
     """
     check_fractions(fractions)
@@ -106,32 +104,6 @@ def image_classes(dataset_dir: str | os.PathLike) -> list[str]:
         ValueError: if there are fewer than two.
     """
     return table_classes(dataset_dir) if is_table(dataset_dir) else folder_classes(dataset_dir)
-
-
-def keep_split(folder: str | os.PathLike, datalist: Datalist) -> None:
-    """Write down which images train, validate and test; the first of several processes does.
-
-    Args:
-        folder: of the weights.
-        datalist: of a training.
-
-    Example:
-        >>> import tempfile
-        >>> folder = tempfile.mkdtemp()
-        >>> keep_split(folder, {"train": [{"sample_id": "a.png"}], "val": [], "test": []})
-        >>> Path(kept_split(folder)).name
-        'split.json'
-    """
-    if rank() == 0:
-        ids = {name: [item["sample_id"] for item in items] for name, items in datalist.items()}
-        with whole_file(Path(folder) / SPLIT_FILE) as file:
-            file.write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
-
-
-def kept_split(folder: str | os.PathLike, overwrite: bool = False) -> str | None:
-    """The file that :func:`keep_split` wrote into a folder; None where there is none, or ``overwrite`` is set."""
-    file = Path(folder) / SPLIT_FILE
-    return str(file) if file.is_file() and not overwrite else None
 
 
 def _read(
@@ -179,8 +151,11 @@ def _split(
     if evaluated == ALL:
         return {ALL: items}
     complete = set(source.found) >= ({evaluated} if evaluated else set(SPLITS))
+    by_id = {item["sample_id"]: item for item in items}
+    if evaluated is not None:
+        known = complete or (lists is not None and names_any(lists, by_id, evaluated))
+        check_split_is_known(known, evaluated, source.place, ("split_lists", "split"))
     if lists is not None and not complete:
-        by_id = {item["sample_id"]: item for item in items}
         patients = {sample_id: _patient(item) for sample_id, item in by_id.items()}
         ids = listed_split(patients, lists, source.place, evaluated)
         if ids is not None:

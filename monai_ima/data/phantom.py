@@ -10,9 +10,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from monai_ima.utils.checks import check_bool
+
 from .folders import SPLITS
 
-__all__ = ["MIN_SIZE", "phantom_counts", "write_once"]
+__all__ = ["MIN_SIZE", "check_phantom", "phantom_counts", "write_once"]
 
 MIN_SIZE = 16
 """Smallest side of an image in pixels or voxels."""
@@ -45,6 +47,25 @@ def phantom_counts(name: str, count: Mapping[str, int] | int, least: int = 1) ->
     if set(counts) != set(SPLITS) or not all(isinstance(n, int) and n >= least for n in counts.values()):
         raise ValueError(f"Got {name} {count}, expected an integer >= {least}, or one for each of {', '.join(SPLITS)}.")
     return counts
+
+
+def check_phantom(allowed: bool, data: str) -> None:
+    """Refuse to let a phantom stand in for the data that weights were trained on.
+
+    Args:
+        allowed: it may stand in.
+        data: what should have been given, for the error.
+
+    Raises:
+        ValueError: if it may not.
+
+    Example:
+        >>> check_phantom(True, "dataset_dir")
+    """
+    if not check_bool("phantom", allowed):
+        raise ValueError(
+            f"Got no {data}, expected some: the weights were trained on data of one's own, not the phantom's."
+        )
 
 
 def write_once(
@@ -99,7 +120,7 @@ def _is_written(root: Path, settings: Mapping[str, Any], counts: Mapping[str, in
         return False
     if _read(root / FINISHED) != settings:
         raise FileExistsError(
-            f"Folder {root} holds files that are not a {name} of these settings, expected an empty or missing folder."
+            f"Folder {root} holds other files than the {name} of these settings, expected an empty or missing folder."
         )
     for pattern, expected in counts.items():
         found = len(list(root.glob(pattern)))

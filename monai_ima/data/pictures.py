@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,16 +113,24 @@ def decode_all(files: Sequence[Path], decode: Callable[[Path], object] = decode)
         decode: reads one of them, and fails where it cannot be used.
 
     Raises:
-        DamagedImageError: with the number of images that cannot be decoded and the names of the first five.
+        DamagedImageError: with the number of images that cannot be decoded and the names of the first five; of images
+            that cannot be for the same reason the first one's sentence.
     """
-    damaged: list[str] = []
+    damaged: dict[str, list[str]] = defaultdict(list)
+    sentences: dict[str, str] = {}
     for file in tqdm(files, desc="checking images", leave=False):
         try:
             decode(file)
         except Exception as error:
-            damaged.append(f"{file} ({error})")
+            reason = str(error).replace(str(file), "")
+            damaged[reason].append(str(file))
+            sentences.setdefault(reason, f"{file} ({error})")
     if damaged:
+        first = [
+            " and alike ".join([sentences[reason], *([", ".join(files[1:5])] if files[1:] else [])])
+            for reason, files in damaged.items()
+        ]
         raise DamagedImageError(
-            f"{len(damaged)} image file(s) cannot be read, expected every one to decode; the first: "
-            f"{'; '.join(damaged[:5])}."
+            f"{sum(map(len, damaged.values()))} image file(s) cannot be read, expected every one to decode; the first: "
+            f"{'; '.join(first[:5])}."
         )

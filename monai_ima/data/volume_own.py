@@ -11,12 +11,14 @@ from monai_ima.utils.checks import check_choice, check_count, check_path
 
 from .folders import ALL, SPLITS, Datalist, Item, check_fractions
 from .headers import read_header
+from .kept_split import check_split_is_known
 from .pairs import CHANNEL, check_grids, image_label_pairs
 from .patients import patients_by_file
+from .phantom import check_phantom
 from .volume_files import channel_files
 from .volume_msd import labelled_scans, volume_scans
 from .volume_phantom import write_volume_phantom
-from .volume_split import SplitLists, groups_split, split_scans
+from .volume_split import SplitLists, groups_split, names_any, split_scans
 
 __all__ = ["own_scans", "own_volumes"]
 
@@ -39,6 +41,7 @@ def own_volumes(
     patient_pattern: str | None = None,
     patient_csv: str | os.PathLike | None = None,
     evaluated: str | None = None,
+    phantom: bool = True,
 ) -> Datalist:
     """Volumes with labels, split by a list or at random, no patient in two splits; or the SYNTHETIC phantom.
 
@@ -55,12 +58,14 @@ def own_volumes(
         phantom_size: see :func:`~monai_ima.data.write_volume_phantom`.
         phantom_seed: see :func:`~monai_ima.data.write_volume_phantom`.
         split: ``{"train": ids, "val": ids, "test": ids}`` or a JSON file of that; None: at random, by scikit-learn's
-            ``GroupShuffleSplit``. With the phantom it is ignored, as the next three are.
+            ``GroupShuffleSplit``. With the phantom it is ignored, as the next four are.
         fractions: shares of the patients in train, val and test of a random split; each gets one at least.
         seed: of the random split, from 0 to 2^32 - 1.
         patient_pattern: regular expression with one group, the patient, searched for in every image's file name.
         patient_csv: table of patients; without pattern and table every scan is a patient of its own.
-        evaluated: the only split that will be used; "all": all scans, not split. None: every split will be.
+        evaluated: the only split that will be used, which ``split`` must give; "all": all scans, not split. None: every
+            split will be, for a training.
+        phantom: the phantom may stand in for data; False for weights that were trained on scans of one's own.
 
     Returns:
         for each of train, val and test (or for ``"all"``) a list of ``{"image": file(s), "label": file, "sample_id":
@@ -69,17 +74,20 @@ def own_volumes(
     Raises:
         FileNotFoundError: if a folder or file is missing.
         ValueError: if images come without labels or with a dataset_dir, an image has no label or one on another grid,
-            images are not 3-D or differ in their channels, there are too few scans, or the split or the patients are
-            not as expected.
+            images are not 3-D or differ in their channels, there are too few scans, the split or the patients are not
+            as expected, nothing says which scans the evaluated split has, or there are no data and no ``phantom``.
     """
     check_fractions(fractions)
     if evaluated is not None:
         check_choice("split", evaluated, (*SPLITS, ALL))
     items, root = _labelled(images, labels, dataset_dir)
+    given = root is not None
     if root is None:
+        check_phantom(phantom, "images and labels, or dataset_dir")
         logger.warning("No images or dataset_dir were given: these are SYNTHETIC scans (seed %d).", phantom_seed)
         root = write_volume_phantom(phantom_dir, PHANTOM, phantom_scans, phantom_size, phantom_seed)
-        items, fractions, split, patient_pattern, patient_csv = labelled_scans(root), (0.7, 0.1, 0.2), None, None, None
+        items, fractions, seed = labelled_scans(root), (0.7, 0.1, 0.2), 0
+        split, patient_pattern, patient_csv = None, None, None
     check_grids(items)
     _check_volumes_alike(items)
     files = [Path(channel_files(item)[0]) for item in items]
@@ -87,6 +95,9 @@ def own_volumes(
     items = [item | ({"patient": patients[file]} if patients else {}) for file, item in zip(files, items, strict=True)]
     by_id = {item["sample_id"]: item for item in items}
     people = {sample_id: item.get("patient", sample_id) for sample_id, item in by_id.items()}
+    if given and evaluated not in (None, ALL):
+        known = split is not None and names_any(split, by_id, evaluated)
+        check_split_is_known(known, str(evaluated), root, ("split", "split_name"))
     ids = split_scans(people, split, fractions, seed, root, evaluated, groups_split)
     logger.info("Scans in %s: %s.", root, ", ".join(f"{len(own)} {name}" for name, own in ids.items()))
     return {name: [by_id[sample_id] for sample_id in sorted(own)] for name, own in ids.items()}

@@ -9,26 +9,22 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from monai_ima.utils.checks import check_instance, check_path, check_text, shown
-from monai_ima.utils.distributed import rank
-from monai_ima.utils.files import whole_file
+from monai_ima.utils.checks import check_bool, check_text, shown
 from monai_ima.utils.text import read_text
 
 from .folders import Item, dataset_folder
 from .headers import read_header
+from .kept_plan import plan_file, read_plan
 from .volume_files import channel_files, in_threads, read_voxels
 
-__all__ = ["VolumePlan", "keep_plan", "kept_plan", "msd_class_names", "volume_plan"]
-
-FILE = "plan.json"
+__all__ = ["VolumePlan", "kept_plan", "msd_class_names", "volume_plan"]
 
 LARGEST = 96
 """Most voxels along each axis of a window that is chosen."""
@@ -52,6 +48,7 @@ class VolumePlan(BaseModel):
         class_names: the background first.
         spacing: of the voxels after resampling, in mm along right, front and up (RAS).
         patch_size: of the network's windows, in these voxels.
+        synthetic: the scans were those of the phantom.
 
     Example:
         >>> plan = VolumePlan(
@@ -74,6 +71,7 @@ class VolumePlan(BaseModel):
     class_names: Annotated[list[str], Field(min_length=2)]
     spacing: tuple[Length, Length, Length]
     patch_size: tuple[Count, Count, Count]
+    synthetic: bool = False
 
 
 def volume_plan(
@@ -84,6 +82,7 @@ def volume_plan(
     class_names: Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
+    synthetic: bool = False,
 ) -> VolumePlan:
     """Size a training by its scans.
 
@@ -100,6 +99,7 @@ def volume_plan(
         class_names: the background first; None: "background", "class 1", ... for the values found.
         spacing: in mm along right, front and up, each > 0; None: as above.
         patch_size: of the windows, in voxels of that spacing; None: as above.
+        synthetic: the scans are those of the phantom, which is only noted.
 
     Raises:
         ValueError: if there is no scan, no such network (the sentence names the nearest), labels hold values that are
@@ -110,6 +110,7 @@ def volume_plan(
     if not isinstance(scans, Sequence) or not scans:
         raise ValueError(f"Got scans {shown(scans)}, expected at least one for the training.")
     check_text("scale", scale)
+    check_bool("synthetic", synthetic)
     stride = _stride(network, strides)
     given_window = None if patch_size is None else _three("patch_size", patch_size)
     if given_window is not None:
@@ -129,6 +130,7 @@ def volume_plan(
             "class_names": classes,
             "spacing": [round(float(length), 6) for length in target],
             "patch_size": [int(side) for side in window],
+            "synthetic": synthetic,
         }
     )
     logger.info("Read from %d training scans (median %s voxels): %s.", len(scans), _by(median), plan)
@@ -147,6 +149,7 @@ def msd_class_names(dataset_dir: str | os.PathLike) -> list[str] | None:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = (root / "dataset.json").write_text('{"labels": {"0": "background", "1": "liver"}}')
         >>> msd_class_names(root)
@@ -168,33 +171,6 @@ def msd_class_names(dataset_dir: str | os.PathLike) -> list[str] | None:
     return [str(labels[number]) for number in numbers]
 
 
-def keep_plan(folder: str | os.PathLike, plan: VolumePlan, overwrite: bool = False) -> None:
-    """Write a plan into the folder that a training's weights go to; the first of several processes does.
-
-    Args:
-        folder: of the weights.
-        plan: of the training.
-        overwrite: another plan may be there already.
-
-    Raises:
-        ValueError: if another plan is there and must not be overwritten.
-    """
-    check_instance("plan", plan, VolumePlan, "a VolumePlan")
-    file = Path(check_path("folder", folder)) / FILE
-    if rank() > 0:
-        return
-    if file.is_file() and not overwrite:
-        kept = _read(file)
-        for name, value in plan:
-            if getattr(kept, name) != value:
-                raise ValueError(
-                    f"Folder {folder} holds weights of {name} {shown(getattr(kept, name))}, expected {shown(value)}: "
-                    "name another ckpt_dir, or set overwrite."
-                )
-    with whole_file(file) as unfinished:
-        unfinished.write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
 def kept_plan(weights: str | os.PathLike, scale: str | None = None) -> VolumePlan:
     """The plan that a training kept beside its weights.
 
@@ -206,24 +182,15 @@ def kept_plan(weights: str | os.PathLike, scale: str | None = None) -> VolumePla
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, or the training scaled intensities otherwise.
     """
-    file = Path(check_path("weights", weights)).parent / FILE
+    file = plan_file(weights)
     if not file.is_file():
         raise FileNotFoundError(
             f"File {file} does not exist, expected it beside the weights, where a training keeps it."
         )
-    plan = _read(file)
+    plan = read_plan(file, VolumePlan)
     if scale is not None and scale != plan.scale:
         raise ValueError(f"Got scale {shown(scale)}, expected {plan.scale}, with which {weights} was trained.")
     return plan
-
-
-def _read(file: Path) -> VolumePlan:
-    try:
-        return VolumePlan.model_validate_json(read_text(file))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise ValueError(f"File {file} cannot be read ({where}: {first['msg']}), expected a training's plan.") from None
 
 
 def _stride(network: str, strides: Mapping[str, int]) -> int:

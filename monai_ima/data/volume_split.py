@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from monai_ima.utils.text import read_text
 
 from .folders import ALL, SPLITS
 
-__all__ = ["SplitLists", "groups_split", "listed_split", "permuted_split", "split_scans"]
+__all__ = ["SplitLists", "groups_split", "listed_split", "names_any", "permuted_split", "read_split", "split_scans"]
 
 SplitLists = str | os.PathLike | Mapping[str, Sequence[str]]
 """Ids by split, or a JSON file of that."""
@@ -71,12 +71,31 @@ def listed_split(
 
     The log says so then. Arguments and errors are those of :func:`split_scans`.
     """
-    source = "The split" if isinstance(split, Mapping) else f"Split file {split}"
-    lists = _checked(split if isinstance(split, Mapping) else _read_split(split), source, evaluated)
-    if any(sample_id in patients for own in lists.values() for sample_id in own):
+    lists, source = _given(split, evaluated)
+    if _names_any(lists, patients):
         return _listed_split(patients, lists, source, root, evaluated)
     logger.warning("%s names no scan of %s: it is ignored, the scans are split at random.", source, root)
     return None
+
+
+def names_any(split: SplitLists, ids: Collection[str], evaluated: str | None = None) -> bool:
+    """Whether lists, one for each split, name any of the ids; errors are those of :func:`split_scans`.
+
+    Example:
+        >>> names_any({"train": ["a"], "val": ["b"], "test": ["c"]}, {"c", "d"})
+        True
+    """
+    return _names_any(_given(split, evaluated)[0], ids)
+
+
+def _names_any(lists: Mapping[str, Sequence[str]], ids: Collection[str]) -> bool:
+    return any(sample_id in ids for own in lists.values() for sample_id in own)
+
+
+def _given(split: SplitLists, evaluated: str | None) -> tuple[dict[str, Sequence[str]], str]:
+    """The lists, and what they are called in errors."""
+    source = "The split" if isinstance(split, Mapping) else f"Split file {split}"
+    return _checked(split if isinstance(split, Mapping) else _read_split(split), source, evaluated), source
 
 
 def permuted_split(
@@ -183,6 +202,16 @@ def _check_patients(patients: Mapping[str, str], ids: Mapping[str, Sequence[str]
             if first != name:
                 parts = f"{first} and in {name}"
                 raise ValueError(f"{source} has patient {patients[sample_id]} in {parts}, expected each in one split.")
+
+
+def read_split(file: str | os.PathLike) -> dict[str, Sequence[str]]:
+    """The ids of each split in a file.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is no JSON file of one list for each split.
+    """
+    return _given(file, None)[0]
 
 
 def _read_split(file: str | os.PathLike) -> object:
