@@ -110,7 +110,7 @@ def test_a_function_on_segmentations_and_an_interrupted_call_is_resumed(tmp_path
 def test_other_weights_do_not_resume(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         evaluate(network(), Interrupted(batches()), [1.0], "l2", "pgd5", out=tmp_path)
-    with pytest.raises(FileExistsError, match="with other settings"):
+    with pytest.raises(FileExistsError, match="with other weights of the network"):
         evaluate(network(seed=1), batches(), [1.0], "l2", "pgd5", out=tmp_path)
     assert evaluate(network(), batches(), [1.0], "l2", "pgd5", out=tmp_path).data.samples == 24
 

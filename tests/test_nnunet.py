@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import ClassVar
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import REPO
 from monai.metrics import compute_dice
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -220,6 +222,15 @@ def test_no_noise_is_the_plain_step_bit_for_bit(prepared):
         trainer.train_step(fixed_batch(trainer))
         weights.append(list(trainer.network.parameters()))
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+def test_the_subclass_of_the_page_has_its_settings():
+    (block,) = re.findall(r"```python\n(.*?)```", (REPO / "docs/howto/nnunet.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    heart = names["nnUNetTrainerIMA_heart"]
+    assert issubclass(heart, nnUNetTrainerIMA)
+    assert (heart.eps_max, heart.delta, heart.beta) == (25.0, 5.0, nnUNetTrainerIMA.beta)
 
 
 def test_nnunet_finds_each_trainer_in_the_folder_that_is_printed(capsys):

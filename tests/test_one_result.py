@@ -92,7 +92,7 @@ def test_an_interrupted_evaluation_goes_on_only_with_the_same_data(change, tmp_p
     if change == "size":
         other.data_loader[2]["image"] = other.data_loader[2]["image"].reshape(2, 5, 1)
     assert data_digest(other) != data_digest(problem())
-    with pytest.raises(FileExistsError, match="other settings \\(data_sha256 "):
+    with pytest.raises(FileExistsError, match="other data \\(data_sha256 "):
         evaluate_loaded(settings(tmp_path), other)
 
 

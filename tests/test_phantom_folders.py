@@ -132,7 +132,7 @@ write_once(sys.argv[1], {"data": "test"}, {"a/*": 2}, write)
 def test_what_a_killed_writer_left_is_taken_over(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(FileExistsError, match="not a other of these settings"):
+    with pytest.raises(FileExistsError, match="other files than the other of these settings"):
         write_once(tmp_path, {"data": "other"}, {"a/*": 2}, lambda _: None)
     write_once(tmp_path, {"data": "test"}, {"a/*": 2}, lambda root: (root / "a" / "1").touch())
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["0", "1", "a", "phantom.json"]

@@ -21,7 +21,11 @@ DOCUMENTS = {
 }
 """Each document with the names that its blocks must have defined in the end."""
 
-ELSEWHERE = {"docs/howto/script.md": "test_script_page.py", "docs/howto/federated.md": "test_federated.py"}
+ELSEWHERE = {
+    "docs/howto/federated.md": "test_federated.py",
+    "docs/howto/nnunet.md": "test_nnunet.py",
+    "docs/howto/script.md": "test_script_page.py",
+}
 """Documents whose Python a test file of their own runs."""
 
 
