@@ -29,6 +29,22 @@ def _part(target: str, **arguments: Any) -> Config:
     return {"_target_": target, **arguments}
 
 
+CHECKPOINT = _part("CheckpointLoader", load_path="@ckpt_path", load_dict={"model": "@network"}, map_location="@device")
+
+
+def _evaluator(loader: str, handlers: str, files: Files, outputs: Outputs) -> Config:
+    return _part(
+        "SupervisedEvaluator",
+        device="@device",
+        val_data_loader=loader,
+        network="@network",
+        inferer="@inferer",
+        postprocessing="@postprocessing",
+        key_val_metric={"score": _metric(files, outputs)},
+        val_handlers=handlers,
+    )
+
+
 def evaluation_config(files: Files, model: LoadedModel, outputs: Outputs, weights: str, torchscript: str) -> Config:
     """The config that evaluates, of ``monai-ima evaluate`` and of ``python -m monai.bundle run``.
 
@@ -45,20 +61,11 @@ def evaluation_config(files: Files, model: LoadedModel, outputs: Outputs, weight
         "dataset": _part("Dataset", data="@datalist", transform="@preprocessing"),
         "dataloader": _part("DataLoader", dataset="@dataset", batch_size="@batch_size", num_workers="@num_workers"),
         "handlers": [
-            _part("CheckpointLoader", load_path="@ckpt_path", load_dict={"model": "@network"}, map_location="@device"),
+            CHECKPOINT,
             _part("StatsHandler", iteration_log=False),
             _part("MetricsSaver", save_dir="@output_dir", metrics="*"),
         ],
-        "evaluator": _part(
-            "SupervisedEvaluator",
-            device="@device",
-            val_data_loader="@dataloader",
-            network="@network",
-            inferer="@inferer",
-            postprocessing="@postprocessing",
-            key_val_metric={"score": _metric(files, outputs)},
-            val_handlers="@handlers",
-        ),
+        "evaluator": _evaluator("@dataloader", "@handlers", files, outputs),
         "initialize": ["$monai.utils.set_determinism(seed=@seed)"],
         "run": ["$@evaluator.run()"],
     }
@@ -75,9 +82,6 @@ def training_config(files: Files, model: LoadedModel, outputs: Outputs, weights:
         torchscript: that of a TorchScript network's file.
     """
     loader = {"batch_size": "@batch_size", "num_workers": "@num_workers"}
-    checkpoint = _part(
-        "CheckpointLoader", load_path="@ckpt_path", load_dict={"model": "@network"}, map_location="@device"
-    )
     return {
         **_common(files, model, outputs, weights, torchscript),
         "ckpt_dir": "$@bundle_root + '/models'",
@@ -92,7 +96,7 @@ def training_config(files: Files, model: LoadedModel, outputs: Outputs, weights:
             "dataset": _part("Dataset", data="@train_items", transform="@train#preprocessing"),
             "dataloader": _part("DataLoader", dataset="@train#dataset", shuffle=True, **loader),
             "handlers": [
-                checkpoint,
+                CHECKPOINT,
                 _part("ValidationHandler", validator="@validate#evaluator", epoch_level=True, interval=1),
                 _part(
                     "StatsHandler",
@@ -132,16 +136,7 @@ def _validation(files: Files, loader: Config, outputs: Outputs) -> Config:
                 key_metric_filename="model_trained.pt",
             ),
         ],
-        "evaluator": _part(
-            "SupervisedEvaluator",
-            device="@device",
-            val_data_loader="@validate#dataloader",
-            network="@network",
-            inferer="@inferer",
-            postprocessing="@postprocessing",
-            key_val_metric={"score": _metric(files, outputs)},
-            val_handlers="@validate#handlers",
-        ),
+        "evaluator": _evaluator("@validate#dataloader", "@validate#handlers", files, outputs),
     }
 
 

@@ -54,16 +54,7 @@ class OCTNet(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
-        self.resnet = ResNet(
-            block="basic",
-            layers=_stages("blocks", blocks),
-            block_inplanes=_stages("channels", channels),
-            spatial_dims=2,
-            n_input_channels=self.in_channels,
-            conv1_t_stride=2,
-            num_classes=check_count("num_classes", num_classes, 1),
-            bias_downsample=False,
-        )
+        self.resnet = _resnet("basic", _stages("blocks", blocks), channels, self.in_channels, num_classes)
         _normalise_by_instance(self.resnet)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -113,16 +104,7 @@ class ResNet2d(nn.Module):
         block, layers = RESNETS[depth]
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
-        self.resnet = ResNet(
-            block=block,
-            layers=layers,
-            block_inplanes=_stages("channels", channels),
-            spatial_dims=2,
-            n_input_channels=self.in_channels,
-            conv1_t_stride=2,
-            num_classes=check_count("num_classes", num_classes, 1),
-            bias_downsample=False,
-        )
+        self.resnet = _resnet(block, layers, channels, self.in_channels, num_classes)
         self.by_instance = norm == "instance"
         if self.by_instance:
             _normalise_by_instance(self.resnet)
@@ -138,6 +120,20 @@ class ResNet2d(nn.Module):
         if self.by_instance:
             _check_large_enough(image)
         return self.resnet(image)
+
+
+def _resnet(block: str, layers: list[int], channels: Sequence[int], in_channels: int, num_classes: int) -> ResNet:
+    """MONAI's, with torchvision's layers in two dimensions."""
+    return ResNet(
+        block=block,
+        layers=layers,
+        block_inplanes=_stages("channels", channels),
+        spatial_dims=2,
+        n_input_channels=in_channels,
+        conv1_t_stride=2,
+        num_classes=check_count("num_classes", num_classes, 1),
+        bias_downsample=False,
+    )
 
 
 def _normalise_by_instance(network: nn.Module) -> None:
