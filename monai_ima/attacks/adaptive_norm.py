@@ -62,7 +62,7 @@ class AdaptiveNormPGD(PathAttack):
         for iterate in self.path(target, generator, target.eps):
             last = iterate.image
         direction = last - target.image
-        length = self.norm.length(direction)
+        length = target.norm.length(direction)
         unit = direction / per_sample(torch.where(length > 0, length, torch.ones_like(length)), direction)
         reach = replace(target, eps=torch.full_like(target.eps, self.eps_max))
         near = self.move(reach, unit * per_sample(target.eps.clamp(max=self.eps_max), unit))

@@ -13,7 +13,9 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, Criterion, check_criterion
-from monai_ima.perturbations.norms import Generators, gaussian, get_norm
+from monai_ima.perturbations.additive import Additive
+from monai_ima.perturbations.base import Perturbation, image_spacing
+from monai_ima.perturbations.norms import Generators, Norm, gaussian, get_norm
 from monai_ima.utils.checks import (
     check_bounds,
     check_callable,
@@ -31,6 +33,7 @@ from monai_ima.utils.tensors import check_finite, check_tensor, plain
 
 from .channels import FixedChannels, attacked_channels
 from .mode import attack_mode
+from .parameters import ParameterSpace
 from .target import Loss, Target, select_samples
 
 __all__ = ["Attack", "AttackResult", "AttackSettings", "check_eps"]
@@ -43,11 +46,13 @@ class AttackResult:
     Attributes:
         image: ``[B, C, *spatial]``, the worst point found; for ``BoundaryPGD`` the point of Algorithm 3.
         success: bool ``[B]``, some iterate is misclassified; for ``BoundaryPGD``: ``image`` is on the boundary.
-        distance: float ``[B]``, norm of ``image`` minus the clean image.
+        distance: float ``[B]``, norm of ``image`` minus the clean image; of a perturbation with parameters its size.
         clean_correct: bool ``[B]``, the clean prediction is correct.
         clean_score: float ``[B]``, the criterion's score of that prediction; NaN where the label cannot tell.
         queries: int64 ``[B]``, how many images the network was shown for each sample, the clean one included; None
             from an attack that does not count them.
+        theta: ``[B, *shape]``, the parameters that made ``image``; None of additive noise.
+        label: the labels that hold for ``image`` where the perturbation moves voxels; None: the clean ones hold.
 
     Example:
         >>> clean, noisy = torch.zeros(2, 1, 3), torch.ones(2, 1, 3)
@@ -62,6 +67,8 @@ class AttackResult:
     clean_correct: torch.Tensor
     clean_score: torch.Tensor
     queries: torch.Tensor | None = None
+    theta: torch.Tensor | None = None
+    label: torch.Tensor | None = None
 
 
 class AttackSettings(TypedDict, total=False):
@@ -79,6 +86,7 @@ class AttackSettings(TypedDict, total=False):
     generator: torch.Generator | None
     channels: Sequence[int] | None
     output: Output
+    perturbation: Perturbation | None
 
 
 class Attack(ABC):
@@ -97,11 +105,13 @@ class Attack(ABC):
         channels: of the image that noise may change; None means all. Norm, bounds and draws are those of these channels
             alone; the others, such as maps of clicks, stay as they are.
         output: index or key of the network's output that counts, where it returns several; None: the first.
+        perturbation: what ε measures: radii, distances and draws are those of its parameters θ, in its unit and its
+            norm, and ``norm`` says nothing. None means noise that is added pixel by pixel.
 
     Raises:
         ValueError: if ``norm`` is another name, ``bounds`` do not rise, ``channels`` are no different integers >= 0, or
             ``output`` can name none.
-        TypeError: if ``criterion``, ``loss`` or ``generator`` is none.
+        TypeError: if ``criterion``, ``loss``, ``generator`` or ``perturbation`` is none.
 
     Example:
         >>> class Darker(Attack):
@@ -120,15 +130,19 @@ class Attack(ABC):
 
     def __init__(
         self,
-        norm: str = "l2",
+        norm: str | Norm = "l2",
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
         loss: Loss | None = None,
         generator: torch.Generator | None = None,
         channels: Sequence[int] | None = None,
         output: Output = None,
+        perturbation: Perturbation | None = None,
     ) -> None:
-        self.norm = get_norm(norm)
+        if perturbation is not None:
+            check_instance("perturbation", perturbation, Perturbation, "a perturbation such as BiasField()")
+        self.norm = get_norm(norm) if perturbation is None else perturbation.norm
+        self.perturbation = None if isinstance(perturbation, Additive) else perturbation
         self.bounds = check_bounds(bounds)
         self.criterion = ClassificationCriterion() if criterion is None else check_criterion(criterion)
         if loss is not None:
@@ -148,6 +162,7 @@ class Attack(ABC):
         eps: float | torch.Tensor,
         generator: Generators | None = None,
         criterion: Criterion | None = None,
+        spacing: torch.Tensor | None = None,
     ) -> AttackResult:
         """Attack a batch.
 
@@ -160,6 +175,7 @@ class Attack(ABC):
             generator: overrides the attack's own for this call; a list of B generators gives every sample its own
                 stream, so that its result does not depend on the batch it is in.
             criterion: overrides the attack's own for this call.
+            spacing: mm per voxel, ``[B, d]``, for perturbations in mm; None: what a ``MetaTensor``'s affine says.
 
         Raises:
             ValueError: when an argument does not fit.
@@ -167,6 +183,7 @@ class Attack(ABC):
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
         label = choose_label(label, self.output)
+        spacing = image_spacing(image) if spacing is None else spacing
         x, y = plain(check_tensor("image", image)).detach(), plain(check_tensor("label", label)).detach()
         _check_batch(x, y)
         criterion = self.criterion if criterion is None else check_criterion(criterion)
@@ -181,6 +198,11 @@ class Attack(ABC):
                 predict = fixed = FixedChannels(predict, x, attacked_channels(self.channels, x))
                 x = fixed.part
             _check_inside(x, self.bounds)
+            norm, bounds, space = self.norm, self.bounds, None
+            if self.perturbation is not None:
+                norm, bounds = self.perturbation.norm_of(x), None
+                predict = space = ParameterSpace(predict, self.perturbation.fit(x, spacing), self.bounds)
+                x = space.fitted.zero()
             radius = check_eps(eps, x)
             logits = choose_output(predict(x), self.output, y)
             check_finite(logits, "a prediction")
@@ -189,8 +211,13 @@ class Attack(ABC):
             criterion = criterion.relative_to(score)
             rows = torch.arange(len(x), device=x.device)
             predict = predict if self.output is None else OneOutput(predict, self.output)
-            target = Target(predict, rows, x, y, radius, criterion, self.loss, score, criterion.decide(score))
+            correct = criterion.decide(score)
+            target = Target(predict, norm, bounds, rows, x, y, radius, criterion, self.loss, score, correct, space)
             result = self.run(target, self._generators(generator, x))
+            if space is not None:
+                theta, moved = result.image, space.fitted.perturbation.geometric
+                new_label = space.label(y, theta) if moved else None
+                result = replace(result, image=space.image(theta), theta=theta, label=new_label)
             found = result.image if fixed is None else fixed.whole(result.image)
         return replace(result, image=convert_to_dst_type(found, image)[0])
 
@@ -200,26 +227,31 @@ class Attack(ABC):
 
     def move(self, target: Target, perturbation: torch.Tensor) -> torch.Tensor:
         """The noisy images: projected to the ball around the clean ones, then clipped to the bounds."""
-        moved = target.image + self.norm.project(perturbation, target.eps)
-        return moved if self.bounds is None else moved.clamp_(*self.bounds)
+        moved = target.image + target.norm.project(perturbation, target.eps)
+        return moved if target.bounds is None else moved.clamp_(*target.bounds)
 
     def draw(self, target: Target, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
         """Noisy images drawn uniformly from the balls of these radii."""
-        return self.move(target, self.norm.draw(target.image, radius, generator))
+        return self.move(target, target.norm.draw(target.image, radius, generator))
 
     def direction(self, gradient: torch.Tensor, target: Target, generator: Generators) -> torch.Tensor:
-        """The direction of steepest ascent, of length 1; a random one where a gradient is exactly zero."""
-        direction = self.norm.steepest(gradient)
-        flat = (direction == 0).flatten(1).all(dim=1)
-        if flat.any():
-            rows = flat.nonzero().squeeze(1)
-            stuck, generators = select_samples(target, generator, rows)
-            direction[rows] = self.norm.steepest(gaussian(stuck.image, generators))
+        """The direction of steepest ascent, of length 1; a random one where a gradient is exactly zero.
+
+        Each part of a chain of perturbations has a direction of its own.
+        """
+        direction = target.norm.steepest(gradient)
+        for k, block in enumerate(target.norm.blocks(direction)):
+            flat = (block == 0).flatten(1).all(dim=1)
+            if flat.any():
+                rows = flat.nonzero().squeeze(1)
+                stuck, generators = select_samples(target, generator, rows)
+                drawn = target.norm.steepest(gaussian(stuck.image, generators))
+                block[rows] = target.norm.blocks(drawn)[k]
         return direction
 
     def result(self, target: Target, image: torch.Tensor, success: torch.Tensor) -> AttackResult:
         """The worst images found, and which of them are a success."""
-        distance = self.norm.length(image - target.image)
+        distance = target.norm.length(image - target.image)
         return AttackResult(image, success, distance, target.clean_correct, target.clean_score)
 
     def _generators(self, generator: Generators | None, image: torch.Tensor) -> Generators:

@@ -92,11 +92,11 @@ class BoundaryPGD(PathAttack):
             radius = self.start_radius(active.eps) if self.random_start else None
             nearest, found = self.first_crossing(active, generators, radius)
             for _ in range(1, self.restarts):
-                distance = self.norm.length(nearest - active.image)
+                distance = target.norm.length(nearest - active.image)
                 ball = replace(active, eps=torch.where(found, distance, active.eps))
                 radius = torch.where(found, SMALLEST_START * distance, self.start_radius(active.eps))
                 point, crosses = self.first_crossing(ball, generators, radius)
-                nearer = crosses & (~found | (self.norm.length(point - active.image) < distance))
+                nearer = crosses & (~found | (target.norm.length(point - active.image) < distance))
                 nearest = torch.where(per_sample(nearer, point), point, nearest)
                 found = found | crosses
             image[rows], crossed[rows] = nearest, found

@@ -58,6 +58,8 @@ class DDN(Attack):
         **settings: Unpack[AttackSettings],
     ) -> None:
         super().__init__("l2", **settings)
+        if self.norm.name != "l2":
+            raise ValueError(f"Got {self.perturbation!r} for DDN, expected a perturbation in the norm 'l2'.")
         self.steps = check_count("steps", steps, 1)
         self.gamma = check_fraction("gamma", gamma, "()")
         self.init_eps = check_positive("init_eps", init_eps)
@@ -71,12 +73,12 @@ class DDN(Attack):
             image = active.image
             for step in range(self.steps):
                 prediction = active.predict_with_gradient(image)
-                nearest.update(rows, image, prediction, self.norm.length(image - active.image))
+                nearest.update(rows, image, prediction, target.norm.length(image - active.image))
                 pace = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / self.steps)) / 2
                 move = self.direction(prediction.gradient, active, generators).mul_(per_sample(pace * first, image))
-                direction = self.norm.steepest(move.add_(image).sub_(active.image))
+                direction = target.norm.steepest(move.add_(image).sub_(active.image))
                 radius = torch.where(prediction.correct, (1 + self.gamma) * radius, (1 - self.gamma) * radius)
                 radius = torch.minimum(radius, active.eps)
                 image = self.move(active, direction.mul_(per_sample(radius, image)))
-            nearest.update(rows, image, active.predict(image), self.norm.length(image - active.image))
+            nearest.update(rows, image, active.predict(image), target.norm.length(image - active.image))
         return self.result(target, nearest.image, nearest.known)

@@ -61,11 +61,11 @@ class MinimumNorm(Attack):
         return self.result(target, nearest.image, nearest.known)
 
     def _search(self, nearest: NearestAdversarial, rows: torch.Tensor, target: Target, generator: Generators) -> None:
-        if self.norm.name == "l2":
+        if target.norm.name == "l2":
             first = float(target.eps.max()) / 2
-            found = DDN(self.steps, init_eps=first, bounds=self.bounds).run(target, generator)
+            found = DDN(self.steps, init_eps=first).run(target, generator)
             self._take(nearest, rows, target, found.image)
-        paths = [PGD(self.norm.name, self.steps, 1, random_start=k > 0, bounds=self.bounds) for k in range(2)]
+        paths = [PGD(steps=self.steps, restarts=1, random_start=k > 0) for k in range(2)]
         safe = torch.zeros_like(target.eps)
         radius = torch.minimum(nearest.distance[rows], target.eps)
         for k in range(self.rounds + 1):
@@ -81,4 +81,4 @@ class MinimumNorm(Attack):
         if len(wrong) > 0:
             _, drawn = bisect(target.select(wrong), target.image[wrong], image[wrong], LINE_STEPS)
             image = image.index_copy(0, wrong, drawn)
-        nearest.update(rows, image, prediction, self.norm.length(image - target.image))
+        nearest.update(rows, image, prediction, target.norm.length(image - target.image))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.base import Perturbation
 from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.outputs import Output
@@ -29,6 +30,7 @@ class UniformNoise(Attack):
         generator: source of the draws; None means one of the attack's own, seeded with 0.
         channels: of the image that noise may change; None means all.
         output: see :class:`Attack`.
+        perturbation: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -50,9 +52,15 @@ class UniformNoise(Attack):
         generator: torch.Generator | None = None,
         channels: Sequence[int] | None = None,
         output: Output = None,
+        perturbation: Perturbation | None = None,
     ) -> None:
         shared = AttackSettings(
-            bounds=bounds, criterion=criterion, generator=generator, channels=channels, output=output
+            bounds=bounds,
+            criterion=criterion,
+            generator=generator,
+            channels=channels,
+            output=output,
+            perturbation=perturbation,
         )
         super().__init__(norm, **shared)
         self.draws = check_count("draws", draws, 1)

@@ -7,6 +7,7 @@ from typing import Unpack
 import torch
 
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.base import Perturbation
 from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_bool, check_count, check_positive
 from monai_ima.utils.outputs import Output
@@ -54,6 +55,7 @@ class PathAttack(Attack):
         generator: see :class:`Attack`.
         channels: see :class:`Attack`.
         output: see :class:`Attack`.
+        perturbation: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown, or ``early_stop`` is False with ``restarts``
@@ -74,8 +76,9 @@ class PathAttack(Attack):
         early_stop: bool = True,
         channels: Sequence[int] | None = None,
         output: Output = None,
+        perturbation: Perturbation | None = None,
     ) -> None:
-        super().__init__(norm, bounds, criterion, loss, generator, channels, output)
+        super().__init__(norm, bounds, criterion, loss, generator, channels, output, perturbation)
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
         self.alpha = check_positive("alpha", alpha)
@@ -135,6 +138,7 @@ class PGD(PathAttack):
             or not, takes all steps and ``result.image`` is the last iterate.
         channels: of the image that noise may change; None means all.
         output: see :class:`Attack`.
+        perturbation: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range, or ``early_stop`` is False with ``restarts`` > 1.

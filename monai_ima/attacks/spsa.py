@@ -41,8 +41,9 @@ class SPSA(Attack):
         norm: ``"l2"`` or ``"linf"``.
         steps: number of Adam steps, >= 1.
         samples: number of random directions per step, >= 1, each of which takes two queries.
-        delta: length of a probe along each voxel, in the units of the image, > 0.
-        learning_rate: Adam's, in the units of the image, > 0.
+        delta: length of a probe along each voxel, in the units of the image, > 0; of the parameters of a perturbation
+            in units of ε.
+        learning_rate: Adam's, in the same units, > 0.
         batch_size: the most probes shown to the network at once, >= 1.
         settings: see :class:`Attack`; J is ``loss``, None means minus the criterion's score; the directions are drawn
             from ``generator``.
@@ -90,6 +91,8 @@ class SPSA(Attack):
             square = DECAY_SECOND * square + (1 - DECAY_SECOND) * gradient**2
             scale = (square / (1 - DECAY_SECOND**step)).sqrt_().add_(SMALLEST_SCALE)
             ahead = self.learning_rate / (1 - DECAY_FIRST**step) * mean / scale
+            if active.space is not None:
+                ahead *= per_sample(active.eps, ahead)
             image = self.move(active, ahead.add_(image).sub_(active.image))
             prediction = active.predict(image)
             worst.update(rows, image, prediction)
@@ -105,16 +108,17 @@ class SPSA(Attack):
             asked = target.select(index)
             if asked.attack_loss is None:
                 return -asked.predict(probes).score
-            return asked.loss(first_output(asked.network(probes)))
+            return asked.loss(first_output(asked.network(probes)), asked.label_at(probes))
 
-        return estimate_gradient(value, image, self.samples, self.delta, generator, self.batch_size)
+        delta = self.delta if target.space is None else self.delta * target.eps
+        return estimate_gradient(value, image, self.samples, delta, generator, self.batch_size)
 
 
 def estimate_gradient(
     value: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     image: torch.Tensor,
     samples: int,
-    delta: float,
+    delta: float | torch.Tensor,
     generator: Generators,
     batch_size: int,
 ) -> torch.Tensor:
@@ -128,7 +132,7 @@ def estimate_gradient(
             of their samples in ``image``.
         image: x, ``[B, C, *spatial]``.
         samples: n, directions per sample; each sample's are drawn from its own generator if it has one.
-        delta: δ.
+        delta: δ, one for all or ``[B]``.
         generator: one, or one for each sample.
         batch_size: the most probes handed to ``value`` at once.
 
@@ -138,14 +142,15 @@ def estimate_gradient(
     batch = len(image)
     at_once = max(1, batch_size // (2 * batch))
     radius = image.new_ones(batch)
+    reach = per_sample(delta, image) if isinstance(delta, torch.Tensor) else delta
     total = torch.zeros_like(image)
     for first in range(0, samples, at_once):
         count = min(at_once, samples - first)
         signs = torch.stack([Linf().draw(image, radius, generator) for _ in range(count)]).lt(0).to(image) * -2 + 1
-        probes = torch.cat([image + delta * signs, image - delta * signs]).flatten(0, 1)
+        probes = torch.cat([image + reach * signs, image - reach * signs]).flatten(0, 1)
         index = torch.arange(batch, device=image.device).repeat(2 * count)
         parts = zip(probes.split(batch_size), index.split(batch_size), strict=True)
         up, down = torch.cat([value(*part) for part in parts]).view(2, count, batch).to(image)
         for rise, direction in zip(up - down, signs, strict=True):
             total += per_sample(rise, direction) * direction
-    return total / (2 * delta * samples)
+    return total / (2 * reach * samples)

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from monai_ima.criteria import Criterion
-from monai_ima.perturbations.norms import Generators, per_sample
+from monai_ima.perturbations.norms import Generators, Norm, per_sample
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.tensors import check_finite, first_output
+
+from .parameters import ParameterSpace
 
 __all__ = [
     "GradientPrediction",
@@ -57,14 +59,22 @@ class GradientPrediction(Prediction):
 class Target:
     """The samples under attack; every tensor has one row per sample.
 
+    Of a perturbation with parameters θ, "images" are θ: ``network`` takes θ, and the clean ``image`` is θ = 0.
+
     Attributes:
+        network: from images to predictions.
+        norm: that distances and radii are measured in.
+        bounds: valid intensities to which noisy images are clipped; None for no limit.
         rows: int ``[B]``, the samples' positions in the batch that the attack was called with, for errors to name.
         attack_loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         clean_score: float ``[B]``, the criterion's score of the clean prediction.
         clean_correct: bool ``[B]``, the clean prediction is correct.
+        space: that of θ; None of images.
     """
 
     network: Callable[[torch.Tensor], Any]
+    norm: Norm
+    bounds: tuple[float, float] | None
     rows: torch.Tensor
     image: torch.Tensor
     label: torch.Tensor
@@ -73,6 +83,11 @@ class Target:
     attack_loss: Loss | None
     clean_score: torch.Tensor
     clean_correct: torch.Tensor
+    space: ParameterSpace | None = None
+
+    def label_at(self, image: torch.Tensor) -> torch.Tensor:
+        """The labels that hold for these images: others than the clean ones' where voxels move."""
+        return self.label if self.space is None else self.space.label(self.label, image)
 
     def select(self, index: torch.Tensor) -> Target:
         """The same attack on the samples at ``index`` only.
@@ -80,29 +95,31 @@ class Target:
         A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
         """
         network = self.network.select(index) if hasattr(self.network, "select") else self.network
+        space = None if self.space is None else self.space.select(index)
         tensors: dict[str, Any] = {name: value[index] for name, value in vars(self).items() if torch.is_tensor(value)}
-        return replace(self, network=network, criterion=self.criterion.select(index), **tensors)
+        return replace(self, network=network, space=space, criterion=self.criterion.select(index), **tensors)
 
     @torch.no_grad()
     def predict(self, image: torch.Tensor) -> Prediction:
         """What the network makes of these images."""
-        return self._judge(first_output(self.network(image)))
+        return self._judge(first_output(self.network(image)), self.label_at(image))
 
     def predict_with_gradient(self, image: torch.Tensor) -> GradientPrediction:
         """As :meth:`predict`, with the attack's loss and its gradient with respect to the images."""
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             logits = first_output(self.network(image))
-            loss = self.loss(logits)
+            label = self.label_at(image.detach())
+            loss = self.loss(logits, label)
             (gradient,) = torch.autograd.grad(loss.sum(), image)
         with self._errors_name_the_row():
             check_finite(gradient, "a gradient")
-        return GradientPrediction(**vars(self._judge(logits.detach())), loss=loss.detach(), gradient=gradient)
+        return GradientPrediction(**vars(self._judge(logits.detach(), label)), loss=loss.detach(), gradient=gradient)
 
-    def loss(self, logits: torch.Tensor) -> torch.Tensor:
+    def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """The attack's loss, checked: float ``[B]``."""
         with self._errors_name_the_row():
-            loss = (self.criterion.loss if self.attack_loss is None else self.attack_loss)(logits, self.label)
+            loss = (self.criterion.loss if self.attack_loss is None else self.attack_loss)(logits, label)
             if loss.shape != (len(self.image),):
                 raise ValueError(
                     f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected "
@@ -111,10 +128,10 @@ class Target:
             check_finite(loss.detach(), "a loss")
         return loss
 
-    def _judge(self, logits: torch.Tensor) -> Prediction:
+    def _judge(self, logits: torch.Tensor, label: torch.Tensor) -> Prediction:
         with self._errors_name_the_row():
             check_finite(logits, "a prediction")
-            score = self.criterion.score(logits, self.label)
+            score = self.criterion.score(logits, label)
         return Prediction(score, self.criterion.decide(score))
 
     @contextmanager

@@ -18,8 +18,8 @@ class WorstOf(Attack):
     A sample that one attack has broken is not attacked by the next ones.
 
     Args:
-        attacks: at least one, all of the same norm, bounds, channels, output and kind of criterion; the criterion used
-            is the first one's.
+        attacks: at least one, all of the same norm, perturbation, bounds, channels, output and kind of criterion; the
+            criterion used is the first one's.
 
     Raises:
         TypeError: when they are no list of attacks.
@@ -41,12 +41,12 @@ class WorstOf(Attack):
             raise ValueError("Got no attacks, expected at least one.")
         first = attacks[0]
         for other in attacks[1:]:
-            for what in ("norm", "bounds", "channels", "output", "criterion"):
+            for what in ("norm", "perturbation", "bounds", "channels", "output", "criterion"):
                 one, two = _comparable(getattr(first, what)), _comparable(getattr(other, what))
                 if one != two:
                     raise ValueError(f"Got attacks of different {what} ({one} and {two}), expected the same for all.")
-        names = ("bounds", "criterion", "generator", "channels", "output")
-        super().__init__(first.norm.name, **{name: getattr(first, name) for name in names})
+        names = ("bounds", "criterion", "generator", "channels", "output", "perturbation")
+        super().__init__(first.norm, **{name: getattr(first, name) for name in names})
         self.attacks = list(attacks)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:

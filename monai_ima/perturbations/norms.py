@@ -6,13 +6,13 @@ Perturbations are ``[B, C, *spatial]`` with any number of spatial dimensions; ra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from monai_ima.utils.checks import check_choice
 
-__all__ = ["L2", "Generators", "Linf", "Norm", "gaussian", "get_norm", "per_sample"]
+__all__ = ["L2", "BlockNorm", "Generators", "Linf", "Norm", "gaussian", "get_norm", "per_sample"]
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator for the whole batch, or one for each of its samples."""
@@ -53,6 +53,15 @@ class Norm(ABC):
     @abstractmethod
     def draw(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
         """A point drawn uniformly from each ball around 0, of ``like``'s shape, type and device."""
+
+    def draw_of_length(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        """A point drawn from each ball and moved out to its surface: of length ``radius``."""
+        drawn = self.draw(like, torch.ones_like(radius), generator)
+        return self.project(drawn * per_sample(radius / self.length(drawn), drawn), radius)
+
+    def blocks(self, perturbation: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Views of the parts that have a direction of their own; of most norms there is one, the whole."""
+        return (perturbation,)
 
 
 class L2(Norm):
@@ -111,12 +120,57 @@ class Linf(Norm):
         return (2 * uniform - 1) * per_sample(radius, like)
 
 
-def get_norm(name: str) -> Norm:
-    """The norm called ``name``.
+class BlockNorm(Norm):
+    """The largest of the norms of consecutive parts of a vector, ``[B, n]``.
+
+    Args:
+        norms: of the parts.
+        counts: how many values each part has.
+
+    Example:
+        >>> norm = BlockNorm([L2(), Linf()], [2, 2])
+        >>> norm.length(torch.tensor([[3.0, 4.0, -6.0, 0.0]]))
+        tensor([6.])
+        >>> norm.project(torch.tensor([[3.0, 4.0, -6.0, 0.0]]), torch.tensor([1.0]))
+        tensor([[ 0.6000,  0.8000, -1.0000,  0.0000]])
+    """
+
+    name = "blocks"
+
+    def __init__(self, norms: Sequence[Norm], counts: Sequence[int]) -> None:
+        self.norms, self.counts = list(norms), list(counts)
+
+    def blocks(self, perturbation: torch.Tensor) -> Sequence[torch.Tensor]:
+        return perturbation.split(self.counts, dim=1)
+
+    def length(self, perturbation: torch.Tensor) -> torch.Tensor:
+        lengths = [norm.length(block) for norm, block in self._pairs(perturbation)]
+        return torch.stack(lengths).amax(dim=0)
+
+    def project(self, perturbation: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+        return torch.cat([norm.project(block, radius) for norm, block in self._pairs(perturbation)], dim=1)
+
+    def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.cat([norm.steepest(block) for norm, block in self._pairs(gradient)], dim=1)
+
+    def draw(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        return torch.cat([norm.draw(block, radius, generator) for norm, block in self._pairs(like)], dim=1)
+
+    def draw_of_length(self, like: torch.Tensor, radius: torch.Tensor, generator: Generators) -> torch.Tensor:
+        return torch.cat([norm.draw_of_length(block, radius, generator) for norm, block in self._pairs(like)], dim=1)
+
+    def _pairs(self, perturbation: torch.Tensor) -> Iterator[tuple[Norm, torch.Tensor]]:
+        return zip(self.norms, self.blocks(perturbation), strict=True)
+
+
+def get_norm(name: str | Norm) -> Norm:
+    """The norm called ``name``, or given as itself.
 
     Raises:
         ValueError: when the name is neither ``"l2"`` nor ``"linf"``.
     """
+    if isinstance(name, Norm):
+        return name
     norms: dict[str, type[Norm]] = {"l2": L2, "linf": Linf}
     return norms[check_choice("norm", name, norms)]()
 

@@ -1,0 +1,113 @@
+"""Smooth fields from control points, and what perturbations measure intensities against."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.interpolate import BSpline
+
+from .norms import per_sample
+
+__all__ = ["floor_of", "noise_deviation", "noise_pattern", "over_channels", "range_of", "scaled", "smooth_field"]
+
+DEGREE = 3
+NORMAL_MEDIAN = 0.6745
+"""The median size of a standard normal variable."""
+
+
+@lru_cache(maxsize=64)
+def _basis(points: int, size: int) -> np.ndarray:
+    degree = min(DEGREE, points - 1)
+    inner = np.linspace(0, 1, points - degree + 1)
+    knots = np.concatenate([np.zeros(degree), inner, np.ones(degree)])
+    at = np.linspace(0, 1, size) if size > 1 else np.array([0.5])
+    return BSpline.design_matrix(at, knots, degree).toarray()
+
+
+def smooth_field(control: torch.Tensor, grid: torch.Size | tuple[int, ...]) -> torch.Tensor:
+    """A cubic B-spline with clamped ends: everywhere a weighted mean of its control points.
+
+    With four points an axis it is a cubic polynomial, with one it is constant. No value lies outside the range of the
+    control points, so that a limit of theirs is one of the field's.
+
+    Args:
+        control: ``[B, *points]``, one axis for each of ``grid``.
+        grid: spatial size.
+
+    Returns:
+        ``[B, *grid]``.
+
+    Example:
+        >>> smooth_field(torch.tensor([[0.0, 3.0]]), (4,))
+        tensor([[0., 1., 2., 3.]])
+    """
+    field = control
+    for axis, size in enumerate(grid, start=1):
+        weights = torch.as_tensor(_basis(field.shape[axis], size), dtype=field.dtype, device=field.device)
+        field = (field.movedim(axis, -1) @ weights.T).movedim(-1, axis)
+    return field
+
+
+def over_channels(field: torch.Tensor) -> torch.Tensor:
+    """``[B, *spatial]`` as ``[B, 1, *spatial]``."""
+    return field.unsqueeze(1)
+
+
+def floor_of(image: torch.Tensor) -> torch.Tensor:
+    """The lowest intensity of each sample's channel, the zero of a multiplicative change: ``[B, C, 1, ...]``."""
+    return image.amin(dim=tuple(range(2, image.ndim)), keepdim=True)
+
+
+def range_of(image: torch.Tensor) -> torch.Tensor:
+    """Highest minus lowest intensity of each sample's channel, what per cent refer to: ``[B, C, 1, ...]``."""
+    axes = tuple(range(2, image.ndim))
+    return image.amax(dim=axes, keepdim=True) - image.amin(dim=axes, keepdim=True)
+
+
+def noise_pattern(image: torch.Tensor, seed: int, count: int = 1) -> torch.Tensor:
+    """Standard normal patterns that belong to each image: ``[B, count, C, *spatial]``.
+
+    They are drawn on the CPU by a generator that is seeded with ``seed`` and the image's content: the same in whatever
+    batch the image comes, another for every other image.
+    """
+    patterns = []
+    for one in image.detach().float().cpu():
+        content = zlib.crc32(np.ascontiguousarray(one.numpy()).tobytes())
+        generator = torch.Generator().manual_seed((seed << 32) + content)
+        patterns.append(torch.randn((count, *one.shape), generator=generator))
+    return torch.stack(patterns).to(image)
+
+
+def noise_deviation(image: torch.Tensor) -> torch.Tensor:
+    """The standard deviation of an image's own noise, estimated as by Donoho & Johnstone (1994): ``[B, C, 1, ...]``.
+
+    The median size of the finest Haar coefficients that are differences along every axis, over 0.6745. White noise on a
+    smooth image is found within some per cent; coloured noise (smoothed, resampled) is underestimated, and blocks where
+    all differences vanish, such as a masked background, are left out.
+
+    Args:
+        image: ``[B, C, *spatial]``.
+
+    Example:
+        >>> noise = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+        >>> round(float(noise_deviation(3 * noise)))
+        3
+    """
+    detail = image
+    for axis in range(2, image.ndim):
+        size = image.shape[axis] // 2 * 2
+        if size:
+            even, odd = detail.narrow(axis, 0, size).unflatten(axis, (-1, 2)).unbind(axis + 1)
+            detail = (even - odd) / math.sqrt(2)
+    rows = detail.abs().flatten(2)
+    medians = rows.masked_fill(rows == 0, math.nan).nanmedian(dim=2).values.nan_to_num(nan=0.0)
+    return (medians / NORMAL_MEDIAN).view(*image.shape[:2], *[1] * (image.ndim - 2))
+
+
+def scaled(theta: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """``[B]`` per cent as fractions that broadcast over ``like``."""
+    return per_sample(theta / 100, like)

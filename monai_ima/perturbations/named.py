@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from monai_ima.utils.checks import shown
+
+from .base import Perturbation
+from .compose import Compose
+from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
+from .noise_level import CTDose, NoiseLevel, RicianNoise, Speckle
+
+__all__ = ["PERTURBATIONS", "perturbation_from_name"]
+
+PERTURBATIONS: dict[str, type[Perturbation]] = {
+    kind.name: kind
+    for kind in (
+        BiasField,
+        GammaContrast,
+        IntensityShift,
+        NoiseLevel,
+        RicianNoise,
+        Speckle,
+        CTDose,
+        Gain,
+        BaselineWander,
+    )
+}
+"""Those that have a name on the command line."""
+LINK = re.compile(r"(?P<name>[a-z_]+)(\((?P<settings>[^()]*)\))?(:(?P<radius>[^:]+))?")
+SETTING = re.compile(r"\s*(?P<key>[a-z_]+)\s*=\s*(?P<value>[^=\s]+)\s*")
+
+
+def perturbation_from_name(text: str) -> Perturbation:
+    """A perturbation from its name on the command line.
+
+    Args:
+        text: such as ``"bias_field"``, with settings ``"bias_field(points=6)"`` or ``"motion(spacing=1)"``, or a chain
+            with the radius of each link, ``"bias_field:30+noise:5+gamma:30"`` (:class:`Compose`).
+
+    Raises:
+        ValueError: if a name or a setting is unknown, or a link of a chain has no radius.
+
+    Example:
+        >>> perturbation_from_name("bias_field(points=6)").points
+        6
+        >>> perturbation_from_name("bias_field:30+noise:5").describe(1.0)
+        'bias field 30 %, noise level 5 %'
+    """
+    links = [_link(part, text) for part in (text.split("+") if isinstance(text, str) else [text])]
+    if len(links) == 1 and links[0][1] is None:
+        return links[0][0]
+    radii = [radius for _, radius in links if radius is not None]
+    if len(radii) != len(links):
+        raise ValueError(f"Got the chain {text!r}, expected a radius for each link, such as bias_field:30+noise:5.")
+    return Compose([part for part, _ in links], radii)
+
+
+def _link(part: Any, text: Any) -> tuple[Perturbation, float | None]:
+    match = LINK.fullmatch(part.strip()) if isinstance(part, str) else None
+    if match is None or match["name"] not in PERTURBATIONS:
+        raise ValueError(
+            f"Got perturbation {shown(part if match is None else match['name'])}, expected one of "
+            f"{', '.join(PERTURBATIONS)}, or a chain such as bias_field:30+noise:5."
+        )
+    settings: dict[str, Any] = {}
+    for setting in (match["settings"] or "").split(",") if match["settings"] else ():
+        found = SETTING.fullmatch(setting)
+        if found is None:
+            raise ValueError(f"Got setting {setting!r} in {text!r}, expected name=value.")
+        settings[found["key"]] = _value(found["value"])
+    try:
+        perturbation = PERTURBATIONS[match["name"]](**settings)
+    except TypeError as error:
+        raise ValueError(f"Got {part!r}: {error}.") from None
+    if match["radius"] is None:
+        return perturbation, None
+    radius = _value(match["radius"])
+    if not isinstance(radius, int | float):
+        raise ValueError(f"Got radius {match['radius']!r} in {text!r}, expected a number > 0.")
+    return perturbation, radius
+
+
+def _value(text: str) -> float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
