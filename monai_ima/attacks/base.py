@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, Criterion, check_criterion
 from monai_ima.perturbations.additive import Additive
-from monai_ima.perturbations.base import Perturbation, image_spacing
+from monai_ima.perturbations.base import Perturbation
 from monai_ima.perturbations.norms import Generators, Norm, gaussian, get_norm
 from monai_ima.utils.checks import (
     check_bounds,
@@ -29,6 +29,7 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.outputs import OneOutput, Output, choose_label, choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
+from monai_ima.utils.spacing import image_spacing
 from monai_ima.utils.tensors import check_finite, check_tensor, plain
 
 from .channels import FixedChannels, attacked_channels

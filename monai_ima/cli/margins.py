@@ -48,8 +48,15 @@ def margins(
     with open(folder / "summary.csv", "x", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("quantity", "value"), *rows])
     title = f"{summary.count} training samples, {summary.at_eps_max:.0%} at ε_max"
-    size = PixelSize.of(table.norm, table.image_values)
-    figure = margin_histogram(table.values().tolist(), table.eps_max, summary.suggested_eps, title, second=size.scale)
+    size = PixelSize.of(table.norm, table.image_values, measured=table.perturbation)
+    figure = margin_histogram(
+        table.values().tolist(),
+        table.eps_max,
+        summary.suggested_eps,
+        title,
+        second=size.scale,
+        measured=table.perturbation,
+    )
     save_figure(figure, folder / "margins.png")
     for name, value in rows:
         in_pixel = "" if name in COUNTED else size.text(value)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from monai.engines import PrepareBatch, default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
+from monai.utils import convert_to_dst_type
 from torch import nn
 
 from monai_ima.attacks import Attack, attack_mode
@@ -30,7 +31,8 @@ class AdversarialPrepareBatch(PrepareBatch):
         network: the network that is evaluated; it is attacked in evaluation mode.
         attack: an attack, for results worth reporting :class:`monai_ima.attacks.PGD` with 100 steps and 2 restarts; on
             segmentations with ``DiceCriterion("lowest")``, since with a threshold it ends as soon as that is passed.
-        eps: radius of the ball, >= 0, in the units that the network sees; 0 leaves the images as they are.
+        eps: radius of the ball, >= 0, in the units that the network sees, or of the attack's perturbation, whose labels
+            move where voxels do; 0 leaves the images as they are.
         prepare_batch: how image, label and extra network inputs are got from a batch; None means MONAI's default.
         inferer: the evaluator's inferer; None means ``SimpleInferer``.
 
@@ -88,8 +90,9 @@ class AdversarialPrepareBatch(PrepareBatch):
         streams = per_sample_generators("validation", sample_ids, image.device)
         try:
             with attack_mode(network):
-                noisy = self.attack(forward, image, label, self.eps, streams).image
+                result = self.attack(forward, image, label, self.eps, streams)
         except SampleError as error:
             names = sample_ids if SAMPLE_ID in batchdata else batch_files(image)
             raise error if names is None else error.named(names) from None
-        return (noisy, label, *extra)
+        moved = label if result.label is None else convert_to_dst_type(result.label, label)[0]
+        return (result.image, moved, *extra)

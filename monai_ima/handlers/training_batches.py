@@ -16,6 +16,7 @@ from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, check_labels, common_folder
+from monai_ima.utils.spacing import image_spacing
 from monai_ima.utils.tensors import plain
 
 from .engine_access import PreparedBatch, prepared
@@ -107,7 +108,8 @@ class TrainingBatches:
     def _batch(self, batchdata: Any, named: torch.Tensor, result: Sequence[Any]) -> Batch:
         image, label = result[:2]
         self.check_labels(batchdata, named, label)
-        return Batch(self._predictor(result), plain(image), plain(label), self.sample_ids(batchdata, named))
+        predict, sample_ids = self._predictor(result), self.sample_ids(batchdata, named)
+        return Batch(predict, plain(image), plain(label), sample_ids, spacing=image_spacing(image))
 
     def _predictor(self, result: Sequence[Any]) -> Predictor:
         """From images to predictions; of a network that was not asked before whether it looks at each on its own."""

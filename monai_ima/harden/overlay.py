@@ -82,7 +82,7 @@ def evaluation_lines(plan: Plan) -> list[str]:
     about = f"the best under attack; the last: {last}" if plan.robust_validation else "of the last epoch"
     command = (
         f"cd {shell_word(str(root))} && python -m monai_ima evaluate --bundle . --checkpoint {weights} "
-        f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g} --out eval/robustness_{plan.settings.method}"
+        f"{_levels(plan)} --out eval/robustness_{plan.settings.method}"
         + "".join(f" --{name} {shell_word(value)}" for name, value in _stated(plan).items())
     )
     attack = strongest(plan.task.kind == "segmentation")
@@ -94,6 +94,13 @@ def evaluation_lines(plan: Plan) -> list[str]:
         "each as long as a training step; --attack pgd20 is quicker and weaker.)",
         *own_lines(root, [file.name for file in plan.parts.config.files], weights, flat=plan.robust_validation),
     ]
+
+
+def _levels(plan: Plan) -> str:
+    if plan.perturbation is None:
+        return f"--norm {plan.norm} --levels 0,{plan.val_eps:g},{plan.eps_max:g}"
+    sizes = f"{plan.settings.perturbation}@{plan.val_eps:g}:{plan.eps_max:g}"
+    return f"--levels 0 --perturbation {shell_word(sizes)}"
 
 
 def _stated(plan: Plan) -> dict[str, str]:
@@ -126,7 +133,7 @@ def _section(plan: Plan) -> dict[str, Any]:
     averages = _averages(plan)
     section: dict[str, Any] = {
         "eps_max": plan.eps_max,
-        "norm": plan.norm,
+        **_measured(plan, settings=True),
         "bounds": None if plan.bounds is None else list(plan.bounds),
         **({} if plan.guidance is None else {"channels": list(plan.guidance.channels)}),
         "folder": FOLDER,
@@ -178,7 +185,7 @@ def _handler(plan: Plan) -> dict[str, Any]:
     return {
         "_target_": f"monai_ima.handlers.{METHODS[method]}",
         "eps" if method in ("pgd", "trades") else "eps_max": "@harden#eps_max",
-        **({} if method == "ddn" else {"norm": "@harden#norm"}),
+        **_measured(plan),
         **plan.settings.handler_options,
         "bounds": "@harden#bounds",
         **_channels(plan),
@@ -186,6 +193,17 @@ def _handler(plan: Plan) -> dict[str, Any]:
         **_given(output=_output(plan)),
         **({"first_pass": True} if method == "ima" and plan.pretrained is not None else {}),
     }
+
+
+def _measured(plan: Plan, settings: bool = False) -> dict[str, Any]:
+    """What ε measures: as the arguments of handler and attack, or as the settings that they refer to."""
+    if plan.perturbation is not None:
+        name = plan.settings.perturbation
+        named = _ours("perturbations.perturbation_from_name", text="@harden#perturbation")
+        return {"perturbation": name if settings else named}
+    if settings:
+        return {"norm": plan.norm}
+    return {} if plan.settings.method == "ddn" else {"norm": "@harden#norm"}
 
 
 def _channels(plan: Plan) -> dict[str, str]:
@@ -255,7 +273,8 @@ def _validation_attack(plan: Plan) -> dict[str, Any]:
         criterion = {**(_criterion(plan) or {}), "threshold": "lowest"}
     steps = plan.settings.val_steps
     common = {"bounds": "@harden#bounds", **_channels(plan), "criterion": criterion, "output": _output(plan)}
-    return _ours("attacks.PGD", norm="@harden#norm", steps=steps, restarts=1, **common)
+    measured = {"norm": "@harden#norm"} if plan.perturbation is None else _measured(plan)
+    return _ours("attacks.PGD", **measured, steps=steps, restarts=1, **common)
 
 
 def _robust_evaluator(plan: Plan, evaluator: Component) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_ima import handlers
 from monai_ima.criteria import DiceCriterion
+from monai_ima.perturbations import Perturbation, perturbation_from_name
 from monai_ima.results.pixel_size import PixelSize
 from monai_ima.utils.checks import check_bounds
 from monai_ima.utils.outputs import Output
@@ -31,7 +32,7 @@ __all__ = ["Plan", "handler_class", "handler_options", "make_plan"]
 
 BOUNDS_ID = "bounds"
 """Id of a config that says itself what intensities are valid."""
-SHARED = {"eps", "eps_max", "norm", "criterion", "bounds", "channels", "output"}
+SHARED = {"eps", "eps_max", "norm", "criterion", "bounds", "channels", "output", "perturbation"}
 SET_BY_PLAN = {*SHARED, "sample_key", "first_pass", "start_epoch"}
 """Arguments of the handlers that are not options of their own."""
 
@@ -56,7 +57,8 @@ class Plan:
         image_key: key of the images in the data.
         normalisation: how the bundle scales intensities; None where that cannot be inferred.
         image_values: values in one image of training that noise may change; None where that cannot be inferred.
-        norm: ``"l2"`` or ``"linf"``.
+        norm: ``"l2"`` or ``"linf"``, of a perturbation that of its parameters.
+        perturbation: what ε measures; None: noise, pixel by pixel.
         eps_max: ε_max > 0, or ε of the methods with one radius.
         bounds: valid intensities or None.
         guidance: which channels noise may change; None where that is all of them.
@@ -76,6 +78,7 @@ class Plan:
     normalisation: Normalisation | None
     image_values: int | None
     norm: str
+    perturbation: Perturbation | None
     eps_max: float
     bounds: tuple[float, float] | None
     guidance: GuidanceChannels | None
@@ -89,9 +92,10 @@ class Plan:
 
     @property
     def pixel_size(self) -> PixelSize:
-        """What ε is worth in a pixel of the images."""
+        """What ε is worth in a pixel of the images, or its unit."""
         units = None if self.normalisation is None else self.normalisation.units
-        return PixelSize.of(self.norm, self.image_values, units)
+        measured = None if self.perturbation is None else self.perturbation.label
+        return PixelSize.of(self.norm, self.image_values, units, measured)
 
     @property
     def overlay_file(self) -> Path:
@@ -131,12 +135,14 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         raise ValueError(f"Got threshold {settings.threshold!r} for {task.description}, expected a segmentation.")
     if settings.min_clean is not None and parts.key_metric is None:
         raise ValueError("Got min_clean, expected a bundle with an evaluator that has a key metric (key_val_metric).")
-    norm = settings.norm or ("l2" if method == "ddn" else "linf")
+    perturbation = None if settings.perturbation is None else perturbation_from_name(settings.perturbation)
+    norm = settings.norm or ("l2" if method == "ddn" else "linf") if perturbation is None else perturbation.norm.name
     key = image_key(parts.config, parts.transforms)
     normalisation = find_normalisation(parts.config, parts.transforms, key)
     guidance = _guidance(parts, settings, key)
-    eps_max = settings.eps_max or _suggest_eps(parts, task, normalisation, norm, guidance)
-    handler_class(method)(eps_max, **({} if method == "ddn" else {"norm": norm}), **settings.handler_options)
+    usual = perturbation.levels[-1] if perturbation is not None else None
+    eps_max = settings.eps_max or usual or _suggest_eps(parts, task, normalisation, norm, guidance)
+    _handler(method, eps_max, norm, perturbation, settings)
     pretrained = _pretrained(parts, settings)
     network = build_network(parts)
     weights = None if pretrained is None else load_weights(pretrained)
@@ -153,6 +159,7 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         normalisation=normalisation,
         image_values=_image_size(parts, guidance),
         norm=norm,
+        perturbation=perturbation,
         eps_max=eps_max,
         bounds=_bounds(parts, settings, normalisation),
         guidance=guidance,
@@ -164,6 +171,14 @@ def make_plan(parts: Parts, settings: HardenSettings) -> Plan:
         val_eps=settings.val_eps or eps_max / 2,
         output=task.output if settings.output is None else settings.output,
     )
+
+
+def _handler(
+    method: str, eps_max: float, norm: str, perturbation: Perturbation | None, settings: HardenSettings
+) -> None:
+    """Build the handler, which checks its arguments."""
+    measured = {"perturbation": perturbation} if perturbation is not None else {} if method == "ddn" else {"norm": norm}
+    handler_class(method)(eps_max, **measured, **settings.handler_options)
 
 
 def _bounds(parts: Parts, settings: HardenSettings, normalisation: Normalisation | None) -> Any:

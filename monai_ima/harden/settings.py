@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any
 
+from monai_ima.perturbations import PERTURBATIONS, perturbation_from_name
 from monai_ima.results.settings import BOUNDS, CHANNELS, IGNORE_INDEX, OUTPUT, SIGMOID, TASK
 from monai_ima.utils.checks import (
     check_bool,
@@ -31,7 +32,14 @@ METHODS = {
     "ddn": "DDNHandler",
 }
 
-EPS_MAX = "Largest ε > 0 (the only one, for pgd and trades), as the network sees it; default: from the normalisation."
+EPS_MAX = (
+    "Largest ε > 0 (the only one, for pgd and trades), as the network sees it, or in the perturbation's unit; default: "
+    "from the normalisation, or the perturbation's largest usual size."
+)
+PERTURBATION = (
+    f"What ε measures: one of {', '.join(PERTURBATIONS)}, with settings bias_field(points=6), or a chain "
+    "bias_field:30+noise:5, of which ε is a share; default: noise added pixel by pixel."
+)
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
 THRESHOLD = "Of a segmentation's Dice: a number, baseline or relative:0.9; default: baseline with a checkpoint."
 EPOCHS = "Number of epochs; default: a quarter of the bundle's with a checkpoint, else the bundle's."
@@ -42,6 +50,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "ignore_index": lambda _, value: check_ignore_index(value),
     "bounds": lambda _, value: check_bounds(value),
     "channels": lambda _, value: check_channels(value),
+    "perturbation": lambda _, value: perturbation_from_name(value) and value,
     "output": lambda _, value: check_output(value),
     "min_clean": check_finite_number,
     "epochs": partial(check_count, least=1),
@@ -99,6 +108,7 @@ class HardenSettings:
     method: Annotated[str, f"One of {', '.join(METHODS)}."] = "ima"
     eps_max: Annotated[float | None, EPS_MAX] = None
     norm: Annotated[str | None, "l2 or linf; default: linf, l2 for ddn."] = None
+    perturbation: Annotated[str | None, PERTURBATION] = None
     pretrained: Annotated[str | None, PRETRAINED] = None
     min_clean: Annotated[float | None, "Keep only weights whose clean validation metric is at least that."] = None
     task: Annotated[str | None, TASK] = None
@@ -120,6 +130,8 @@ class HardenSettings:
             raise ValueError(f"Unknown norm {self.norm!r}, expected 'l2' or 'linf'.")
         if self.method == "ddn" and self.norm == "linf":
             raise ValueError("Got norm 'linf' for method ddn, expected l2: its attack finds the nearest point in L2.")
+        if self.perturbation is not None and self.norm is not None:
+            raise ValueError(f"Got perturbation and norm {self.norm!r}, expected one: a perturbation has its own norm.")
         _check(self)
 
 

@@ -28,6 +28,7 @@ def summarize_plan(plan: Plan) -> str:
         "loss": _name(parts.loss),
         "batch norm": BATCH_NORM[plan.batch_norm],
         "method": f"{method} ({METHODS[method]}), norm {plan.norm}",
+        **({} if plan.perturbation is None else {"ε measures": plan.perturbation.label}),
         "intensities": plan.normalisation.description if plan.normalisation else "unknown normalisation",
         "eps_max": _with_unit(plan, plan.eps_max),
         **({"delta": _delta_text(plan)} if method == "ima" else {}),

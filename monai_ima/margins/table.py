@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from monai_ima.perturbations import Perturbation
 from monai_ima.utils.checks import check_positive, is_number, shown
 
 from .rules import AttackOutcome, Rule
@@ -30,6 +31,8 @@ class MarginTable:
 
     Attributes:
         norm: that margins are measured in; None in tables of older versions.
+        perturbation: what they measure, with its unit, such as ``"bias field, %"``; None: noise, in the units that the
+            network sees.
 
     Raises:
         ValueError: if ``eps_max`` <= 0, or δ is not in (0, eps_max].
@@ -44,6 +47,7 @@ class MarginTable:
     def __init__(self, eps_max: float, delta: float | None = None) -> None:
         self.eps_max = check_positive("eps_max", eps_max)
         self.norm: str | None = None
+        self.perturbation: str | None = None
         self._sizes: set[int] = set()
         self._delta: float | None = None
         self._margins: dict[str, float] = {}
@@ -74,10 +78,21 @@ class MarginTable:
         """How many values of an image the attacks change; None where that differs from image to image or is unknown."""
         return next(iter(self._sizes)) if len(self._sizes) == 1 else None
 
-    def note_attack(self, norm: str, values: int) -> None:
-        """Remember what the margins are measured in, and how many values of an image change."""
-        self.norm = norm
-        self._sizes = {min(self._sizes | {values}), max(self._sizes | {values})}
+    def note_attack(self, norm: str, values: int, perturbation: Perturbation | None = None) -> None:
+        """Remember what the margins are measured in, and how many values of an image change.
+
+        Raises:
+            ValueError: if margins that were loaded measure something else.
+        """
+        measured = None if perturbation is None else perturbation.label
+        if self._margins and (self.norm or norm, self.perturbation) != (norm, measured):
+            was, now = (what or "noise" for what in (self.perturbation, measured))
+            raise ValueError(
+                f"The margins measure {was} ({self.norm}), but attacks {now} ({norm}), expected the same: start "
+                "without these margins."
+            )
+        self.norm, self.perturbation = norm, measured
+        self._sizes = {min(self._sizes | {values}), max(self._sizes | {values})} if perturbation is None else set()
 
     def __getitem__(self, sample_id: str) -> float:
         if sample_id not in self._margins:
@@ -127,6 +142,7 @@ class MarginTable:
             "delta": self._delta,
             "norm": self.norm,
             "image_values": sorted(self._sizes),
+            "perturbation": self.perturbation,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,6 +167,7 @@ class MarginTable:
         if self._delta is None and delta is not None:
             self.delta = min(delta, self.eps_max)
         self.norm, self._sizes = state.get("norm"), set(state.get("image_values", ()))
+        self.perturbation = state.get("perturbation")
         self._margins = {sample_id: self._clip(eps) for sample_id, eps in zip(sample_ids, margins, strict=True)}
 
     def save_csv(self, path: str | Path) -> None:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import torch
@@ -13,8 +14,17 @@ from torch import nn
 from monai_ima.attacks import Attack, AttackResult, AttackSettings, attack_mode
 from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion, check_criterion
 from monai_ima.losses import find_reduction
+from monai_ima.perturbations import Perturbation
 from monai_ima.utils.batch import Batch
-from monai_ima.utils.checks import MAX_SEED, check_bounds, check_channels, check_choice, check_count, check_output
+from monai_ima.utils.checks import (
+    MAX_SEED,
+    check_bounds,
+    check_channels,
+    check_choice,
+    check_count,
+    check_instance,
+    check_output,
+)
 from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
@@ -45,6 +55,7 @@ class MethodSettings(TypedDict, total=False):
     seed: int
     channels: Sequence[int] | None
     output: Output
+    perturbation: Perturbation | None
 
 
 class TrainingMethod(ABC):
@@ -73,11 +84,13 @@ class TrainingMethod(ABC):
         channels: of the image that noise may change; None means all.
         output: index or key of the network's output that is judged and attacked, where it returns several; None: the
             first. The trainer's loss gets them all. Of a dictionary of labels that of the same key goes with it.
+        perturbation: what every ε of the method measures, such as ``BiasField()``: radii and margins are in its unit,
+            and ``norm`` says nothing. None means noise that is added pixel by pixel.
 
     Raises:
         ValueError: if a number is out of its range, ``bounds`` do not rise, ``attack_mode`` is another name,
             ``channels`` are no different integers >= 0, or ``output`` can name none.
-        TypeError: if ``criterion`` is none.
+        TypeError: if ``criterion`` or ``perturbation`` is none.
 
     Example:
         >>> class Halved(TrainingMethod):
@@ -103,6 +116,7 @@ class TrainingMethod(ABC):
         seed: int = 0,
         channels: Sequence[int] | None = None,
         output: Output = None,
+        perturbation: Perturbation | None = None,
     ) -> None:
         self.attack_mode = check_choice("attack mode", attack_mode, ("eval", "train"))
         self.criterion = ClassificationCriterion() if criterion is None else check_criterion(criterion)
@@ -111,6 +125,9 @@ class TrainingMethod(ABC):
         self.seed = check_count("seed", seed, 0, MAX_SEED)
         self.channels = check_channels(channels)
         self.output = check_output(output)
+        if perturbation is not None:
+            check_instance("perturbation", perturbation, Perturbation, "a perturbation such as BiasField()")
+        self.perturbation = perturbation
         self.epoch = 0
         self.clean_score = torch.empty(0)
         self.labelled = torch.empty(0, dtype=torch.bool)
@@ -127,7 +144,12 @@ class TrainingMethod(ABC):
     @property
     def attack_settings(self) -> AttackSettings:
         """What the method's settings say of its attacks."""
-        return {"bounds": self.bounds, "channels": self.channels, "criterion": self.criterion}
+        return {
+            "bounds": self.bounds,
+            "channels": self.channels,
+            "criterion": self.criterion,
+            "perturbation": self.perturbation,
+        }
 
     @property
     def makes_passes(self) -> bool:
@@ -250,7 +272,28 @@ class TrainingMethod(ABC):
         with self.under_attack(batch):
             predict = batch.predict if self.output is None else OneOutput(batch.predict, self.output)
             label = choose_label(batch.label, self.output)
-            return attack(predict, batch.image, label, eps, self.generators(batch, purpose), criterion)
+            streams = self.generators(batch, purpose)
+            return attack(predict, batch.image, label, eps, streams, criterion, batch.spacing)
+
+    def noisy(self, batch: Batch, result: AttackResult, rows: torch.Tensor | None = None) -> Batch:
+        """The samples that an attack on a batch made, with the labels that hold for them.
+
+        Args:
+            batch: clean.
+            result: of the attack.
+            rows: int ``[n]``, those that are taken; None: all.
+
+        Raises:
+            ValueError: if voxels move and the labels are several, in a dictionary.
+        """
+        rows = torch.arange(len(batch.image), device=batch.image.device) if rows is None else rows
+        chosen = batch.select(rows)
+        label = chosen.label
+        if result.label is not None:
+            if not isinstance(label, torch.Tensor):
+                raise ValueError("Got several labels and a perturbation that moves voxels, expected one label map.")
+            label = result.label[rows]
+        return replace(chosen, image=result.image[rows], label=label)
 
     def under_attack(self, batch: Batch) -> AbstractContextManager[None]:
         """The context that attacks on a batch run in: the network's mode is set, and restored afterwards."""

@@ -61,7 +61,8 @@ class DDN(TrainingMethod):
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
     ) -> torch.Tensor:
         result = self.attack_batch(self.attack, batch, self.eps_max)
-        noisy_loss = loss_function(batch.predict(result.image), batch.label).mean()
+        noisy = self.noisy(batch, result)
+        noisy_loss = loss_function(batch.predict(noisy.image), noisy.label).mean()
         self.note_loss("loss_noisy", noisy_loss)
         self.note("distance_mean", float(result.distance.sum()), int(self.labelled.sum()))
         self.note("found_fraction", int((result.success & result.clean_correct).sum()), int(result.clean_correct.sum()))

@@ -93,11 +93,15 @@ class IAAT(PerSampleMethod):
         correct = self.criterion.decide(self.clean_score)
         eps = self.select_eps(batch, correct)
         self.radii.record(batch.select(scored).sample_ids, eps[scored])
-        image = batch.image.clone()
+        image, label = batch.image.clone(), batch.label
         rows = correct.nonzero().squeeze(1)
         if len(rows) > 0:
-            image[rows] = self.attack_batch(self.attack, batch.select(rows), eps[rows]).image
-        noisy_loss = loss_function(batch.predict(image), batch.label).mean()
+            attacked = batch.select(rows)
+            noisy = self.noisy(attacked, self.attack_batch(self.attack, attacked, eps[rows]))
+            image[rows] = noisy.image
+            if noisy.label is not attacked.label:
+                label = label.index_copy(0, rows, noisy.label)
+        noisy_loss = loss_function(batch.predict(image), label).mean()
         self.note_loss("loss_noisy", noisy_loss)
         self.note("correct_fraction", len(rows), len(scored))
         return noisy_loss

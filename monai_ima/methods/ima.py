@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -160,7 +159,7 @@ class IMA(PerSampleMethod):
         self.note("boundary_fraction", int(result.success.sum()), len(clean.sample_ids))
         enters = result.clean_correct if self.noisy_samples == "all" else result.success
         rows = enters.nonzero().squeeze(1)
-        return replace(clean.select(rows), image=result.image[rows])
+        return self.noisy(clean, result, rows)
 
     def update_margins(self, training_set: Iterable[Batch]) -> None:
         self._warn_of_threshold()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -92,8 +91,7 @@ class MMA(PerSampleMethod):
         self.radii.record(batch.select(labelled).sample_ids, margins[labelled])
         mma_loss = MMALoss(loss_function, self.clean_weight, self.sums(loss_function, prediction, batch))
         rows = (self.labelled & (result.success | ~result.clean_correct)).nonzero().squeeze(1)
-        entering = replace(batch.select(rows), image=result.image[rows])
-        margin_loss = self.subset_loss(mma_loss, entering, batch)
+        margin_loss = self.subset_loss(mma_loss, self.noisy(batch, result, rows), batch)
         self.note_loss("loss_margin", margin_loss)
         self.note("correct_fraction", int(result.clean_correct.sum()), len(labelled))
         return mma_loss.combine(clean_loss, margin_loss)

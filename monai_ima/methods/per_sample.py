@@ -96,7 +96,8 @@ class PerSampleMethod(TrainingMethod):
         """Attack a batch (:meth:`TrainingMethod.attack_batch`), and note in the table what it is measured in."""
         if len(batch.image):
             channels = attacked_channels(attack.channels, batch.image)
-            self.margins.note_attack(attack.norm.name, len(channels) * batch.image[0, 0].numel())
+            values = len(channels) * batch.image[0, 0].numel()
+            self.margins.note_attack(attack.norm.name, values, attack.perturbation)
         return super().attack_batch(attack, batch, *arguments, **named)
 
     def subset_loss(self, ima_loss: IMALoss, subset: Batch, batch: Batch) -> torch.Tensor:

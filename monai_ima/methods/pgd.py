@@ -59,16 +59,14 @@ class PGDTraining(TrainingMethod):
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_fraction("beta", beta)
-        criterion = AlwaysCorrect(self.criterion)
-        self.attack = PGD(
-            norm, steps, 1, alpha, bounds=self.bounds, channels=self.channels, criterion=criterion, early_stop=False
-        )
+        settings_of_attack = self.attack_settings | {"criterion": AlwaysCorrect(self.criterion)}
+        self.attack = PGD(norm, steps, 1, alpha, early_stop=False, **settings_of_attack)
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor
     ) -> torch.Tensor:
-        noisy = self.attack_batch(self.attack, batch, self.eps).image
+        noisy = self.noisy(batch, self.attack_batch(self.attack, batch, self.eps))
         ima_loss = IMALoss(loss_function, self.beta)
-        noisy_loss = ima_loss.noisy(batch.predict(noisy), batch.label, len(noisy))
+        noisy_loss = ima_loss.noisy(batch.predict(noisy.image), noisy.label, len(noisy.image))
         self.note_loss("loss_noisy", noisy_loss)
         return ima_loss.combine(clean_loss, noisy_loss)

@@ -70,9 +70,13 @@ class TRADES(TrainingMethod):
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
-        self.attack = _DivergenceAscent(
-            norm, steps, restarts=1, alpha=alpha, bounds=self.bounds, channels=self.channels, early_stop=False
-        )
+        if self.perturbation is not None and self.perturbation.geometric:
+            raise ValueError(
+                f"Got the perturbation {self.perturbation.name} for TRADES, expected one that moves no voxels: its "
+                "divergence compares predictions voxel by voxel."
+            )
+        of_attack = self.attack_settings | {"criterion": None}
+        self.attack = _DivergenceAscent(norm, steps, restarts=1, alpha=alpha, early_stop=False, **of_attack)
         self.sigmoid = isinstance(self.criterion, BinaryCriterion) or (
             isinstance(self.criterion, SegmentationCriterion) and self.criterion.sigmoid
         )

@@ -1,7 +1,7 @@
 """What ε measures: noise added pixel by pixel, or the parameters of changes that scanners and patients make."""
 
 from .additive import Additive
-from .base import Fitted, InMillimetres, Perturbation, image_spacing
+from .base import Fitted, InMillimetres, Perturbation
 from .compose import Compose
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
 from .named import PERTURBATIONS, perturbation_from_name
@@ -29,6 +29,5 @@ __all__ = [
     "RicianNoise",
     "Speckle",
     "get_norm",
-    "image_spacing",
     "perturbation_from_name",
 ]

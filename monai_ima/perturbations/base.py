@@ -5,18 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 
-from monai_ima.utils.checks import check_count, is_number, shown
+from monai_ima.utils.checks import is_number, shown
+from monai_ima.utils.spacing import image_spacing
 from monai_ima.utils.tensors import plain
 
 from .norms import Norm, get_norm
 
-__all__ = ["Constants", "Fitted", "InMillimetres", "Perturbation", "image_spacing"]
+__all__ = ["Constants", "Fitted", "InMillimetres", "Perturbation"]
 
 Constants = Mapping[str, torch.Tensor]
 """What a forward model takes from the clean images, one row per sample."""
@@ -142,6 +141,11 @@ class Perturbation(ABC):
             raise ValueError(f"Got θ of shape {tuple(theta.shape)} for {self.name}, expected {expected}.")
         return theta
 
+    @property
+    def label(self) -> str:
+        """What it is called where sizes are shown: ``"bias field, %"``."""
+        return f"{self.title}, {self.unit}"
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.norm.name}, {self.unit})"
 
@@ -228,23 +232,3 @@ class InMillimetres(Perturbation):
                 "with an affine, or spacing= in mm (1: sizes are in voxels)."
             )
         return {"spacing": spacing.to(image)}
-
-
-def image_spacing(image: Any) -> torch.Tensor | None:
-    """mm per voxel of a batch of ``MetaTensor``: float64 ``[B, d]``; None of a tensor without an affine.
-
-    Example:
-        >>> image = MetaTensor(torch.zeros(1, 1, 4, 4), affine=torch.diag(torch.tensor([2.0, 3.0, 1.0, 1.0]))[None])
-        >>> image_spacing(image).tolist()
-        [[2.0, 3.0]]
-        >>> image_spacing(torch.zeros(1, 1, 4, 4)) is None
-        True
-    """
-    if not isinstance(image, MetaTensor) or "affine" not in image.meta:
-        return None
-    axes = check_count("axes", image.ndim - 2, 0)
-    affine = torch.as_tensor(image.meta["affine"], dtype=torch.float64)
-    affine = affine.expand(len(image), *affine.shape) if affine.ndim == 2 else affine
-    if not 1 <= axes <= 3 or len(affine) != len(image):
-        return None
-    return torch.stack([torch.as_tensor(affine_to_spacing(one, r=axes)) for one in affine])

@@ -37,7 +37,7 @@ class Compose(Perturbation):
         'gain 10 %, brightness and contrast 5 %'
     """
 
-    name, title, unit = "compose", "a chain of perturbations", "of the chain's radii"
+    name, title, unit = "compose", "a chain of perturbations", "of the radii"
     levels = (0.25, 0.5, 1.0)
 
     def __init__(self, parts: Sequence[Perturbation], radii: Sequence[float]) -> None:
@@ -79,6 +79,10 @@ class Compose(Perturbation):
         """The largest size of each part at ε, in words."""
         sizes = zip(self.parts, self.radii, strict=True)
         return ", ".join(f"{part.title} {eps * radius:g} {part.unit}" for part, radius in sizes)
+
+    @property
+    def label(self) -> str:
+        return f"share of {self.describe(1.0)}"
 
     def _counts(self, image: torch.Tensor) -> list[int]:
         return [int(torch.Size(part.shape(image)).numel()) for part in self.parts]

@@ -39,7 +39,7 @@ class Margins:
 def margin_findings(margins: Margins) -> Iterator[Block]:
     """The margins that IMA training found, and what they say about ε."""
     table, summary = margins.table, margins.summary
-    size = PixelSize.of(table.norm, table.image_values)
+    size = PixelSize.of(table.norm, table.image_values, measured=table.perturbation)
     yield Text(
         f"IMA training gave each of {summary.count} training samples its own ε, its margin, between δ = "
         f"{sized(table.delta, size)} and ε_max = {sized(table.eps_max, size)}. {100 * summary.at_delta:.1f} % of the "
@@ -48,7 +48,7 @@ def margin_findings(margins: Margins) -> Iterator[Block]:
     )
     histogram = Histogram(
         "Margins of the training samples",
-        "margin ε",
+        "margin ε" + (f": {table.perturbation}" if table.perturbation else ""),
         "training samples",
         table.values().tolist(),
         table.eps_max,

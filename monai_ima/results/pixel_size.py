@@ -9,7 +9,7 @@ from statistics import median
 
 from .parts import ImageValues, Units
 
-__all__ = ["PixelSize", "image_values"]
+__all__ = ["ParameterSize", "PixelSize", "image_values"]
 
 
 def image_values(counts: Sequence[int]) -> ImageValues:
@@ -53,8 +53,15 @@ class PixelSize:
     values: ImageValues | None = None
 
     @classmethod
-    def of(cls, norm: str | None, count: int | None, units: Units | None = None) -> PixelSize:
-        """That of images of one size, ``count`` values each; None for norm or count where it is not known."""
+    def of(
+        cls, norm: str | None, count: int | None, units: Units | None = None, measured: str | None = None
+    ) -> PixelSize:
+        """That of images of one size, ``count`` values each; None for norm or count where it is not known.
+
+        Of a perturbation with parameters ``measured`` says what ε is, with its unit.
+        """
+        if measured is not None:
+            return ParameterSize(norm or "linf", measured=measured)
         values = None if count is None else image_values([count])
         return cls("l2", units) if norm is None else cls(norm, units, values)
 
@@ -94,3 +101,28 @@ class PixelSize:
             return f"at most {size}"
         varies = self.values is not None and self.values.fewest < self.values.most
         return f"{'about ' * varies}{size}, RMS"
+
+
+@dataclass(frozen=True)
+class ParameterSize(PixelSize):
+    """What ε of a perturbation with parameters is: a size in its unit.
+
+    Args:
+        norm: of the parameters.
+        units: none.
+        values: none.
+        measured: what they measure, with its unit.
+
+    Example:
+        >>> ParameterSize("linf", measured="bias field, %").text(14.0)
+        'bias field, %'
+    """
+
+    measured: str = ""
+
+    @property
+    def factor(self) -> float | None:
+        return None
+
+    def text(self, eps: float) -> str:
+        return self.measured

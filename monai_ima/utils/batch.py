@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 
 from .predictor import Predictor
+from .spacing import image_spacing
 from .tensors import plain, row_count, select_rows
 
 __all__ = ["Batch"]
@@ -23,6 +24,7 @@ class Batch:
         image: ``[B, C, *spatial]``.
         label: one row per sample; several labels as a dictionary.
         sample_ids: one per sample.
+        spacing: mm per voxel, ``[B, d]``; None where the images do not say.
 
     Example:
         >>> batch = Batch.of(torch.nn.Flatten(), torch.rand(3, 1, 2), torch.tensor([0, 1, 0]), ["a", "b", "c"])
@@ -34,6 +36,7 @@ class Batch:
     image: torch.Tensor
     label: Any
     sample_ids: list[str]
+    spacing: torch.Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(
@@ -47,7 +50,7 @@ class Batch:
 
         Args:
             network: from images to logits.
-            image: ``[B, C, *spatial]``, on the network's device.
+            image: ``[B, C, *spatial]``, on the network's device; a ``MetaTensor``'s affine gives the voxel size.
             label: one row per sample, on the same device.
             sample_ids: one per sample, the same in every epoch.
 
@@ -59,7 +62,8 @@ class Batch:
             raise ValueError(
                 f"Got {len(image)} images, {labels} labels and {len(sample_ids)} ids, expected as many of each."
             )
-        return cls(Predictor.of(network, len(image)), plain(image), plain(label), list(sample_ids))
+        predict = Predictor.of(network, len(image))
+        return cls(predict, plain(image), plain(label), list(sample_ids), spacing=image_spacing(image))
 
     def select(self, rows: Sequence[int] | torch.Tensor) -> Self:
         """The samples at these rows only, in rising order: int ``[n]``."""
@@ -70,4 +74,5 @@ class Batch:
         chosen = {name: [value[row] for row in index.tolist()] for name, value in lists.items()}
         label = select_rows(self.label, index, len(self.image))
         predict, image = self.predict.select(index), self.image[index]
-        return replace(self, predict=predict, image=image, label=label, **chosen)
+        spacing = None if self.spacing is None else self.spacing[index.to(self.spacing.device)]
+        return replace(self, predict=predict, image=image, label=label, spacing=spacing, **chosen)

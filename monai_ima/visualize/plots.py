@@ -63,6 +63,7 @@ def margin_histogram(
     title: str = "",
     bins: int = 30,
     second: tuple[str, float] | None = None,
+    measured: str | None = None,
 ) -> Figure:
     """Histogram of the training samples' margins.
 
@@ -73,6 +74,7 @@ def margin_histogram(
         title: above the figure.
         bins: number of bars.
         second: name and factor > 0 of a second scale on top.
+        measured: what ε measures, with its unit, where it is no noise.
 
     Raises:
         ValueError: when ``eps_max`` is not a finite number > 0, or ``bins`` is not an integer >= 1.
@@ -84,7 +86,7 @@ def margin_histogram(
     if suggested is not None:
         axes.axvline(suggested, color="firebrick", linestyle="--", label=f"suggested fixed ε = {suggested:.4g}")
         axes.legend()
-    axes.set_xlabel("margin ε")
+    axes.set_xlabel("margin ε" + (f": {measured}" if measured else ""))
     _second_scale(axes, second)
     axes.set_ylabel("training samples")
     axes.set_title(title)
