@@ -2,7 +2,7 @@
 
 from .additive import Additive
 from .base import Fitted, InMillimetres, Perturbation
-from .compose import Compose
+from .chain import Chain as Compose
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
 from .named import PERTURBATIONS, perturbation_from_name
 from .noise_level import CTDose, NoiseLevel, RicianNoise, Speckle

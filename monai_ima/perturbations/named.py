@@ -6,7 +6,7 @@ from typing import Any
 from monai_ima.utils.checks import shown
 
 from .base import Perturbation
-from .compose import Compose
+from .chain import Chain as Compose
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
 from .noise_level import CTDose, NoiseLevel, RicianNoise, Speckle
 

@@ -9,11 +9,14 @@ from monai_ima.utils.checks import check_positive, shown
 from .base import Constants, Perturbation
 from .norms import BlockNorm, Norm
 
-__all__ = ["Compose"]
+__all__ = ["Chain"]
 
 
-class Compose(Perturbation):
-    """Several perturbations one after the other, with one radius.
+class Chain(Perturbation):
+    """Several perturbations one after the other, with one radius; exported as ``Compose``.
+
+    (MONAI's config parser looks classes up by their names alone, so that a second ``Compose`` would stand in the way of
+    MONAI's own.)
 
     Of size ε each part may be as large as ε times its own radius, in its own unit: ``Compose([BiasField(),
     NoiseLevel()], [30, 5])`` of size 0.5 has a bias field of at most 15 % and noise of at most 2.5 %. The chain is
@@ -29,7 +32,7 @@ class Compose(Perturbation):
         ValueError: if there is not one radius > 0 for each part.
 
     Example:
-        >>> from monai_ima.perturbations import Gain, IntensityShift
+        >>> from monai_ima.perturbations import Compose, Gain, IntensityShift
         >>> chain = Compose([Gain(), IntensityShift()], [20, 10])
         >>> chain.apply(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.5, 1.0, 0.0]]))  # 10 % gain, 10 % of the range
         tensor([[[0.1000, 1.2000]]])
