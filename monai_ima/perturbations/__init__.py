@@ -3,10 +3,15 @@
 from .additive import Additive
 from .base import Fitted, InMillimetres, Perturbation
 from .chain import Chain as Compose
+from .blur import Blur
+from .frequency import Frequency
+from .geometry import Elastic, Rotation, Translation
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
+from .kspace import Ghosting, Gibbs, Motion, MotionRotation, Spike
 from .named import PERTURBATIONS, perturbation_from_name
 from .noise_level import CTDose, NoiseLevel, RicianNoise, Speckle
 from .norms import L2, BlockNorm, Linf, Norm, get_norm
+from .signals import Powerline
 
 __all__ = [
     "L2",
@@ -15,19 +20,30 @@ __all__ = [
     "BaselineWander",
     "BiasField",
     "BlockNorm",
+    "Blur",
     "CTDose",
     "Compose",
+    "Elastic",
     "Fitted",
+    "Frequency",
     "Gain",
     "GammaContrast",
+    "Ghosting",
+    "Gibbs",
     "InMillimetres",
     "IntensityShift",
     "Linf",
+    "Motion",
+    "MotionRotation",
     "NoiseLevel",
     "Norm",
     "Perturbation",
+    "Powerline",
     "RicianNoise",
+    "Rotation",
     "Speckle",
+    "Spike",
+    "Translation",
     "get_norm",
     "perturbation_from_name",
 ]

@@ -7,8 +7,13 @@ from monai_ima.utils.checks import shown
 
 from .base import Perturbation
 from .chain import Chain as Compose
+from .blur import Blur
+from .frequency import Frequency
+from .geometry import Elastic, Rotation, Translation
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
+from .kspace import Ghosting, Gibbs, Motion, MotionRotation, Spike
 from .noise_level import CTDose, NoiseLevel, RicianNoise, Speckle
+from .signals import Powerline
 
 __all__ = ["PERTURBATIONS", "perturbation_from_name"]
 
@@ -22,8 +27,19 @@ PERTURBATIONS: dict[str, type[Perturbation]] = {
         RicianNoise,
         Speckle,
         CTDose,
+        Blur,
+        Motion,
+        MotionRotation,
+        Ghosting,
+        Spike,
+        Gibbs,
+        Frequency,
+        Rotation,
+        Translation,
+        Elastic,
         Gain,
         BaselineWander,
+        Powerline,
     )
 }
 """Those that have a name on the command line."""
