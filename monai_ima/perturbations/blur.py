@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import torch
 from monai.networks.layers import gaussian_1d, separable_filtering
 
@@ -42,9 +44,12 @@ class Blur(InMillimetres):
 
 def _change(image: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
     wide = deviations > SMALLEST_DEVIATION
-    kernels = [
-        gaussian_1d(deviation, approx="sampled", normalize=True)
-        for deviation in deviations.clamp_min(SMALLEST_DEVIATION)
-    ]
+    kernels = [_kernel(deviation) for deviation in deviations.clamp_min(SMALLEST_DEVIATION)]
     blurred = separable_filtering(image, kernels, mode="replicate")
     return torch.where(wide.any(), blurred - image, 0)
+
+
+def _kernel(deviation: torch.Tensor) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
+        return gaussian_1d(deviation, approx="sampled", normalize=True)

@@ -14,6 +14,7 @@ from monai_ima.utils.checks import check_count
 
 from .base import Constants, InMillimetres
 from .fields import smooth_field
+from .norms import per_sample
 
 __all__ = ["Elastic", "Rotation", "Translation", "check_rotatable", "rotate"]
 
@@ -165,17 +166,18 @@ def rotate(image: torch.Tensor, degrees: torch.Tensor, spacing: torch.Tensor) ->
 
 
 def _turned(degrees: torch.Tensor, spacing: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """By Rodrigues' formula."""
     axes = len(grid)
     planes = [(0, 1)] if axes == 2 else [(1, 2), (2, 0), (0, 1)]
-    generators = degrees.new_zeros(len(planes), axes, axes)
-    for k, (one, other) in enumerate(planes):
-        generators[k, other, one], generators[k, one, other] = 1, -1
-    backwards = torch.linalg.matrix_exp(-math.pi / 180 * torch.einsum("bk,kij->bij", degrees, generators))
+    turn = degrees.new_zeros(len(degrees), axes, axes)
+    for angle, (one, other) in zip((math.pi / 180 * degrees).unbind(1), planes, strict=True):
+        turn[:, one, other], turn[:, other, one] = angle, -angle
+    half_turns = per_sample(torch.linalg.vector_norm(degrees, dim=1) / 180, turn)
+    backwards_less_one = half_turns.sinc() * turn + (half_turns / 2).sinc().square() / 2 * turn @ turn
     steps = [torch.arange(size, dtype=degrees.dtype, device=degrees.device) - (size - 1) / 2 for size in grid]
     scale = spacing.view(*spacing.shape, *[1] * axes)
     position = torch.stack(torch.meshgrid(*steps, indexing="ij")) * scale
-    still = torch.eye(axes, dtype=degrees.dtype, device=degrees.device)
-    return torch.einsum("bij,bj...->bi...", backwards - still, position) / scale
+    return torch.einsum("bij,bj...->bi...", backwards_less_one, position) / scale
 
 
 def _moved(image: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:

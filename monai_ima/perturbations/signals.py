@@ -27,8 +27,8 @@ class Powerline(Perturbation):
             1-D signals.
 
     Example:
-        >>> Powerline(frequency=0.25).apply(torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]), torch.tensor([[10.0, 0.0]]))
-        tensor([[[0.0000, 0.1000, 0.0000, 0.9000]]])
+        >>> Powerline(frequency=0.25).apply(torch.tensor([[[0.0, 0.0, 0.0, 10.0]]]), torch.tensor([[0.0, 20.0]])).round()
+        tensor([[[ 2.,  0., -2., 10.]]])
     """
 
     name, title, unit = "powerline", "powerline hum", "%"
