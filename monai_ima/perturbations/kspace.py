@@ -212,8 +212,8 @@ class Spike(Perturbation):
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
         phase = torch.zeros(self.spikes, *image.shape[2:], dtype=torch.float64)
         for axis, size in enumerate(image.shape[2:]):
-            angle = 2 * math.pi / size * self.places(image)[:, axis : axis + 1] * torch.arange(size)
-            phase = phase + _along(angle, axis + 1, image.ndim - 1)
+            turns = self.places(image)[:, axis : axis + 1] * torch.arange(size, dtype=torch.float64) / size
+            phase = phase + 2 * math.pi * _along(turns, axis + 1, image.ndim - 1)
         waves = torch.stack([phase.cos(), phase.sin()], dim=1).to(image)
         return constants["range"] * torch.einsum("bsk,sk...->b...", theta / 100, waves).unsqueeze(1)
 

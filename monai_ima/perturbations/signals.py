@@ -27,7 +27,8 @@ class Powerline(Perturbation):
             1-D signals.
 
     Example:
-        >>> Powerline(frequency=0.25).apply(torch.tensor([[[0.0, 0.0, 0.0, 10.0]]]), torch.tensor([[0.0, 20.0]])).round()
+        >>> signal = torch.tensor([[[0.0, 0.0, 0.0, 10.0]]])
+        >>> Powerline(frequency=0.25).apply(signal, torch.tensor([[0.0, 20.0]])).round()
         tensor([[[ 2.,  0., -2., 10.]]])
     """
 
