@@ -26,9 +26,9 @@ from monai_ima.perturbations import (
     NoiseLevel,
     Perturbation,
     Rotation,
-    image_spacing,
     perturbation_from_name,
 )
+from monai_ima.utils.spacing import image_spacing
 
 GRIDS = {1: (21,), 2: (9, 12), 3: (6, 7, 8)}
 ALL, NOT_1D, ONLY_1D = (1, 2, 3), (2, 3), (1,)
@@ -353,8 +353,9 @@ def test_mixed_precision_around_it_changes_nothing(make, axes):
     fitted = perturbation.fit(image, spacing_of(image))
     theta = random_theta(perturbation, image, largest_level(perturbation))
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = fitted.apply(theta)
+        mixed, label = fitted.apply(theta), fitted.apply_label(image > 0, theta)
     assert torch.equal(mixed, fitted.apply(theta))
+    assert torch.equal(label, fitted.apply_label(image > 0, theta))
 
 
 BAD_SETTINGS: dict[str, tuple[Any, ...]] = {

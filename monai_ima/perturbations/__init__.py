@@ -2,8 +2,8 @@
 
 from .additive import Additive
 from .base import Fitted, InMillimetres, Perturbation
-from .chain import Chain as Compose
 from .blur import Blur
+from .chain import Chain as Compose
 from .frequency import Frequency
 from .geometry import Elastic, Rotation, Translation
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift

@@ -175,15 +175,17 @@ class Fitted:
         return self.image.new_zeros(len(self.image), *self.perturbation.shape(self.image))
 
     def apply(self, theta: torch.Tensor) -> torch.Tensor:
-        """The changed images."""
-        return self.image + self.perturbation.change(self.image, theta, self.constants)
+        """The changed images, in full precision also under autocast."""
+        with torch.autocast(self.image.device.type, enabled=False):
+            return self.image + self.perturbation.change(self.image, theta, self.constants)
 
     def apply_label(self, label: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         """The labels of the changed images."""
         grid = self.image.shape[2:]
         if not self.perturbation.geometric or label.ndim != self.image.ndim or label.shape[2:] != grid:
             return label
-        return self.perturbation.change_label(label, theta, self.constants)
+        with torch.autocast(self.image.device.type, enabled=False):
+            return self.perturbation.change_label(label, theta, self.constants)
 
     def select(self, index: torch.Tensor) -> Fitted:
         """For the samples at ``index`` only."""

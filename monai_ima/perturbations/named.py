@@ -6,8 +6,8 @@ from typing import Any
 from monai_ima.utils.checks import shown
 
 from .base import Perturbation
-from .chain import Chain as Compose
 from .blur import Blur
+from .chain import Chain as Compose
 from .frequency import Frequency
 from .geometry import Elastic, Rotation, Translation
 from .intensity import BaselineWander, BiasField, Gain, GammaContrast, IntensityShift
