@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from attack_problems import streams
+from conftest import REPO
 from monai.data import MetaTensor
 from torch import nn
 
@@ -386,3 +387,16 @@ def test_every_setting_is_checked(made):
 def test_theta_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"Got θ of shape \(2, 3\) for gain, expected \(2, 1, 1\)"):
         Gain().apply(images(2), torch.zeros(2, 3))
+
+
+def test_the_page_names_every_perturbation_once_with_its_unit_and_dimensions():
+    page = (REPO / "docs" / "perturbations.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    found = {name.strip("`"): row for row in rows for name in row[0].split(", ")}
+    assert sum(len(row[0].split(", ")) for row in rows) == len(found)
+    assert set(found) == set(PERTURBATIONS)
+    for name, (_, _, theta, fit) in found.items():
+        assert PERTURBATIONS[name].unit in theta, name
+        assert fit == {ALL: "all", NOT_1D: "2-D, 3-D", ONLY_1D: "1-D"}[AXES[name]], name

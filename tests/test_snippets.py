@@ -15,6 +15,7 @@ from torch import nn
 
 DOCUMENTS = {
     "README.md": ["trainer", "result"],
+    "docs/perturbations.md": ["result"],
     "docs/segmentation.md": ["trainer"],
     "docs/howto/loop.md": ["scalars"],
     "docs/howto/robustness.md": ["results", "table"],
