@@ -60,7 +60,8 @@ def attack_from_name(
     names = name.split("+") if isinstance(name, str) else []
     if len(names) > 1:
         _check_each_once(names)
-        return WorstOf([attack_from_name(one, norm, bounds, criterion, channels, output, perturbation) for one in names])
+        common = (norm, bounds, criterion, channels, output, perturbation)
+        return WorstOf([attack_from_name(one, *common) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
     settings = AttackSettings(

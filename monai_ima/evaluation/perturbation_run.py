@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_ima.results.parts import Case
 from monai_ima.results.perturbation_list import ListedPerturbation
 from monai_ima.results.perturbed import CaseCurve, Degradation, PerturbationResult, PerturbedSample, mean_degradation
 from monai_ima.results.records import mean_of_known
@@ -94,16 +95,14 @@ def _result(
     task: Task[Any, Any, Any], measured: MeasuredPerturbation, folder: Path, picture: str
 ) -> PerturbationResult:
     listed, samples = measured.listed, measured.samples
-    kind = listed.perturbation
     patients = [sample.patient for sample in samples]
     known = None if None in patients else [str(patient) for patient in patients]
     worst = _curve([sample.worst for sample in samples], known)
     average = _curve([sample.average for sample in samples], known)
-    shown = _draw(task, measured, folder / picture)
     return PerturbationResult(
         name=listed.name,
-        title=kind.title,
-        unit=kind.unit,
+        title=listed.title,
+        unit=listed.perturbation.unit,
         levels=list(listed.levels),
         attacks=list(measured.evaluator.attacks),
         draws=measured.evaluator.draws,
@@ -111,8 +110,7 @@ def _result(
         average=average,
         degradation=Degradation(worst=mean_degradation(worst.values), average=mean_degradation(average.values)),
         samples=samples,
-        picture=None if shown is None else picture,
-        shown=shown,
+        case=_drawn(task, measured, folder, picture),
     )
 
 
@@ -121,7 +119,7 @@ def _curve(rows: Sequence[Sequence[float | None]], patients: Sequence[str] | Non
     return CaseCurve(values=values, intervals=score_intervals(rows, patients))
 
 
-def _draw(task: Task[Any, Any, Any], measured: MeasuredPerturbation, file: Path) -> str | None:
+def _drawn(task: Task[Any, Any, Any], measured: MeasuredPerturbation, folder: Path, picture: str) -> Case | None:
     """Draw the sample that is broken most easily, at the smallest size that breaks it, else the largest."""
     levels = measured.listed.levels
     sample = min(measured.samples, key=lambda one: (-one.degradation, one.sample_id))
@@ -131,10 +129,10 @@ def _draw(task: Task[Any, Any, Any], measured: MeasuredPerturbation, file: Path)
     examples = measured.evaluator.examples(task.loaded.data_loader, {sample.sample_id: size})
     if sample.sample_id not in examples:
         return None
-    example, kind = examples[sample.sample_id], measured.listed.perturbation
-    strip = perturbation_strip(example.clean, example.changed, example.foreground, f"{kind.title}, {size:g} {kind.unit}")
-    save_figure(strip, file)
-    return f"{example.sample_id}, {kind.title} of {size:g} {kind.unit}: {_scored(task, example)}"
+    example, listed = examples[sample.sample_id], measured.listed
+    title = f"{listed.title}, {size:g} {listed.perturbation.unit}"
+    save_figure(perturbation_strip(example.clean, example.changed, example.foreground, title), folder / picture)
+    return Case(sample_id=example.sample_id, epsilon=size, summary=_scored(task, example), picture=picture)
 
 
 def _scored(task: Task[Any, Any, Any], example: PerturbedExample) -> str:

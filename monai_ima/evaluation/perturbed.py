@@ -18,9 +18,8 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite
 
-from .batch import evaluation_batch
+from .batch import EvaluationBatch
 from .evaluator import Evaluator
-from .scan_batch import ScanBatch, voxel_sizes
 
 __all__ = ["PerturbationEvaluator", "PerturbedExample"]
 
@@ -79,9 +78,10 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
     def __init__(
         self, evaluator: Evaluator[Any, Any, Any], attacks: Mapping[str, Attack], name: str, draws: int = 10
     ) -> None:
-        super().__init__(
-            evaluator.network, attacks, evaluator.prepare_batch, evaluator.inferer, evaluator.device, evaluator.seed
-        )
+        settings: dict[str, Any] = {
+            name: getattr(evaluator, name) for name in ("prepare_batch", "inferer", "device", "seed")
+        }
+        super().__init__(evaluator.network, attacks, **settings)
         first = next(iter(self.attacks.values()))
         self.of_task = evaluator
         self.activity = name
@@ -99,22 +99,14 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
         """The task's."""
         return self.of_task.criterion
 
-    def prepare(self, batchdata: Any) -> ScanBatch:
-        """A loader's batch, ready to be attacked; see :meth:`Evaluator.prepare`."""
-        prepared = self.prepared(batchdata)
-        batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
-        return ScanBatch(**vars(batch), spacings=voxel_sizes(prepared[0]))
-
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
         """The task's; see :meth:`Evaluator.scores`."""
         return self.of_task.scores(predict, image, label)
 
-    def _outcome(
-        self, levels: list[float], records: list[PerturbedSample], values: list[int]
-    ) -> list[PerturbedSample]:
+    def _outcome(self, levels: list[float], records: list[PerturbedSample], values: list[int]) -> list[PerturbedSample]:
         return records
 
-    def _attacked(self, batch: ScanBatch, levels: list[float]) -> list[PerturbedSample]:
+    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[PerturbedSample]:
         batch, worst = self._clean(batch)
         lowest, averages = [worst.score.tolist()], [worst.score.tolist()]
         for size in levels[1:]:
@@ -130,7 +122,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
             for row, sample_id in enumerate(batch.sample_ids)
         ]
 
-    def _clean(self, batch: ScanBatch) -> tuple[ScanBatch, _Worst]:
+    def _clean(self, batch: EvaluationBatch) -> tuple[EvaluationBatch, _Worst]:
         """The samples whose label counts, and what they score unchanged."""
         check_finite(batch.image, "an image")
         scores = self.scores(batch.predict, batch.image, batch.label)
@@ -138,7 +130,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
         batch = batch.select(rows)
         return batch, _Worst(batch.image.clone(), scores[rows])
 
-    def _at(self, size: float, batch: ScanBatch, worst: _Worst) -> list[float]:
+    def _at(self, size: float, batch: EvaluationBatch, worst: _Worst) -> list[float]:
         """The mean scores over draws of this size, NaN without any; draws and attacks change ``worst`` in place."""
         if not batch.sample_ids:
             return []
@@ -156,7 +148,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
         self,
         attack: Attack,
         size: float,
-        batch: ScanBatch,
+        batch: EvaluationBatch,
         rows: torch.Tensor,
         generators: list[torch.Generator],
         worst: _Worst,
@@ -171,7 +163,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
         worst.update(rows, found.image, scores)
         return scores
 
-    def _examples(self, batch: ScanBatch, eps: float) -> dict[str, PerturbedExample]:
+    def _examples(self, batch: EvaluationBatch, eps: float) -> dict[str, PerturbedExample]:
         if not 3 <= batch.image.ndim <= 5:
             return {}
         batch, worst = self._clean(batch)
@@ -189,7 +181,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
             for row, sample_id in enumerate(batch.sample_ids)
         }
 
-    def _foreground(self, batch: ScanBatch, row: int) -> torch.Tensor | None:
+    def _foreground(self, batch: EvaluationBatch, row: int) -> torch.Tensor | None:
         label = batch.label
         if not isinstance(label, torch.Tensor) or label.ndim != batch.image.ndim:
             return None

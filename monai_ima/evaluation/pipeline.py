@@ -25,6 +25,7 @@ from monai_ima.results.subgroups import check_groups, subgroups
 from monai_ima.utils.checks import check_channels
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.ignored_labels import counted_entries, has_label
+from monai_ima.utils.spacing import image_spacing
 from monai_ima.utils.tensors import plain
 from monai_ima.utils.weights import check_weights, load_weights
 from monai_ima.utils.workers import workers
@@ -36,7 +37,6 @@ from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .network_check import NetworkCheck
 from .perturbation_run import MeasuredPerturbation, measure_perturbations, perturbation_results, perturbation_tables
-from .scan_batch import spacing_of, voxel_sizes
 from .segmentation_task import SegmentationTask
 from .share import Share
 from .task import Task
@@ -125,7 +125,7 @@ def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
         note_ids(sample_ids, seen)
         channels = attacked_channels(check_channels(loaded.channels), image)
         for listed in settings.perturbations:
-            listed.perturbation.fit(plain(image)[:, channels], spacing_of(voxel_sizes(image)))
+            listed.perturbation.fit(plain(image)[:, channels], image_spacing(image))
         network_check(prepared)
         evaluated.extend(_labelled(loaded, label, sample_ids))
 

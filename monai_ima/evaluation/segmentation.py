@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
+import numpy as np
 import torch
+from monai.data import MetaTensor, decollate_batch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
-from monai.utils import convert_to_tensor
+from monai.utils import ImageMetaKey, convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
@@ -24,11 +27,14 @@ from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite
 
-from .batch import evaluation_batch
+from .batch import EvaluationBatch, evaluation_batch
 from .evaluator import Evaluator, EvaluatorSettings
-from .scan_batch import ScanBatch, voxel_sizes
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
+
+PICTURE = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
+"""Files that do not say how large a pixel is."""
+
 
 @dataclass(frozen=True)
 class ScanExample:
@@ -173,7 +179,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         """
         prepared = self.prepared(batchdata)
         batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
-        return ScanBatch(**vars(batch), spacings=voxel_sizes(prepared[0]))
+        return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
         """The mean foreground Dice; see :meth:`Evaluator.scores`."""
@@ -287,6 +293,17 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
 
 
 @dataclass(frozen=True)
+class ScanBatch(EvaluationBatch):
+    """A batch of scans, ready to be attacked.
+
+    Attributes:
+        spacings: size of a voxel along each axis, in mm, of every scan; None where the image does not know it.
+    """
+
+    spacings: list[list[float] | None]
+
+
+@dataclass(frozen=True)
 class _WorstScan:
     """The most adversarial image known of every scan, its logits and its score."""
 
@@ -300,3 +317,19 @@ class _WorstScan:
 
 def _defined(values: list[float], present: list[bool]) -> list[float | None]:
     return [value if here and math.isfinite(value) else None for value, here in zip(values, present, strict=True)]
+
+
+def _spacings(image: torch.Tensor) -> list[list[float] | None]:
+    """Size of a voxel along each axis of every scan, in mm; None where the image does not know it."""
+    if not isinstance(image, MetaTensor):
+        return [None] * len(image)
+    return [_spacing(scan) for scan in decollate_batch(image)]
+
+
+def _spacing(scan: MetaTensor) -> list[float] | None:
+    """MONAI gives pictures and arrays voxels of 1, as it gives scans of 1 mm."""
+    spacing = [float(value) for value in np.asarray(scan.pixdim)[: scan.ndim - 1]]
+    file = str(scan.meta.get(ImageMetaKey.FILENAME_OR_OBJ) or "")
+    if len(spacing) != scan.ndim - 1 or PICTURE.search(file) or (not file and set(spacing) == {1.0}):
+        return None
+    return spacing

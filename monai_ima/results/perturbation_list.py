@@ -33,6 +33,16 @@ class ListedPerturbation:
     perturbation: Perturbation
     levels: tuple[float, ...]
 
+    @property
+    def title(self) -> str:
+        """In words, with its settings, or the links of a chain with their radii."""
+        from monai_ima.perturbations import Compose
+
+        if isinstance(self.perturbation, Compose):
+            return self.perturbation.describe(1.0)
+        _, bracket, settings = self.name.partition("(")
+        return self.perturbation.title + (f" ({settings}" if bracket else "")
+
 
 def perturbation_list(text: str) -> tuple[ListedPerturbation, ...]:
     """The perturbations of a comma-separated list.

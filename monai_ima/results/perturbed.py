@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from .base import Count, Curve, Interval, Levels, Number, Part, mismatch
+from .parts import Case
 from .records import mean_of_known
 
 __all__ = ["CaseCurve", "Degradation", "PerturbationResult", "PerturbedSample", "mean_degradation"]
@@ -65,8 +66,8 @@ class PerturbationResult(Part):
         average: the mean over the draws.
         degradation: of both.
         samples: the scores of every sample.
-        picture: PNG file in the folder of the results; None where no sample can be drawn.
-        shown: what it shows, in words.
+        case: the sample that is broken most easily, at the smallest size that breaks it, else at the largest; None
+            where none can be drawn.
     """
 
     name: str
@@ -79,8 +80,7 @@ class PerturbationResult(Part):
     average: CaseCurve
     degradation: Degradation
     samples: list[PerturbedSample]
-    picture: str | None
-    shown: str | None
+    case: Case | None
 
     @model_validator(mode="after")
     def _one_value_for_every_level(self) -> Self:

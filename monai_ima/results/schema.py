@@ -185,7 +185,7 @@ class Results(Part):
             raise ValueError(one_sentence(error, file)) from None
         pictures = [_picture(file, f"cases[{k}]", case.picture) for k, case in enumerate(results.cases)]
         strips = [
-            None if one.picture is None else _picture(file, f"perturbations[{k}]", one.picture)
+            None if one.case is None else _picture(file, f"perturbations[{k}].case", one.case.picture)
             for k, one in enumerate(results.perturbations)
         ]
         results._source = Source(file, hashlib.sha256(text).hexdigest(), pictures, strips)

@@ -112,8 +112,8 @@ TRANSFER = (
     "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
 )
 PERTURBATION = (
-    "Also measure worst and average case under changes that scanners make, separated by commas, each maybe with its own "
-    "levels in its unit: bias_field@10:20:40,noise,gamma. See docs/howto/robustness.md."
+    "Also measure worst and average case under changes that scanners make, separated by commas, each maybe with levels "
+    "in its own unit: bias_field@10:20:40,noise,gamma. Names: docs/howto/robustness.md."
 )
 DRAWS = "Random draws of each size for the average case of --perturbation."
 MAX_DRAWS = 10_000
@@ -123,8 +123,8 @@ UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), w
 class EvaluationSettings(BaseModel):
     """The settings of one evaluation, checked when they are made; each field's annotation says what it is.
 
-    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000; ``bundle`` is None if the network is not from a
-    bundle; ``overrides`` are values of the bundle's config ids.
+    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000; ``bundle`` is None if the network
+    is not from a bundle; ``overrides`` are values of the bundle's config ids.
 
     Raises:
         FileNotFoundError: if the file of ``groups`` does not exist.

@@ -125,9 +125,7 @@ def perturbation_strip(
     if foreground is not None:
         check_tensor("foreground", foreground)
         if foreground.shape != clean.shape[1:]:
-            raise ValueError(
-                f"Got a foreground of shape {tuple(foreground.shape)}, expected {tuple(clean.shape[1:])}."
-            )
+            raise ValueError(f"Got a foreground of shape {tuple(foreground.shape)}, expected {tuple(clean.shape[1:])}.")
     first, second = (_drawn(image, foreground) for image in (clean, changed))
     flat = first.ndim == 1
     height = 2.4 if flat else min(max(3.0 * first.shape[0] / first.shape[1], 1.2), 6.0) + 0.6
