@@ -44,8 +44,9 @@ def run(out: Path, how: str, rank: int) -> None:
         loader = loader[rank::2]
     if how == "bad sample":
         loader[4]["image"][1] = torch.nan
+    perturbation = "gain@10:40,baseline_wander@20" if how == "perturbed" else None
     with patch.object(pipeline, "_draw_cases", return_value=[]):
-        results = evaluate(network, loader, [0.05, 0.1, 0.2], "l2", "pgd5x2", out=out)
+        results = evaluate(network, loader, [0.05, 0.1, 0.2], "l2", "pgd5x2", out=out, perturbation=perturbation)
     print(len(results.samples), "samples", file=sys.__stdout__, flush=True)
 
 
@@ -111,7 +112,7 @@ def process(out: Path, how: str, rank: int, size: int, port: int, log: Path) -> 
     connection = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": size}
     os.environ.update({name: str(value) for name, value in connection.items()})
     module.SILENCE, module.BEAT = 15, 0.2
-    if how in ("", "group"):
+    if how in ("", "group", "perturbed"):
         begin_together()
     if how.startswith("kill"):
         kill_once_written(int(how.split()[1]))

@@ -99,6 +99,16 @@ def test_two_processes_write_the_results_of_one(alone, shared, tmp_path):
     assert left == {"curve.png", "records.jsonl", "results.csv", "results.json", "settings.json"}
 
 
+def test_two_processes_share_the_samples_under_perturbations(shared, tmp_path):
+    run(tmp_path / "alone", "perturbed", 0)
+    done = shared(tmp_path / "r", "perturbed")
+    assert [(code, out) for code, out, _ in done] == [(0, "20 samples\n")] * 2, done
+    found = results(tmp_path / "r")
+    assert [one["name"] for one in found["perturbations"]] == ["gain", "baseline_wander"]
+    assert found == results(tmp_path / "alone")
+    assert not list((tmp_path / "r").glob("perturbation*.1.jsonl"))
+
+
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_other_with_a_sentence_and_one_process_goes_on(alone, shared, tmp_path, killed):
     done = shared(tmp_path / "r", f"kill {killed}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from monai_ima.criteria import Criterion, SegmentationCriterion
 from monai_ima.losses import SegmentationLoss
+from monai_ima.perturbations.base import Perturbation
 from monai_ima.utils.attack_names import AttackName
 from monai_ima.utils.outputs import Output
 
@@ -25,6 +26,7 @@ def attack_from_name(
     criterion: Criterion | None = None,
     channels: Sequence[int] | None = None,
     output: Output = None,
+    perturbation: Perturbation | None = None,
 ) -> Attack:
     """An attack from its short name.
 
@@ -45,6 +47,7 @@ def attack_from_name(
         criterion: see :class:`Attack`.
         channels: of the image that noise may change; None means all.
         output: see :class:`Attack`.
+        perturbation: see :class:`Attack`; ``norm`` then says nothing.
 
     Raises:
         ValueError: if the name is none of these or has one twice, or does not go with the norm or the criterion.
@@ -57,20 +60,25 @@ def attack_from_name(
     names = name.split("+") if isinstance(name, str) else []
     if len(names) > 1:
         _check_each_once(names)
-        return WorstOf([attack_from_name(one, norm, bounds, criterion, channels, output) for one in names])
+        common = (norm, bounds, criterion, channels, output, perturbation)
+        return WorstOf([attack_from_name(one, *common) for one in names])
     parsed = AttackName.parse(name)
     steps, times = parsed.steps or 1, parsed.times or 1
-    settings = AttackSettings(bounds=bounds, criterion=criterion, channels=channels, output=output)
+    settings = AttackSettings(
+        bounds=bounds, criterion=criterion, channels=channels, output=output, perturbation=perturbation
+    )
     match parsed.family:
         case "fgsm":
             return FGSM(norm, **settings)
         case "ifgsm":
             return IFGSM(norm, steps, **settings)
         case "noise":
-            return UniformNoise(norm, steps, bounds, criterion, channels=channels, output=output)
+            return UniformNoise(
+                norm, steps, bounds, criterion, channels=channels, output=output, perturbation=perturbation
+            )
         case "spsa":
             return SPSA(norm, steps, times, **settings)
-        case "ddn" if norm == "l2":
+        case "ddn" if norm == "l2" or perturbation is not None:
             return DDN(steps, **settings)
         case "ddn":
             raise ValueError(f"Got norm {norm!r} for the attack {name}, expected 'l2', the only one it knows.")

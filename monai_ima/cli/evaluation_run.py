@@ -63,6 +63,8 @@ def _evaluate(settings: EvaluationSettings, loaded: LoadedBundle, units: Units |
     print(
         _scan_table(results, settings.tolerance) if isinstance(results, SegmentationResults) else _sample_table(results)
     )
+    if results.perturbations:
+        print(_perturbation_table(results))
     print_verdicts(results)
     names = sorted(path.name for path in settings.folder.iterdir() if not path.name.startswith("."))
     print(f"Written to {settings.folder}: {', '.join(names)}")
@@ -73,7 +75,11 @@ def _announcement(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     names = settings.attack_names(loaded.segments)
     levels = ", ".join(f"{level:g}" for level in settings.levels if level > 0)
     work = f" at ε {levels} ({settings.norm}), each up to about {passes(names) * settings.eot} passes of every image"
-    return f"Weights {loaded.checkpoint}, {names}{work if levels else ': without noise only'}."
+    line = f"Weights {loaded.checkpoint}, {names}{work if levels else ': without noise only'}."
+    for one in settings.perturbations:
+        sizes = ", ".join(f"{size:g}" for size in one.levels if size > 0)
+        line += f"\nThen {one.title}, {sizes} {one.perturbation.unit}: these attacks and {settings.draws} random draws."
+    return line
 
 
 def print_verdicts(results: Results) -> None:
@@ -115,6 +121,18 @@ def _scan_table(results: SegmentationResults, tolerance: float) -> str:
         )
     ]
     return _aligned([["epsilon", *_size_name(results), *header], counts, *rows])
+
+
+def _perturbation_table(results: Results) -> str:
+    """Worst and average case of every perturbation, and the mean degradation of each."""
+    rows = [["perturbation", "size", "worst", "average"]]
+    for one in results.perturbations:
+        curves = [as_numbers(case.values) for case in (one.worst, one.average)]
+        for k, size in enumerate(one.levels):
+            rows.append([one.title, f"{size:g} {one.unit}", *(f"{curve[k]:.3f}" for curve in curves)])
+        lost = as_numbers([one.degradation.worst, one.degradation.average])
+        rows.append([one.title, "mean degradation", *(f"{value:.3f}" for value in lost)])
+    return _aligned(rows)
 
 
 def _size_name(results: Results) -> list[str]:

@@ -16,6 +16,7 @@ from monai_ima.results.records import SampleRecord, mean_of_known
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.class_labels import classes_of
 from monai_ima.utils.ignored_labels import counted_entries
+from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
 
@@ -144,6 +145,11 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
             found[rows] = outcome.image
             broken[rows[outcome.success]] = True
         return found
+
+    def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
+        """1 where the prediction is correct, else 0; see :meth:`Evaluator.scores`."""
+        score = self.criterion.score(first_output(predict(image)), label)
+        return self.criterion.decide(score).double().masked_fill(score.isnan(), math.nan).cpu()
 
     def _outcome(self, levels: list[float], records: list[SampleRecord], values: list[int]) -> ClassificationOutcome:
         names = [*self.attacks, *([MINIMUM] if self.minimum is not None else [])]

@@ -15,6 +15,8 @@ from tqdm import tqdm
 from monai_ima.attacks import Attack, attack_mode
 from monai_ima.attacks.channels import attacked_channels
 from monai_ima.criteria import Criterion
+from monai_ima.results.base import Part
+from monai_ima.results.perturbed import PerturbedSample
 from monai_ima.results.records import SampleRecord, ScanRecord
 from monai_ima.results.settings import check_levels
 from monai_ima.utils.checks import check_instance, check_seed
@@ -23,7 +25,7 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.outputs import Output
-from monai_ima.utils.predictor import unwrap
+from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import common_folder
 
 from .batch import EvaluationBatch, check_any, evaluation_batch, named_attacks, note_ids, one_output
@@ -32,7 +34,7 @@ from .share import Share
 
 __all__ = ["Evaluator", "EvaluatorSettings"]
 
-Record = TypeVar("Record", SampleRecord, ScanRecord)
+Record = TypeVar("Record", SampleRecord, ScanRecord, PerturbedSample)
 Outcome = TypeVar("Outcome")
 Example = TypeVar("Example")
 
@@ -65,7 +67,9 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         TypeError: if ``network`` is no module, or an attack no attack.
     """
 
-    record_type: ClassVar[type[SampleRecord] | type[ScanRecord]]
+    record_type: ClassVar[type[Part]]
+    activity = "under attack"
+    """What the progress bar says."""
 
     def __init__(
         self,
@@ -146,7 +150,7 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         seen: dict[str, None] = {}
         values: dict[str, int] = {}
         with attack_mode(self.network), torch.no_grad():
-            for index, batchdata in enumerate(tqdm(data_loader, desc="under attack", disable=not progress)):
+            for index, batchdata in enumerate(tqdm(data_loader, desc=self.activity, disable=not progress)):
                 batch = self.prepare(batchdata)
                 note_ids(batch.sample_ids, seen)
                 values |= dict.fromkeys(batch.sample_ids, self._attacked_part(batch.image[0]).numel())
@@ -205,6 +209,16 @@ class Evaluator(ABC, Generic[Record, Outcome, Example]):
         result = self.prepare_batch(batchdata, self.device)
         self._warn_of_fractions(result[1])
         return result
+
+    @abstractmethod
+    def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
+        """What each image counts with in results: float64 ``[B]`` on the CPU, NaN where its label does not count.
+
+        Args:
+            predict: the batch's.
+            image: ``[B, C, *spatial]``.
+            label: that holds for these images.
+        """
 
     @abstractmethod
     def _attacked(self, batch: Any, levels: list[float]) -> list[Record]:

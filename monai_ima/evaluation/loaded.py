@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_ima.attacks import Attack, attack_from_name
 from monai_ima.criteria import Criterion, SegmentationCriterion
+from monai_ima.perturbations import Perturbation
 from monai_ima.results.parts import Data, Model
 from monai_ima.utils.outputs import Output
 from monai_ima.utils.weights import weights_digest
@@ -128,14 +129,21 @@ class LoadedBundle:
             patients=patients,
         )
 
-    def attacks(self, names: str, norm: str) -> dict[str, Attack]:
+    def attacks(self, names: str, norm: str, perturbation: Perturbation | None = None) -> dict[str, Attack]:
         """The attacks whose names are joined by ``+``, each on its own.
+
+        Args:
+            names: of the attacks.
+            norm: ``"l2"`` or ``"linf"``.
+            perturbation: in whose parameters they climb; None: noise that is added pixel by pixel, in ``norm``.
 
         Raises:
             ValueError: if a name is unknown, or does not go with the norm.
         """
         return {
-            name: attack_from_name(name, norm, self.bounds, self.attack_criterion, self.channels)
+            name: attack_from_name(
+                name, norm, self.bounds, self.attack_criterion, self.channels, perturbation=perturbation
+            )
             for name in names.split("+")
         }
 

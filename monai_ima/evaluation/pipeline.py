@@ -25,6 +25,7 @@ from monai_ima.results.subgroups import check_groups, subgroups
 from monai_ima.utils.checks import check_channels
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.ignored_labels import counted_entries, has_label
+from monai_ima.utils.spacing import image_spacing
 from monai_ima.utils.tensors import plain
 from monai_ima.utils.weights import check_weights, load_weights
 from monai_ima.utils.workers import workers
@@ -35,6 +36,7 @@ from .classification_task import ClassificationTask
 from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .network_check import NetworkCheck
+from .perturbation_run import MeasuredPerturbation, measure_perturbations, perturbation_results, perturbation_tables
 from .segmentation_task import SegmentationTask
 from .share import Share
 from .task import Task
@@ -74,8 +76,9 @@ def evaluate_loaded(
     ):
         torch.manual_seed(settings.seed)
         task, outcome = _attacked(settings, loaded, folder, units)
+        perturbed = measure_perturbations(task, folder)
         if team.leader:
-            results = _written(task, outcome, folder, units)
+            results = _written(task, outcome, perturbed, folder, units)
             results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
             results.write(folder)
             team.publish("finished")
@@ -102,7 +105,9 @@ def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle
         )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
-    loaded.attacks(settings.attack_names(loaded.segments), settings.norm)
+    names = settings.attack_names(loaded.segments)
+    for perturbation in (None, *(listed.perturbation for listed in settings.perturbations)):
+        loaded.attacks(names, settings.norm, perturbation)
     if settings.transfer_from is not None:
         check_weights(loaded.network, load_weights(settings.transfer_from), settings.transfer_from)
     return loaded
@@ -118,7 +123,9 @@ def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     def check(prepared: Sequence[Any], sample_ids: Sequence[str]) -> None:
         image, label = prepared[:2]
         note_ids(sample_ids, seen)
-        attacked_channels(check_channels(loaded.channels), image)
+        channels = attacked_channels(check_channels(loaded.channels), image)
+        for listed in settings.perturbations:
+            listed.perturbation.fit(plain(image)[:, channels], image_spacing(image))
         network_check(prepared)
         evaluated.extend(_labelled(loaded, label, sample_ids))
 
@@ -153,7 +160,8 @@ def measure(
         The results, which the caller writes: results.json ends an evaluation.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return _written(*_attacked(settings, loaded, folder, units), folder, units)
+    task, outcome = _attacked(settings, loaded, folder, units)
+    return _written(task, outcome, measure_perturbations(task, folder), folder, units)
 
 
 def _attacked(
@@ -182,7 +190,11 @@ def _attacked(
 
 
 def _written(
-    task: Task[Any, Any, Any], outcome: Any, folder: Path, units: Units | None
+    task: Task[Any, Any, Any],
+    outcome: Any,
+    perturbed: Sequence[MeasuredPerturbation],
+    folder: Path,
+    units: Units | None,
 ) -> ClassificationResults | SegmentationResults:
     """The results, but for results.json; writes tables, curve and pictures, and checks and verifies as asked for."""
     settings = task.settings
@@ -190,7 +202,8 @@ def _written(
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(task.curve(results), folder / "curve.png")
     results = results.model_copy(update={"cases": _draw_cases(folder, task, outcome, results)})
-    for name, rows in task.tables(results).items():
+    results = results.model_copy(update={"perturbations": perturbation_results(task, perturbed, folder)})
+    for name, rows in {**task.tables(results), **perturbation_tables(results.perturbations)}.items():
         with whole_file(folder / name) as file, open(file, "w", newline="", encoding="utf-8") as table:
             csv.writer(table).writerows(rows)
     if settings.checks:

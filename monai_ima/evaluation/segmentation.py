@@ -181,6 +181,11 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
         return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
+    def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
+        """The mean foreground Dice; see :meth:`Evaluator.scores`."""
+        by_class = self._dice.scores_by_class(self._logits(predict, image, label), label)
+        return torch.tensor([mean_of_known(dice) for dice in by_class.tolist()], dtype=torch.float64)
+
     def _outcome(self, levels: list[float], records: list[ScanRecord], values: list[int]) -> SegmentationOutcome:
         by_id = sorted(records, key=lambda record: record.sample_id)
         return SegmentationOutcome(levels, by_id, list(self.attacks), values)

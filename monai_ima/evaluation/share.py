@@ -20,6 +20,7 @@ class Share(Generic[Record]):
 
     Args:
         records: what there is of the evaluation, and where this process writes its part of it.
+        name: tells several evaluations of the same processes apart.
 
     Example:
         >>> import tempfile
@@ -31,8 +32,9 @@ class Share(Generic[Record]):
         ([], True)
     """
 
-    def __init__(self, records: RecordFile[Record]) -> None:
+    def __init__(self, records: RecordFile[Record], name: str = "") -> None:
         self.records = records
+        self.name = name
         self.workers = workers()
         self._others: list[int] = []
 
@@ -48,9 +50,9 @@ class Share(Generic[Record]):
         digest = hashlib.sha256("\0".join(sample_ids).encode()).hexdigest()
         if self.workers.leader:
             done = self.records.read()
-            self.workers.publish("joined", digest)
+            self.workers.publish(f"{self.name}joined", digest)
             return done
-        if self.workers.wait("joined") != digest:
+        if self.workers.wait(f"{self.name}joined") != digest:
             raise ValueError(
                 f"Process {self.workers.rank} of {self.workers.size} has other samples than the one that leads, "
                 "expected the same in all: they are shared here, no DistributedSampler is needed."
@@ -63,7 +65,7 @@ class Share(Generic[Record]):
         Args:
             batch: its number in the loader.
         """
-        mine = self.workers.claim(batch)
+        mine = self.workers.claim(f"{self.name}{batch}")
         self._others += [] if mine else [batch]
         return mine
 
@@ -73,15 +75,15 @@ class Share(Generic[Record]):
         Args:
             batch: its number in the loader.
         """
-        self.workers.publish(f"delivered/{batch}")
+        self.workers.publish(f"{self.name}delivered/{batch}")
 
     def collect(self) -> list[Record]:
         """The records of all processes, once they have delivered everything."""
         if not self.workers.leader:
-            self.workers.wait("collected")
+            self.workers.wait(f"{self.name}collected")
             return self.records.peek()
         for batch in self._others:
-            self.workers.wait(f"delivered/{batch}")
+            self.workers.wait(f"{self.name}delivered/{batch}")
         collected = self.records.read() if self._others else []
-        self.workers.publish("collected")
+        self.workers.publish(f"{self.name}collected")
         return collected

@@ -14,6 +14,7 @@ from .blocks import Block, Note, Report, Section, Table, Text, Tiles
 from .compare import comparison, labelled
 from .logs import Scalars
 from .model_sections import model_section
+from .perturbation_sections import perturbed
 from .training_sections import Margins, curves, margin_findings
 from .wording import INTERVALS, NORMS, NOTHING, capitalised, counted, epsilon, metric_name, score, score_at
 
@@ -42,6 +43,8 @@ def build_report(
     if len(models) > 1:
         sections.append(Section("comparison", "Comparison of the models", list(comparison(models))))
     sections += [model_section(one, f"model-{k}") for k, one in enumerate(models, 1)]
+    if any(one.perturbations for one in models):
+        sections.append(Section("perturbations", "Noise that scanners make", list(perturbed(models))))
     if margins is not None:
         sections.append(Section("margins", "Margins of the training samples", list(margin_findings(margins))))
     if logs is not None:

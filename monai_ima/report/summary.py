@@ -64,6 +64,7 @@ def _model(results: Results) -> dict[str, Any]:
         "file": str(results.source.file),
         "sha256": results.source.digest,
         **results.model_dump(mode="json", include=FIELDS),
+        "perturbations": [one.model_dump(mode="json", exclude={"samples", "case"}) for one in results.perturbations],
         "by_class": results.by_class,
         "checks": checks,
     }

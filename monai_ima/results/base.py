@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "Fraction",
     "Interval",
     "Labels",
+    "Levels",
     "NonNegative",
     "Number",
     "Part",
@@ -48,6 +50,13 @@ def _two_rising(value: Any) -> Any:
     return value
 
 
+def _rising(levels: Any) -> Any:
+    numbers = isinstance(levels, list) and all(type(level) in (int, float) for level in levels)
+    if numbers and (not levels or any(b <= a for a, b in pairwise(levels))):
+        raise ValueError("at least one perturbation budget, rising")
+    return levels
+
+
 def _class_or_labels(value: Any) -> Any:
     known = [output for output in value if output is not None] if isinstance(value, list) else value
     if known or not isinstance(value, list):
@@ -73,6 +82,8 @@ Labels = Annotated[Count | list[Annotated[int, Field(ge=0, le=1)] | None], Befor
 """The same of labels, None where one is unknown."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Levels = Annotated[list[NonNegative], BeforeValidator(_rising)]
+"""Perturbation budgets, rising."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Ends = Annotated[tuple[Fraction, Fraction], BeforeValidator(_two_rising)]
 Interval = Annotated[Ends | None, BeforeValidator(_null_if_undefined)]

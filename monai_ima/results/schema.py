@@ -8,18 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
 
 from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
-from .base import Count, Curve, Distances, Fraction, NonNegative, Part, mismatch, one_sentence, shown
+from .base import Count, Curve, Distances, Fraction, Levels, Part, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
+from .perturbed import PerturbationResult
 from .pixel_size import PixelSize
 from .records import CheckResult, SampleRecord, ScanRecord
 from .tidy import summary_lines, tidy_rows
@@ -32,18 +32,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Source(NamedTuple):
-    """The file that results were read from: its SHA-256, and the PNG picture of each case."""
+    """The file that results were read from: its SHA-256, and the PNG picture of each case and of each perturbation."""
 
     file: Path
     digest: str
     pictures: list[bytes]
-
-
-def _rising(levels: Any) -> Any:
-    numbers = isinstance(levels, list) and all(type(level) in (int, float) for level in levels)
-    if numbers and (not levels or any(b <= a for a, b in pairwise(levels))):
-        raise ValueError("at least one perturbation budget, rising")
-    return levels
+    strips: list[bytes | None]
 
 
 class Results(Part):
@@ -61,6 +55,7 @@ class Results(Part):
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
         cases: those that are broken most easily come first.
+        perturbations: with parameters, beside the noise of ``levels``; empty where none was asked for.
 
     Example:
         >>> Results.read("eval/robustness")
@@ -83,7 +78,7 @@ class Results(Part):
     commit: str | None = None
     versions: dict[str, str]
     norm: Literal["l2", "linf"]
-    levels: Annotated[list[NonNegative], BeforeValidator(_rising)]
+    levels: Levels
     units: Units | None
     image_values: ImageValues | None = None
     classes: list[str]
@@ -94,6 +89,7 @@ class Results(Part):
     checks: list[CheckResult] | None
     crosscheck: Verification | None
     cases: list[Case]
+    perturbations: list[PerturbationResult] = Field(default_factory=list)
 
     _source: Source | None = PrivateAttr(None)
     _label: str | None = PrivateAttr(None)
@@ -187,8 +183,12 @@ class Results(Part):
             results = kind.model_validate_json(text)
         except ValidationError as error:
             raise ValueError(one_sentence(error, file)) from None
-        pictures = [_picture(file, k, case) for k, case in enumerate(results.cases)]
-        results._source = Source(file, hashlib.sha256(text).hexdigest(), pictures)
+        pictures = [_picture(file, f"cases[{k}]", case.picture) for k, case in enumerate(results.cases)]
+        strips = [
+            None if one.case is None else _picture(file, f"perturbations[{k}].case", one.case.picture)
+            for k, one in enumerate(results.perturbations)
+        ]
+        results._source = Source(file, hashlib.sha256(text).hexdigest(), pictures, strips)
         return results
 
     def write(self, folder: Path) -> Path:
@@ -346,12 +346,12 @@ def _task(file: Path, text: bytes) -> str:
     return content["task"]
 
 
-def _picture(file: Path, k: int, case: Case) -> bytes:
-    """The bytes of a case's picture."""
-    key, folder = f"cases[{k}].picture in {file}", file.parent.resolve()
-    picture = (folder / case.picture).resolve()
+def _picture(file: Path, owner: str, name: str) -> bytes:
+    """The bytes of the picture that an entry of the file names."""
+    key, folder = f"{owner}.picture in {file}", file.parent.resolve()
+    picture = (folder / name).resolve()
     if not picture.is_relative_to(folder):
-        raise ValueError(f"{key} is {shown(case.picture)}, expected a file in the folder of the results.")
+        raise ValueError(f"{key} is {shown(name)}, expected a file in the folder of the results.")
     if not picture.is_file():
         raise FileNotFoundError(f"Picture {picture}, named by {key}, does not exist.")
     content = picture.read_bytes()

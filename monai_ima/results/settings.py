@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
@@ -27,6 +27,9 @@ from monai_ima.utils.checks import (
     check_text,
     shown,
 )
+
+if TYPE_CHECKING:
+    from .perturbation_list import ListedPerturbation
 
 __all__ = [
     "BOUNDS",
@@ -108,14 +111,20 @@ MINIMUM = "Find the smallest perturbation that changes each prediction, up to th
 TRANSFER = (
     "Weights of another model of the same network, for --checks: a transfer attack from it must not be the stronger."
 )
+PERTURBATION = (
+    "Also measure worst and average case under changes that scanners make, separated by commas, each maybe with levels "
+    "in its own unit: bias_field@10:20:40,noise,gamma. Names: docs/howto/robustness.md."
+)
+DRAWS = "Random draws of each size for the average case of --perturbation."
+MAX_DRAWS = 10_000
 UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), where all images are scaled alike."
 
 
 class EvaluationSettings(BaseModel):
     """The settings of one evaluation, checked when they are made; each field's annotation says what it is.
 
-    ``levels`` are >= 0, rise and start with 0; ``eot`` is 1 to 10 000; ``bundle`` is None if the network is not from a
-    bundle; ``overrides`` are values of the bundle's config ids.
+    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000; ``bundle`` is None if the network
+    is not from a bundle; ``overrides`` are values of the bundle's config ids.
 
     Raises:
         FileNotFoundError: if the file of ``groups`` does not exist.
@@ -147,6 +156,8 @@ class EvaluationSettings(BaseModel):
     transfer_from: Annotated[FilePath, TRANSFER] = None
     crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
+    perturbation: Annotated[Text, PERTURBATION] = None
+    draws: Annotated[int, BeforeValidator(lambda value: check_count("draws", value, 1, MAX_DRAWS)), DRAWS] = 10
     task: Annotated[str | None, BeforeValidator(check_task), TASK] = None
     sigmoid: Annotated[bool | None, _switch("sigmoid", optional=True), SIGMOID] = None
     ignore_index: Annotated[int | None, BeforeValidator(check_ignore_index), IGNORE_INDEX] = None
@@ -172,6 +183,13 @@ class EvaluationSettings(BaseModel):
             return None
         return read_column(self.groups, self.group_by)
 
+    @cached_property
+    def perturbations(self) -> tuple[ListedPerturbation, ...]:
+        """Those of ``perturbation``, with their levels; empty without it."""
+        from .perturbation_list import perturbation_list
+
+        return () if self.perturbation is None else perturbation_list(self.perturbation)
+
     @property
     def folder(self) -> Path:
         """What the evaluation writes to."""
@@ -179,7 +197,8 @@ class EvaluationSettings(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """Option and value, as JSON has them; ``overrides`` are options too."""
-        values = self.model_dump(exclude={"overrides"})
+        alone = {"draws"} if self.perturbation is None else set()
+        values = self.model_dump(exclude={"overrides", *alone})
         return json.loads(json.dumps({**values, **self.overrides}, default=str))
 
     @property
@@ -201,6 +220,9 @@ class EvaluationSettings(BaseModel):
         from monai_ima.criteria import DiceCriterion
 
         attack_from_name(self.attack_names(False), self.norm, criterion=DiceCriterion())
+        for listed in self.perturbations:
+            for name in self.attack_names(False).split("+"):
+                attack_from_name(name, self.norm, criterion=DiceCriterion(), perturbation=listed.perturbation)
         return self
 
     @model_validator(mode="after")
@@ -215,6 +237,8 @@ class EvaluationSettings(BaseModel):
         check_choice("units", self.units, ("network", "raw"))
         if self.transfer_from is not None and not self.checks:
             raise ValueError("Option --transfer_from is for --checks, expected both.")
+        if self.perturbation is None and self.draws != type(self).model_fields["draws"].default:
+            raise ValueError("Option --draws is for --perturbation, expected both.")
         if (self.checks or self.crosscheck or self.minimum) and len(self.levels) < 2:
             raise ValueError(
                 "Only the level 0 was asked for, expected one above it for --minimum, --checks, --crosscheck."

@@ -1,0 +1,208 @@
+"""Worst and average case under a perturbation with parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from monai_ima.attacks import Attack, AttackResult
+from monai_ima.attacks.target import Target
+from monai_ima.criteria import Criterion
+from monai_ima.perturbations.norms import Generators
+from monai_ima.results.perturbed import PerturbedSample
+from monai_ima.utils.checks import check_count
+from monai_ima.utils.errors import SampleError
+from monai_ima.utils.predictor import Predictor
+from monai_ima.utils.tensors import check_finite
+
+from .batch import EvaluationBatch
+from .evaluator import Evaluator
+
+__all__ = ["PerturbationEvaluator", "PerturbedExample"]
+
+
+@dataclass(frozen=True)
+class PerturbedExample:
+    """One sample, clean and at the worst change of one size that was found.
+
+    Attributes:
+        sample_id: of the sample.
+        clean_score: of the clean image.
+        score: of the changed one.
+        clean: image ``[C, *spatial]``, the channels that may change.
+        changed: image ``[C, *spatial]``, these channels.
+        foreground: bool ``[*spatial]``, of the clean image's label map; None where the label is none.
+    """
+
+    sample_id: str
+    clean_score: float
+    score: float
+    clean: torch.Tensor
+    changed: torch.Tensor
+    foreground: torch.Tensor | None
+
+
+class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], PerturbedExample]):
+    """The worst and the average case of every sample under a perturbation of rising size.
+
+    The average case is the mean score over random draws of exactly each size. The worst case is the lowest score that a
+    draw or an attack found at this size or a smaller one, whose ball lies in the larger; a sample that scores 0 is not
+    attacked again. All draws are made per sample: results depend neither on batches nor on other perturbations.
+
+    Args:
+        evaluator: of the task; its network, data preparation, seed and scores are used.
+        attacks: by name, all in the parameters of one perturbation.
+        name: of the perturbation, which its random draws depend on.
+        draws: for every sample and size, >= 1.
+
+    Raises:
+        ValueError: if there is no attack, or ``draws`` < 1.
+
+    Example:
+        >>> from monai_ima.attacks import PGD
+        >>> from monai_ima.evaluation import ClassificationEvaluator
+        >>> from monai_ima.perturbations import Gain
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> batch = {"image": torch.rand(3, 1, 2, 2), "label": torch.tensor([0, 1, 0]), "sample_id": list("abc")}
+        >>> attack = PGD(steps=5, perturbation=Gain())
+        >>> evaluator = PerturbationEvaluator(ClassificationEvaluator(network, attack), {"pgd5": attack}, "gain")
+        >>> [len(sample.worst) for sample in evaluator.run([batch], [10, 20], progress=False)]
+        [3, 3, 3]
+    """
+
+    record_type = PerturbedSample
+
+    def __init__(
+        self, evaluator: Evaluator[Any, Any, Any], attacks: Mapping[str, Attack], name: str, draws: int = 10
+    ) -> None:
+        settings: dict[str, Any] = {
+            name: getattr(evaluator, name) for name in ("prepare_batch", "inferer", "device", "seed")
+        }
+        super().__init__(evaluator.network, attacks, **settings)
+        first = next(iter(self.attacks.values()))
+        self.of_task = evaluator
+        self.activity = name
+        self.draws = check_count("draws", draws, 1)
+        self.draw = _DrawOfSize(
+            first.norm,
+            bounds=first.bounds,
+            criterion=first.criterion,
+            channels=first.channels,
+            perturbation=first.perturbation,
+        )
+
+    @property
+    def criterion(self) -> Criterion:
+        """The task's."""
+        return self.of_task.criterion
+
+    def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
+        """The task's; see :meth:`Evaluator.scores`."""
+        return self.of_task.scores(predict, image, label)
+
+    def _outcome(self, levels: list[float], records: list[PerturbedSample], values: list[int]) -> list[PerturbedSample]:
+        return records
+
+    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[PerturbedSample]:
+        batch, worst = self._clean(batch)
+        lowest, averages = [worst.score.tolist()], [worst.score.tolist()]
+        for size in levels[1:]:
+            averages.append(self._at(size, batch, worst))
+            lowest.append(worst.score.tolist())
+        return [
+            PerturbedSample(
+                sample_id=sample_id,
+                patient=batch.patients[row],
+                worst=[scores[row] for scores in lowest],
+                average=[scores[row] for scores in averages],
+            )
+            for row, sample_id in enumerate(batch.sample_ids)
+        ]
+
+    def _clean(self, batch: EvaluationBatch) -> tuple[EvaluationBatch, _Worst]:
+        """The samples whose label counts, and what they score unchanged."""
+        check_finite(batch.image, "an image")
+        scores = self.scores(batch.predict, batch.image, batch.label)
+        rows = (~scores.isnan()).nonzero().squeeze(1)
+        batch = batch.select(rows)
+        return batch, _Worst(batch.image.clone(), scores[rows])
+
+    def _at(self, size: float, batch: EvaluationBatch, worst: _Worst) -> list[float]:
+        """The mean scores over draws of this size, NaN without any; draws and attacks change ``worst`` in place."""
+        if not batch.sample_ids:
+            return []
+        rows = torch.arange(len(batch.sample_ids))
+        generators = self._generators(batch, f"{self.activity}/draws/{size}")
+        drawn = [self._try(self.draw, size, batch, rows, generators, worst) for _ in range(self.draws)]
+        generators = self._generators(batch, f"{self.activity}/{size}")
+        for attack in self.attacks.values():
+            rows = (worst.score > 0).nonzero().squeeze(1)
+            if len(rows) > 0:
+                self._try(attack, size, batch, rows, generators, worst)
+        return torch.stack(drawn).nanmean(dim=0).tolist()
+
+    def _try(
+        self,
+        attack: Attack,
+        size: float,
+        batch: EvaluationBatch,
+        rows: torch.Tensor,
+        generators: list[torch.Generator],
+        worst: _Worst,
+    ) -> torch.Tensor:
+        """The scores that an attack leaves to the samples at these rows; the worst ones are kept."""
+        batch, generators = batch.select(rows), [generators[row] for row in rows.tolist()]
+        try:
+            found = attack(batch.predict, batch.image, batch.label, size, generators, spacing=batch.spacing)
+        except SampleError as error:
+            raise error.named(batch.sample_ids) from None
+        scores = self.scores(batch.predict, found.image, batch.label if found.label is None else found.label)
+        worst.update(rows, found.image, scores)
+        return scores
+
+    def _examples(self, batch: EvaluationBatch, eps: float) -> dict[str, PerturbedExample]:
+        if not 3 <= batch.image.ndim <= 5:
+            return {}
+        batch, worst = self._clean(batch)
+        clean = worst.score.clone()
+        self._at(eps, batch, worst)
+        return {
+            sample_id: PerturbedExample(
+                sample_id,
+                float(clean[row]),
+                float(worst.score[row]),
+                self._shown(batch.image[row]),
+                self._shown(worst.image[row]),
+                self._foreground(batch, row),
+            )
+            for row, sample_id in enumerate(batch.sample_ids)
+        }
+
+    def _foreground(self, batch: EvaluationBatch, row: int) -> torch.Tensor | None:
+        label = batch.label
+        if not isinstance(label, torch.Tensor) or label.ndim != batch.image.ndim:
+            return None
+        return (label[row] > 0).any(dim=0).cpu()
+
+
+class _DrawOfSize(Attack):
+    """One random point of exactly the size ε."""
+
+    def run(self, target: Target, generator: Generators) -> AttackResult:
+        drawn = target.norm.draw_of_length(target.image, target.eps, generator)
+        return self.result(target, self.move(target, drawn), torch.zeros_like(target.clean_correct))
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """The changed image of the lowest score that is known of every sample, and that score."""
+
+    image: torch.Tensor
+    score: torch.Tensor
+
+    def update(self, rows: torch.Tensor, image: torch.Tensor, score: torch.Tensor) -> None:
+        worse = score < self.score[rows]
+        self.image[rows[worse]], self.score[rows[worse]] = image[worse], score[worse]

@@ -1,0 +1,113 @@
+"""The section on perturbations with parameters: one model, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from monai_ima.results.perturbed import CaseCurve, PerturbationResult
+from monai_ima.results.schema import Results
+
+from .blocks import Block, Figures, Note, Picture, Pictures, Table, Text
+from .charts import LINES_A_CHART, Line, LineChart
+from .wording import INTERVALS, NOTHING, capitalised, level, metric_name, score, score_cell
+
+__all__ = ["perturbed"]
+
+CASES = {"worst": "worst case", "average": "average case"}
+
+Found = dict[str, PerturbationResult]
+"""The results of one perturbation, by model."""
+
+
+def perturbed(models: Sequence[Results]) -> Iterator[Block]:
+    """Curves, table and pictures of all perturbations that some of the models were measured under."""
+    names = dict.fromkeys((one.name, one.unit) for model in models for one in model.perturbations)
+    groups: list[Found] = [
+        {model.label: one for model in models for one in model.perturbations if (one.name, one.unit) == name}
+        for name in names
+    ]
+    yield Text(
+        "Changes that scanners and patients make, each of a size in its own unit. The worst case is the lowest score "
+        "that attacks in the parameters of the change, or random draws of them, found up to a size; the average case "
+        "is the mean over random draws of exactly that size. Mean degradation is the mean over the sizes of (clean - "
+        "score) / clean, as in ROOD-MRI (Boone et al. 2023) but relative to clean: the share of the clean score that "
+        "is lost."
+    )
+    yield from _how(models)
+    labels = [model.label for model in models if model.perturbations]
+    metric = metric_name(models[0])
+    charts = [chart for found in groups for chart in _charts(found, metric, len(models) > 1)]
+    yield Figures(charts, _table(groups, labels, metric, len(models) > 1))
+    pictures = [picture for model in models for picture in _pictures(model, len(models) > 1)]
+    if pictures:
+        yield Text(
+            "The sample that is broken most easily, at the smallest size that breaks it, else at the largest: clean, "
+            "worst case found, and their difference (red: brighter, blue: darker)."
+        )
+        yield Pictures(pictures)
+
+
+def _how(models: Sequence[Results]) -> Iterator[Block]:
+    """With which attacks and how many draws."""
+    ways = {
+        model.label: f"{'+'.join(one.attacks)}, {one.draws} random draws"
+        for model in models
+        for one in model.perturbations[:1]
+    }
+    if len(set(ways.values())) == 1:
+        yield Text(f"Measured with {next(iter(ways.values()))}. Bands and brackets are {INTERVALS}.")
+        return
+    shown = "; ".join(f"{label}: {way}" for label, way in ways.items())
+    yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
+
+
+def _charts(found: Found, metric: str, several: bool) -> Iterator[LineChart]:
+    """The curves of one perturbation, at most six a chart."""
+    lines = [
+        Line(f"{label}, {name}" if several else name, one.levels, case.values, case.intervals)
+        for label, one in found.items()
+        for name, case in _cases(one)
+    ]
+    first = next(iter(found.values()))
+    parts = [lines[k : k + LINES_A_CHART] for k in range(0, len(lines), LINES_A_CHART)]
+    for k, part in enumerate(parts, 1):
+        title = capitalised(first.title) + (f" ({k} of {len(parts)})" if len(parts) > 1 else "")
+        yield LineChart(title, f"size ({first.unit})", metric, part)
+
+
+def _table(groups: Sequence[Found], labels: Sequence[str], metric: str, several: bool) -> Table:
+    header = ["perturbation", "size"]
+    header += [f"{label}, {name}" if several else name for label in labels for name in CASES.values()]
+    rows = []
+    for found in groups:
+        first = next(iter(found.values()))
+        for size in sorted({size for one in found.values() for size in one.levels}):
+            cells = [_cell(found.get(label), case, size) for label in labels for case in CASES]
+            rows.append([first.title, f"{level(size)} {first.unit}", *cells])
+        lost = [_lost(found.get(label), case) for label in labels for case in CASES]
+        rows.append([first.title, "mean degradation", *lost])
+    return Table(f"{capitalised(metric)} under perturbations, with {INTERVALS}", header, rows)
+
+
+def _cases(result: PerturbationResult) -> Iterator[tuple[str, CaseCurve]]:
+    for case, name in CASES.items():
+        yield name, getattr(result, case)
+
+
+def _cell(result: PerturbationResult | None, case: str, size: float) -> str:
+    if result is None or size not in result.levels:
+        return NOTHING
+    curve, k = getattr(result, case), result.levels.index(size)
+    return score_cell(curve.values[k], curve.intervals[k])
+
+
+def _lost(result: PerturbationResult | None, case: str) -> str:
+    return NOTHING if result is None else score(getattr(result.degradation, case))
+
+
+def _pictures(model: Results, several: bool) -> Iterator[Picture]:
+    for one, picture in zip(model.perturbations, model.source.strips, strict=True):
+        if one.case is not None and picture is not None:
+            whose = f"{model.label}: " if several else ""
+            caption = f"{whose}{one.title}, {level(one.case.epsilon)} {one.unit}"
+            yield Picture(caption, f"{one.case.sample_id}: {one.case.summary}", picture)

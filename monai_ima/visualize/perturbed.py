@@ -1,0 +1,171 @@
+"""Figures of perturbations with parameters: their curves side by side, and one sample before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from monai_ima.utils.checks import check_instance
+from monai_ima.utils.tensors import check_tensor
+
+__all__ = ["Case", "PerturbationCurves", "perturbation_curves", "perturbation_strip"]
+
+COLUMNS = 3
+CASES = (("worst", "worst case", "#0072B2", "o-"), ("average", "average case", "#D55E00", "s--"))
+HEADINGS = ("clean", "worst case found", "difference")
+
+
+class Case(Protocol):
+    """Scores at every size, None where there is none, and the ends of their intervals where known."""
+
+    @property
+    def values(self) -> Sequence[float | None]: ...
+
+    @property
+    def intervals(self) -> Sequence[tuple[float, float] | None]: ...
+
+
+class PerturbationCurves(Protocol):
+    """The curves of one perturbation; ``levels`` are sizes in ``unit``."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def levels(self) -> Sequence[float]: ...
+
+    @property
+    def worst(self) -> Any: ...
+
+    @property
+    def average(self) -> Any: ...
+
+
+def perturbation_curves(results: Sequence[PerturbationCurves], quantity: str, title: str = "") -> Figure:
+    """Worst and average case against size, one panel a perturbation, with bands of the intervals.
+
+    Args:
+        results: at least one.
+        quantity: name of the score, which is in [0, 1].
+        title: above the figure.
+
+    Raises:
+        TypeError: when ``results`` are no sequence.
+        ValueError: when there are none.
+    """
+    check_instance("results", results, Sequence, "a sequence of results of perturbations")
+    if not results:
+        raise ValueError("Got no results, expected those of at least one perturbation.")
+    columns = min(COLUMNS, len(results))
+    rows = math.ceil(len(results) / columns)
+    figure = Figure(figsize=(3.4 * columns, 2.7 * rows + 0.8), dpi=150, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, result in zip(grid.flat, results, strict=False):
+        for name, label, colour, style in CASES:
+            _line(axes, result.levels, getattr(result, name), label, colour, style)
+        axes.set_title(result.title, fontsize=10)
+        axes.set_xlabel(f"size ({result.unit})")
+        axes.set_ylim(-0.02, 1.02)
+        axes.grid(alpha=0.3)
+    for axes in grid.flat[len(results) :]:
+        axes.set_visible(False)
+    for row in grid:
+        row[0].set_ylabel(quantity)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _line(axes: Axes, levels: Sequence[float], case: Case, label: str, colour: str, style: str) -> None:
+    values = [math.nan if value is None else value for value in case.values]
+    low, high = zip(*(ends or (math.nan, math.nan) for ends in case.intervals), strict=True)
+    axes.fill_between(levels, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(levels, values, style, color=colour, markersize=4, label=label)
+
+
+def perturbation_strip(
+    clean: torch.Tensor, changed: torch.Tensor, foreground: torch.Tensor | None = None, title: str = ""
+) -> Figure:
+    """Clean sample, changed sample and their signed difference side by side.
+
+    Both samples have one grey scale; the difference has one colour scale, blue below 0 and red above, symmetric
+    around 0. Of a volume the slice across its last axis with the most foreground is drawn, of equals the middle one.
+
+    Args:
+        clean: image ``[C, H, W]`` (of three channels the mean is shown, of any other number the first), volume
+            ``[C, H, W, D]`` or signal ``[C, L]``.
+        changed: of the same shape.
+        foreground: of the label map, ``[*spatial]``; None where there is none.
+        title: above the figure, such as name and size of the perturbation.
+
+    Raises:
+        TypeError: when one is no tensor.
+        ValueError: when it has another number of axes, or the shapes differ.
+
+    Example:
+        >>> len(perturbation_strip(torch.zeros(1, 8), torch.ones(1, 8)).axes)
+        3
+    """
+    check_tensor("clean", clean)
+    check_tensor("changed", changed)
+    if clean.ndim not in (2, 3, 4) or clean.shape != changed.shape:
+        raise ValueError(
+            f"Got a clean sample of shape {tuple(clean.shape)} and a changed one of {tuple(changed.shape)}, expected "
+            "the same shape [C, L], [C, H, W] or [C, H, W, D]."
+        )
+    if foreground is not None:
+        check_tensor("foreground", foreground)
+        if foreground.shape != clean.shape[1:]:
+            raise ValueError(f"Got a foreground of shape {tuple(foreground.shape)}, expected {tuple(clean.shape[1:])}.")
+    first, second = (_drawn(image, foreground) for image in (clean, changed))
+    flat = first.ndim == 1
+    height = 2.4 if flat else min(max(3.0 * first.shape[0] / first.shape[1], 1.2), 6.0) + 0.6
+    figure = Figure(figsize=(9.6, height), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 3)
+    (_signals if flat else _images)(figure, panels, first, second)
+    for axes, heading in zip(panels, HEADINGS, strict=True):
+        axes.set_title(heading, fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _drawn(image: torch.Tensor, foreground: torch.Tensor | None) -> np.ndarray:
+    """What of a sample is drawn: ``[H, W]`` or ``[L]``; a volume's slice lies with its first axis to the right."""
+    values = image.detach().cpu().float()
+    shown = (values.mean(dim=0) if len(values) == 3 and values.ndim == 3 else values[0]).numpy()
+    return shown if shown.ndim < 3 else np.flipud(shown[:, :, _slice(shown.shape, foreground)].T)
+
+
+def _slice(shape: tuple[int, ...], foreground: torch.Tensor | None) -> int:
+    area = np.zeros(shape[2]) if foreground is None else foreground.detach().cpu().numpy().sum(axis=(0, 1))
+    equal = np.flatnonzero(area == area.max())
+    return int(equal[len(equal) // 2])
+
+
+def _images(figure: Figure, panels: Sequence[Axes], first: np.ndarray, second: np.ndarray) -> None:
+    lo, hi = min(first.min(), second.min()), max(first.max(), second.max())
+    difference = second - first
+    limit = float(np.abs(difference).max()) or 1.0
+    for axes, values in zip(panels, (first, second), strict=False):
+        axes.imshow(values, cmap="gray", vmin=lo, vmax=hi, interpolation="nearest")
+    shown = panels[2].imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    figure.colorbar(shown, ax=panels[2], shrink=0.8).ax.tick_params(labelsize=7)
+    for axes in panels:
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+
+def _signals(figure: Figure, panels: Sequence[Axes], first: np.ndarray, second: np.ndarray) -> None:
+    for axes, values in zip(panels, (first, second, second - first), strict=True):
+        axes.plot(values, color="black", linewidth=0.9)
+        axes.tick_params(labelsize=7)
+    panels[1].sharey(panels[0])
