@@ -90,7 +90,7 @@ def _noise_lines(suggestion: Suggestion) -> list[str]:
 def _channel_lines(noise: ChannelNoise, count: int, units: Units | None) -> list[str]:
     wavelet = f"  channel {noise.channel}: {_quartiles(noise.wavelet, units)}, of the finest wavelet coefficients"
     if noise.background is None:
-        return [f"{wavelet} (no even background)"]
+        return [f"{wavelet} (no dark and even background)"]
     skewed = noise.rayleigh
     how = f"; Rayleigh-like in {skewed}, corrected as of magnitude MR" if skewed else "; Gaussian"
     return [

@@ -73,12 +73,15 @@ def load_images(
         ValueError: if the config has no evaluator, or its loader cannot be built.
     """
     parts = find_evaluation(bundle, evaluation_files(bundle, config), overrides)
-    make_importable(parts.config.root)
+    root = parts.config.root
+    make_importable(root)
+    meta = root / "configs" / "metadata.json"
     with buildable(parts.config.files[-1]):
         workflow = ConfigWorkflow(
             config_file=[str(file) for file in parts.config.files],
+            meta_file=str(meta) if meta.is_file() else None,
             logging_file=False,
-            bundle_root=str(parts.config.root),
+            bundle_root=str(root),
             **added_sample_ids(parts),
             **overrides,
         )
