@@ -38,7 +38,8 @@ def bundle_of_images(settings: FileSettings, limit: int) -> Iterator[Path]:
     files = checked_files(alone, chosen, {}, [])
     with tempfile.TemporaryDirectory(prefix="monai_ima_") as folder:
         (Path(folder) / "configs").mkdir()
-        (Path(folder) / "configs" / "evaluate.json").write_text(json.dumps(_config(files)), encoding="utf-8")
+        for name, content in (("evaluate", _config(files)), ("metadata", {})):
+            (Path(folder) / "configs" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
         yield Path(folder)
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.engines import default_prepare_batch
+from monai.utils import CommonKeys
+from torch.utils.data import SequentialSampler
 
 from monai_ima.utils.errors import one_line, root_cause
-from monai_ima.utils.sample_ids import batch_sample_ids, common_folder
+from monai_ima.utils.sample_ids import batch_sample_ids, common_folder, item_file
 from monai_ima.utils.tensors import plain
 
 from .building import buildable
@@ -41,10 +43,10 @@ class BundleImages:
         """Name and image ``[C, *spatial]`` of every sample, one by one.
 
         Raises:
-            ValueError: if an image cannot be loaded; MONAI's words name the file.
+            ValueError: if an image cannot be loaded; names the file where it is known.
         """
         root = common_folder(getattr(self.loader, "dataset", None))
-        batches = iter(self.loader)
+        batches, count = iter(self.loader), 0
         while True:
             try:
                 batch = next(batches)
@@ -52,9 +54,25 @@ class BundleImages:
                 return
             except Exception as error:
                 cause = one_line(root_cause(error)).rstrip(".")
-                raise ValueError(f"An image cannot be loaded, expected files that MONAI reads: {cause}.") from error
+                raise ValueError(
+                    f"{self._failed(count)} cannot be loaded, expected a file that MONAI reads: {cause}."
+                ) from error
             image = self.prepare_batch(batch, torch.device("cpu"))[0]
             yield from zip(batch_sample_ids(batch, image, root=root), plain(image).float(), strict=True)
+            count += len(image)
+
+    def _failed(self, start: int) -> str:
+        """The first image from the ``start``-th on that cannot be loaded, by its file where that is known."""
+        dataset = getattr(self.loader, "dataset", None)
+        items = getattr(dataset, "data", None)
+        if not isinstance(getattr(self.loader, "sampler", None), SequentialSampler) or not isinstance(items, Sequence):
+            return "An image"
+        for item, index in zip(items[start:], range(start, len(items)), strict=True):
+            try:
+                dataset[index]  # type: ignore[index]
+            except Exception:
+                return f"Image {item_file(item.get(CommonKeys.IMAGE)) or index}"
+        return "An image"
 
 
 def load_images(
