@@ -22,6 +22,7 @@ from .margins import margins
 from .nnunet import nnunet_evaluate, nnunet_path
 from .options import verb_command
 from .report import report
+from .suggest import SuggestOptions, suggest
 
 __all__ = ["app", "main"]
 
@@ -40,6 +41,7 @@ VERBS: dict[Callable[..., None], type | None] = {
     harden: HardenOptions,
     margins: None,
     report: None,
+    suggest: SuggestOptions,
 }
 """The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {

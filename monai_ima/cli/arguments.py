@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 OPTION = re.compile(r"--|-[A-Za-z]")
-INSTEAD = {"bundle": "model"}
-"""Options that are needed unless another one of the same verb is given."""
+INSTEAD = {"evaluate": "model", "suggest": "images"}
+"""What some verbs take in place of --bundle."""
 HOME = re.compile(r"(?:^|(?<=,))~(?=/|,|$)")
 
 
@@ -114,19 +114,20 @@ def normalise(verb: Any, words: Sequence[str]) -> list[str]:
             further[spelling] = value
         else:
             raise unknown_option(spelling, options, f"one of {', '.join(options)}")
-    if "model" in options and "model" not in given:
+    instead = INSTEAD.get(verb.name)
+    of_bundle = instead in options and instead not in given
+    if of_bundle:
         further |= {f"--{name}": given.pop(name) for name in FILE_OPTIONS if name in given}
-    replaceable = [name for name, other in INSTEAD.items() if {name, other} <= options.keys() and other not in given]
-    required = [*replaceable, *(option.name for option in verb.params if option.required)]
+    required = [*["bundle"] * of_bundle, *(option.name for option in verb.params if option.required)]
     missing = [name for name in dict.fromkeys(required) if name not in given]
     given |= zip(missing, unnamed, strict=False)
     if len(unnamed) > len(missing):
         raise ValueError(f"Got {unnamed[len(missing)]!r} too many, expected options such as --name value (see --help).")
     for name in missing[len(unnamed) :]:
-        instead = f", or --{INSTEAD[name]}" if name in replaceable else ""
+        other = f", or --{instead}" if name == "bundle" and of_bundle else ""
         for misspelt in get_close_matches(f"--{name}", further, 1):
             raise ValueError(f"Unknown option {misspelt}, expected --{name}.")
-        raise ValueError(f"Option --{name} is missing, expected a value for it{instead} (see --help).")
+        raise ValueError(f"Option --{name} is missing, expected a value for it{other} (see --help).")
     known = [word for name, value in given.items() for word in _words(options[name], name, value)]
     others = [name if value is None else f"{name}={value}" for name, value in further.items()]
     return [*known, "--", *others] if others else known

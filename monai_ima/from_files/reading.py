@@ -15,7 +15,7 @@ from monai_ima.utils.scaling import scaling_transform
 
 from .settings import FileSettings
 
-__all__ = ["Files", "find_files"]
+__all__ = ["Files", "checked_files", "find_files"]
 
 GREY = ("1", "L", "LA", "La")
 BOTH = ["image", "label"]
@@ -116,6 +116,23 @@ def find_files(settings: FileSettings) -> Files:
         _check_names(classes)
         items = class_files(images, labels, classes)
         datalist = {"_target_": "monai_ima.data.class_files", **source, "classes": classes}
+    return checked_files(settings, items, datalist, classes)
+
+
+def checked_files(
+    settings: FileSettings, items: list[dict[str, Any]], datalist: dict[str, Any], classes: list[str] | None
+) -> Files:
+    """Images and labels, checked by the headers of the images.
+
+    Args:
+        settings: as the user gave them.
+        items: a data list.
+        datalist: the component of a config that gives it.
+        classes: names of a classifier's classes; None where labels are maps.
+
+    Raises:
+        ValueError: if images are of several kinds, or the settings do not go with their dimensions.
+    """
     firsts = [item["image"] if isinstance(item["image"], str) else item["image"][0] for item in items]
     headers = [read_header(file) for file in firsts]
     _check_kinds(firsts, headers)

@@ -27,7 +27,7 @@ from .sample_ids import find_sample_ids, sample_id_override
 from .settings import Stated
 from .task import Task, find_task, image_key
 
-__all__ = ["EvaluationParts", "bundle_channels", "find_evaluation", "load_bundle"]
+__all__ = ["EvaluationParts", "added_sample_ids", "bundle_channels", "find_evaluation", "load_bundle"]
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def _loaded(
         config_file=[str(file) for file in parts.config.files],
         logging_file=False,
         bundle_root=str(root),
-        **_added_sample_ids(parts),
+        **added_sample_ids(parts),
         **overrides,
     )
     parser = workflow.parser
@@ -236,7 +236,8 @@ def _is_synthetic(parser: ConfigParser) -> bool:
     return "dataset_dir" in parser and parser.get_parsed_content("dataset_dir") in (None, "")
 
 
-def _added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
+def added_sample_ids(parts: EvaluationParts) -> dict[str, Any]:
+    """The config id, and its content, that adds sample ids where the evaluation's data have none."""
     source = find_sample_ids(parts.config, parts.dataset, parts.transforms, parts.image_key)
     return sample_id_override(
         parts.config, parts.dataset, parts.dataset_argument, source, parts.image_key, distinct=True

@@ -1,4 +1,4 @@
-"""The trial run of a hardened training; it leaves nothing in the bundle."""
+"""Shortened runs of a hardened training, such as the trial run; they leave nothing in the bundle."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import logging
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ima.utils.errors import one_line, root_cause
 
@@ -22,7 +23,9 @@ from .overlay import SECTION
 from .plan import Plan
 from .reading import SEPARATOR, readable
 
-__all__ = ["run_trial"]
+__all__ = ["run_shortened", "run_trial", "written_elsewhere"]
+
+Outcome = TypeVar("Outcome")
 
 ITERATIONS = 2
 WRITES = ("save_dir", "cache_dir", "log_dir", "output_dir")
@@ -42,18 +45,51 @@ def run_trial(plan: Plan, overlay: dict[str, Any], overrides: Mapping[str, Any])
     Raises:
         ValueError: when something fails.
     """
+    return run_shortened(plan, overlay, overrides, partial(_shortened, plan, overlay), partial(_run, plan), "check")
+
+
+def run_shortened(
+    plan: Plan,
+    overlay: dict[str, Any],
+    overrides: Mapping[str, Any],
+    shorten: Callable[[str], dict[str, Any]],
+    run: Callable[[ConfigParser], Outcome],
+    what: str,
+) -> Outcome:
+    """Build a hardened training, shortened, and run it. **Runs the bundle's code.**
+
+    Args:
+        plan: of the hardening.
+        overlay: made from it.
+        overrides: values of config ids, such as where the data are.
+        shorten: further ones, given a temporary folder to write to.
+        run: is called with the config's parser; returns what this function returns.
+        what: is run, in errors.
+
+    Raises:
+        ValueError: when something fails.
+    """
     files = [str(file.resolve()) for file in plan.parts.config.files]
     root = plan.parts.config.root.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in (("overlay", overlay), ("trial", {**overrides, **_shortened(plan, overlay, folder)})):
+        for name, content in (("overlay", overlay), ("shortened", {**overrides, **shorten(folder)})):
             files.append(str(Path(folder) / f"{name}.json"))
             Path(files[-1]).write_text(json.dumps(content), encoding="utf-8")
         with _inside(root), _quietly():
             try:
-                return _run(plan, files, root)
+                return run(_built(files, root))
             except Exception as error:
                 missing = _missing_folders(plan, overrides)
-                raise ValueError(f"The check of {plan.parts.config.root} failed: {_reason(error)}{missing}") from error
+                raise ValueError(f"The {what} of {plan.parts.config.root} failed: {_reason(error)}{missing}") from error
+
+
+def written_elsewhere(plan: Plan, folder: str) -> dict[str, Any]:
+    """Overrides that point whatever a training writes to a folder."""
+    places = [component.at(name) for component in plan.parts.config.everything() for name in WRITES]
+    content = {readable(place): folder for place in places if place in plan.parts.config}
+    if "output_dir" in plan.parts.config:
+        content["output_dir"] = folder
+    return {f"{SECTION}#folder": folder, **content}
 
 
 def _missing_folders(plan: Plan, overrides: Mapping[str, Any]) -> str:
@@ -74,7 +110,7 @@ def _shortened(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, An
         f"{trainer}#train_handlers": None,
         f"{trainer}#handlers_before": ["@harden#handler"],
         f"{trainer}#handlers_after": ["@harden#start"] if "start" in overlay[SECTION] else [],
-        "harden#folder": folder,
+        **written_elsewhere(plan, folder),
     }
     if plan.settings.method == "ima":
         content |= {"harden#handler#margin_steps": ITERATIONS, "harden#handler#first_pass": False}
@@ -84,16 +120,10 @@ def _shortened(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, An
         content[f"{readable(plan.parts.evaluator.id)}#val_handlers"] = None
     if plan.robust_validation:
         content["harden#robust_evaluator#epoch_length"] = 1
-    for component in plan.parts.config.everything():
-        for name in WRITES:
-            if name in component.config:
-                content[readable(component.at(name))] = folder
-    if "output_dir" in plan.parts.config:
-        content["output_dir"] = folder
     return content
 
 
-def _run(plan: Plan, files: list[str], root: Path) -> str:
+def _built(files: list[str], root: Path) -> ConfigParser:
     meta = root / "configs" / "metadata.json"
     workflow = ConfigWorkflow(
         config_file=files,
@@ -102,7 +132,10 @@ def _run(plan: Plan, files: list[str], root: Path) -> str:
         bundle_root=str(root),
     )
     workflow.initialize()
-    parser = workflow.parser
+    return workflow.parser
+
+
+def _run(plan: Plan, parser: ConfigParser) -> str:
     trainer = parser.get_parsed_content(plan.parts.trainer.id)
     trainer.run()
     output = trainer.state.output
