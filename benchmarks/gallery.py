@@ -19,7 +19,7 @@ from typing import Any
 
 import fire
 
-from monai_ima.cli.evaluation_run import run
+from monai_ima.cli.evaluation_run import run_evaluation
 from monai_ima.cli.report import report
 from monai_ima.results.settings import EvaluationSettings
 from studies import REPO, level_titles, read_json, setting, table, write_page
@@ -49,7 +49,9 @@ def measure(prefix: str, settings: dict[str, Any], data: str, plain: Path, ima: 
     folders = {"plain training": Path(f"{prefix}_plain"), "IMA": Path(f"{prefix}_ima")}
     for folder, checkpoint, other in zip(folders.values(), (plain, ima), (ima, plain), strict=True):
         if not (folder / "results.json").is_file():
-            run(EvaluationSettings(**settings, out=folder, checkpoint=checkpoint, checks=True, transfer_from=other))
+            run_evaluation(
+                EvaluationSettings(**settings, out=folder, checkpoint=checkpoint, checks=True, transfer_from=other)
+            )
     return folders
 
 

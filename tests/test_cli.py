@@ -203,7 +203,7 @@ def calls(monkeypatch) -> list[dict]:
     monkeypatch.setattr("monai_ima.harden.loading.load_bundle", load_bundle)
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.names_of_images", lambda *_: {})
     monkeypatch.setattr("monai_ima.evaluation.attacked_images.save_attacked_images", attack)
-    monkeypatch.setattr(evaluation_run, "run", lambda settings: received.append(settings.model_dump()))
+    monkeypatch.setattr(evaluation_run, "run_evaluation", lambda settings: received.append(settings.model_dump()))
     return received
 
 
@@ -234,7 +234,7 @@ def test_an_interrupt_while_options_are_read_ends_with_the_line_too(monkeypatch,
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_a_verb_with_one_line_that_says_how_to_go_on(number, code, monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(evaluation_run, "run", lambda settings: signal.raise_signal(number))
+    monkeypatch.setattr(evaluation_run, "run_evaluation", lambda settings: signal.raise_signal(number))
     ignored_in_the_background = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(SystemExit) as stop:

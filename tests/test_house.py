@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import REPO
+from monai.bundle.config_item import ComponentLocator
 
 PACKAGE = REPO / "monai_ima"
 
@@ -50,3 +51,16 @@ def test_no_function_is_longer_than_60_lines():
 def test_lines_of_functions_are_counted_with_decorators_and_without_docstrings():
     source = 'class A:\n    @property\n    def f(self):\n        """One.\n\n        Two."""\n\n    async def g(): ...\n'
     assert dict(functions_of(source)) == {"f": 2, "g": 1}
+
+
+def test_no_name_stands_in_the_way_of_one_of_monais():
+    """Configs name MONAI's classes and functions alone (``"_target_": "Compose"``): of two, MONAI takes the first."""
+    theirs = ComponentLocator(excludes=["config", "monai_ima"])
+    ours = {
+        node.name
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assert len(ours) > 500
+    assert {name for name in ours if theirs.get_component_module_name(name) is not None} == set()

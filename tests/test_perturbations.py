@@ -293,7 +293,7 @@ BAD_NAMES = [
     "bias_field:30+",
     "motion(spacing=0)",
     "motion(axis=7)",
-    "motion(segments=0)",
+    "motion(segments=1)",
     "motion(spacing=-1):1",
     "powerline(frequency=0.5)",
     "ghosting(ghosts=0)",

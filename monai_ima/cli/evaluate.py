@@ -30,9 +30,9 @@ def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
     Example: monai-ima evaluate --bundle DIR --levels 0,0.01,0.02 --attack pgd100x2+apgd100-dlr --checks
     """
     overrides = _overrides(options, further)
-    from .evaluation_run import run
+    from .evaluation_run import run_evaluation
 
-    run(options.model_copy(update={"overrides": overrides}))
+    run_evaluation(options.model_copy(update={"overrides": overrides}))
 
 
 def _overrides(options: EvaluateOptions, further: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,12 @@ from monai_ima.results.settings import EvaluationSettings
 from monai_ima.utils.attack_names import passes
 from monai_ima.utils.workers import workers
 
-__all__ = ["print_verdicts", "run"]
+__all__ = ["print_verdicts", "run_evaluation"]
 
 logger = logging.getLogger(__name__)
 
 
-def run(settings: EvaluationSettings) -> None:
+def run_evaluation(settings: EvaluationSettings) -> None:
     """Evaluate a bundle, or a model file and images, and print a table; of several processes one does."""
     if isinstance(settings, FileSettings) and settings.model is not None:
         check_folder(settings.folder, settings.arguments())

@@ -28,7 +28,7 @@ from .arguments import new_folder
 if TYPE_CHECKING:
     from .suggest import SuggestOptions
 
-__all__ = ["commands", "run"]
+__all__ = ["commands", "run_suggestion"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ BIAS_EPS_MAX, BIAS_LEVELS = 10, "1,2,5,10"
 NORMS = {"l2": "L2", "linf": "L∞"}
 
 
-def run(options: SuggestOptions, settings: FileSettings) -> None:
+def run_suggestion(options: SuggestOptions, settings: FileSettings) -> None:
     """Measure, print tables and commands, and write files where a folder is given."""
     folder = None if options.out is None else new_folder(options.out)
     with _bundle(settings, options.limit) as bundle:
@@ -120,9 +120,7 @@ def _change_lines(suggestion: Suggestion) -> list[str]:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([f"  {first:<{widths[0]}}", *map(str.rjust, cells, widths[1:])]) for first, *cells in rows
-    ]
+    return ["  ".join([f"  {first:<{widths[0]}}", *map(str.rjust, cells, widths[1:])]) for first, *cells in rows]
 
 
 def _suggested(suggestion: Suggestion) -> list[str]:

@@ -21,7 +21,7 @@ from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
 
 from .batch import EvaluationBatch
-from .evaluator import Evaluator, EvaluatorSettings
+from .evaluator import EvaluatorSettings, SampleEvaluator
 
 __all__ = ["ClassificationEvaluator", "ClassificationOutcome"]
 
@@ -92,7 +92,7 @@ class ClassificationOutcome:
         return [sum(counts[k] for counts in known) / draws if draws else math.nan for k in range(len(self.levels))]
 
 
-class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Example]):
+class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcome, Example]):
     """Accuracy of a classifier under attack at rising ε.
 
     A sample that is broken at one ε is broken at every larger one (the image that broke it lies in the larger ball
@@ -106,7 +106,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         noise_draws: of uniform random noise for every sample and ε, beside the attacks; >= 0.
         minimum: search for the smallest perturbation of every sample, up to the highest ε. It comes last among the
             attacks, as ``"minimum"``.
-        settings: ``prepare_batch``, ``inferer``, ``device`` and ``seed`` of :class:`Evaluator`.
+        settings: ``prepare_batch``, ``inferer``, ``device`` and ``seed`` of :class:`SampleEvaluator`.
 
     Raises:
         ValueError: if there is no attack, or ``noise_draws`` < 0.
@@ -147,7 +147,7 @@ class ClassificationEvaluator(Evaluator[SampleRecord, ClassificationOutcome, Exa
         return found
 
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
-        """1 where the prediction is correct, else 0; see :meth:`Evaluator.scores`."""
+        """1 where the prediction is correct, else 0; see :meth:`SampleEvaluator.scores`."""
         score = self.criterion.score(first_output(predict(image)), label)
         return self.criterion.decide(score).double().masked_fill(score.isnan(), math.nan).cpu()
 

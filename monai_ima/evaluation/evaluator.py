@@ -32,7 +32,7 @@ from .batch import EvaluationBatch, check_any, evaluation_batch, named_attacks, 
 from .loaded import LoadedBundle
 from .share import Share
 
-__all__ = ["Evaluator", "EvaluatorSettings"]
+__all__ = ["EvaluatorSettings", "SampleEvaluator"]
 
 Record = TypeVar("Record", SampleRecord, ScanRecord, PerturbedSample)
 Outcome = TypeVar("Outcome")
@@ -40,7 +40,7 @@ Example = TypeVar("Example")
 
 
 class EvaluatorSettings(TypedDict, total=False):
-    """The arguments that all evaluators share after network and attack, explained at :class:`Evaluator`."""
+    """The arguments that all evaluators share after network and attack, explained at :class:`SampleEvaluator`."""
 
     prepare_batch: Callable | None
     inferer: Inferer | None
@@ -49,7 +49,7 @@ class EvaluatorSettings(TypedDict, total=False):
     output: Output
 
 
-class Evaluator(ABC, Generic[Record, Outcome, Example]):
+class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
     """Attacks every sample of a data loader at rising ε.
 
     Args:

@@ -19,7 +19,7 @@ from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch
-from .evaluator import Evaluator
+from .evaluator import SampleEvaluator
 
 __all__ = ["PerturbationEvaluator", "PerturbedExample"]
 
@@ -45,7 +45,7 @@ class PerturbedExample:
     foreground: torch.Tensor | None
 
 
-class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], PerturbedExample]):
+class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSample], PerturbedExample]):
     """The worst and the average case of every sample under a perturbation of rising size.
 
     The average case is the mean score over random draws of exactly each size. The worst case is the lowest score that a
@@ -76,7 +76,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
     record_type = PerturbedSample
 
     def __init__(
-        self, evaluator: Evaluator[Any, Any, Any], attacks: Mapping[str, Attack], name: str, draws: int = 10
+        self, evaluator: SampleEvaluator[Any, Any, Any], attacks: Mapping[str, Attack], name: str, draws: int = 10
     ) -> None:
         settings: dict[str, Any] = {
             name: getattr(evaluator, name) for name in ("prepare_batch", "inferer", "device", "seed")
@@ -100,7 +100,7 @@ class PerturbationEvaluator(Evaluator[PerturbedSample, list[PerturbedSample], Pe
         return self.of_task.criterion
 
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
-        """The task's; see :meth:`Evaluator.scores`."""
+        """The task's; see :meth:`SampleEvaluator.scores`."""
         return self.of_task.scores(predict, image, label)
 
     def _outcome(self, levels: list[float], records: list[PerturbedSample], values: list[int]) -> list[PerturbedSample]:

@@ -28,7 +28,7 @@ from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch, evaluation_batch
-from .evaluator import Evaluator, EvaluatorSettings
+from .evaluator import EvaluatorSettings, SampleEvaluator
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
 
@@ -113,7 +113,7 @@ class SegmentationOutcome:
         ]
 
 
-class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExample]):
+class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, ScanExample]):
     """Dice, surface Dice and HD95 of a segmentation network under attack at rising ε.
 
     At every ε each scan is attacked from the clean image; the most adversarial image of a smaller ε, which lies in the
@@ -125,7 +125,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         attack: what it is attacked with; several, by name, follow one another, the most adversarial image counts. The
             criterion should be ``DiceCriterion("lowest")``: with a threshold the attack ends as soon as that is passed.
         tolerance: of surface Dice, in mm where images know their spacing, else in voxels.
-        settings: ``prepare_batch``, ``inferer``, ``device`` and ``seed`` of :class:`Evaluator`.
+        settings: ``prepare_batch``, ``inferer``, ``device`` and ``seed`` of :class:`SampleEvaluator`.
 
     Raises:
         ValueError: if there is no attack, or one is not on segmentations.
@@ -182,7 +182,7 @@ class SegmentationEvaluator(Evaluator[ScanRecord, SegmentationOutcome, ScanExamp
         return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
 
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
-        """The mean foreground Dice; see :meth:`Evaluator.scores`."""
+        """The mean foreground Dice; see :meth:`SampleEvaluator.scores`."""
         by_class = self._dice.scores_by_class(self._logits(predict, image, label), label)
         return torch.tensor([mean_of_known(dice) for dice in by_class.tolist()], dtype=torch.float64)
 

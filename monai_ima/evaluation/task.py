@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from monai_ima.results.schema import ClassificationResults, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 
-from .evaluator import Evaluator, Example, Outcome, Record
+from .evaluator import Example, Outcome, Record, SampleEvaluator
 from .loaded import LoadedBundle
 
 __all__ = ["Task"]
@@ -33,7 +33,7 @@ class Task(ABC, Generic[Record, Outcome, Example]):
 
     overview: ClassVar[str]
     max_verified: ClassVar[int]
-    evaluator: Evaluator[Record, Outcome, Example]
+    evaluator: SampleEvaluator[Record, Outcome, Example]
 
     def __init__(self, loaded: LoadedBundle, settings: EvaluationSettings) -> None:
         self.loaded, self.settings = loaded, settings

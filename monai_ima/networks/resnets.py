@@ -54,7 +54,7 @@ class OCTNet(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
-        self.resnet = _resnet("basic", _stages("blocks", blocks), channels, self.in_channels, num_classes)
+        self.resnet = _named_resnet("basic", _stages("blocks", blocks), channels, self.in_channels, num_classes)
         _normalise_by_instance(self.resnet)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -104,7 +104,7 @@ class ResNet2d(nn.Module):
         block, layers = RESNETS[depth]
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
-        self.resnet = _resnet(block, layers, channels, self.in_channels, num_classes)
+        self.resnet = _named_resnet(block, layers, channels, self.in_channels, num_classes)
         self.by_instance = norm == "instance"
         if self.by_instance:
             _normalise_by_instance(self.resnet)
@@ -122,7 +122,7 @@ class ResNet2d(nn.Module):
         return self.resnet(image)
 
 
-def _resnet(block: str, layers: list[int], channels: Sequence[int], in_channels: int, num_classes: int) -> ResNet:
+def _named_resnet(block: str, layers: list[int], channels: Sequence[int], in_channels: int, num_classes: int) -> ResNet:
     """MONAI's, with torchvision's layers in two dimensions."""
     return ResNet(
         block=block,

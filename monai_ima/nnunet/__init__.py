@@ -3,10 +3,10 @@
 from .evaluate import evaluate_fold
 from .fold import TrainedFold, open_fold
 from .inferer import NNUNetInferer
-from .training import AdversarialTrainer, nnUNetTrainerIMA, nnUNetTrainerPGD
+from .training import AdversarialNNUNetTrainer, nnUNetTrainerIMA, nnUNetTrainerPGD
 
 __all__ = [
-    "AdversarialTrainer",
+    "AdversarialNNUNetTrainer",
     "NNUNetInferer",
     "TrainedFold",
     "evaluate_fold",

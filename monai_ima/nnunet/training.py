@@ -20,13 +20,13 @@ from .methods import PatchIMA, PatchPGD
 from .precision import own_samples_only
 from .settings import from_environment, resumed
 
-__all__ = ["AdversarialTrainer", "nnUNetTrainerIMA", "nnUNetTrainerPGD"]
+__all__ = ["AdversarialNNUNetTrainer", "nnUNetTrainerIMA", "nnUNetTrainerPGD"]
 
 STATE = "monai_ima"
 """Key of nnU-Net's checkpoint."""
 
 
-class AdversarialTrainer(nnUNetTrainer):
+class AdversarialNNUNetTrainer(nnUNetTrainer):
     """Base of nnU-Net trainers whose training step takes a training method's loss; nothing else of the recipe changes.
 
     A sample is a patch, its id the key of its case. nnU-Net's own step runs, with autocast, gradient scaling and
@@ -156,11 +156,11 @@ class AdversarialTrainer(nnUNetTrainer):
         return str(self.configuration_manager.previous_stage_name)
 
 
-class nnUNetTrainerIMA(AdversarialTrainer):
+class nnUNetTrainerIMA(AdversarialNNUNetTrainer):
     """nnU-Net with Increasing-Margin Adversarial training (:class:`~monai_ima.methods.IMA`), margins moved online.
 
     A case has one margin, which the training attacks on its patches move at the end of every epoch. The defaults are
-    those of the published results on the hippocampus. Further settings: see :class:`AdversarialTrainer`.
+    those of the published results on the hippocampus. Further settings: see :class:`AdversarialNNUNetTrainer`.
 
     Attributes:
         eps_max: ε_max, largest margin, > 0.
@@ -173,7 +173,7 @@ class nnUNetTrainerIMA(AdversarialTrainer):
         (25.0, 20)
     """
 
-    names = ("eps_max", "delta", *AdversarialTrainer.names)
+    names = ("eps_max", "delta", *AdversarialNNUNetTrainer.names)
     eps_max: float = 10.0
     delta: float = 2.0
 
@@ -181,10 +181,10 @@ class nnUNetTrainerIMA(AdversarialTrainer):
         return PatchIMA(**settings, update="online", criterion=criterion, output=FULL)
 
 
-class nnUNetTrainerPGD(AdversarialTrainer):
+class nnUNetTrainerPGD(AdversarialNNUNetTrainer):
     """nnU-Net with adversarial training at one fixed ε (:class:`~monai_ima.methods.PGDTraining`).
 
-    Further settings: see :class:`AdversarialTrainer`.
+    Further settings: see :class:`AdversarialNNUNetTrainer`.
 
     Attributes:
         eps: ε, radius of every patch's ball, > 0.
@@ -194,7 +194,7 @@ class nnUNetTrainerPGD(AdversarialTrainer):
         (5.0, 0.5)
     """
 
-    names = ("eps", *AdversarialTrainer.names)
+    names = ("eps", *AdversarialNNUNetTrainer.names)
     eps: float = 5.0
 
     def build_method(self, criterion: Any, **settings: Any) -> TrainingMethod:

@@ -16,7 +16,7 @@ from .base import Constants, InMillimetres
 from .fields import smooth_field
 from .norms import per_sample
 
-__all__ = ["Elastic", "Rotation", "Translation", "check_rotatable", "rotate"]
+__all__ = ["Elastic", "Rotation", "Translation", "check_rotatable", "rotation_change"]
 
 Grid = torch.Size | tuple[int, ...]
 
@@ -160,7 +160,7 @@ def check_rotatable(name: str, image: torch.Tensor) -> int:
     return 1 if len(grid) == 2 else 3
 
 
-def rotate(image: torch.Tensor, degrees: torch.Tensor, spacing: torch.Tensor) -> torch.Tensor:
+def rotation_change(image: torch.Tensor, degrees: torch.Tensor, spacing: torch.Tensor) -> torch.Tensor:
     """What a rotation by ``degrees``, ``[B, 1]`` or ``[B, 3]`` (:class:`Rotation`), adds to the images."""
     return _moved(image, _turned(degrees, spacing, image.shape[2:]))
 

@@ -11,17 +11,17 @@ from monai_ima.utils.checks import MAX_SEED, check_count, check_positive, is_num
 
 from .base import Constants, InMillimetres, Perturbation
 from .fields import floor_of, range_of
-from .geometry import check_rotatable, rotate
+from .geometry import check_rotatable, rotation_change
 from .norms import per_sample
 
 __all__ = ["Ghosting", "Gibbs", "Motion", "MotionRotation", "Spike"]
 
 
 class _SegmentMotion(InMillimetres):
-    """Base of movements between blocks of k-space lines.
+    """Base of movements between blocks of k-space lines, relative to the block that holds the centre of k-space.
 
     Args:
-        segments: blocks of lines, from the lowest to the highest along the phase axis, >= 1.
+        segments: blocks of lines, from the lowest to the highest along the phase axis, >= 2.
         axis: the phase axis, among the spatial ones.
         norm: of θ.
         spacing: mm per voxel, one number or one per axis; None: what the image's affine says, else an error.
@@ -29,13 +29,13 @@ class _SegmentMotion(InMillimetres):
 
     def __init__(
         self,
-        segments: int = 4,
+        segments: int = 5,
         axis: int = -1,
         norm: str = "linf",
         spacing: float | Sequence[float] | None = None,
     ) -> None:
         super().__init__(norm, spacing)
-        self.segments, self.axis = check_count("segments", segments, 1), _check_axis(axis)
+        self.segments, self.axis = check_count("segments", segments, 2), _check_axis(axis)
 
     def segment_of_line(self, image: torch.Tensor) -> torch.Tensor:
         """The block in which each line was measured, in the FFT's order: int ``[N]``."""
@@ -43,16 +43,23 @@ class _SegmentMotion(InMillimetres):
         position = torch.arange(lines, device=image.device) * self.segments // lines
         return torch.fft.ifftshift(position)
 
+    def with_still_centre(self, image: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        """θ of all blocks: that of the block with the centre of k-space is 0."""
+        lines = image.shape[_phase_axis(self.name, self.axis, image)]
+        centre = lines // 2 * self.segments // lines
+        still = torch.zeros_like(theta[:, :1])
+        return torch.cat([theta[:, :centre], still, theta[:, centre:]], dim=1)
+
 
 class Motion(_SegmentMotion):
     """A patient who moves between blocks of k-space lines: in each block the object lay elsewhere.
 
-    θ ``[segments, d]`` are the displacements in mm. Each block of lines gets the phase ramps of its displacement, and
-    the real part of the image counts. The same displacement in all blocks is a shift (round the edges), which the
-    labels do not follow.
+    θ ``[segments - 1, d]`` are the displacements in mm from where the object lay while the centre of k-space was
+    measured, which is where the labels are. Each block of lines gets the phase ramps of its displacement (round the
+    edges), and the real part of the image counts.
 
     Args:
-        segments: blocks of lines, from the lowest to the highest along the phase axis, >= 1.
+        segments: blocks of lines, from the lowest to the highest along the phase axis, >= 2.
         axis: the phase axis, among the spatial ones.
         norm: of θ.
         spacing: mm per voxel, one number or one per axis; None: what the image's affine says, else an error.
@@ -62,8 +69,8 @@ class Motion(_SegmentMotion):
 
     Example:
         >>> image = torch.tensor([[[0.0, 1.0, 0.0, 0.0]]])
-        >>> Motion(segments=1, spacing=2).apply(image, torch.tensor([[[2.0]]])).round().abs()
-        tensor([[[0., 0., 1., 0.]]])
+        >>> Motion(segments=2, spacing=2).apply(image, torch.tensor([[[4.0]]]))  # the lines below the centre
+        tensor([[[0.0000, 0.5000, 0.0000, 0.5000]]])
     """
 
     name, title, unit = "motion", "motion", "mm"
@@ -71,11 +78,12 @@ class Motion(_SegmentMotion):
 
     def shape(self, image: torch.Tensor) -> tuple[int, ...]:
         _phase_axis(self.name, self.axis, image)
-        return (self.segments, image.ndim - 2)
+        return (self.segments - 1, image.ndim - 2)
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
         phase_axis = _phase_axis(self.name, self.axis, image)
-        voxels = (theta / constants["spacing"].unsqueeze(1))[:, self.segment_of_line(image)]
+        everywhere = self.with_still_centre(image, theta / constants["spacing"].unsqueeze(1))
+        voxels = everywhere[:, self.segment_of_line(image)]
         phase: torch.Tensor | float = 0.0
         for axis in range(2, image.ndim):
             shift = _along(voxels[:, :, axis - 2], phase_axis, image.ndim)
@@ -88,11 +96,11 @@ class Motion(_SegmentMotion):
 class MotionRotation(_SegmentMotion):
     """A patient who turns between blocks of k-space lines: each block is one of the turned object.
 
-    θ ``[segments, 1 or 3]`` are the angles in degrees, as :class:`~monai_ima.perturbations.Rotation` has them. The
-    real part of the image counts, and labels stay.
+    θ ``[segments - 1, 1 or 3]`` are the angles in degrees from how the object lay while the centre of k-space was
+    measured, as :class:`~monai_ima.perturbations.Rotation` has them. The real part of the image counts, labels stay.
 
     Args:
-        segments: blocks of lines, from the lowest to the highest along the phase axis, >= 1.
+        segments: blocks of lines, from the lowest to the highest along the phase axis, >= 2.
         axis: the phase axis, among the spatial ones.
         norm: of θ.
         spacing: mm per voxel, one number or one per axis; None: what the image's affine says, else an error.
@@ -111,7 +119,7 @@ class MotionRotation(_SegmentMotion):
 
     def shape(self, image: torch.Tensor) -> tuple[int, ...]:
         _phase_axis(self.name, self.axis, image)
-        return (self.segments, check_rotatable(self.name, image))
+        return (self.segments - 1, check_rotatable(self.name, image))
 
     def constants(self, image: torch.Tensor, spacing: torch.Tensor | None) -> Constants:
         check_rotatable(self.name, image)
@@ -120,8 +128,10 @@ class MotionRotation(_SegmentMotion):
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
         phase_axis = _phase_axis(self.name, self.axis, image)
         segment = _along(self.segment_of_line(image).unsqueeze(0), phase_axis, image.ndim)
+        everywhere = self.with_still_centre(image, theta)
         spectra = [
-            _spectrum(rotate(image, theta[:, k], constants["spacing"])) * (segment == k) for k in range(self.segments)
+            _spectrum(rotation_change(image, everywhere[:, k], constants["spacing"])) * (segment == k)
+            for k in range(self.segments)
         ]
         return _back(torch.stack(spectra).sum(dim=0))
 

@@ -30,7 +30,7 @@ __all__ = [
     "check_task",
     "check_text",
     "is_number",
-    "is_positive",
+    "is_positive_number",
     "shortened",
     "shown",
 ]
@@ -101,7 +101,7 @@ def check_positive(name: str, value: float) -> float:
     Raises:
         ValueError: when it is not a number > 0 that is finite and > 0 in float32 too.
     """
-    if not is_positive(value):
+    if not is_positive_number(value):
         raise ValueError(f"Got {name} {shown(value)}, expected a finite number > 0{_in_float32(value)}.")
     return float(value)
 
@@ -112,7 +112,7 @@ def check_not_negative(name: str, value: float) -> float:
     Raises:
         ValueError: when it is not a number >= 0 that is finite, and not rounded to 0, in float32 too.
     """
-    if not is_positive(value) and not (is_number(value) and value == 0):
+    if not is_positive_number(value) and not (is_number(value) and value == 0):
         raise ValueError(f"Got {name} {shown(value)}, expected a finite number >= 0{_in_float32(value)}.")
     return float(value)
 
@@ -326,7 +326,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def is_positive(value: Any) -> bool:
+def is_positive_number(value: Any) -> bool:
     """A number > 0 that is neither 0 nor infinite in float32."""
     return is_number(value) and TINY <= value <= HUGE
 
