@@ -82,7 +82,9 @@ def suggest(options: SuggestOptions, further: Mapping[str, Any]) -> None:
     """
     if options.images is not None:
         for name in further:
-            raise unknown_option(name, option_names(options), "an option of suggest (see --help): --images has no config")
+            raise unknown_option(
+                name, option_names(options), "an option of suggest (see --help): --images has no config"
+            )
         overrides = {}
     else:
         overrides = config_overrides("suggest", options, further)

@@ -120,9 +120,7 @@ def _change_lines(suggestion: Suggestion) -> list[str]:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([f"  {first:<{widths[0]}}", *map(str.rjust, cells, widths[1:])]) for first, *cells in rows
-    ]
+    return ["  ".join([f"  {first:<{widths[0]}}", *map(str.rjust, cells, widths[1:])]) for first, *cells in rows]
 
 
 def _suggested(suggestion: Suggestion) -> list[str]:
