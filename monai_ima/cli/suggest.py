@@ -60,8 +60,8 @@ class SuggestOptions:
         Raises:
             ValueError: if one is not as stated, or they do not go together.
         """
-        common = {"levels": 0.0, "channels": self.channels, "config": self.config, "seed": self.seed}
-        files = {name: getattr(self, name) for name in FILE_OPTIONS if name != "save_bundle"}
+        common: dict[str, Any] = {"levels": 0.0, "channels": self.channels, "config": self.config, "seed": self.seed}
+        files: dict[str, Any] = {name: getattr(self, name) for name in FILE_OPTIONS if name != "save_bundle"}
         if self.images is None:
             return FileSettings(bundle=self.bundle, model=self.model, overrides=dict(overrides), **common, **files)
         model = "MODEL" if self.model is None else self.model
