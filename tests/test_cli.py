@@ -29,6 +29,7 @@ REQUIRED = {
     "harden": ["--bundle", BUNDLE],
     "margins": ["--checkpoint", "none.pt"],
     "report": ["--results", "none"],
+    "suggest": ["--bundle", BUNDLE],
 }
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
@@ -95,6 +96,7 @@ MISSPELT = {
     "margin_step:margin_steps bta:beta updat:update",
     "margins": "chekpoint:checkpoint outt:out",
     "report": "result:results formt:format chekpoint:checkpoint log:logs titel:title name:names",
+    "suggest": "limits:limit seeds:seed outt:out chanels:channels dataset_dri:dataset_dir",
 }
 """Misspelt options of each verb, with the nearest one."""
 

@@ -1,8 +1,8 @@
 """``monai-ima harden --max_clean_loss``: the largest eps_max of a short search that keeps the clean metric.
 
-The bundle's network is linear and its two classes are 2 x 0.3 apart, eight images of one and four of the other. Where the
-ball is smaller than 0.3 a linear network can be right on all of it; where it is larger the worst images of the classes
-change places, the best robust network is the constant one of the larger class, and clean accuracy falls to 8 / 12.
+The bundle's network is linear and its two classes are 2 x 0.3 apart, eight images of one and four of the other. Where
+the ball is smaller than 0.3 a linear network can be right on all of it; where it is larger the worst images of the
+classes change places, the best robust network is constant, and clean accuracy falls to the larger class's 8 / 12.
 """
 
 from __future__ import annotations

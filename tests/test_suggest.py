@@ -202,7 +202,7 @@ def test_files_hold_the_numbers_in_units_of_the_image_files(tmp_path):
     stored = json.loads((tmp_path / "suggest.json").read_text())
     assert stored["eps_max"] == found.eps_max
     assert stored["units"] == {"name": "HU", "per_unit": 400.0}
-    rows = list(csv.DictReader(open(tmp_path / "suggest.csv", newline="")))
+    rows = list(csv.DictReader((tmp_path / "suggest.csv").read_text().splitlines()))
     assert [float(row["rms_in_files"]) for row in rows] == [400 * change.rms for change in found.changes]
     assert {row["unit_of_files"] for row in rows} == {"HU"}
     with pytest.raises(FileExistsError):
@@ -212,7 +212,9 @@ def test_files_hold_the_numbers_in_units_of_the_image_files(tmp_path):
 @pytest.mark.parametrize("shape", [(64,), (32, 32), (12, 12, 12)])
 def test_pictures_are_of_the_l2_size_that_they_say(shape, monkeypatch):
     drawn = {}
-    monkeypatch.setattr("monai_ima.evaluation.suggest_files.level_pictures", lambda *given: drawn.update(levels=given[1]))
+    monkeypatch.setattr(
+        "monai_ima.evaluation.suggest_files.level_pictures", lambda *given: drawn.update(levels=given[1])
+    )
     image = phantom(shape)
     found = suggest([("a", image)])
     draw_levels(found, "a", image)

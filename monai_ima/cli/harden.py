@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 CHECK = "Trial run: two iterations, one validation batch under attack. Runs the bundle's code; writes nothing into it."
 MAX_CLEAN_LOSS = (
-    "Search eps_max: the largest of the given one, a half, a quarter and an eighth of it that loses at most that much of "
-    "the clean validation metric. Runs the bundle's code."
+    "Search eps_max: the largest of the given one, a half, a quarter and an eighth of it that loses at most that much "
+    "of the clean validation metric. Runs the bundle's code."
 )
 SEARCH_EPOCHS = "Epochs of each training of that search, >= 1; default: 2."
 CONFIG = "File name(s) in BUNDLE/configs, several separated by commas; default: train.json or train.yaml."

@@ -60,8 +60,8 @@ class SuggestOptions:
         Raises:
             ValueError: if one is not as stated, or they do not go together.
         """
-        common = {"levels": 0.0, "channels": self.channels, "config": self.config, "seed": self.seed}
-        files = {name: getattr(self, name) for name in FILE_OPTIONS if name != "save_bundle"}
+        common: dict[str, Any] = {"levels": 0.0, "channels": self.channels, "config": self.config, "seed": self.seed}
+        files: dict[str, Any] = {name: getattr(self, name) for name in FILE_OPTIONS if name != "save_bundle"}
         if self.images is None:
             return FileSettings(bundle=self.bundle, model=self.model, overrides=dict(overrides), **common, **files)
         model = "MODEL" if self.model is None else self.model
@@ -82,10 +82,12 @@ def suggest(options: SuggestOptions, further: Mapping[str, Any]) -> None:
     """
     if options.images is not None:
         for name in further:
-            raise unknown_option(name, option_names(options), "an option of suggest (see --help): --images has no config")
+            raise unknown_option(
+                name, option_names(options), "an option of suggest (see --help): --images has no config"
+            )
         overrides = {}
     else:
         overrides = config_overrides("suggest", options, further)
-    from .suggest_run import run
+    from .suggest_run import run_suggestion
 
-    run(options, options.settings(overrides))
+    run_suggestion(options, options.settings(overrides))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ def run_suggestion(options: SuggestOptions, settings: FileSettings) -> None:
 
 
 def _keeping(
-    samples: Iterator[tuple[str, torch.Tensor]], first: list[tuple[str, torch.Tensor]]
+    samples: Iterable[tuple[str, torch.Tensor]], first: list[tuple[str, torch.Tensor]]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for sample in samples:
         if not first:

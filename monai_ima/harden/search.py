@@ -118,7 +118,9 @@ def _metric(plan: Plan, epochs: int, overrides: Mapping[str, Any], hardened: boo
     set_determinism(SEED)
     try:
         shorten = partial(_shortened, plan, overlay, epochs, hardened)
-        return run_shortened(plan, overlay, overrides, shorten, partial(_train_and_validate, plan), "search for eps_max")
+        return run_shortened(
+            plan, overlay, overrides, shorten, partial(_train_and_validate, plan), "search for eps_max"
+        )
     finally:
         set_determinism(None)
 
