@@ -1,8 +1,9 @@
 """What ``make demo`` runs: IMA beside plain training on the SYNTHETIC OCT phantom, from the same start.
 
 Both networks are evaluated under 100-step PGD with 2 restarts at five levels, and the smallest noise that changes each
-answer is searched for; IMA's robustness is checked for gradient masking. All of it goes into one report. Small images
-and a small network, so that it ends within minutes on two cores.
+answer is searched for; so are the changes that scanners make (:data:`SCANNER`), in worst and average case. IMA's
+robustness is checked for gradient masking. All of it goes into one report. Small images and a small network, so that it
+ends within minutes on two cores.
 
     python benchmarks/demo.py --out demo_output
 """
@@ -33,6 +34,8 @@ from studies import REPO, bundle_training
 BUNDLE = REPO / "bundles" / "oct_classification_ima"
 TITLES = {"plain": "plain training", "ima": "IMA"}
 NORM, LEVELS, ATTACK = "linf", [0.0, 0.005, 0.01, 0.015, 0.02], "pgd100x2"
+SCANNER = "speckle@10:20,bias_field@10:20,gamma@20:40,blur(spacing=1)@0.5:1"
+"""Per cent of the intensity, of the coil's factor and of γ, and a blur in pixels."""
 NETWORK = {"network_def#channels": [16, 32, 64, 64], "network_def#blocks": [1, 1, 1, 1]}
 DATA = {"image_size": 64, "phantom_per_class": {"train": 200, "val": 40, "test": 50}}
 TRAINING = {"epochs": 30, "batch_size": 32, "learning_rate": 0.002, "num_workers": 1, "val_interval": 5}
@@ -70,12 +73,18 @@ def measure(out: Path, name: str, checkpoint: Path, settings: dict[str, Any], ot
     phantom: dict[str, Any] = {"phantom_dir": str(out / "synthetic_oct"), "batch_size": 50, **DATA, **NETWORK}
     loaded = replace(load_bundle(BUNDLE, checkpoint=checkpoint, **phantom), name=TITLES[name])
     evaluation = EvaluationSettings(
-        levels=LEVELS, norm=NORM, attack=ATTACK, minimum=True, checks=other is not None, transfer_from=other
+        levels=LEVELS,
+        norm=NORM,
+        attack=ATTACK,
+        minimum=True,
+        checks=other is not None,
+        transfer_from=other,
+        perturbation=SCANNER,
     )
     folder = out / name / "robustness"
     results = measure_robustness(evaluation, loaded, folder)
     print_verdicts(results)
-    shown = ("norm", "levels", "attack", "seed", "minimum", "eot", "group_by")
+    shown = ("norm", "levels", "attack", "seed", "minimum", "eot", "group_by", "perturbation", "draws")
     about = {key: evaluation.arguments()[key] for key in shown}
     results.model_copy(update={"settings": {**about, "training": settings}, "command": "make demo"}).write(folder)
     return results.strongest.values

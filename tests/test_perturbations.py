@@ -29,6 +29,7 @@ from monai_ima.perturbations import (
     Rotation,
     perturbation_from_name,
 )
+from monai_ima.utils.perturbation_names import PERTURBATION_NAMES
 from monai_ima.utils.spacing import image_spacing
 
 GRIDS = {1: (21,), 2: (9, 12), 3: (6, 7, 8)}
@@ -400,3 +401,7 @@ def test_the_page_names_every_perturbation_once_with_its_unit_and_dimensions():
     for name, (_, _, theta, fit) in found.items():
         assert PERTURBATIONS[name].unit in theta, name
         assert fit == {ALL: "all", NOT_1D: "2-D, 3-D", ONLY_1D: "1-D"}[AXES[name]], name
+
+
+def test_the_names_in_help_texts_are_those_of_the_registry():
+    assert tuple(PERTURBATIONS) == PERTURBATION_NAMES

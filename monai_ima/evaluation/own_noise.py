@@ -35,7 +35,7 @@ class OwnNoise:
     """The noise of one image, in each of its channels.
 
     Attributes:
-        wavelet: standard deviation from second differences along every axis.
+        wavelet: standard deviation from the finest wavelet coefficients.
         background: from the background, corrected where it is Rayleigh-like; None where there is none that tells.
         kinds: of the background: ``"gaussian"``, ``"rayleigh"`` or None.
 

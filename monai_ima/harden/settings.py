@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any
 
-from monai_ima.perturbations import PERTURBATIONS, perturbation_from_name
 from monai_ima.results.settings import BOUNDS, CHANNELS, IGNORE_INDEX, OUTPUT, SIGMOID, TASK
 from monai_ima.utils.checks import (
     check_bool,
@@ -20,6 +19,7 @@ from monai_ima.utils.checks import (
     check_positive,
     check_task,
 )
+from monai_ima.utils.perturbation_names import PERTURBATION_NAMES
 
 __all__ = ["METHODS", "HardenSettings", "Stated"]
 
@@ -37,7 +37,7 @@ EPS_MAX = (
     "from the normalisation, or the perturbation's largest usual size."
 )
 PERTURBATION = (
-    f"What ε measures: one of {', '.join(PERTURBATIONS)}, with settings bias_field(points=6), or a chain "
+    f"What ε measures: one of {', '.join(PERTURBATION_NAMES)}, with settings bias_field(points=6), or a chain "
     "bias_field:30+noise:5, of which ε is a share; default: noise added pixel by pixel."
 )
 PRETRAINED = "Checkpoint to fine-tune; default: BUNDLE/models/model.pt where there is one."
@@ -50,7 +50,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "ignore_index": lambda _, value: check_ignore_index(value),
     "bounds": lambda _, value: check_bounds(value),
     "channels": lambda _, value: check_channels(value),
-    "perturbation": lambda _, value: perturbation_from_name(value) and value,
+    "perturbation": lambda _, value: _known_perturbation(value),
     "output": lambda _, value: check_output(value),
     "min_clean": check_finite_number,
     "epochs": partial(check_count, least=1),
@@ -133,6 +133,13 @@ class HardenSettings:
         if self.perturbation is not None and self.norm is not None:
             raise ValueError(f"Got perturbation and norm {self.norm!r}, expected one: a perturbation has its own norm.")
         _check(self)
+
+
+def _known_perturbation(text: str) -> str:
+    from monai_ima.perturbations import perturbation_from_name
+
+    perturbation_from_name(text)
+    return text
 
 
 def _check(settings: Any) -> None:

@@ -42,7 +42,7 @@ PERTURBATIONS: dict[str, type[Perturbation]] = {
         Powerline,
     )
 }
-"""Those that have a name on the command line."""
+"""Those that have a name on the command line, :data:`~monai_ima.utils.perturbation_names.PERTURBATION_NAMES`."""
 LINK = re.compile(r"(?P<name>[a-z_]+)(\((?P<settings>[^()]*)\))?(:(?P<radius>[^:]+))?")
 SETTING = re.compile(r"\s*(?P<key>[a-z_]+)\s*=\s*(?P<value>[^=\s]+)\s*")
 
