@@ -32,7 +32,7 @@ __all__ = ["commands", "run_suggestion"]
 
 logger = logging.getLogger(__name__)
 
-BIAS_EPS_MAX, BIAS_LEVELS = 10, "1:2:5:10"
+BIAS_EPS_MAX, BIAS_SIZES = 10, f"{BiasField.name}@1:2:5:10"
 NORMS = {"l2": "L2", "linf": "L∞"}
 
 
@@ -147,7 +147,7 @@ def commands(settings: FileSettings, suggestion: Suggestion) -> list[str]:
     return [
         f"monai-ima evaluate {data} {l2} {kept}--out robustness_l2",
         f"monai-ima evaluate {data} {linf} --out robustness_linf",
-        f"monai-ima evaluate {data} --levels 0 --perturbation {BiasField.name}@{BIAS_LEVELS} --out robustness_bias_field",
+        f"monai-ima evaluate {data} --levels 0 --perturbation {BIAS_SIZES} --out robustness_bias_field",
         *(
             f"monai-ima harden --bundle {bundle} --norm {norm} --eps_max {suggestion.eps_max[norm]:g} "
             "--max_clean_loss 0.01"
