@@ -315,6 +315,11 @@ REPORT_ROWS = [
     *each(partial(visualize.save_figure, path="f.png"), "figure", None, 5, "f.png"),
     *each(partial(visualize.save_figure, Figure()), "path", *NO_PATH),
     *each(partial(visualize.attack_examples, classes=["a"]), "examples", [], None, 5, [5]),
+    *each(partial(visualize.level_pictures, IMAGE[0]), "levels", [], None, 5, [5]),
+    *each(
+        partial(visualize.level_pictures, IMAGE[0]), "levels", [visualize.Level("a", {"b": IMAGE})], named="Level 'a'"
+    ),
+    *each(partial(visualize.level_pictures, levels=[]), "clean", None, 5, [1.0]),
     *each(partial(visualize.case_picture, noisy=IMAGE[0]), "clean", None, [1.0], IMAGE),
     *each(partial(visualize.case_picture, IMAGE[0]), "noisy", None, 5, IMAGE),
     *[row for name in SCAN for row in each(SHOWN, name, None, [1.0])],

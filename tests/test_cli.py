@@ -132,7 +132,8 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
     required = REQUIRED[verb]
     for k in range(0, len(required), 2):
         rest = [*required[:k], *required[k + 2 :]]
-        instead = ", or --model" if (verb, required[k]) == ("evaluate", "--bundle") else ""
+        others = {"evaluate": ", or --model", "suggest": ", or --images"}
+        instead = others.get(verb, "") if required[k] == "--bundle" else ""
         assert refusal(capsys, verb, *rest) == (
             f"Option {required[k]} is missing, expected a value for it{instead} (see --help)."
         )
@@ -146,7 +147,10 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
     ("words", "error"),
     [
         (["evalute"], "Unknown verb 'evalute', expected evaluate."),
-        (["zzz"], "Unknown verb 'zzz', expected one of attack, evaluate, harden, margins, report, bundle, nnunet."),
+        (
+            ["zzz"],
+            "Unknown verb 'zzz', expected one of attack, evaluate, harden, margins, report, suggest, bundle, nnunet.",
+        ),
         (["--verison"], "Unknown option --verison, expected --version."),
         (["evaluate", *REQUIRED["evaluate"], "--checks", "maybe"], "Got checks 'maybe', expected True or False."),
         (["harden", BUNDLE, "--check=1"], "Got check '1', expected True or False."),

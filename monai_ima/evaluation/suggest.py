@@ -182,7 +182,7 @@ def noise_size(deviations: Sequence[float], count: int) -> tuple[float, float, f
 
     Example:
         >>> [round(size, 2) for size in noise_size([2.0], 10000)]
-        [200.0, 7.95, 2.0]
+        [200.0, 7.96, 2.0]
     """
     squares = [deviation**2 for deviation in deviations]
     positive = [deviation for deviation in deviations if deviation > 0]

@@ -25,6 +25,10 @@ class Level:
     Attributes:
         title: of the size.
         changed: the images ``[C, *spatial]``, by what was done to them.
+
+    Example:
+        >>> list(Level("ε = 1", {"noise": torch.zeros(1, 8, 8)}).changed)
+        ['noise']
     """
 
     title: str
@@ -51,18 +55,19 @@ def level_pictures(clean: torch.Tensor, levels: Sequence[Level], title: str = ""
     """
     check_tensor("clean", clean)
     check_instance("levels", levels, Sequence, "a sequence of Level(...)")
+    for level in levels:
+        check_instance("levels", level, Level, "a sequence of Level(...)")
     if not levels or not 2 <= clean.ndim <= 4:
         raise ValueError(
             f"Got {len(levels)} levels of an image of shape {tuple(clean.shape)}, expected some of [C, *spatial]."
         )
-    columns = len(check_instance("levels", levels[0], Level, "a sequence of Level(...)").changed)
+    columns = len(levels[0].changed)
     first = _drawn(clean)
     height = INCHES if first.ndim == 1 else INCHES * min(max(first.shape[0] / first.shape[1], 0.4), 2.5)
     figure = Figure(figsize=(INCHES * (columns + 1) + 0.4, (height + 0.4) * len(levels)), dpi=110, layout="constrained")
     grid = figure.subplots(len(levels), columns + 1, squeeze=False)
     limits = np.percentile(first, WINDOW)
     for row, level in zip(grid, levels, strict=True):
-        check_instance("levels", level, Level, "a sequence of Level(...)")
         if any(image.shape != clean.shape for image in level.changed.values()) or len(level.changed) != columns:
             raise ValueError(f"Level {level.title!r} holds other images, expected {columns} of {tuple(clean.shape)}.")
         for axes, (heading, image) in zip(row, {"clean": clean, **level.changed}.items(), strict=True):
