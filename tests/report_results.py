@@ -138,6 +138,7 @@ def classification(**changes: Any) -> dict[str, Any]:
                 {"by": "torchattacks 3.5 PGD", "theirs": 0.625, "ours": 0.4, "agrees": False},
             ],
         },
+        "perturbations": [],
         "cases": [
             {
                 "sample_id": f"case{k}",
@@ -194,6 +195,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         "surface_dice_by_class": {"anterior": [0.961, 0.822, None], "posterior": [0.941, 0.802, None]},
         "hd95_by_class": {"anterior": [1.2, 3.4, None], "posterior": [1.3, 3.512, None]},
         "hd95_undefined": [0, 0, 2],
+        "perturbations": [],
         "cases": [],
         "samples": [
             {

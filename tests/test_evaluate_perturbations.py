@@ -15,7 +15,7 @@ from report_results import classification, write
 from torch import nn
 
 from monai_ima.__main__ import main
-from monai_ima.attacks import PGD, UniformNoise, attack_from_name
+from monai_ima.attacks import UniformNoise, attack_from_name
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation import EvaluationSettings, SegmentationEvaluator, evaluate
 from monai_ima.evaluation.perturbed import PerturbationEvaluator
@@ -72,17 +72,15 @@ def scores(results: Any, k: int = 0) -> dict[str, tuple[list[float], list[float]
 def test_the_worst_case_of_a_linear_network_is_the_closed_form_and_the_average_that_of_a_loop(tmp_path):
     network, loader = classified()
     found = evaluate(
-        network, loader, [0.0], attack="pgd20", out=tmp_path / "r", perturbation="intensity_shift@2:5:15", draws=4
+        network, loader, [0.0], attack="pgd20", out=tmp_path / "r", perturbation="intensity_shift@5:15:60", draws=4
     )
-    kind, sizes = IntensityShift(), [0.0, 2.0, 5.0, 15.0]
+    kind, sizes = IntensityShift(), [0.0, 5.0, 15.0, 60.0]
     worst, average = [], []
     for n, (x, y) in enumerate(zip(images(), torch.cat([one["label"] for one in loader]), strict=True)):
         theta = torch.zeros(1, 2, requires_grad=True)
         logits = network(kind.apply(x[None], theta))[0]
         margin = logits[y] - logits[1 - y]
-        (slope,) = torch.autograd.grad(
-            margin, theta
-        )  # the margin is linear in θ: its minimum is at a corner of the box
+        (slope,) = torch.autograd.grad(margin, theta)  # the margin is linear in θ, lowest at a corner of the box
         worst.append([float(margin > size * slope.abs().sum()) for size in sizes])
         row = [float(margin > 0)]
         for size in sizes[1:]:
@@ -101,7 +99,8 @@ def test_the_worst_case_of_a_linear_network_is_the_closed_form_and_the_average_t
     assert one.average.values == pytest.approx(np.mean(average, axis=0))
     clean = one.worst.values[0]
     assert one.degradation.worst == pytest.approx(np.mean([(clean - v) / clean for v in one.worst.values[1:]]))
-    assert 1 > clean > one.average.values[-1] > one.worst.values[-1] > 0
+    assert 1 > clean > one.worst.values[-1]
+    assert any(0 < value < 1 for row in average for value in row)
 
 
 def test_the_worst_dice_is_that_of_a_grid(tmp_path):
@@ -124,11 +123,11 @@ def test_the_worst_dice_is_that_of_a_grid(tmp_path):
 def test_results_depend_neither_on_batches_nor_on_order_nor_on_other_perturbations(tmp_path):
     network, loader = classified()
     common: dict[str, Any] = {"attack": "pgd5+noise3", "draws": 3}
-    first = evaluate(network, loader, [0.0], out=tmp_path / "a", perturbation="noise@5:20,bias_field@10:40", **common)
+    first = evaluate(network, loader, [0.0], out=tmp_path / "a", perturbation="noise@5:20,bias_field@10:200", **common)
     _, singles = classified(size=1)
-    other = evaluate(network, singles[::-1], [0.0], out=tmp_path / "b", perturbation="bias_field@10:40", **common)
+    other = evaluate(network, singles[::-1], [0.0], out=tmp_path / "b", perturbation="bias_field@10:200", **common)
     assert scores(first, 1) == scores(other)
-    assert len({average[-1] for _, average in scores(other).values()}) > 2
+    assert any(0 < average[-1] < 1 for _, average in scores(other).values())
 
 
 class Stopped(list):
@@ -147,20 +146,20 @@ class Stopped(list):
 def test_an_interrupted_evaluation_goes_on_and_equals_the_unbroken_one(tmp_path):
     network, loader = classified()
     asked: dict[str, Any] = {"attack": "pgd5", "perturbation": "noise@5:20,gain@10:40", "draws": 3}
-    whole = evaluate(network, loader, [0.1], out=tmp_path / "whole", **asked)
+    whole = evaluate(network, loader, [0.0], out=tmp_path / "whole", **asked)
     stopped = Stopped(loader)
     stopped.left = 3 * len(loader) + 4  # data, additive noise and the first perturbation, and some of the second
     with pytest.raises(KeyboardInterrupt):
-        evaluate(network, stopped, [0.1], out=tmp_path / "r", **asked)
+        evaluate(network, stopped, [0.0], out=tmp_path / "r", **asked)
     file = tmp_path / "r" / "perturbation1.jsonl"
     begun = file.read_text()
     assert 0 < len(begun.splitlines()) < COUNT
     file.write_text(begun[:-20])
     with pytest.raises(FileExistsError, match="other settings"):
-        evaluate(network, loader, [0.1], out=tmp_path / "r", **{**asked, "draws": 4})
+        evaluate(network, loader, [0.0], out=tmp_path / "r", **{**asked, "draws": 4})
     with pytest.raises(FileExistsError, match="other settings"):
-        evaluate(network, loader, [0.1], out=tmp_path / "r", attack="pgd5")
-    resumed = evaluate(network, loader, [0.1], out=tmp_path / "r", **asked)
+        evaluate(network, loader, [0.0], out=tmp_path / "r", attack="pgd5")
+    resumed = evaluate(network, loader, [0.0], out=tmp_path / "r", **asked)
     assert resumed.model_dump(exclude=TIMELESS) == whole.model_dump(exclude=TIMELESS)
 
 
@@ -281,9 +280,7 @@ def test_only_the_attacked_channels_change(tmp_path):
 
     loader = batches(x, network(x).argmax(dim=1), 6)
     evaluate(predict, loader, [0.0], attack="pgd3", out=tmp_path / "r", perturbation="gain@30", channels=[1])
-    assert all(
-        (one[:, :1, None] == x[None, :, :1].transpose(0, 1)[:, 0][:, :, None]).all() for one in seen if len(one) == 6
-    )
+    assert all(torch.equal(one[:, 0], x[:, 0]) for one in seen if len(one) == 6)
     assert any((one[:, 1] != x[:, 1]).any() for one in seen if len(one) == 6)
 
 
@@ -360,7 +357,7 @@ def from_files(tmp_path_factory) -> Any:
     pictures = write_pictures(root / "pictures", count=8)
     torch.jit.script(Brightness()).save(root / "bright.ts")
     common = [f"--model={root / 'bright.ts'}", f"--images={pictures}", f"--labels={pictures / 'labels.csv'}"]
-    common += ["--levels=0.1", "--attack=pgd5", "--scale=0:255", "--draws=3"]
+    common += ["--levels=0", "--attack=pgd5", "--scale=0:255", "--draws=3"]
     for name, asked in (("a", "intensity_shift@5:100,noise"), ("b", "intensity_shift@5:20")):
         assert main(["evaluate", *common, f"--out={root / name}", f"--perturbation={asked}"]) == 0
     return root
@@ -390,7 +387,9 @@ def test_files_are_evaluated_and_results_are_read_as_they_were_written(from_file
 
 
 def test_files_of_before_are_read_and_others_refused(tmp_path):
-    assert Results.read(write(tmp_path / "old", classification())).perturbations == []
+    old = classification()
+    del old["perturbations"]
+    assert Results.read(write(tmp_path / "old", old)).perturbations == []
     case = {"values": [1.0, 0.5], "intervals": [None, None]}
     one = {
         "name": "gain",
@@ -423,10 +422,7 @@ def test_the_report_has_a_section_with_figure_table_and_pictures(from_files, tmp
         assert "Noise that scanners make" in written
         assert "Boone et al. 2023" in written
         assert "brightness and contrast, 100 %" in written
-    assert (
-        "| brightness and contrast | 100 % | 0.000 | 0.000" in text
-        or "| brightness and contrast | 100 % | 0.000" in text
-    )
+    assert "| brightness and contrast | 100 % | 0.000 |" in text
     assert "| brightness and contrast | mean degradation | 0.500 |" in text
     part = page[page.index('<section id="perturbations"') :]
     assert part.count("<svg") == 2
@@ -508,10 +504,3 @@ def test_signals_and_volumes_are_drawn(tmp_path):
     worst = {one.sample_id: one.worst[-1] for one in scans.perturbations[0].samples}
     assert worst[scans.perturbations[0].case.sample_id] == min(worst.values())
     assert f"{min(worst.values()):.3f} in the worst case" in scans.perturbations[0].case.summary
-
-
-def test_a_criterion_of_boxes_is_not_needed_for_a_pgd_in_parameters():
-    attack = PGD(steps=3, perturbation=IntensityShift())
-    network, loader = classified()
-    result = attack(network, loader[0]["image"], loader[0]["label"], 5.0)
-    assert float(result.distance.max()) <= 5.0

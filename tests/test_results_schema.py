@@ -35,7 +35,7 @@ def test_the_schema_in_the_documentation_is_that_of_the_models():
 @pytest.mark.parametrize(
     ("folder", "allowed"),
     [
-        ("results", {"results", "attacks", "criteria", "utils"}),
+        ("results", {"results", "attacks", "criteria", "perturbations", "utils"}),
         ("report", {"report", "results", "margins", "visualize", "utils"}),
     ],
 )
