@@ -405,3 +405,29 @@ def test_the_page_names_every_perturbation_once_with_its_unit_and_dimensions():
 
 def test_the_names_in_help_texts_are_those_of_the_registry():
     assert tuple(PERTURBATIONS) == PERTURBATION_NAMES
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS)
+@pytest.mark.parametrize("first", ["bias_field", "noise", "intensity_shift"])
+def test_slopes_of_a_chain_are_finite_everywhere(first, name):
+    kind = PERTURBATIONS[name]
+    axes = AXES[name][0]
+    image = images(axes).float()
+    image[..., 0] = image.amin()
+    made = kind(spacing=1.0) if issubclass(kind, InMillimetres) else kind()
+    chain = Compose([PERTURBATIONS[first](), made], [40.0, made.levels[-1]])
+    fitted = chain.fit(image)
+    for size in (0.0, 0.3, 1.0):
+        theta = (
+            chain.norm_of(image).draw_of_length(
+                fitted.zero(), torch.full((len(image),), size), torch.Generator().manual_seed(1)
+            )
+            if size
+            else fitted.zero()
+        )
+        theta.requires_grad_()
+        changed = fitted.apply(theta)
+        (slope,) = torch.autograd.grad(
+            (changed * torch.linspace(-1, 1, changed[0].numel()).view_as(changed[:1])).sum(), theta
+        )
+        assert torch.isfinite(slope).all()

@@ -11,6 +11,9 @@ from .fields import floor_of, over_channels, range_of, scaled, smooth_field
 
 __all__ = ["BaselineWander", "BiasField", "Gain", "GammaContrast", "IntensityShift"]
 
+SMALLEST = 1e-12
+"""Smallest base of a power, whose slope is infinite at 0."""
+
 
 class IntensityShift(Perturbation):
     """Brightness and contrast: ``x + b R + c (x - mean)``; θ = (b, c) in per cent.
@@ -66,7 +69,7 @@ class GammaContrast(Perturbation):
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
         extent = constants["range"]
-        unit = ((image - constants["floor"]) / torch.where(extent > 0, extent, 1)).clamp(0, 1)
+        unit = ((image - constants["floor"]) / torch.where(extent > 0, extent, 1)).clamp(SMALLEST, 1)
         gamma = scaled(theta[:, 0], image).exp().expand_as(image)
         return extent * (unit.pow(gamma) - unit.pow(torch.ones_like(gamma)))
 
