@@ -73,9 +73,9 @@ def test_a_broken_sample_is_not_attacked_again(problem):
     attacked = []
 
     class Counting(PGD):
-        def __call__(self, network, image, label, eps, generator=None, criterion=None):
+        def __call__(self, network, image, label, eps, generator=None, criterion=None, spacing=None):
             attacked.append((eps, len(image)))
-            return super().__call__(network, image, label, eps, generator, criterion)
+            return super().__call__(network, image, label, eps, generator, criterion, spacing)
 
     ClassificationEvaluator(network, Counting("l2", 60)).run(DataLoader(Dataset(data), batch_size=60), LEVELS, False)
     before = [0.0, *LEVELS[1:-1]]

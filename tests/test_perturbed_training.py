@@ -119,7 +119,8 @@ def test_labels_move_with_the_voxels_in_training_and_validation():
     _, noisy = seen
     result = method.attack_batch(method.attack, batch, 1.0)
     assert torch.equal(noisy, label.roll(1, -1) if float(result.theta) >= 0.5 else label)
-    ended = AttackResult(image.roll(1, -1), *[torch.tensor([True])] * 4, label=label.roll(1, -1))
+    yes = torch.tensor([True])
+    ended = AttackResult(image.roll(1, -1), yes, yes, yes, yes, label=label.roll(1, -1))
     assert torch.equal(method.noisy(batch, ended).label, label.roll(1, -1))
 
     attack = PGD(steps=2, restarts=1, criterion=DiceCriterion(0.5), perturbation=MovedByVoxels())

@@ -17,10 +17,10 @@ from monai_ima.attacks import PGD, UniformNoise
 from monai_ima.cli.evaluation_run import _scan_table
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation import SegmentationEvaluator
-from monai_ima.evaluation.segmentation import _spacings
 from monai_ima.results.records import ScanRecord
 from monai_ima.results.schema import SegmentationResults
 from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.spacing import scan_spacings
 
 LEVELS = [0.0, 2.0, 6.0]
 
@@ -189,13 +189,13 @@ def test_bad_evaluations_are_refused(problem):
 def test_distances_are_in_mm_where_the_image_knows_its_spacing_else_in_voxels(file, spacing, found):
     affine = torch.diag(torch.tensor([spacing, spacing, 1.0, 1.0], dtype=torch.float64))
     image = MetaTensor(torch.rand(1, 6, 7), affine=affine, meta={} if file is None else {"filename_or_obj": file})
-    assert _spacings(list_data_collate([image, image])) == [found and pytest.approx(found)] * 2
-    assert _spacings(torch.rand(2, 1, 6, 7)) == [None, None]
+    assert scan_spacings(list_data_collate([image, image])) == [found and pytest.approx(found)] * 2
+    assert scan_spacings(torch.rand(2, 1, 6, 7)) == [None, None]
 
 
 def test_a_scan_whose_affine_has_other_axes_is_measured_in_voxels():
     image = MetaTensor(torch.rand(2, 1, 6, 7), affine=torch.eye(2)[None].repeat(2, 1, 1))
-    assert _spacings(image) == [None, None]
+    assert scan_spacings(image) == [None, None]
 
 
 def test_results_name_the_unit_of_their_distances():

@@ -269,7 +269,7 @@ def test_a_bundle_needs_neither_weights_nor_labels(tmp_path, capsys):
     assert "RMS, HU" in out
     assert f"--dataset_dir={tmp_path / 'zoo' / 'data'}" in out
     dose = next(line for line in out.splitlines() if line.strip().startswith("50 % dose"))
-    assert float(dose.split()[-1]) == pytest.approx(20, rel=0.1)  # HU, as the volumes were made
+    assert float(dose.split()[-1]) == pytest.approx(20, rel=0.15)  # HU, as the volumes were made
 
 
 def damaged(folder: Path, content: str) -> None:

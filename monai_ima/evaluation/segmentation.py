@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
-import numpy as np
 import torch
-from monai.data import MetaTensor, decollate_batch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
-from monai.utils import ImageMetaKey, convert_to_tensor
+from monai.utils import convert_to_tensor
 from torch import nn
 
 from monai_ima.attacks import Attack
@@ -25,15 +22,13 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.label_maps import first_head, prediction_maps
 from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
+from monai_ima.utils.spacing import scan_spacings
 from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch, evaluation_batch
 from .evaluator import EvaluatorSettings, SampleEvaluator
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
-
-PICTURE = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
-"""Files that do not say how large a pixel is."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +174,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         """
         prepared = self.prepared(batchdata)
         batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
-        return ScanBatch(**vars(batch), spacings=_spacings(prepared[0]))
+        return ScanBatch(**vars(batch), spacings=scan_spacings(prepared[0]))
 
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
         """The mean foreground Dice; see :meth:`SampleEvaluator.scores`."""
@@ -317,19 +312,3 @@ class _WorstScan:
 
 def _defined(values: list[float], present: list[bool]) -> list[float | None]:
     return [value if here and math.isfinite(value) else None for value, here in zip(values, present, strict=True)]
-
-
-def _spacings(image: torch.Tensor) -> list[list[float] | None]:
-    """Size of a voxel along each axis of every scan, in mm; None where the image does not know it."""
-    if not isinstance(image, MetaTensor):
-        return [None] * len(image)
-    return [_spacing(scan) for scan in decollate_batch(image)]
-
-
-def _spacing(scan: MetaTensor) -> list[float] | None:
-    """MONAI gives pictures and arrays voxels of 1, as it gives scans of 1 mm."""
-    spacing = [float(value) for value in np.asarray(scan.pixdim)[: scan.ndim - 1]]
-    file = str(scan.meta.get(ImageMetaKey.FILENAME_OR_OBJ) or "")
-    if len(spacing) != scan.ndim - 1 or PICTURE.search(file) or (not file and set(spacing) == {1.0}):
-        return None
-    return spacing

@@ -1,16 +1,23 @@
+"""How large a voxel is."""
+
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
+from monai.data import MetaTensor, decollate_batch
+from monai.utils import ImageMetaKey
 
-__all__ = ["image_spacing"]
+__all__ = ["image_spacing", "scan_spacings"]
+
+PICTURE = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
+"""Files that do not say how large a pixel is."""
 
 
 def image_spacing(image: Any) -> torch.Tensor | None:
-    """mm per voxel of a batch of ``MetaTensor``: float64 ``[B, d]``; None of a tensor without an affine.
+    """mm per voxel of a batch of ``MetaTensor``: float64 ``[B, d]``; None where one of them does not know it.
 
     Example:
         >>> image = MetaTensor(torch.zeros(1, 1, 4, 4), affine=torch.diag(torch.tensor([2.0, 3.0, 1.0, 1.0]))[None])
@@ -19,11 +26,25 @@ def image_spacing(image: Any) -> torch.Tensor | None:
         >>> image_spacing(torch.zeros(1, 1, 4, 4)) is None
         True
     """
-    if not isinstance(image, MetaTensor) or "affine" not in image.meta:
+    spacings = scan_spacings(image)
+    known = [spacing for spacing in spacings if spacing is not None]
+    return torch.tensor(known, dtype=torch.float64) if known and len(known) == len(spacings) else None
+
+
+def scan_spacings(image: Any) -> list[list[float] | None]:
+    """Size of a voxel along each axis of every scan of a batch, in mm; None where the image does not know it.
+
+    MONAI gives pictures and arrays voxels of 1, as it gives scans of 1 mm: pictures, and scans without a file whose
+    voxels are 1, do not know it.
+    """
+    if not isinstance(image, MetaTensor) or not 3 <= image.ndim <= 5:
+        return [None] * len(image)
+    return [_spacing(scan) for scan in decollate_batch(image)]
+
+
+def _spacing(scan: MetaTensor) -> list[float] | None:
+    spacing = [float(value) for value in np.asarray(scan.pixdim)[: scan.ndim - 1]]
+    file = str(scan.meta.get(ImageMetaKey.FILENAME_OR_OBJ) or "")
+    if len(spacing) != scan.ndim - 1 or PICTURE.search(file) or (not file and set(spacing) == {1.0}):
         return None
-    axes = image.ndim - 2
-    affine = torch.as_tensor(image.meta["affine"], dtype=torch.float64)
-    affine = affine.expand(len(image), *affine.shape) if affine.ndim == 2 else affine
-    if not 1 <= axes <= 3 or len(affine) != len(image):
-        return None
-    return torch.stack([torch.as_tensor(affine_to_spacing(one, r=axes)) for one in affine])
+    return spacing
