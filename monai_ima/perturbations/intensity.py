@@ -54,7 +54,7 @@ class GammaContrast(Perturbation):
 
     Example:
         >>> theta = 100 * torch.tensor([[2.0]]).log()
-        >>> GammaContrast().apply(torch.tensor([[[0.0, 0.5, 1.0]]]), theta)
+        >>> GammaContrast().apply(torch.tensor([[[0.0, 0.5, 1.0]]]), theta).round(decimals=4).abs()
         tensor([[[0.0000, 0.2500, 1.0000]]])
     """
 

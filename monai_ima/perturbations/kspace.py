@@ -69,7 +69,7 @@ class Motion(_SegmentMotion):
 
     Example:
         >>> image = torch.tensor([[[0.0, 1.0, 0.0, 0.0]]])
-        >>> Motion(segments=2, spacing=2).apply(image, torch.tensor([[[4.0]]]))  # the lines below the centre
+        >>> Motion(segments=2, spacing=2).apply(image, torch.tensor([[[4.0]]])).round(decimals=4).abs()
         tensor([[[0.0000, 0.5000, 0.0000, 0.5000]]])
     """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
 import torch
-from monai.data import MetaTensor, decollate_batch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from monai.utils import ImageMetaKey
 
 __all__ = ["image_spacing", "scan_spacings"]
@@ -39,12 +39,15 @@ def scan_spacings(image: Any) -> list[list[float] | None]:
     """
     if not isinstance(image, MetaTensor) or not 3 <= image.ndim <= 5:
         return [None] * len(image)
-    return [_spacing(scan) for scan in decollate_batch(image)]
+    affines = torch.as_tensor(image.affine)
+    affines = affines.expand(len(image), *affines.shape) if affines.ndim == 2 else affines
+    files = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
+    names = [str(file) for file in files] if isinstance(files, list | tuple) else [str(files or "")] * len(image)
+    return [_spacing(affine, name, image.ndim - 2) for affine, name in zip(affines, names, strict=True)]
 
 
-def _spacing(scan: MetaTensor) -> list[float] | None:
-    spacing = [float(value) for value in np.asarray(scan.pixdim)[: scan.ndim - 1]]
-    file = str(scan.meta.get(ImageMetaKey.FILENAME_OR_OBJ) or "")
-    if len(spacing) != scan.ndim - 1 or PICTURE.search(file) or (not file and set(spacing) == {1.0}):
+def _spacing(affine: torch.Tensor, file: str, axes: int) -> list[float] | None:
+    if len(affine) <= axes or PICTURE.search(file):
         return None
-    return spacing
+    spacing = [float(value) for value in affine_to_spacing(affine, r=axes)]
+    return None if not file and set(spacing) == {1.0} else spacing
