@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["forget_modules", "make_importable"]
+__all__ = ["forget_modules", "forget_other_bundles", "make_importable"]
 
 _importable: set[str] = set()
 """Folders of bundles that have been put into ``sys.path``."""
@@ -15,12 +15,17 @@ _importable: set[str] = set()
 def make_importable(root: Path) -> None:
     """Put a bundle's folder in front of ``sys.path``, and forget the modules of the one that was there before."""
     path = str(root.resolve())
-    for other in [entry for entry in sys.path if entry in _importable and entry != path]:
-        sys.path.remove(other)
-        forget_modules(Path(other), list(sys.modules))
+    forget_other_bundles(root)
     if path not in sys.path:
         sys.path.insert(0, path)
     _importable.add(path)
+
+
+def forget_other_bundles(root: Path) -> None:
+    """Take the folders of all other bundles out of ``sys.path``, and forget their modules, which may have its names."""
+    for other in [entry for entry in sys.path if entry in _importable and entry != str(root.resolve())]:
+        sys.path.remove(other)
+        forget_modules(Path(other), list(sys.modules))
 
 
 def forget_modules(root: Path, names: Iterable[str]) -> None:

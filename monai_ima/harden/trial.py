@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ima.utils.errors import one_line, root_cause
 
-from .modules import forget_modules
+from .modules import forget_modules, forget_other_bundles
 from .overlay import SECTION
 from .plan import Plan
 from .reading import SEPARATOR, readable
@@ -155,6 +155,7 @@ def _run(plan: Plan, parser: ConfigParser) -> str:
 @contextlib.contextmanager
 def _inside(root: Path) -> Iterator[None]:
     """Run in the bundle's folder, with its modules importable; afterwards they are forgotten again."""
+    forget_other_bundles(root)
     before, path, bytecode = set(sys.modules), list(sys.path), sys.dont_write_bytecode
     sys.path.insert(0, str(root))
     sys.dont_write_bytecode = True
