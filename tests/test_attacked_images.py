@@ -31,11 +31,12 @@ from monai.transforms import (
 )
 from torch import nn
 
-from monai_ima.attacks import FGSM, PGD
+from monai_ima.attacks import FGSM, PGD, UniformNoise
 from monai_ima.cli.attack import _outcome
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
 from monai_ima.evaluation.attacked_images import RECORDS, output_names, save_attacked_images
 from monai_ima.evaluation.loaded import LoadedBundle
+from monai_ima.perturbations import Gain, Translation
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,31 @@ def test_signals_are_rows_of_numbers(tmp_path):
     save_attacked_images(loaded, FGSM("linf"), 0.1, tmp_path / "out")
     found = np.loadtxt(tmp_path / "out" / "p1_noisy.csv", delimiter=",")
     assert np.abs(found - signal[0].numpy()).max() <= 0.1 + 1e-6
+
+
+def test_under_a_perturbation_the_changed_signal_is_saved(tmp_path):
+    signal = torch.tensor([[[0.0, 0.25, 0.5, 0.25]]])
+    label = bundle([]).network(signal).argmax(1)
+    loaded = bundle([{"image": signal, "label": label, "sample_id": ["p1.dat"]}])
+    save_attacked_images(loaded, PGD(steps=4, restarts=1, perturbation=Gain()), 20.0, tmp_path / "out")
+    found = np.loadtxt(tmp_path / "out" / "p1_noisy.csv", delimiter=",")
+    factor = found[2] / 0.5
+    np.testing.assert_allclose(found, factor * signal[0, 0].numpy(), atol=1e-6)
+    assert 0.01 < abs(factor - 1) <= 0.2 + 1e-6
+
+
+def test_the_dice_of_a_moved_object_is_against_the_moved_label(tmp_path):
+    image = torch.zeros(1, 1, 9, 9)
+    image[..., 2:5, 3:6] = 1
+    network = nn.Conv2d(1, 2, 1)
+    network.load_state_dict({"weight": torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1), "bias": torch.tensor([0.5, -0.5])})
+    batches = [{"image": image, "label": image.long(), "sample_id": ["a.png"]}]
+    loaded = replace(bundle(batches), network=network, criterion=DiceCriterion("lowest"))
+    attack = UniformNoise(draws=1, criterion=DiceCriterion("lowest"), perturbation=Translation(spacing=1.0))
+    (found,) = save_attacked_images(loaded, attack, 3.0, tmp_path / "out", seed=1)
+    clean, noisy = found.dice
+    assert clean == 1.0
+    assert 0.6 < noisy <= 1.0, "against the label that stayed it would be near 0"
 
 
 def test_the_outcome_is_what_the_network_says_of_the_saved_signals(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from monai_ima.harden.settings import Stated
+from monai_ima.harden.settings import PERTURBATION, Stated
 from monai_ima.results.settings import BOUNDS, CHANNELS, CHECKPOINT, CONFIG, IGNORE_INDEX, OUTPUT, SIGMOID, TASK
 from monai_ima.utils.checks import check_count, check_positive, check_seed
 
@@ -22,8 +22,9 @@ class AttackOptions:
     """The options of ``monai-ima attack``."""
 
     bundle: Annotated[str, "Folder of the bundle."]
-    eps: Annotated[float, "Perturbation budget ε, > 0, in the units that the network sees."]
+    eps: Annotated[float, "Perturbation budget ε, > 0, in the units that the network sees, or in the perturbation's."]
     norm: Annotated[str, "l2 or linf."] = "linf"
+    perturbation: Annotated[str | None, PERTURBATION] = None
     attack: Annotated[str, "As for evaluate: pgd100x2, apgd100-dlr, ddn100, pgd100x2+pgd100x2-dice, ..."] = "pgd100x2"
     out: Annotated[str | None, "Folder to write to; default: BUNDLE/eval/attack."] = None
     limit: Annotated[int | None, "Attack that many images only; default: all."] = None
@@ -63,16 +64,27 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     from monai_ima.criteria import DiceCriterion
     from monai_ima.evaluation.attacked_images import names_of_images, save_attacked_images
     from monai_ima.harden.loading import load_bundle
+    from monai_ima.perturbations import perturbation_from_name
     from monai_ima.results.run_folder import check_folder, shared_folder
     from monai_ima.utils.workers import workers
 
-    attack_from_name(options.attack, options.norm, criterion=DiceCriterion())
+    perturbation = None if options.perturbation is None else perturbation_from_name(options.perturbation)
+    attack_from_name(options.attack, options.norm, criterion=DiceCriterion(), perturbation=perturbation)
     folder = Path(options.out if options.out is not None else Path(options.bundle) / "eval" / "attack")
     note = {**asdict(options), **overrides}
+    if perturbation is None:
+        del note["perturbation"]
     check_folder(folder, note)
     loaded = load_bundle(options.bundle, options.config, options.checkpoint, Stated.of(options), **overrides)
     loaded = loaded.with_output(options.output)
-    attacker = attack_from_name(options.attack, options.norm, loaded.bounds, loaded.attack_criterion, loaded.channels)
+    attacker = attack_from_name(
+        options.attack,
+        options.norm,
+        loaded.bounds,
+        loaded.attack_criterion,
+        loaded.channels,
+        perturbation=perturbation,
+    )
     names = names_of_images(loaded, options.limit)
     with shared_folder(folder, lambda: {**note, "weights_sha256": loaded.weights_sha256}):
         images = save_attacked_images(loaded, attacker, options.eps, folder, options.limit, options.seed, names)

@@ -114,7 +114,7 @@ def save_attacked_images(
     Args:
         loaded: the bundle.
         attack: what its images are attacked with.
-        eps: perturbation budget, > 0, in the units that the network sees.
+        eps: perturbation budget, > 0, in the units that the network sees, or of the attack's perturbation.
         folder: to write to, new or of an interrupted run with the same arguments.
         limit: attack that many images only, >= 1; None for all.
         seed: of the random starts.
@@ -150,7 +150,8 @@ def save_attacked_images(
                 result = attack(predictor, image, label, eps, generators)
             except SampleError as error:
                 raise error.named(sample_ids) from None
-            dice = _dice(loaded, predictor, label, (image, result.image))
+            moved = label if result.label is None else result.label
+            dice = _dice(loaded, predictor, ((image, label), (result.image, moved)))
             adversarial, clean = (decollate_batch(batch.detach().cpu()) for batch in (result.image, image))
             for sample_id, *pair in zip(wanted, adversarial, clean, strict=False):
                 _save(folder / names[sample_id], pair[0], pair[1], loaded)
@@ -170,16 +171,16 @@ def save_attacked_images(
 
 
 def _dice(
-    loaded: LoadedBundle, predictor: Predictor, label: torch.Tensor, images: Sequence[torch.Tensor]
+    loaded: LoadedBundle, predictor: Predictor, pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]
 ) -> list[tuple[float, float] | None]:
     """The mean foreground Dice of every image without noise and with it; None where its label has no foreground."""
     if not isinstance(loaded.criterion, SegmentationCriterion):
-        return [None] * len(label)
+        return [None] * len(pairs[0][0])
     lowest = loaded.criterion.lowest_dice()
     with torch.no_grad():
-        scores = [lowest.scores_by_class(choose_output(predictor(image), label=label), label) for image in images]
-    pairs = zip(*([mean_of_known(row) for row in score.tolist()] for score in scores), strict=True)
-    return [None if math.isnan(clean) else (clean, noisy) for clean, noisy in pairs]
+        scores = [lowest.scores_by_class(choose_output(predictor(image), label=label), label) for image, label in pairs]
+    means = zip(*([mean_of_known(row) for row in score.tolist()] for score in scores), strict=True)
+    return [None if math.isnan(clean) else (clean, noisy) for clean, noisy in means]
 
 
 def _sample_ids(loaded: LoadedBundle, limit: int | None) -> list[str]:
