@@ -115,7 +115,10 @@ def one(name: str, data: Path, folder: Path, records: Path, threads: int) -> Non
         },
         "perturbations": {
             found.name.split("@")[0]: {
-                sample.sample_id: {"worst": sample.worst, "average": sample.average} for sample in found.samples
+                sample.sample_id: {
+                    case: [round(score, 4) for score in getattr(sample, case)] for case in ("worst", "average")
+                }
+                for sample in found.samples
             }
             for found in results.perturbations
         },
@@ -259,7 +262,7 @@ def write(records: Mapping[str, Mapping[str, Any]], page: Path) -> None:
         "95 %, bootstrap over scans.",
         f"    python benchmarks/perturbations.py --data Task04_Hippocampus        (seed {SEED})",
         f"{', '.join(sorted({record['where'] for record in records.values()}))}; "
-        f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of all processes' wall time.",
+        f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of the trainings' wall time, other work beside them (the measurements took as long again).",
         f"All rows: the bundle's small network from its plain-trained weights, {EPOCHS} epochs of the training in the "
         f"row's name, training attacks of {COMMON['steps']} steps. The chain is `{CHAIN}`: at ε = 1 a bias field of "
         '40 %, noise of 10 % and a contrast of 40 %, each at most; "random draws" trains on uniform draws from it in '
