@@ -262,7 +262,8 @@ def write(records: Mapping[str, Mapping[str, Any]], page: Path) -> None:
         "95 %, bootstrap over scans.",
         f"    python benchmarks/perturbations.py --data Task04_Hippocampus        (seed {SEED})",
         f"{', '.join(sorted({record['where'] for record in records.values()}))}; "
-        f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of the trainings' wall time, other work beside them (the measurements took as long again).",
+        f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of the trainings' wall time, other "
+        "work beside them (the measurements took as long again).",
         f"All rows: the bundle's small network from its plain-trained weights, {EPOCHS} epochs of the training in the "
         f"row's name, training attacks of {COMMON['steps']} steps. The chain is `{CHAIN}`: at ε = 1 a bias field of "
         '40 %, noise of 10 % and a contrast of 40 %, each at most; "random draws" trains on uniform draws from it in '
