@@ -205,6 +205,11 @@ class Attack(ABC):
                 predict = space = ParameterSpace(predict, self.perturbation.fit(x, spacing), self.bounds)
                 x = space.fitted.zero()
             radius = check_eps(eps, x)
+            if self.perturbation is not None and bool((radius > self.perturbation.largest).any()):
+                raise ValueError(
+                    f"Got eps {float(radius.max()):g} for {self.perturbation.name}, expected at most "
+                    f"{self.perturbation.largest:g} {self.perturbation.unit}."
+                )
             logits = choose_output(predict(x), self.output, y)
             check_finite(logits, "a prediction")
             score = criterion.score(logits, y)

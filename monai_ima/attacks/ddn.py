@@ -59,7 +59,8 @@ class DDN(Attack):
     ) -> None:
         super().__init__("l2", **settings)
         if self.norm.name != "l2":
-            raise ValueError(f"Got {self.perturbation!r} for DDN, expected a perturbation in the norm 'l2'.")
+            what = self.norm.name if self.perturbation is None else self.perturbation.title
+            raise ValueError(f"Got {what} for DDN, expected a perturbation in the norm 'l2'.")
         self.steps = check_count("steps", steps, 1)
         self.gamma = check_fraction("gamma", gamma, "()")
         self.init_eps = check_positive("init_eps", init_eps)

@@ -132,6 +132,8 @@ class Target:
         with self._errors_name_the_row():
             check_finite(logits, "a prediction")
             score = self.criterion.score(logits, label)
+        if label is not self.label:
+            score = torch.where(score.isnan(), self.clean_score, score)
         return Prediction(score, self.criterion.decide(score))
 
     @contextmanager

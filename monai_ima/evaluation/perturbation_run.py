@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from .share import Share
 from .task import Task
 
 __all__ = ["MeasuredPerturbation", "measure_perturbations", "perturbation_results", "perturbation_tables"]
+
+logger = logging.getLogger(__name__)
 
 FIGURE = "perturbations.png"
 
@@ -68,7 +71,19 @@ def _measured(task: Task[Any, Any, Any], folder: Path, k: int, listed: ListedPer
             on_records=records.append,
             share=share,
         )
+    if team.leader:
+        _warn_of_lost_labels(listed, samples)
     return MeasuredPerturbation(listed, evaluator, samples)
+
+
+def _warn_of_lost_labels(listed: ListedPerturbation, samples: Sequence[PerturbedSample]) -> None:
+    for k, size in enumerate(listed.levels):
+        lost = [sample.sample_id for sample in samples if sample.average[k] is None]
+        if lost:
+            logger.warning(
+                f"{listed.title} of {size:g} {listed.perturbation.unit} moves the whole label of {len(lost)} of "
+                f"{len(samples)} samples (first {lost[0]!r}) out of the image in every draw: no average there."
+            )
 
 
 def perturbation_results(

@@ -70,10 +70,11 @@ class TRADES(TrainingMethod):
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_not_negative("beta", beta)
-        if self.perturbation is not None and self.perturbation.geometric:
+        moves = self.perturbation is not None and self.perturbation.geometric
+        if self.perturbation is not None and moves and isinstance(self.criterion, SegmentationCriterion):
             raise ValueError(
-                f"Got the perturbation {self.perturbation.name} for TRADES, expected one that moves no voxels: its "
-                "divergence compares predictions voxel by voxel."
+                f"Got {self.perturbation.title} for TRADES of a segmentation, expected a perturbation that moves no "
+                "voxels: the divergence compares predictions voxel by voxel."
             )
         of_attack = self.attack_settings | {"criterion": None}
         self.attack = _DivergenceAscent(norm, steps, restarts=1, alpha=alpha, early_stop=False, **of_attack)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from monai_ima.utils.checks import is_number, shown
 from monai_ima.utils.spacing import image_spacing
-from monai_ima.utils.tensors import plain
+from monai_ima.utils.tensors import at_least_float32, check_finite, check_tensor, plain
 
 from .norms import Norm, get_norm
 
@@ -37,6 +38,9 @@ class Perturbation(ABC):
         unit: of θ and of ε.
         levels: sizes that are measured where no others are asked for, rising.
         geometric: voxels move, and labels with them (:meth:`apply_label`).
+        patterned: it adds a random pattern, of which each link of a chain has its own (:attr:`stream`).
+        largest: size beyond which it says nothing.
+        stream: which of the patterns of an image it takes.
 
     Raises:
         ValueError: if ``norm`` is another name.
@@ -57,6 +61,9 @@ class Perturbation(ABC):
     unit: ClassVar[str]
     levels: ClassVar[tuple[float, ...]]
     geometric: ClassVar[bool] = False
+    patterned: ClassVar[bool] = False
+    largest: ClassVar[float] = math.inf
+    stream: int = 0
 
     def __init__(self, norm: str = "linf") -> None:
         self.norm: Norm = get_norm(norm)
@@ -93,20 +100,20 @@ class Perturbation(ABC):
 
         Args:
             image: ``[B, C, *spatial]``, clean; a ``MetaTensor``'s affine gives the voxel size.
-            spacing: mm per voxel, ``[B, d]``, in place of that.
+            spacing: mm per voxel, ``[B, d]``, ``[d]`` or one number, in place of that.
 
         Raises:
             ValueError: if the perturbation is not made for images of so many dimensions, or its unit is mm and the
                 voxel size unknown.
         """
-        spacing = image_spacing(image) if spacing is None else spacing
+        spacing = image_spacing(image) if spacing is None else _checked_spacing(spacing, image)
         image = plain(image).detach()
         if image.ndim < 3 or not image.is_floating_point():
             raise ValueError(
                 f"Got images of shape {tuple(image.shape)} and type {image.dtype} for {self.name}, expected floating "
                 "point [B, C, *spatial]."
             )
-        return Fitted(self, image, self.constants(image, spacing))
+        return Fitted(self, image, self.constants(at_least_float32(image), spacing))
 
     def apply(self, image: torch.Tensor, theta: torch.Tensor, spacing: torch.Tensor | None = None) -> torch.Tensor:
         """The changed images: ``[B, C, *spatial]``; see :meth:`fit` for the arguments."""
@@ -119,7 +126,8 @@ class Perturbation(ABC):
         """The labels of the changed images, by nearest neighbour where voxels move.
 
         Args:
-            label: ``[B, C, *spatial]`` on the images' grid moves; any other, such as classes, stays.
+            label: maps move, ``[B, C, *spatial]`` or ``[B, *spatial]``; classes stay. Background comes in from outside:
+                0, of one-hot maps its channel.
             theta: ``[B, *shape]``.
             image: the clean images.
             spacing: see :meth:`fit`.
@@ -137,8 +145,9 @@ class Perturbation(ABC):
 
     def _theta(self, image: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         expected = (len(image), *self.shape(image))
-        if theta.shape != expected:
+        if check_tensor("theta", theta).shape != expected:
             raise ValueError(f"Got θ of shape {tuple(theta.shape)} for {self.name}, expected {expected}.")
+        check_finite(theta, "a θ")
         return theta
 
     @property
@@ -172,18 +181,30 @@ class Fitted:
 
     def zero(self) -> torch.Tensor:
         """θ of no change: ``[B, *shape]``."""
-        return self.image.new_zeros(len(self.image), *self.perturbation.shape(self.image))
+        return at_least_float32(self.image).new_zeros(len(self.image), *self.perturbation.shape(self.image))
 
     def apply(self, theta: torch.Tensor) -> torch.Tensor:
-        """The changed images, in full precision also under autocast."""
+        """The changed images, of the clean ones' type; computed in float32 at least, also under autocast."""
         with torch.autocast(self.image.device.type, enabled=False):
-            return self.image + self.perturbation.change(self.image, theta, self.constants)
+            image = at_least_float32(self.image)
+            return (image + self.perturbation.change(image, theta, self.constants)).to(self.image.dtype)
 
     def apply_label(self, label: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        """The labels of the changed images."""
+        """The labels of the changed images.
+
+        Raises:
+            ValueError: if voxels move and a label map is on another grid.
+        """
         grid = self.image.shape[2:]
-        if not self.perturbation.geometric or label.ndim != self.image.ndim or label.shape[2:] != grid:
+        if not self.perturbation.geometric or label.ndim < 3:
             return label
+        if label.shape[1:] == grid:
+            return self.apply_label(label.unsqueeze(1), theta).squeeze(1)
+        if label.ndim != self.image.ndim or label.shape[2:] != grid:
+            raise ValueError(
+                f"Got labels of shape {tuple(label.shape)} for images of {tuple(self.image.shape)} under "
+                f"{self.perturbation.name}, expected label maps on the images' grid, which move with it."
+            )
         with torch.autocast(self.image.device.type, enabled=False):
             return self.perturbation.change_label(label, theta, self.constants)
 
@@ -234,3 +255,19 @@ class InMillimetres(Perturbation):
                 "with an affine, or spacing= in mm (1: sizes are in voxels)."
             )
         return {"spacing": spacing.to(image)}
+
+
+def _checked_spacing(spacing: Any, image: torch.Tensor) -> torch.Tensor:
+    """mm per voxel of every sample and axis: float64 ``[B, d]``."""
+    expected = (len(image), image.ndim - 2)
+    try:
+        found = torch.as_tensor(spacing, dtype=torch.float64)
+        found = found.to(image.device).expand(expected)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.full(expected, math.nan)
+    if not (torch.isfinite(found) & (found > 0)).all():
+        raise ValueError(
+            f"Got spacing {shown(spacing)} for images of shape {tuple(image.shape)}, expected mm per voxel > 0: one "
+            f"number, one per axis, or a tensor {list(expected)}."
+        )
+    return found

@@ -24,7 +24,7 @@ class Blur(InMillimetres):
         spacing: mm per voxel, one number or one per axis; None: what the image's affine says, else an error.
 
     Raises:
-        ValueError: if ``spacing`` is not > 0 or ``norm`` another name.
+        ValueError: if ``spacing`` is not > 0 or ``norm`` another name; later, if a blur is wider than the image.
 
     Example:
         >>> Blur(spacing=1).apply(torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]]), torch.tensor([[0.5]]))
@@ -43,6 +43,11 @@ class Blur(InMillimetres):
 
 
 def _change(image: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
+    largest = float(deviations.detach().max())
+    if largest > max(image.shape[2:]):
+        raise ValueError(
+            f"Got a blur of {largest:.4g} voxels (SD) for images of {tuple(image.shape[2:])}, expected less."
+        )
     wide = deviations > SMALLEST_DEVIATION
     kernels = [_kernel(deviation) for deviation in deviations.clamp_min(SMALLEST_DEVIATION)]
     blurred = separable_filtering(image, kernels, mode="replicate")

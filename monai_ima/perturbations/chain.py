@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 
 import torch
 
@@ -21,7 +22,7 @@ class Chain(Perturbation):
     Of size ε each part may be as large as ε times its own radius, in its own unit: ``Compose([BiasField(),
     NoiseLevel()], [30, 5])`` of size 0.5 has a bias field of at most 15 % and noise of at most 2.5 %. The chain is
     AdvChain's (Chen et al. 2022, Med. Image Anal. 82); what a part takes from the image (range, floor, pattern) it
-    takes from the clean one.
+    takes from the clean one; links of noise have patterns of their own.
 
     Args:
         parts: at least one, in the order in which they are applied.
@@ -48,7 +49,7 @@ class Chain(Perturbation):
             raise TypeError(f"Got parts {shown(parts)}, expected a list of perturbations.")
         if not parts or not isinstance(radii, Sequence) or len(radii) != len(parts):
             raise ValueError(f"Got {len(parts)} parts and radii {shown(radii)}, expected one radius for each part.")
-        self.parts = tuple(parts)
+        self.parts = tuple(_with_streams(parts))
         self.radii = tuple(check_positive("radius", radius) for radius in radii)
         self.geometric = any(part.geometric for part in parts)  # type: ignore[misc]
         super().__init__()
@@ -96,6 +97,16 @@ class Chain(Perturbation):
             radius * block.reshape(len(block), *part.shape(image))
             for part, radius, block in zip(self.parts, self.radii, blocks, strict=True)
         ]
+
+
+def _with_streams(parts: Sequence[Perturbation]) -> Iterator[Perturbation]:
+    """The parts, of which those with random patterns take different ones."""
+    stream = 0
+    for part in parts:
+        if part.patterned:
+            part = copy(part)
+            part.stream, stream = stream, stream + 1
+        yield part
 
 
 def _of(constants: Constants, k: int) -> Mapping[str, torch.Tensor]:

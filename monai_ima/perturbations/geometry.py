@@ -23,7 +23,7 @@ Grid = torch.Size | tuple[int, ...]
 
 class _Geometric(InMillimetres):
     """Base of perturbations that move voxels: images linearly, beyond the field as at its edge, labels by nearest
-    neighbour, beyond it background (0)."""
+    neighbour, beyond it background: 0, of one-hot maps their first channel."""
 
     geometric = True
 
@@ -40,7 +40,11 @@ class _Geometric(InMillimetres):
 
     def change_label(self, label: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
         offset = self.displacement(theta.double(), constants["spacing"].double(), label.shape[2:])
-        return _warp(label.double(), offset, "nearest", "zeros").to(label.dtype)
+        moved = _warp(label.double(), offset, "nearest", "zeros").to(label.dtype)
+        if label.shape[1] == 1 or not bool((label.sum(dim=1) == 1).all()):
+            return moved
+        outside = _warp(torch.ones_like(label[:, :1], dtype=torch.float64), offset, "nearest", "zeros") == 0
+        return torch.cat([moved[:, :1].masked_fill(outside, 1), moved[:, 1:]], dim=1)
 
 
 class Rotation(_Geometric):

@@ -60,6 +60,7 @@ class GammaContrast(Perturbation):
 
     name, title, unit = "gamma", "contrast (gamma)", "%"
     levels = (10.0, 20.0, 40.0)
+    largest = 300.0
 
     def shape(self, image: torch.Tensor) -> tuple[int, ...]:
         return (1,)

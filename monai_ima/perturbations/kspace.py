@@ -251,6 +251,7 @@ class Gibbs(Perturbation):
 
     name, title, unit = "gibbs", "ringing (Gibbs)", "%"
     levels = (20.0, 40.0, 60.0)
+    largest = 99.0
 
     def __init__(self, edge: float = 0.02, norm: str = "linf") -> None:
         super().__init__(norm)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -52,7 +53,8 @@ def perturbation_from_name(text: str) -> Perturbation:
 
     Args:
         text: such as ``"bias_field"``, with settings ``"bias_field(points=6)"`` or ``"motion(spacing=1)"``, or a chain
-            with the radius of each link, ``"bias_field:30+noise:5+gamma:30"`` (:class:`Compose`).
+            with the radius of each link, ``"bias_field:30+noise:5+gamma:30"`` (:class:`Compose`); one value an axis as
+            ``"motion(spacing=1x1x3)"``.
 
     Raises:
         ValueError: if a name or a setting is unknown, or a link of a chain has no radius.
@@ -73,6 +75,10 @@ def perturbation_from_name(text: str) -> Perturbation:
 
 
 def _link(part: Any, text: Any) -> tuple[Perturbation, float | None]:
+    if isinstance(part, str) and "@" in part:
+        raise ValueError(
+            f"Got {part!r}, expected a name without sizes: only evaluate --perturbation takes some, behind @."
+        )
     match = LINK.fullmatch(part.strip()) if isinstance(part, str) else None
     if match is None or match["name"] not in PERTURBATIONS:
         raise ValueError(
@@ -85,10 +91,12 @@ def _link(part: Any, text: Any) -> tuple[Perturbation, float | None]:
         if found is None:
             raise ValueError(f"Got setting {setting!r} in {text!r}, expected name=value.")
         settings[found["key"]] = _value(found["value"])
-    try:
-        perturbation = PERTURBATIONS[match["name"]](**settings)
-    except TypeError as error:
-        raise ValueError(f"Got {part!r}: {error}.") from None
+    kind = PERTURBATIONS[match["name"]]
+    known = list(inspect.signature(kind).parameters)
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"Got setting {name!r} of {match['name']}, expected one of {', '.join(known)}.")
+    perturbation = kind(**settings)
     if match["radius"] is None:
         return perturbation, None
     radius = _value(match["radius"])
@@ -97,10 +105,18 @@ def _link(part: Any, text: Any) -> tuple[Perturbation, float | None]:
     return perturbation, radius
 
 
-def _value(text: str) -> float | str:
+def _value(text: str) -> Any:
+    """A number, several joined by ``x``, or a word."""
+    numbers = [_number(part) for part in text.split("x")]
+    if any(number is None for number in numbers):
+        return text
+    return tuple(numbers) if len(numbers) > 1 else numbers[0]
+
+
+def _number(text: str) -> float | None:
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             pass
-    return text
+    return None

@@ -24,6 +24,7 @@ class _LocalNoise(Perturbation):
     """
 
     unit = "%"
+    patterned = True
     patterns = 1
 
     def __init__(self, points: int = 4, seed: int = 0, norm: str = "linf") -> None:
@@ -35,7 +36,7 @@ class _LocalNoise(Perturbation):
         return (self.points,) * (image.ndim - 2)
 
     def constants(self, image: torch.Tensor, spacing: torch.Tensor | None) -> Constants:
-        pattern = noise_pattern(image, self.seed, self.patterns)
+        pattern = noise_pattern(image, self.seed, self.patterns, self.stream)
         return {"pattern": pattern, "range": range_of(image), "floor": floor_of(image)}
 
     def strength(self, image: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
@@ -133,8 +134,7 @@ class CTDose(_LocalNoise):
 
     θ are the control points of the local reduction r of the dose in per cent (50: half of it). To an image whose noise
     at the full dose has the standard deviation σ, a reduction by r adds independent noise of ``σ sqrt(r / (1 - r))``,
-    of a fixed pattern. Reductions beyond 99 % count as 99 %; below r = 0.1 % the root is rounded off, so that it has a
-    slope at 0.
+    of a fixed pattern. Below r = 0.1 % the root is rounded off, so that it has a slope at 0.
 
     Args:
         noise: σ in the units that the network sees, > 0 (of soft tissue in HU often 10 to 30); None: what is found in
@@ -154,6 +154,7 @@ class CTDose(_LocalNoise):
 
     name, title = "ct_dose", "dose reduction (CT)"
     levels = (25.0, 50.0, 75.0)
+    largest = 99.0
 
     def __init__(self, noise: float | None = None, points: int = 4, seed: int = 0, norm: str = "linf") -> None:
         super().__init__(points, seed, norm)

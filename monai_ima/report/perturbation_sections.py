@@ -31,10 +31,13 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         "that attacks in the parameters of the change, or random draws of them, found up to a size; the average case "
         "is the mean over random draws of exactly that size. Mean degradation is the mean over the sizes of (clean - "
         "score) / clean, as in ROOD-MRI (Boone et al. 2023) but relative to clean: the share of the clean score that "
-        "is lost."
+        "is lost; models that were measured at different sizes have none side by side."
     )
     yield from _how(models)
     labels = [model.label for model in models if model.perturbations]
+    without = [model.label for model in models if not model.perturbations]
+    if without:
+        yield Text(f"Not measured under perturbations: {', '.join(without)}.")
     metric = metric_name(models[0])
     charts = [chart for found in groups for chart in _charts(found, metric, len(models) > 1)]
     yield Figures(charts, _table(groups, labels, metric, len(models) > 1))
@@ -84,7 +87,8 @@ def _table(groups: Sequence[Found], labels: Sequence[str], metric: str, several:
         for size in sorted({size for one in found.values() for size in one.levels}):
             cells = [_cell(found.get(label), case, size) for label in labels for case in CASES]
             rows.append([first.title, f"{level(size)} {first.unit}", *cells])
-        lost = [_lost(found.get(label), case) for label in labels for case in CASES]
+        alike = len({tuple(one.levels) for one in found.values()}) == 1
+        lost = [_lost(found.get(label) if alike else None, case) for label in labels for case in CASES]
         rows.append([first.title, "mean degradation", *lost])
     return Table(f"{capitalised(metric)} under perturbations, with {INTERVALS}", header, rows)
 

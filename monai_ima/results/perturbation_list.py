@@ -40,8 +40,8 @@ class ListedPerturbation:
 
         if isinstance(self.perturbation, Compose):
             return self.perturbation.describe(1.0)
-        _, bracket, settings = self.name.partition("(")
-        return self.perturbation.title + (f" ({settings}" if bracket else "")
+        _, _, settings = self.name.partition("(")
+        return self.perturbation.title + (f" ({settings}" if settings.strip(") ") else "")
 
 
 def perturbation_list(text: str) -> tuple[ListedPerturbation, ...]:
@@ -60,7 +60,13 @@ def perturbation_list(text: str) -> tuple[ListedPerturbation, ...]:
     """
     from monai_ima.perturbations import perturbation_from_name
 
-    found = [_listed(one.strip(), perturbation_from_name) for one in COMMA.split(check_text("perturbation", text))]
+    parts = [part.strip() for part in COMMA.split(check_text("perturbation", text))]
+    for part in parts:
+        if re.fullmatch(r"[\d.]+", part):
+            raise ValueError(
+                f"Got {part!r} in {text!r}, expected a name: sizes are separated by colons, as in @10:20:40."
+            )
+    found = [_listed(part, perturbation_from_name) for part in parts]
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
@@ -71,7 +77,12 @@ def perturbation_list(text: str) -> tuple[ListedPerturbation, ...]:
 def _listed(text: str, from_name: Callable[[str], Perturbation]) -> ListedPerturbation:
     name, at, levels = (part.strip() for part in text.partition("@"))
     perturbation = from_name(name)
-    return ListedPerturbation(name, perturbation, (0.0, *(_levels(levels, text) if at else perturbation.levels)))
+    sizes = _levels(levels, text) if at else perturbation.levels
+    if sizes[-1] > perturbation.largest:
+        raise ValueError(
+            f"Got size {sizes[-1]:g} in {text!r}, expected at most {perturbation.largest:g} {perturbation.unit}."
+        )
+    return ListedPerturbation(name, perturbation, (0.0, *sizes))
 
 
 def _levels(text: str, whole: str) -> Sequence[float]:

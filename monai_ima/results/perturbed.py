@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from .base import Count, Curve, Interval, Levels, Number, Part, mismatch
 from .parts import Case
-from .records import mean_of_known
 
 __all__ = ["CaseCurve", "Degradation", "PerturbationResult", "PerturbedSample", "mean_degradation"]
 
@@ -98,7 +98,7 @@ class PerturbationResult(Part):
 
 
 def mean_degradation(scores: Sequence[float | None]) -> float | None:
-    """The mean over the sizes > 0 of (clean - score) / clean: the share of the clean score that is lost.
+    """The mean over all sizes > 0 of (clean - score) / clean: the share of the clean score that is lost.
 
     ROOD-MRI's mean degradation (Boone et al. 2023, NeuroImage 278), relative to the clean score.
 
@@ -106,14 +106,14 @@ def mean_degradation(scores: Sequence[float | None]) -> float | None:
         scores: at every size, the first is the clean one; None where there is none.
 
     Returns:
-        None without a size > 0 that has a score, or of a clean score of 0.
+        None without a size > 0, where one of them has no score, or of a clean score of 0.
 
     Example:
         >>> mean_degradation([0.8, 0.6, 0.4])
         0.375
     """
     clean = scores[0]
-    if not clean:
+    known = [score for score in scores[1:] if score is not None]
+    if not clean or not known or len(known) < len(scores) - 1:
         return None
-    lost = mean_of_known(None if score is None else (clean - score) / clean for score in scores[1:])
-    return None if math.isnan(lost) else lost
+    return fmean((clean - score) / clean for score in known)

@@ -40,9 +40,15 @@ def scan_spacings(image: Any) -> list[list[float] | None]:
     if not isinstance(image, MetaTensor) or not 3 <= image.ndim <= 5:
         return [None] * len(image)
     affines = torch.as_tensor(image.affine)
-    affines = affines.expand(len(image), *affines.shape) if affines.ndim == 2 else affines
+    affines = affines.expand(len(image), *affines.shape[-2:]) if affines.ndim == 2 or len(affines) == 1 else affines
+    if len(affines) != len(image):
+        raise ValueError(
+            f"Got {len(affines)} affines for {len(image)} images, expected one each: a MetaTensor that was indexed with "
+            "a tensor keeps those of all."
+        )
     files = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
-    names = [str(file) for file in files] if isinstance(files, list | tuple) else [str(files or "")] * len(image)
+    several = isinstance(files, list | tuple) and len(files) == len(image)
+    names = [str(file) for file in files] if several else [str(files or "")] * len(image)
     return [_spacing(affine, name, image.ndim - 2) for affine, name in zip(affines, names, strict=True)]
 
 
