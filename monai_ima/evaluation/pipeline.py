@@ -40,6 +40,7 @@ from .perturbation_run import MeasuredPerturbation, measure_perturbations, pertu
 from .segmentation_task import SegmentationTask
 from .share import Share
 from .task import Task
+from .torchio_draws import check_torchio
 from .verification import check_gradient_masking, read_records, verify
 
 __all__ = ["evaluate_loaded", "measure"]
@@ -105,6 +106,8 @@ def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle
         )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
+    if settings.torchio:
+        check_torchio([listed.perturbation for listed in settings.perturbations])
     names = settings.attack_names(loaded.segments)
     for perturbation in (None, *(listed.perturbation for listed in settings.perturbations)):
         loaded.attacks(names, settings.norm, perturbation)
