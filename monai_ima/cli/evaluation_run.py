@@ -81,7 +81,8 @@ def _announcement(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     for one in settings.perturbations:
         sizes = ", ".join(f"{size:g}" for size in one.levels if size > 0)
         more = ", and as many of TorchIO" if settings.torchio and has_transform(one.perturbation) else ""
-        line += f"\nThen {one.title}, {sizes} {one.perturbation.unit}: these attacks and {settings.draws} random draws{more}."
+        line += f"\nThen {one.title}, {sizes} {one.perturbation.unit}: these attacks and {settings.draws} random draws"
+        line += f"{more}."
     return line
 
 

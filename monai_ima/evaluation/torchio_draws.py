@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from types import ModuleType
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,10 +26,11 @@ from monai_ima.perturbations import (
     Spike,
     Translation,
 )
-from monai_ima.perturbations.fields import floor_of, range_of
 from monai_ima.utils.checks import check_bounds, check_channels
 from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.tensors import plain
+
+from .torchio_sample import Changed, Sample, centred, torchio
 
 __all__ = ["TorchIODraw", "check_torchio", "has_transform"]
 
@@ -55,7 +54,7 @@ def check_torchio(perturbations: Iterable[Perturbation]) -> None:
         Traceback (most recent call last):
         ValueError: TorchIO has no random transform for gain, expected at least one of bias_field, ...
     """
-    _torchio()
+    torchio()
     perturbations = list(perturbations)
     if not any(has_transform(one) for one in perturbations):
         names = ", ".join(one.name for one in perturbations)
@@ -80,14 +79,13 @@ class TorchIODraw:
 
     TorchIO draws the parameters, which are then scaled so that their norm, that of the perturbation, is the size:
 
-    - bias field: a polynomial's coefficients, scaled until the factor deviates from 1 by the size at most, and somewhere
-      by exactly that;
-    - noise: the size is the standard deviation, in per cent of the range; gamma: it is \\|100 ln γ\\|, of random sign in
-      each channel;
+    - bias field: a polynomial's coefficients, scaled until the factor's largest deviation from 1 is the size;
+    - noise: the size is the standard deviation, in per cent of the range;
+    - gamma: the size of 100 ln γ, of random sign in each channel;
     - blur: standard deviations of random ratio, the largest of which is the size;
     - motion: displacements, or rotation vectors, of ``segments - 1`` movements at random times;
-    - ghosting: the strength of its strongest replica, of ``ghosts`` along a random axis; spike: one wave's amplitude, in
-      per cent of the range;
+    - ghosting: the strength of the strongest of ``ghosts`` replicas along a random axis;
+    - spike: one wave's amplitude, in per cent of the range;
     - rotation: the angle about a random axis; translation: the displacement, in a random direction;
     - elastic: the displacements of the control points.
 
@@ -151,7 +149,7 @@ class TorchIODraw:
         changed, labels = plain(image).clone(), plain(label).clone()
         moves = self.perturbation.geometric and label.shape[2:] == image.shape[2:]
         for row, generator in enumerate(generators):
-            sample = _Sample(
+            sample = Sample(
                 self.perturbation,
                 size,
                 fitted.image[row].float().cpu(),
@@ -169,90 +167,8 @@ class TorchIODraw:
         return changed, labels
 
 
-Changed = tuple[torch.Tensor, torch.Tensor | None]
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """One sample that is to be changed: image ``[C, *spatial]``, label on its grid or None, mm per voxel."""
-
-    perturbation: Any
-    size: float
-    image: torch.Tensor
-    label: torch.Tensor | None
-    spacing: tuple[float, ...]
-
-    @property
-    def axes(self) -> int:
-        return self.image.ndim - 1
-
-    def length(self, parameters: torch.Tensor) -> float:
-        """The perturbation's norm of parameters."""
-        return float(self.perturbation.norm.length(parameters.unsqueeze(0).double()))
-
-    def of_size(self, drawn: torch.Tensor) -> torch.Tensor:
-        """Drawn parameters, scaled so that their norm is the size."""
-        return drawn.double() * (self.size / self.length(drawn))
-
-    @property
-    def fraction(self) -> float:
-        """What all control points are, as a fraction, where they are equal and their norm is the size."""
-        return self.size / 100 / self.length(torch.ones(self.perturbation.shape(self.image.unsqueeze(0))))
-
-    def volume(self, image: torch.Tensor) -> Any:
-        """``[C, *spatial]`` as TorchIO's image, its centre at the origin, a plane with a depth of 1."""
-        return _torchio().ScalarImage(tensor=self.deep(image), affine=self.affine)
-
-    def deep(self, image: torch.Tensor) -> torch.Tensor:
-        return image.unsqueeze(-1) if self.axes == 2 else image
-
-    def flat(self, image: torch.Tensor) -> torch.Tensor:
-        return image.squeeze(-1) if self.axes == 2 else image
-
-    @property
-    def affine(self) -> np.ndarray:
-        spacing = np.array([*self.spacing, 1.0][:3])
-        affine = np.diag([*spacing, 1.0])
-        affine[:3, 3] = -spacing * (np.array(self.deep(self.image).shape[1:]) - 1) / 2
-        return affine
-
-    def changed(self, transform: Any) -> Changed:
-        """What an intensity transform makes of the image."""
-        return self.flat(transform(self.volume(self.image)).data), None
-
-    def moved(self, transform: Any) -> Changed:
-        """What a spatial transform makes of image and label."""
-        images = {"image": self.volume(self.image)}
-        if self.label is not None:
-            images["label"] = _torchio().LabelMap(tensor=self.deep(self.label), affine=self.affine)
-        found = transform(_torchio().Subject(images))
-        return self.flat(found["image"].data), None if self.label is None else self.flat(found["label"].data)
-
-    @cached_property
-    def unit(self) -> _Sample:
-        """The same of intensities 0..1 in each channel."""
-        extent = self._range
-        return replace(self, image=(self.image - self._floor) / torch.where(extent > 0, extent, 1))
-
-    def from_unit(self, changed: torch.Tensor) -> torch.Tensor:
-        """In the image's own intensities; a channel without any range stays."""
-        return self._floor + self._range * changed
-
-    @property
-    def _floor(self) -> torch.Tensor:
-        return floor_of(self.image.unsqueeze(0))[0]
-
-    @property
-    def _range(self) -> torch.Tensor:
-        return range_of(self.image.unsqueeze(0))[0]
-
-    def changed_unit(self, transform: Any) -> Changed:
-        """What a transform makes of intensities 0..1, in the image's own."""
-        return self.from_unit(self.unit.changed(transform)[0]), None
-
-
-def _bias_field(sample: _Sample) -> Changed:
-    tio = _torchio()
+def _bias_field(sample: Sample) -> Changed:
+    tio = torchio()
     drawn = tio.RandomBiasField().get_params(FIELD_ORDER, (-LOG_COEFFICIENT, LOG_COEFFICIENT))
     field = tio.BiasField.generate_bias_field(sample.deep(sample.image), FIELD_ORDER, drawn)
     scale = _log_field_scale(np.log(field.astype(float)), sample.fraction)
@@ -269,27 +185,27 @@ def _log_field_scale(field: np.ndarray, deviation: float) -> float:
     return min(sides) if sides else math.log1p(deviation) / field.min()
 
 
-def _gamma(sample: _Sample) -> Changed:
-    tio = _torchio()
+def _gamma(sample: Sample) -> Changed:
+    tio = torchio()
     draw = tio.RandomGamma()
     logs = [math.log(draw.get_params((-1.0, 1.0))) for _ in sample.image]
     powers = [math.exp(float(sample.of_size(torch.tensor([log]))) / 100) for log in logs]
     return sample.changed_unit(tio.Gamma(powers))
 
 
-def _noise(sample: _Sample) -> Changed:
+def _noise(sample: Sample) -> Changed:
     deviation = (sample.fraction, sample.fraction)
-    return sample.changed_unit(_torchio().RandomNoise(mean=(0.0, 0.0), std=deviation))
+    return sample.changed_unit(torchio().RandomNoise(mean=(0.0, 0.0), std=deviation))
 
 
-def _blur(sample: _Sample) -> Changed:
-    tio = _torchio()
+def _blur(sample: Sample) -> Changed:
+    tio = torchio()
     drawn = torch.tensor(tio.RandomBlur().get_params((0.0, 1.0) * 3)[: sample.axes])
     return sample.changed(tio.Blur(std=_triplet(sample.of_size(drawn))))
 
 
-def _spike(sample: _Sample) -> Changed:
-    tio = _torchio()
+def _spike(sample: Sample) -> Changed:
+    tio = torchio()
     place, _ = tio.RandomSpike().get_params((1, 1), (1.0, 1.0))
     found = sample.image.clone()
     for channel, unit in enumerate(sample.unit.image):
@@ -302,10 +218,10 @@ def _spike(sample: _Sample) -> Changed:
     return found, None
 
 
-def _ghosting(sample: _Sample) -> Changed:
+def _ghosting(sample: Sample) -> Changed:
     """Every n-th line is weakened by s: ghost g of n - 1 has the strength ``s / n cos(2 π g m / n)``, of the centre's
     line m."""
-    tio, period = _torchio(), sample.perturbation.ghosts + 1
+    tio, period = torchio(), sample.perturbation.ghosts + 1
     drawn = tio.RandomGhosting().get_params((period, period), tuple(range(sample.axes)), (1.0, 1.0), None)
     axis = drawn[1]
     centre = sample.image.shape[1 + axis] // 2
@@ -315,24 +231,24 @@ def _ghosting(sample: _Sample) -> Changed:
     return sample.changed(tio.Ghosting(num_ghosts=period, axis=axis, intensity=weakened, restore=None))
 
 
-def _motion(sample: _Sample) -> Changed:
+def _motion(sample: Sample) -> Changed:
     times, _, displacements = _movements(sample)
     moved = sample.of_size(torch.as_tensor(displacements)[:, : sample.axes])
     return _in_motion(sample, times, moved, torch.zeros(len(moved), 3))
 
 
-def _motion_rotation(sample: _Sample) -> Changed:
+def _motion_rotation(sample: Sample) -> Changed:
     times, turns, _ = _movements(sample)
     turned = sample.of_size(torch.as_tensor(turns)[:, : 1 if sample.axes == 2 else 3])
     return _in_motion(sample, times, torch.zeros(len(turned), sample.axes), turned)
 
 
-def _movements(sample: _Sample) -> Any:
+def _movements(sample: Sample) -> Any:
     """Times, turns and displacements of random movements."""
-    return _torchio().RandomMotion().get_params((-1.0, 1.0), (-1.0, 1.0), sample.perturbation.segments - 1)
+    return torchio().RandomMotion().get_params((-1.0, 1.0), (-1.0, 1.0), sample.perturbation.segments - 1)
 
 
-def _in_motion(sample: _Sample, times: Any, moved: torch.Tensor, turned: torch.Tensor) -> Changed:
+def _in_motion(sample: Sample, times: Any, moved: torch.Tensor, turned: torch.Tensor) -> Changed:
     """TorchIO's phase axis is the last one, so that the perturbation's is made that; a plane lies across the first."""
     axis = sample.perturbation.axis % sample.axes
     image, spacing = sample.image.movedim(1 + axis, -1), list(sample.spacing)
@@ -343,49 +259,46 @@ def _in_motion(sample: _Sample, times: Any, moved: torch.Tensor, turned: torch.T
         image, spacing = image.unsqueeze(1), [1.0, *spacing]
         displaced = torch.nn.functional.pad(displaced, (1, 0))
     vectors = torch.nn.functional.pad(turned, (0, 3 - turned.shape[1]))
-    origin = -np.array(spacing) * (np.array(image.shape[1:]) - 1) / 2
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = origin
-    tio = _torchio()
+    tio = torchio()
     transform = tio.Motion(
         degrees=np.stack([_euler(vector) for vector in vectors]),
         translation=displaced.numpy(),
         times=times,
         image_interpolation="linear",
     )
-    found = transform(tio.ScalarImage(tensor=image, affine=affine)).data
+    found = transform(tio.ScalarImage(tensor=image, affine=centred(image, spacing))).data
     found = found.squeeze(1) if sample.axes == 2 else found
     return found.movedim(-1, 1 + axis), None
 
 
-def _rotation(sample: _Sample) -> Changed:
+def _rotation(sample: Sample) -> Changed:
     drawn = _drawn_affine(sample)[1]
     if sample.axes == 2:
         return sample.moved(_affine(degrees=(0.0, 0.0, float(sample.of_size(drawn[2:])))))
     return sample.moved(_affine(degrees=tuple(_euler(sample.of_size(drawn)))))
 
 
-def _translation(sample: _Sample) -> Changed:
+def _translation(sample: Sample) -> Changed:
     drawn = _drawn_affine(sample)[2][: sample.axes]
     return sample.moved(_affine(translation=_triplet(sample.of_size(drawn))))
 
 
-def _drawn_affine(sample: _Sample) -> Any:
-    return _torchio().RandomAffine.get_params((1.0, 1.0) * 3, (-1.0, 1.0) * 3, (-1.0, 1.0) * 3, True)
+def _drawn_affine(sample: Sample) -> Any:
+    return torchio().RandomAffine.get_params((1.0, 1.0) * 3, (-1.0, 1.0) * 3, (-1.0, 1.0) * 3, True)
 
 
 def _affine(degrees: Sequence[float] = (0.0, 0.0, 0.0), translation: Sequence[float] = (0.0, 0.0, 0.0)) -> Any:
-    return _torchio().Affine(scales=(1.0, 1.0, 1.0), degrees=degrees, translation=translation)
+    return torchio().Affine(scales=(1.0, 1.0, 1.0), degrees=degrees, translation=translation)
 
 
-def _elastic(sample: _Sample) -> Changed:
+def _elastic(sample: Sample) -> Changed:
     """In a plane the control points are the same at every depth."""
-    tio = _torchio()
+    tio = torchio()
     points, limits = (CONTROL_POINTS,) * 3, (1.0, 1.0, 1.0)
     drawn = torch.as_tensor(tio.RandomElasticDeformation.get_params(points, limits, LOCKED_BORDERS))
     if sample.axes == 2:
         plane = sample.of_size(drawn[:, :, 0, :2])
-        control = torch.nn.functional.pad(plane, (0, 1)).unsqueeze(2).expand(points + (3,))
+        control = torch.nn.functional.pad(plane, (0, 1)).unsqueeze(2).expand((*points, 3))
     else:
         control = sample.of_size(drawn)
     largest = control.abs().amax(dim=(0, 1, 2)).tolist()
@@ -403,15 +316,7 @@ def _triplet(values: torch.Tensor) -> tuple[float, ...]:
     return tuple([*values.tolist(), 0.0][:3])
 
 
-def _torchio() -> ModuleType:
-    try:
-        import torchio
-    except ImportError as error:
-        raise ImportError("TorchIO is needed for its random transforms: pip install 'monai-ima[torchio]'") from error
-    return torchio
-
-
-CHANGES: dict[type[Perturbation], Callable[[_Sample], Changed]] = {
+CHANGES: dict[type[Perturbation], Callable[[Sample], Changed]] = {
     BiasField: _bias_field,
     GammaContrast: _gamma,
     NoiseLevel: _noise,

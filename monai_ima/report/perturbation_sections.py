@@ -34,7 +34,9 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         "is lost."
     )
     if any(one.torchio is not None for model in models for one in model.perturbations):
-        yield Text("TorchIO: the mean over random transforms of TorchIO, as many as the draws, scaled to the same size.")
+        yield Text(
+            "TorchIO: the mean over random transforms of TorchIO, as many as the draws, scaled to the same size."
+        )
     yield from _how(models)
     labels = [model.label for model in models if model.perturbations]
     metric = metric_name(models[0])
@@ -78,7 +80,9 @@ def _charts(found: Found, metric: str, several: bool) -> Iterator[LineChart]:
 
 
 def _table(groups: Sequence[Found], labels: Sequence[str], metric: str, several: bool) -> Table:
-    cases = [case for case in CASES if any(getattr(one, case) is not None for found in groups for one in found.values())]
+    cases = [
+        case for case in CASES if any(getattr(one, case) is not None for found in groups for one in found.values())
+    ]
     header = ["perturbation", "size"]
     header += [f"{label}, {CASES[case]}" if several else CASES[case] for label in labels for case in cases]
     rows = []

@@ -17,7 +17,11 @@ from monai_ima.utils.tensors import check_tensor
 __all__ = ["Case", "PerturbationCurves", "perturbation_curves", "perturbation_strip"]
 
 COLUMNS = 3
-CASES = (("worst", "worst case", "#0072B2", "o-"), ("average", "average case", "#D55E00", "s--"), ("torchio", "TorchIO", "#009E73", "^:"))
+CASES = (
+    ("worst", "worst case", "#0072B2", "o-"),
+    ("average", "average case", "#D55E00", "s--"),
+    ("torchio", "TorchIO", "#009E73", "^:"),
+)
 HEADINGS = ("clean", "worst case found", "difference")
 
 
