@@ -57,7 +57,7 @@ class CaseCurve(Part):
 
 
 class Degradation(_MaybeTorchIO):
-    """:func:`mean_degradation` of the worst and of the average case, and of ``torchio``; None where it is not defined."""
+    """:func:`mean_degradation` of worst and average case and of ``torchio``; None where it is not defined."""
 
     worst: Number
     average: Number

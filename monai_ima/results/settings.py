@@ -202,9 +202,8 @@ class EvaluationSettings(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """Option and value, as JSON has them; ``overrides`` are options too."""
-        unused = {
-            name for name, used in (("draws", self.perturbation is not None), ("torchio", self.torchio)) if not used
-        }
+        used = {"draws": self.perturbation is not None, "torchio": self.torchio}
+        unused = {name for name, is_used in used.items() if not is_used}
         values = self.model_dump(exclude={"overrides", *unused})
         return json.loads(json.dumps({**values, **self.overrides}, default=str))
 

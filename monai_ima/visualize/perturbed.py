@@ -36,7 +36,7 @@ class Case(Protocol):
 
 
 class PerturbationCurves(Protocol):
-    """The curves of one perturbation; ``levels`` are sizes in ``unit``, ``torchio`` is None where it was not measured."""
+    """The curves of one perturbation; ``levels`` are sizes in ``unit``, ``torchio`` is None where not measured."""
 
     @property
     def title(self) -> str: ...
