@@ -33,8 +33,8 @@ class Sample:
     Example:
         >>> from monai_ima.perturbations import Translation
         >>> sample = Sample(Translation(spacing=1), 5.0, torch.zeros(1, 8, 8), None, (1.0, 1.0))
-        >>> sample.of_size(torch.tensor([0.3, 0.4]))
-        tensor([3., 4.], dtype=torch.float64)
+        >>> sample.of_size(torch.tensor([0.375, 0.5])).tolist()
+        [3.0, 4.0]
     """
 
     perturbation: Any
@@ -117,8 +117,8 @@ def centred(image: torch.Tensor, spacing: Sequence[float]) -> np.ndarray:
     """The affine of an image ``[C, X, Y, Z]`` with the centre at the origin, about which TorchIO's motion turns.
 
     Example:
-        >>> centred(torch.zeros(1, 5, 3, 1), (1.0, 2.0, 1.0))[:, 3]
-        array([-2., -2.,  0.,  1.])
+        >>> centred(torch.zeros(1, 5, 3, 2), (1.0, 2.0, 1.0))[:, 3].tolist()
+        [-2.0, -2.0, -0.5, 1.0]
     """
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -np.array(spacing) * (np.array(image.shape[1:]) - 1) / 2
