@@ -9,6 +9,7 @@ from dataclasses import replace
 from monai_ima.evaluation.classification_task import MAX_CLASSES
 from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.evaluation.pipeline import evaluate_loaded
+from monai_ima.evaluation.torchio_draws import has_transform
 from monai_ima.from_files.bundle import bundle_of_files
 from monai_ima.from_files.settings import FileSettings
 from monai_ima.harden.loading import bundle_channels, load_bundle
@@ -16,6 +17,7 @@ from monai_ima.harden.settings import Stated
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Units
+from monai_ima.results.perturbed import CaseCurve
 from monai_ima.results.records import tally
 from monai_ima.results.run_folder import check_folder
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
@@ -78,7 +80,9 @@ def _announcement(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     line = f"Weights {loaded.checkpoint}, {names}{work if levels else ': without noise only'}."
     for one in settings.perturbations:
         sizes = ", ".join(f"{size:g}" for size in one.levels if size > 0)
-        line += f"\nThen {one.title}, {sizes} {one.perturbation.unit}: these attacks and {settings.draws} random draws."
+        more = ", and as many of TorchIO" if settings.torchio and has_transform(one.perturbation) else ""
+        line += f"\nThen {one.title}, {sizes} {one.perturbation.unit}: these attacks and {settings.draws} random draws"
+        line += f"{more}."
     return line
 
 
@@ -125,12 +129,14 @@ def _scan_table(results: SegmentationResults, tolerance: float) -> str:
 
 def _perturbation_table(results: Results) -> str:
     """Worst and average case of every perturbation, and the mean degradation of each."""
-    rows = [["perturbation", "size", "worst", "average"]]
+    cases = ["worst", "average"] + ["torchio"] * any(one.torchio is not None for one in results.perturbations)
+    rows = [["perturbation", "size", *cases]]
     for one in results.perturbations:
-        curves = [as_numbers(case.values) for case in (one.worst, one.average)]
+        undefined = CaseCurve(values=[None] * len(one.levels), intervals=[])
+        curves = [as_numbers((getattr(one, case) or undefined).values) for case in cases]
         for k, size in enumerate(one.levels):
             rows.append([one.title, f"{size:g} {one.unit}", *(f"{curve[k]:.3f}" for curve in curves)])
-        lost = as_numbers([one.degradation.worst, one.degradation.average])
+        lost = as_numbers([getattr(one.degradation, case) for case in cases])
         rows.append([one.title, "mean degradation", *(f"{value:.3f}" for value in lost)])
     return _aligned(rows)
 

@@ -58,7 +58,7 @@ def measure_perturbations(task: Task[Any, Any, Any], folder: Path) -> list[Measu
 def _measured(task: Task[Any, Any, Any], folder: Path, k: int, listed: ListedPerturbation) -> MeasuredPerturbation:
     settings, loaded, team = task.settings, task.loaded, workers()
     attacks = loaded.attacks(task.attack_names, settings.norm, listed.perturbation)
-    evaluator = PerturbationEvaluator(task.evaluator, attacks, listed.name, settings.draws)
+    evaluator = PerturbationEvaluator(task.evaluator, attacks, listed.name, settings.draws, settings.torchio)
     records = RecordFile(folder / f"perturbation{k}.jsonl", evaluator.record_type, team.rank)
     share = Share(records, f"perturbation{k}/")
     done = share.begin()
@@ -114,6 +114,8 @@ def _result(
     known = None if None in patients else [str(patient) for patient in patients]
     worst = _curve([sample.worst for sample in samples], known)
     average = _curve([sample.average for sample in samples], known)
+    transformed = [sample.torchio for sample in samples if sample.torchio is not None]
+    torchio = _curve(transformed, known) if len(transformed) == len(samples) else None
     return PerturbationResult(
         name=listed.name,
         title=listed.title,
@@ -123,7 +125,12 @@ def _result(
         draws=measured.evaluator.draws,
         worst=worst,
         average=average,
-        degradation=Degradation(worst=mean_degradation(worst.values), average=mean_degradation(average.values)),
+        torchio=torchio,
+        degradation=Degradation(
+            worst=mean_degradation(worst.values),
+            average=mean_degradation(average.values),
+            torchio=None if torchio is None else mean_degradation(torchio.values),
+        ),
         samples=samples,
         case=_drawn(task, measured, folder, picture),
     )
@@ -158,10 +165,14 @@ def _scored(task: Task[Any, Any, Any], example: PerturbedExample) -> str:
 
 def perturbation_tables(results: Sequence[PerturbationResult]) -> dict[str, list[Sequence[Any]]]:
     """perturbations.csv, where there are any: a row for each perturbation, size and sample."""
-    rows: list[Sequence[Any]] = [["perturbation", "unit", "size", "sample_id", "patient", "worst", "average"]]
+    measured = any(one.torchio is not None for one in results)
+    header = ["perturbation", "unit", "size", "sample_id", "patient", "worst", "average"]
+    rows: list[Sequence[Any]] = [header + ["torchio"] * measured]
     for one in results:
         for k, size in enumerate(one.levels):
             for sample in one.samples:
-                scores = sample.worst[k], sample.average[k]
+                scores = [sample.worst[k], sample.average[k]]
+                if measured:
+                    scores.append(None if sample.torchio is None else sample.torchio[k])
                 rows.append([one.name, one.unit, size, sample.sample_id, sample.patient, *scores])
     return {"perturbations.csv": rows} if results else {}

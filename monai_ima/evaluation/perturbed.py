@@ -20,6 +20,7 @@ from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch
 from .evaluator import SampleEvaluator
+from .torchio_draws import TorchIODraw, has_transform
 
 __all__ = ["PerturbationEvaluator", "PerturbedExample"]
 
@@ -57,8 +58,10 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         attacks: by name, all in the parameters of one perturbation.
         name: of the perturbation, which its random draws depend on.
         draws: for every sample and size, >= 1.
+        torchio: measure as many random TorchIO transforms too, where it has one (:class:`TorchIODraw`).
 
     Raises:
+        ImportError: if TorchIO is asked for and not installed.
         ValueError: if there is no attack, or ``draws`` < 1.
 
     Example:
@@ -76,7 +79,12 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
     record_type = PerturbedSample
 
     def __init__(
-        self, evaluator: SampleEvaluator[Any, Any, Any], attacks: Mapping[str, Attack], name: str, draws: int = 10
+        self,
+        evaluator: SampleEvaluator[Any, Any, Any],
+        attacks: Mapping[str, Attack],
+        name: str,
+        draws: int = 10,
+        torchio: bool = False,
     ) -> None:
         settings: dict[str, Any] = {
             name: getattr(evaluator, name) for name in ("prepare_batch", "inferer", "device", "seed")
@@ -93,6 +101,9 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
             channels=first.channels,
             perturbation=first.perturbation,
         )
+        self.torchio: TorchIODraw | None = None
+        if torchio and first.perturbation is not None and has_transform(first.perturbation):
+            self.torchio = TorchIODraw(first.perturbation, first.bounds, first.channels)
 
     @property
     def criterion(self) -> Criterion:
@@ -108,16 +119,19 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
 
     def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[PerturbedSample]:
         batch, worst = self._clean(batch)
-        lowest, averages = [worst.score.tolist()], [worst.score.tolist()]
+        clean = worst.score.tolist()
+        lowest, averages, transformed = [clean], [clean], [clean]
         for size in levels[1:]:
             averages.append(self._at(size, batch, worst))
             lowest.append(worst.score.tolist())
+            transformed.append(self._transformed(size, batch))
         return [
             PerturbedSample(
                 sample_id=sample_id,
                 patient=batch.patients[row],
                 worst=[scores[row] for scores in lowest],
                 average=[scores[row] for scores in averages],
+                torchio=[scores[row] for scores in transformed] if self._has_torchio(batch) else None,
             )
             for row, sample_id in enumerate(batch.sample_ids)
         ]
@@ -142,6 +156,20 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
             rows = (worst.score > 0).nonzero().squeeze(1)
             if len(rows) > 0:
                 self._try(attack, size, batch, rows, generators, worst)
+        return torch.stack(drawn).nanmean(dim=0).tolist()
+
+    def _has_torchio(self, batch: EvaluationBatch) -> bool:
+        return self.torchio is not None and batch.image.ndim in (4, 5)
+
+    def _transformed(self, size: float, batch: EvaluationBatch) -> list[float]:
+        """The mean scores over random TorchIO transforms of this size, NaN without any."""
+        if self.torchio is None or not self._has_torchio(batch) or not batch.sample_ids:
+            return []
+        generators = self._generators(batch, f"{self.activity}/torchio/{size}")
+        drawn = []
+        for _ in range(self.draws):
+            image, label = self.torchio(batch.image, batch.label, size, generators, batch.spacing)
+            drawn.append(self.scores(batch.predict, image, label))
         return torch.stack(drawn).nanmean(dim=0).tolist()
 
     def _try(

@@ -40,6 +40,7 @@ from .perturbation_run import MeasuredPerturbation, measure_perturbations, pertu
 from .segmentation_task import SegmentationTask
 from .share import Share
 from .task import Task
+from .torchio_draws import check_torchio
 from .verification import check_gradient_masking, read_records, verify
 
 __all__ = ["evaluate_loaded", "measure"]
@@ -66,10 +67,10 @@ def evaluate_loaded(
         ValueError: if the settings do not go with the network or the data; names the sample.
     """
     team, folder = workers(), settings.folder
-    check_folder(folder, settings.arguments())
+    check_folder(folder, _noted(settings))
     loaded = _adapted(settings, loaded)
     data = _checked_data(settings, loaded)
-    note = {**settings.arguments(), "weights_sha256": loaded.weights_sha256, "data_sha256": data}
+    note = {**_noted(settings), "weights_sha256": loaded.weights_sha256, "data_sha256": data}
     with (
         shared_folder(folder, lambda: note),
         torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []),
@@ -85,6 +86,11 @@ def evaluate_loaded(
             return results
     team.wait("finished")
     return Results.read(folder)
+
+
+def _noted(settings: EvaluationSettings) -> dict[str, Any]:
+    """The settings that an interrupted evaluation has to have: of perturbations also that TorchIO is not measured."""
+    return {**settings.arguments(), **({} if settings.perturbation is None else {"torchio": settings.torchio})}
 
 
 def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle:
@@ -105,6 +111,8 @@ def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle
         )
     if settings.eot > 1:
         loaded = replace(loaded, inferer=AveragedInferer(gradient_inferer(loaded.inferer), settings.eot))
+    if settings.torchio:
+        check_torchio([listed.perturbation for listed in settings.perturbations])
     names = settings.attack_names(loaded.segments)
     for perturbation in (None, *(listed.perturbation for listed in settings.perturbations)):
         loaded.attacks(names, settings.norm, perturbation)

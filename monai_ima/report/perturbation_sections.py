@@ -13,7 +13,7 @@ from .wording import INTERVALS, NOTHING, capitalised, level, metric_name, score,
 
 __all__ = ["perturbed"]
 
-CASES = {"worst": "worst case", "average": "average case"}
+CASES = {"worst": "worst case", "average": "average case", "torchio": "TorchIO"}
 
 Found = dict[str, PerturbationResult]
 """The results of one perturbation, by model."""
@@ -33,6 +33,10 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         "score) / clean, as in ROOD-MRI (Boone et al. 2023) but relative to clean: the share of the clean score that "
         "is lost; models that were measured at different sizes have none side by side."
     )
+    if any(one.torchio is not None for model in models for one in model.perturbations):
+        yield Text(
+            "TorchIO: the mean over random transforms of TorchIO, as many as the draws, scaled to the same size."
+        )
     yield from _how(models)
     labels = [model.label for model in models if model.perturbations]
     without = [model.label for model in models if not model.perturbations]
@@ -69,7 +73,7 @@ def _charts(found: Found, metric: str, several: bool) -> Iterator[LineChart]:
     lines = [
         Line(f"{label}, {name}" if several else name, one.levels, case.values, case.intervals)
         for label, one in found.items()
-        for name, case in _cases(one)
+        for name, case in _curves(one)
     ]
     first = next(iter(found.values()))
     parts = [lines[k : k + LINES_A_CHART] for k in range(0, len(lines), LINES_A_CHART)]
@@ -79,29 +83,34 @@ def _charts(found: Found, metric: str, several: bool) -> Iterator[LineChart]:
 
 
 def _table(groups: Sequence[Found], labels: Sequence[str], metric: str, several: bool) -> Table:
+    cases = [
+        case for case in CASES if any(getattr(one, case) is not None for found in groups for one in found.values())
+    ]
     header = ["perturbation", "size"]
-    header += [f"{label}, {name}" if several else name for label in labels for name in CASES.values()]
+    header += [f"{label}, {CASES[case]}" if several else CASES[case] for label in labels for case in cases]
     rows = []
     for found in groups:
         first = next(iter(found.values()))
         for size in sorted({size for one in found.values() for size in one.levels}):
-            cells = [_cell(found.get(label), case, size) for label in labels for case in CASES]
+            cells = [_cell(found.get(label), case, size) for label in labels for case in cases]
             rows.append([first.title, f"{level(size)} {first.unit}", *cells])
         alike = len({tuple(one.levels) for one in found.values()}) == 1
-        lost = [_lost(found.get(label) if alike else None, case) for label in labels for case in CASES]
+        lost = [_lost(found.get(label) if alike else None, case) for label in labels for case in cases]
         rows.append([first.title, "mean degradation", *lost])
     return Table(f"{capitalised(metric)} under perturbations, with {INTERVALS}", header, rows)
 
 
-def _cases(result: PerturbationResult) -> Iterator[tuple[str, CaseCurve]]:
+def _curves(result: PerturbationResult) -> Iterator[tuple[str, CaseCurve]]:
     for case, name in CASES.items():
-        yield name, getattr(result, case)
+        if getattr(result, case) is not None:
+            yield name, getattr(result, case)
 
 
 def _cell(result: PerturbationResult | None, case: str, size: float) -> str:
-    if result is None or size not in result.levels:
+    curve = None if result is None else getattr(result, case)
+    if result is None or curve is None or size not in result.levels:
         return NOTHING
-    curve, k = getattr(result, case), result.levels.index(size)
+    k = result.levels.index(size)
     return score_cell(curve.values[k], curve.intervals[k])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from .base import Count, Curve, Interval, Levels, Number, Part, mismatch
 from .parts import Case
@@ -15,7 +15,16 @@ from .parts import Case
 __all__ = ["CaseCurve", "Degradation", "PerturbationResult", "PerturbedSample", "mean_degradation"]
 
 
-class PerturbedSample(Part):
+class _MaybeTorchIO(Part):
+    """Base of what has ``torchio`` only where TorchIO's random transforms were measured; else it is not written."""
+
+    @model_serializer(mode="wrap")
+    def _only_if_measured(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = write(self)
+        return {key: value for key, value in written.items() if key != "torchio" or value is not None}
+
+
+class PerturbedSample(_MaybeTorchIO):
     """One sample under a perturbation of rising size.
 
     Attributes:
@@ -24,12 +33,14 @@ class PerturbedSample(Part):
         worst: for every size the lowest score that an attack or a random draw has found up to it: 1 or 0 for a correct
             or wrong class, of a segmentation the mean foreground Dice.
         average: the mean score over random draws of exactly that size; None where nothing is left of the label in any.
+        torchio: the same over random TorchIO transforms of matched size; None where they were not measured.
     """
 
     sample_id: str
     patient: str | None = None
     worst: list[Annotated[float, Field(ge=0, le=1)]]
     average: Curve
+    torchio: Curve | None = None
 
     @property
     def degradation(self) -> float:
@@ -45,14 +56,15 @@ class CaseCurve(Part):
     intervals: Sequence[Interval]
 
 
-class Degradation(Part):
-    """:func:`mean_degradation` of the worst and of the average case; None where it is not defined."""
+class Degradation(_MaybeTorchIO):
+    """:func:`mean_degradation` of worst and average case and of ``torchio``; None where it is not defined."""
 
     worst: Number
     average: Number
+    torchio: Number = None
 
 
-class PerturbationResult(Part):
+class PerturbationResult(_MaybeTorchIO):
     """The scores under one perturbation.
 
     Attributes:
@@ -64,7 +76,8 @@ class PerturbationResult(Part):
         draws: of random parameters of exactly each size, for every sample.
         worst: the lowest score that attacks and draws found.
         average: the mean over the draws.
-        degradation: of both.
+        torchio: the mean over as many random TorchIO transforms of matched size; None where they were not measured.
+        degradation: of all.
         samples: the scores of every sample.
         case: the sample that is broken most easily, at the smallest size that breaks it, else at the largest; None
             where none can be drawn.
@@ -78,18 +91,21 @@ class PerturbationResult(Part):
     draws: Count
     worst: CaseCurve
     average: CaseCurve
+    torchio: CaseCurve | None = None
     degradation: Degradation
     samples: list[PerturbedSample]
     case: Case | None
 
     @model_validator(mode="after")
     def _one_value_for_every_level(self) -> Self:
-        for name in ("worst", "average"):
+        for name in ("worst", "average", "torchio"):
             case = getattr(self, name)
+            if case is None:
+                continue
             rows: list[tuple[tuple[str | int, ...], Sequence[object]]] = [
                 ((name, "values"), case.values),
                 ((name, "intervals"), case.intervals),
-                *((("samples", k, name), getattr(sample, name)) for k, sample in enumerate(self.samples)),
+                *((("samples", k, name), getattr(sample, name) or ()) for k, sample in enumerate(self.samples)),
             ]
             for place, row in rows:
                 if len(row) != len(self.levels):

@@ -116,6 +116,10 @@ PERTURBATION = (
     "in its own unit: bias_field@10:20:40,noise,gamma. Names: docs/howto/robustness.md."
 )
 DRAWS = "Random draws of each size for the average case of --perturbation."
+TORCHIO = (
+    "Also measure random transforms of TorchIO at the sizes of --perturbation, where it has them (needs `pip install "
+    "'monai-ima[torchio]'`)."
+)
 MAX_DRAWS = 10_000
 UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), where all images are scaled alike."
 
@@ -158,6 +162,7 @@ class EvaluationSettings(BaseModel):
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
     perturbation: Annotated[Text, PERTURBATION] = None
     draws: Annotated[int, BeforeValidator(lambda value: check_count("draws", value, 1, MAX_DRAWS)), DRAWS] = 10
+    torchio: Annotated[bool, _switch("torchio"), TORCHIO] = False
     task: Annotated[str | None, BeforeValidator(check_task), TASK] = None
     sigmoid: Annotated[bool | None, _switch("sigmoid", optional=True), SIGMOID] = None
     ignore_index: Annotated[int | None, BeforeValidator(check_ignore_index), IGNORE_INDEX] = None
@@ -197,8 +202,9 @@ class EvaluationSettings(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """Option and value, as JSON has them; ``overrides`` are options too."""
-        alone = {"draws"} if self.perturbation is None else set()
-        values = self.model_dump(exclude={"overrides", *alone})
+        used = {"draws": self.perturbation is not None, "torchio": self.torchio}
+        unused = {name for name, is_used in used.items() if not is_used}
+        values = self.model_dump(exclude={"overrides", *unused})
         return json.loads(json.dumps({**values, **self.overrides}, default=str))
 
     @property
@@ -239,6 +245,8 @@ class EvaluationSettings(BaseModel):
             raise ValueError("Option --transfer_from is for --checks, expected both.")
         if self.perturbation is None and self.draws != type(self).model_fields["draws"].default:
             raise ValueError("Option --draws is for --perturbation, expected both.")
+        if self.perturbation is None and self.torchio:
+            raise ValueError("Option --torchio is for --perturbation, expected both.")
         if (self.checks or self.crosscheck or self.minimum) and len(self.levels) < 2:
             raise ValueError(
                 "Only the level 0 was asked for, expected one above it for --minimum, --checks, --crosscheck."

@@ -43,12 +43,14 @@ def scan_spacings(image: Any) -> list[list[float] | None]:
     affines = affines.expand(len(image), *affines.shape[-2:]) if affines.ndim == 2 or len(affines) == 1 else affines
     if len(affines) != len(image):
         raise ValueError(
-            f"Got {len(affines)} affines for {len(image)} images, expected one each: a MetaTensor that was indexed with "
-            "a tensor keeps those of all."
+            f"Got {len(affines)} affines for {len(image)} images, expected one each: a MetaTensor that was indexed "
+            "with a tensor keeps those of all."
         )
     files = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
-    several = isinstance(files, list | tuple) and len(files) == len(image)
-    names = [str(file) for file in files] if several else [str(files or "")] * len(image)
+    if isinstance(files, list | tuple) and len(files) == len(image):
+        names = [str(file) for file in files]
+    else:
+        names = [str(files or "")] * len(image)
     return [_spacing(affine, name, image.ndim - 2) for affine, name in zip(affines, names, strict=True)]
 
 

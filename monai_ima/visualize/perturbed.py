@@ -17,7 +17,11 @@ from monai_ima.utils.tensors import check_tensor
 __all__ = ["Case", "PerturbationCurves", "perturbation_curves", "perturbation_strip"]
 
 COLUMNS = 3
-CASES = (("worst", "worst case", "#0072B2", "o-"), ("average", "average case", "#D55E00", "s--"))
+CASES = (
+    ("worst", "worst case", "#0072B2", "o-"),
+    ("average", "average case", "#D55E00", "s--"),
+    ("torchio", "TorchIO", "#009E73", "^:"),
+)
 HEADINGS = ("clean", "worst case found", "difference")
 
 
@@ -32,7 +36,7 @@ class Case(Protocol):
 
 
 class PerturbationCurves(Protocol):
-    """The curves of one perturbation; ``levels`` are sizes in ``unit``."""
+    """The curves of one perturbation; ``levels`` are sizes in ``unit``, ``torchio`` is None where not measured."""
 
     @property
     def title(self) -> str: ...
@@ -49,9 +53,13 @@ class PerturbationCurves(Protocol):
     @property
     def average(self) -> Any: ...
 
+    @property
+    def torchio(self) -> Any: ...
+
 
 def perturbation_curves(results: Sequence[PerturbationCurves], quantity: str, title: str = "") -> Figure:
-    """Worst and average case against size, one panel a perturbation, with bands of the intervals.
+    """Worst and average case, and TorchIO's where measured, against size, one panel a perturbation, with bands of the
+    intervals.
 
     Args:
         results: at least one.
@@ -71,7 +79,8 @@ def perturbation_curves(results: Sequence[PerturbationCurves], quantity: str, ti
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, result in zip(grid.flat, results, strict=False):
         for name, label, colour, style in CASES:
-            _line(axes, result.levels, getattr(result, name), label, colour, style)
+            if getattr(result, name) is not None:
+                _line(axes, result.levels, getattr(result, name), label, colour, style)
         axes.set_title(result.title, fontsize=10)
         axes.set_xlabel(f"size ({result.unit})")
         axes.set_ylim(-0.02, 1.02)
@@ -80,7 +89,8 @@ def perturbation_curves(results: Sequence[PerturbationCurves], quantity: str, ti
         axes.set_visible(False)
     for row in grid:
         row[0].set_ylabel(quantity)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    lines = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
     figure.suptitle(title, fontsize=9)
     return figure
 
