@@ -131,8 +131,8 @@ def test_labels_move_with_the_voxels_in_training_and_validation():
 
 
 def test_trades_refuses_a_perturbation_that_moves_voxels():
-    with pytest.raises(ValueError, match="moved for TRADES, expected one that moves no voxels"):
-        TRADES(eps=1.0, perturbation=MovedByVoxels())
+    with pytest.raises(ValueError, match="Got moved for TRADES of a segmentation"):
+        TRADES(eps=1.0, perturbation=MovedByVoxels(), criterion=DiceCriterion(0.5))
 
 
 def test_margins_of_another_perturbation_are_refused():
@@ -192,7 +192,7 @@ def test_without_eps_max_the_largest_usual_size_is_taken(tmp_path, capsys):
     ("options", "words"),
     [
         (["--perturbation", "bias"], "Got perturbation 'bias', expected one of bias_field"),
-        (["--perturbation", "bias_field(point=3)"], "unexpected keyword argument 'point'"),
+        (["--perturbation", "bias_field(point=3)"], "Got setting 'point' of bias_field, expected one of points, norm"),
         (["--perturbation", "bias_field:30+noise"], "expected a radius for each link"),
         (["--perturbation", "bias_field", "--norm", "l2"], "Got perturbation and norm 'l2', expected one"),
         (["--perturbation", "bias_field", "--method", "ddn"], "expected a perturbation in the norm 'l2'"),

@@ -184,8 +184,9 @@ class Attack(ABC):
             SampleError: when a sample's image, label, radius, loss or gradient is not as expected.
         """
         label = choose_label(label, self.output)
-        spacing = image_spacing(image) if spacing is None else spacing
         x, y = plain(check_tensor("image", image)).detach(), plain(check_tensor("label", label)).detach()
+        if self.perturbation is not None and spacing is None:
+            spacing = image_spacing(image)
         _check_batch(x, y)
         criterion = self.criterion if criterion is None else check_criterion(criterion)
         predict: Callable[[torch.Tensor], Any] = (
