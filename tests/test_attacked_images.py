@@ -153,6 +153,7 @@ def test_the_dice_of_a_moved_object_is_against_the_moved_label(tmp_path):
     loaded = replace(bundle(batches), network=network, criterion=DiceCriterion("lowest"))
     attack = UniformNoise(draws=1, criterion=DiceCriterion("lowest"), perturbation=Translation(spacing=1.0))
     (found,) = save_attacked_images(loaded, attack, 3.0, tmp_path / "out", seed=1)
+    assert found.dice is not None
     clean, noisy = found.dice
     assert clean == 1.0
     assert 0.6 < noisy <= 1.0, "against the label that stayed it would be near 0"

@@ -220,7 +220,9 @@ def test_an_attack_beyond_the_largest_size_is_refused():
 
 
 def test_a_voxel_size_for_every_axis_has_a_grammar():
-    assert perturbation_from_name("motion(spacing=1x1x3)").spacing == (1, 1, 3)
+    motion = perturbation_from_name("motion(spacing=1x1x3)")
+    assert isinstance(motion, Motion)
+    assert motion.spacing == (1, 1, 3)
     assert perturbation_list("bias_field()")[0].title == "bias field"
 
 
