@@ -137,10 +137,11 @@ def test_attacked_scans_are_saved_as_pictures_and_never_over_others(tmp_path, ca
 def test_the_real_scans_train_evaluate_and_infer(real_data, tmp_path):
     """The published resolution and network on the 32 real scans."""
     common = {"dataset_dir": str(real_data / "OCT2017"), "output_dir": str(tmp_path)}
-    quick = {"epochs": 2, "steps": 4, "margin_steps": 4, "val_steps": 4, "ckpt_dir": str(tmp_path / "models")}
+    quick = {"epochs": 1, "steps": 2, "margin_steps": 2, "binary_steps": 2, "val_steps": 2}
+    quick |= {"ckpt_dir": str(tmp_path / "models")}
     run_bundle(BUNDLE, "train.json", **quick, **common)
     common["ckpt_path"] = str(tmp_path / "models" / "model.pt")
-    run_bundle(BUNDLE, "evaluate.json", eval_steps=5, eval_restarts=1, **common)
+    run_bundle(BUNDLE, "evaluate.json", eval_steps=2, eval_restarts=1, **common)
     run_bundle(BUNDLE, "inference.json", **common)
     assert len(read_rows(tmp_path / "predictions.csv")) == 32
 

@@ -205,3 +205,13 @@ def test_bad_perturbations_are_named_in_one_sentence(options, words, tmp_path, c
     said = capsys.readouterr().err
     assert words in said
     assert not (root / "configs" / "train_ima.json").exists()
+
+
+def test_a_selection_by_a_prediction_with_metadata_keeps_the_voxel_sizes_of_its_samples():
+    affine = torch.stack([torch.diag(torch.tensor([size, size, 1.0, 1.0])) for size in (2.0, 3.0, 4.0)])
+    image = MetaTensor(torch.rand(3, 1, 4, 4), affine=affine)
+    batch = Batch.of(nn.Flatten(), image, torch.tensor([0, 1, 0]), ["a", "b", "c"])
+    chosen = batch.select(MetaTensor(torch.tensor([0, 2])))
+    assert not isinstance(chosen.image, MetaTensor)
+    assert chosen.spacing is not None
+    assert chosen.spacing.tolist() == [[2.0, 2.0], [4.0, 4.0]]

@@ -28,7 +28,9 @@ EPOCHS = 4
 class Run:
     """A training with everything random: shuffling, augmentation, dropout, a schedule, validation with a best score."""
 
-    def __init__(self, folder: Path, epochs: int = EPOCHS, schedule: str = "cosine", scores=None, **settings) -> None:
+    def __init__(
+        self, folder: Path, epochs: int = EPOCHS, schedule: str = "cosine", scores=None, workers: int = 0, **settings
+    ) -> None:
         torch.manual_seed(0)
         network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 2))
         generator = torch.Generator().manual_seed(1)
@@ -53,7 +55,7 @@ class Run:
         self.best = BestWeights(network, folder, "model", ima.margins)
         metric = {"accuracy": Accuracy(from_engine(["pred", "label"]))}
         self.evaluator = SupervisedEvaluator(
-            "cpu", DataLoader(Dataset(items), 6), network, key_val_metric=metric, val_handlers=[self.best]
+            "cpu", DataLoader(Dataset(items), batch_size=6), network, key_val_metric=metric, val_handlers=[self.best]
         )
         if scores is not None:
             values = iter(scores)
@@ -70,7 +72,7 @@ class Run:
         self.trainer = SupervisedTrainer(
             device="cpu",
             max_epochs=epochs,
-            train_data_loader=DataLoader(Dataset(items, augment), 4, shuffle=True),
+            train_data_loader=DataLoader(Dataset(items, augment), workers, batch_size=4, shuffle=True),
             network=network,
             optimizer=self.optimizer,
             loss_function=nn.CrossEntropyLoss(),
@@ -112,12 +114,12 @@ def same(one, two) -> bool:
     return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
 
 
-@pytest.mark.parametrize("stop", [0, 1, 2, 3])
-def test_a_killed_training_ends_as_an_unbroken_one_in_every_file(stop, tmp_path):
-    Run(tmp_path / "whole").run()
-    Run(tmp_path / "broken").run(stop_after=stop)
+@pytest.mark.parametrize(("stop", "workers"), [(0, 0), (1, 0), (2, 0), (3, 0), (2, 2)])
+def test_a_killed_training_ends_as_an_unbroken_one_in_every_file(stop, workers, tmp_path):
+    Run(tmp_path / "whole", workers=workers).run()
+    Run(tmp_path / "broken", workers=workers).run(stop_after=stop)
     torch.rand(3)
-    Run(tmp_path / "broken", resume="last").run()
+    Run(tmp_path / "broken", resume="last", workers=workers).run()
     whole, broken = ({file.name: content(file) for file in (tmp_path / name).iterdir()} for name in ("whole", "broken"))
     assert set(whole) == {
         "model.pt",

@@ -69,7 +69,7 @@ class Batch:
         """The samples at these rows only, in rising order: int ``[n]``."""
         if len(rows) == len(self.image):
             return self
-        index = torch.as_tensor(rows, device=self.image.device)
+        index = plain(torch.as_tensor(rows, device=self.image.device))
         lists = {name: value for name, value in vars(self).items() if isinstance(value, list)}
         chosen = {name: [value[row] for row in index.tolist()] for name, value in lists.items()}
         label = select_rows(self.label, index, len(self.image))
