@@ -242,6 +242,28 @@ def difference_table(records: Mapping[str, Mapping[str, Any]]) -> str:
     return table([f"{ROWS['ima_chain'].title} minus", *(ROWS[n].title for n in records if n != "ima_chain")], rows)
 
 
+def answer(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """The question's answer in one paragraph, with paired differences and their intervals."""
+    everything, ours = tuple(SIZES), records["ima_chain"]
+
+    def gain(name: str, names: Sequence[str], case: str) -> str:
+        return with_interval(scores(ours, names, case) - scores(records[name], names, case), signed=True)
+
+    def cost(name: str) -> str:
+        own = np.array([records[name]["clean"][scan] - records["plain"]["clean"][scan] for scan in ours["clean"]])
+        return with_interval(own, signed=True)
+
+    return (
+        "**Does hardening in physical units protect better against scanner-like changes than pixel noise does, and "
+        f"what does each cost?** Mean Dice over all changes and sizes, IMA in the chain minus IMA with pixel noise: "
+        f"{gain('ima_l2', everything, 'worst')} in the worst case and {gain('ima_l2', everything, 'average')} on "
+        f"average; minus training on random draws of the same chain: {gain('random', everything, 'worst')} and "
+        f"{gain('random', everything, 'average')}. Against pixel noise itself it is the other way round: "
+        f"{gain('ima_l2', ('l2',), 'worst')}. Cost without any change, beside plain training: the chain "
+        f"{cost('ima_chain')}, pixel noise {cost('ima_l2')}."
+    )
+
+
 def write(records: Mapping[str, Mapping[str, Any]], page: Path) -> None:
     """The page."""
     first = next(iter(records.values()))
@@ -262,12 +284,13 @@ def write(records: Mapping[str, Mapping[str, Any]], page: Path) -> None:
         "95 %, bootstrap over scans.",
         f"    python benchmarks/perturbations.py --data Task04_Hippocampus        (seed {SEED})",
         f"{', '.join(sorted({record['where'] for record in records.values()}))}; "
-        f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of the trainings' wall time, other "
-        "work beside them (the measurements took as long again).",
+        f"{sum(record['seconds'] for record in records.values()) / 60:.0f} minutes of the trainings' wall time (a "
+        "part that was broken off is not counted), other work beside them; the measurements took as long again.",
         f"All rows: the bundle's small network from its plain-trained weights, {EPOCHS} epochs of the training in the "
         f"row's name, training attacks of {COMMON['steps']} steps. The chain is `{CHAIN}`: at ε = 1 a bias field of "
         '40 %, noise of 10 % and a contrast of 40 %, each at most; "random draws" trains on uniform draws from it in '
         "place of attacks.",
+        answer(records),
         "## What it costs: Dice without any change",
         table(["training", "Dice"], clean),
         "## Means over perturbations and sizes",
