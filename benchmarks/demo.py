@@ -34,7 +34,7 @@ from studies import REPO, bundle_training
 BUNDLE = REPO / "bundles" / "oct_classification_ima"
 TITLES = {"plain": "plain training", "ima": "IMA"}
 NORM, LEVELS, ATTACK = "linf", [0.0, 0.005, 0.01, 0.015, 0.02], "pgd100x2"
-SCANNER = "speckle@10:20,bias_field@10:20,gamma@20:40"
+SCANNER = "speckle@20,bias_field@20,gamma@40"
 """Sizes in per cent."""
 NETWORK = {"network_def#channels": [16, 32, 64, 64], "network_def#blocks": [1, 1, 1, 1]}
 DATA = {"image_size": 64, "phantom_per_class": {"train": 200, "val": 40, "test": 50}}

@@ -16,6 +16,7 @@ from monai_ima.evaluation import evaluate
 from monai_ima.methods import TRADES
 from monai_ima.perturbations import (
     PERTURBATIONS,
+    Additive,
     Blur,
     Compose,
     CTDose,
@@ -239,3 +240,17 @@ def test_trades_takes_a_rotation_of_a_classifier_only():
 def test_theta_is_a_finite_tensor(theta):
     with pytest.raises((TypeError, ValueError)):
         Motion(spacing=1).apply(object_in(), theta)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_additive_noise_is_what_attacks_use_by_default_to_the_last_bit(norm):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 3))
+    image = torch.rand(6, 2, 4, 4)
+    label = network(image).argmax(1)
+    for kind, settings in ((PGD, {"steps": 10}), (BoundaryPGD, {"restarts": 2}), (APGD, {"steps": 10})):
+        by_default = kind(norm, bounds=(0, 1), **settings)(network, image, label, 0.5)
+        named = kind("l2", bounds=(0, 1), perturbation=Additive(norm), **settings)(network, image, label, 0.5)
+        assert torch.equal(named.image, by_default.image)
+        assert torch.equal(named.distance, by_default.distance)
+        assert named.theta is None
