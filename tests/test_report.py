@@ -653,7 +653,9 @@ class TestReading:
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "report.html").exists()
 
-    @pytest.mark.parametrize("key", sorted(set(classification()) - {"format", "date", "commit", "image_values"}))
+    @pytest.mark.parametrize(
+        "key", sorted(set(classification()) - {"format", "date", "commit", "image_values", "perturbations"})
+    )
     def test_a_missing_key_is_named(self, tmp_path, key):
         content = classification()
         del content[key]
