@@ -117,6 +117,23 @@ def read_records(study: Study) -> dict[str, dict[str, Any]]:
     return records
 
 
+def kept_records(folder: Path, notes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records of a study that are there, by name.
+
+    Args:
+        folder: with a file ``NAME.json`` for each.
+        notes: what the record of each name has to be of.
+
+    Raises:
+        RecordError: if one was made with other settings.
+    """
+    files = {name: folder / f"{name}.json" for name in notes}
+    found = {name: read_json(file) for name, file in files.items() if file.is_file()}
+    for name, record in found.items():
+        check_note(files[name], record["note"], notes[name])
+    return found
+
+
 def recorded_as_synthetic(file: Path) -> bool:
     """Whether a record is of a SYNTHETIC phantom.
 

@@ -17,15 +17,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from compare_records import check_note, write_record
+from compare_records import kept_records, write_record
 from compare_run import margin_summary
 from hippocampus import BALL, BUNDLE, COMMON, EPOCHS, LEVELS, QUICK, Model, crossed, measure, train
 from studies import (
@@ -35,9 +33,9 @@ from studies import (
     chosen,
     integer,
     level_titles,
-    read_json,
     run_one,
     setting,
+    side_by_side,
     table,
     threads_each,
     total_time,
@@ -108,13 +106,7 @@ def read(records: Path) -> dict[str, dict[str, Any]]:
     Raises:
         RecordError: if one was made with other settings.
     """
-    found = {}
-    for name, model in ROWS.items():
-        file = records / f"{name}.json"
-        if file.is_file():
-            found[name] = read_json(file)
-            check_note(file, found[name]["note"], note(model))
-    return found
+    return kept_records(records, {name: note(model) for name, model in ROWS.items()})
 
 
 def write(records: dict[str, dict[str, Any]]) -> None:
@@ -185,10 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
         run_one(__file__, [name, options.data, options.out, options.records, threads], folder / "log.txt", threads)
-        bar.update()
 
-    with tqdm(total=len(waiting), desc="trainings") as bar, ThreadPoolExecutor(options.workers) as pool:
-        list(pool.map(run, waiting))
+    side_by_side(waiting, run, options.workers, "trainings")
     records = read(options.records)
     missing = [name for name in ROWS if name not in records]
     if missing:

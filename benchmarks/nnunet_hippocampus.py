@@ -20,15 +20,13 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from compare_records import check_note, write_record
+from compare_records import kept_records, write_record
 from studies import (
     RESULTS,
     CommandLine,
@@ -39,6 +37,7 @@ from studies import (
     read_json,
     run_one,
     setting,
+    side_by_side,
     table,
     threads_each,
     total_time,
@@ -221,13 +220,7 @@ def read(records: Path, note: dict[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         RecordError: if one was made with other settings.
     """
-    found = {}
-    for name in ROWS:
-        file = records / f"{name}.json"
-        if file.is_file():
-            found[name] = read_json(file)
-            check_note(file, found[name]["note"], note)
-    return found
+    return kept_records(records, dict.fromkeys(ROWS, note))
 
 
 def write(records: dict[str, dict[str, Any]], note: dict[str, Any], page: Path) -> None:
@@ -304,11 +297,8 @@ def _make(names: Sequence[str], options: Any, note: dict[str, Any]) -> None:
         threads = threads_each(1 if name == "start" else options.workers)
         log = folder / f"{name}.log"
         run_one(__file__, [name, folder, options.records, threads, json.dumps(note)], log, threads)
-        bar.update()
 
-    with tqdm(total=1 + len(names), desc="parts") as bar, ThreadPoolExecutor(options.workers) as pool:
-        run("start")
-        list(pool.map(run, names))
+    side_by_side(names, run, options.workers, "parts", first=["start"])
 
 
 if __name__ == "__main__":

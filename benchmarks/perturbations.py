@@ -17,16 +17,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from compare_records import check_note, write_record
+from compare_records import kept_records, write_record
 from compare_run import margin_summary
 from hippocampus import BUNDLE, COMMON, EPOCHS, Model, train
 from monai_ima.evaluation.pipeline import evaluate_loaded
@@ -39,9 +37,9 @@ from studies import (
     RESULTS,
     CommandLine,
     integer,
-    read_json,
     run_one,
     setting,
+    side_by_side,
     table,
     threads_each,
     total_time,
@@ -144,13 +142,7 @@ def read(records: Path) -> dict[str, dict[str, Any]]:
     Raises:
         RecordError: if one was made with other settings.
     """
-    found = {}
-    for name, model in ROWS.items():
-        file = records / f"{name}.json"
-        if file.is_file():
-            found[name] = read_json(file)
-            check_note(file, found[name]["note"], note(model))
-    return found
+    return kept_records(records, {name: note(model) for name, model in ROWS.items()})
 
 
 def scores(record: Mapping[str, Any], names: Sequence[str], case: str) -> np.ndarray:
@@ -343,10 +335,8 @@ def _make(names: Sequence[str], options: Any) -> None:
     def run(name: str) -> None:
         log = options.out / f"{name}.log"
         run_one(__file__, [name, options.data, options.out, options.records, threads], log, threads)
-        bar.update()
 
-    with tqdm(total=len(names), desc="rows") as bar, ThreadPoolExecutor(options.workers) as pool:
-        list(pool.map(run, names))
+    side_by_side(names, run, options.workers, "rows")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigWorkflow
+from tqdm import tqdm
 
 from monai_ima.handlers.checkpoints import Checkpoints
 from monai_ima.results.provenance import machine
@@ -101,6 +103,29 @@ def run_one(script: str, arguments: Iterable[object], log: Path, threads: int, c
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with open(log, "ab") as lines:
         return subprocess.run(command, stdout=lines, stderr=lines, check=check, env=environment).returncode
+
+
+def side_by_side(
+    names: Sequence[str], run: Callable[[str], None], workers: int, title: str, first: Sequence[str] = ()
+) -> None:
+    """Make the parts of a study, several at a time, with a bar.
+
+    Args:
+        names: of the parts.
+        run: makes one.
+        workers: parts at a time.
+        title: of the bar.
+        first: parts that the others start from, made before them, one after the other.
+    """
+
+    def step(name: str) -> None:
+        run(name)
+        bar.update()
+
+    with tqdm(total=len(first) + len(names), desc=title) as bar, ThreadPoolExecutor(workers) as pool:
+        for name in first:
+            step(name)
+        list(pool.map(step, names))
 
 
 def threads_each(workers: int) -> int:
