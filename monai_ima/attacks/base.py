@@ -200,11 +200,13 @@ class Attack(ABC):
                 predict = fixed = FixedChannels(predict, x, attacked_channels(self.channels, x))
                 x = fixed.part
             _check_inside(x, self.bounds)
-            norm, bounds, space = self.norm, self.bounds, None
+            norm, bounds, space, moving = self.norm, self.bounds, None, None
             if self.perturbation is not None:
                 norm, bounds = self.perturbation.norm_of(x), None
-                predict = space = ParameterSpace(predict, self.perturbation.fit(x, spacing), self.bounds)
-                x = space.fitted.zero()
+                fitted = self.perturbation.fit(x, spacing)
+                predict = space = ParameterSpace(predict, fitted, self.bounds)
+                moving = fitted if self.perturbation.geometric else None
+                x = fitted.zero()
             radius = check_eps(eps, x)
             if self.perturbation is not None and bool((radius > self.perturbation.largest).any()):
                 raise ValueError(
@@ -219,12 +221,12 @@ class Attack(ABC):
             rows = torch.arange(len(x), device=x.device)
             predict = predict if self.output is None else OneOutput(predict, self.output)
             correct = criterion.decide(score)
-            target = Target(predict, norm, bounds, rows, x, y, radius, criterion, self.loss, score, correct, space)
+            target = Target(predict, norm, bounds, rows, x, y, radius, criterion, self.loss, score, correct, moving)
             result = self.run(target, self._generators(generator, x))
             if space is not None:
-                theta, moved = result.image, space.fitted.perturbation.geometric
-                new_label = space.label(y, theta) if moved else None
-                result = replace(result, image=space.image(theta), theta=theta, label=new_label)
+                theta = result.image
+                moved = None if moving is None else moving.apply_label(y, theta)
+                result = replace(result, image=space.image(theta), theta=theta, label=moved)
             found = result.image if fixed is None else fixed.whole(result.image)
         return replace(result, image=convert_to_dst_type(found, image)[0])
 

@@ -36,10 +36,6 @@ class ParameterSpace:
         changed = self.fitted.apply(theta)
         return changed if self.bounds is None else changed.clamp(*self.bounds)
 
-    def label(self, label: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        """The labels of the changed images."""
-        return self.fitted.apply_label(label, theta)
-
     def __call__(self, theta: torch.Tensor) -> Any:
         return self.predict(self.image(theta))
 

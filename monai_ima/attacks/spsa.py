@@ -91,7 +91,7 @@ class SPSA(Attack):
             square = DECAY_SECOND * square + (1 - DECAY_SECOND) * gradient**2
             scale = (square / (1 - DECAY_SECOND**step)).sqrt_().add_(SMALLEST_SCALE)
             ahead = self.learning_rate / (1 - DECAY_FIRST**step) * mean / scale
-            if active.space is not None:
+            if self.perturbation is not None:
                 ahead *= per_sample(active.eps, ahead)
             image = self.move(active, ahead.add_(image).sub_(active.image))
             prediction = active.predict(image)
@@ -110,7 +110,7 @@ class SPSA(Attack):
                 return -asked.predict(probes).score
             return asked.loss(first_output(asked.network(probes)), asked.label_at(probes))
 
-        delta = self.delta if target.space is None else self.delta * target.eps
+        delta = self.delta if self.perturbation is None else self.delta * target.eps
         return estimate_gradient(value, image, self.samples, delta, generator, self.batch_size)
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from monai_ima.criteria import Criterion
+from monai_ima.perturbations.base import Fitted
 from monai_ima.perturbations.norms import Generators, Norm, per_sample
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.tensors import check_finite, first_output
-
-from .parameters import ParameterSpace
 
 __all__ = [
     "GradientPrediction",
@@ -69,7 +68,7 @@ class Target:
         attack_loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         clean_score: float ``[B]``, the criterion's score of the clean prediction.
         clean_correct: bool ``[B]``, the clean prediction is correct.
-        space: that of θ; None of images.
+        moving: the perturbation, where it moves voxels; None: labels stay.
     """
 
     network: Callable[[torch.Tensor], Any]
@@ -83,11 +82,11 @@ class Target:
     attack_loss: Loss | None
     clean_score: torch.Tensor
     clean_correct: torch.Tensor
-    space: ParameterSpace | None = None
+    moving: Fitted | None = None
 
     def label_at(self, image: torch.Tensor) -> torch.Tensor:
         """The labels that hold for these images: others than the clean ones' where voxels move."""
-        return self.label if self.space is None else self.space.label(self.label, image)
+        return self.label if self.moving is None else self.moving.apply_label(self.label, image)
 
     def select(self, index: torch.Tensor) -> Target:
         """The same attack on the samples at ``index`` only.
@@ -95,9 +94,9 @@ class Target:
         A network with per-sample inputs of its own has a method ``select(index)``, which is called here.
         """
         network = self.network.select(index) if hasattr(self.network, "select") else self.network
-        space = None if self.space is None else self.space.select(index)
+        moving = None if self.moving is None else self.moving.select(index)
         tensors: dict[str, Any] = {name: value[index] for name, value in vars(self).items() if torch.is_tensor(value)}
-        return replace(self, network=network, space=space, criterion=self.criterion.select(index), **tensors)
+        return replace(self, network=network, moving=moving, criterion=self.criterion.select(index), **tensors)
 
     @torch.no_grad()
     def predict(self, image: torch.Tensor) -> Prediction:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation as ScipyRotation
 
-from monai_ima.attacks.base import attacked_channels
+from monai_ima.attacks.channels import attacked_channels
 from monai_ima.perturbations import (
     BiasField,
     Blur,
@@ -26,6 +26,7 @@ from monai_ima.perturbations import (
     Spike,
     Translation,
 )
+from monai_ima.perturbations.base import with_background
 from monai_ima.utils.checks import check_bounds, check_channels
 from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.tensors import plain
@@ -130,7 +131,7 @@ class TorchIODraw:
 
         Args:
             image: ``[B, C, *spatial]``, 2-D or 3-D.
-            label: ``[B, C, *spatial]`` on the images' grid moves with geometric transforms, any other stays.
+            label: maps, ``[B, C, *spatial]`` or ``[B, *spatial]``, move with geometric transforms; classes stay.
             size: > 0, in the perturbation's unit.
             generators: one for each sample.
             spacing: mm per voxel, ``[B, d]``; None: what a ``MetaTensor``'s affine says.
@@ -139,21 +140,23 @@ class TorchIODraw:
             the changed images and their labels; the global random states stay as they were.
 
         Raises:
-            ValueError: if images are neither 2-D nor 3-D, or the perturbation needs the voxel size and it is unknown.
+            ValueError: if images are neither 2-D nor 3-D, label maps are on another grid, or the perturbation needs the
+                voxel size and it is unknown.
         """
         if image.ndim not in (4, 5):
             raise ValueError(f"Got images of shape {tuple(image.shape)}, expected 2-D or 3-D ones for TorchIO.")
         channels = attacked_channels(self.channels, image)
         fitted = self.perturbation.fit(image[:, channels], spacing)
         spacings = fitted.constants.get("spacing", torch.ones(len(image), image.ndim - 2))
-        changed, labels = plain(image).clone(), plain(label).clone()
-        moves = self.perturbation.geometric and label.shape[2:] == image.shape[2:]
+        changed, label = plain(image).clone(), plain(label)
+        maps = self.perturbation.label_maps(label, image)
+        moved_maps = None if maps is None else maps.clone()
         for row, generator in enumerate(generators):
             sample = Sample(
                 self.perturbation,
                 size,
                 fitted.image[row].float().cpu(),
-                labels[row].float().cpu() if moves else None,
+                None if maps is None else maps[row].float().cpu(),
                 tuple(spacings[row].tolist()),
             )
             seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
@@ -162,9 +165,11 @@ class TorchIODraw:
                 found, moved = CHANGES[type(self.perturbation)](sample)
             found = found if self.bounds is None else found.clamp(*self.bounds)
             changed[row, channels] = found.to(changed)
-            if moved is not None:
-                labels[row] = moved.to(labels)
-        return changed, labels
+            if moved_maps is not None and moved is not None:
+                moved_maps[row] = moved.to(moved_maps)
+        if maps is None or moved_maps is None:
+            return changed, label
+        return changed, with_background(moved_maps, maps).view_as(label)
 
 
 def _bias_field(sample: Sample) -> Changed:

@@ -16,7 +16,7 @@ from monai_ima.utils.tensors import at_least_float32, check_finite, check_tensor
 
 from .norms import Norm, get_norm
 
-__all__ = ["Constants", "Fitted", "InMillimetres", "Perturbation"]
+__all__ = ["Constants", "Fitted", "InMillimetres", "Perturbation", "with_background"]
 
 Constants = Mapping[str, torch.Tensor]
 """What a forward model takes from the clean images, one row per sample."""
@@ -92,7 +92,7 @@ class Perturbation(ABC):
         return {}
 
     def change_label(self, label: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
-        """The labels of the changed images: themselves, unless voxels move."""
+        """The label maps of the changed images, 0 where they come from outside: themselves, unless voxels move."""
         return label
 
     def fit(self, image: torch.Tensor, spacing: torch.Tensor | None = None) -> Fitted:
@@ -134,6 +134,22 @@ class Perturbation(ABC):
         """
         fitted = self.fit(image, spacing)
         return fitted.apply_label(label, self._theta(fitted.image, theta))
+
+    def label_maps(self, label: torch.Tensor, image: torch.Tensor) -> torch.Tensor | None:
+        """The label maps that move with the images, ``[B, C, *spatial]``; None where labels stay.
+
+        Raises:
+            ValueError: if voxels move and a label map is on another grid.
+        """
+        if not self.geometric or label.ndim < 3:
+            return None
+        maps = label.unsqueeze(1) if label.shape[1:] == image.shape[2:] else label
+        if maps.shape[2:] != image.shape[2:]:
+            raise ValueError(
+                f"Got labels of shape {tuple(label.shape)} for images of {tuple(image.shape)} under {self.name}, "
+                "expected label maps on the images' grid, which move with it."
+            )
+        return maps
 
     def norm_of(self, image: torch.Tensor) -> Norm:
         """The norm of θ for images of this shape."""
@@ -195,18 +211,12 @@ class Fitted:
         Raises:
             ValueError: if voxels move and a label map is on another grid.
         """
-        grid = self.image.shape[2:]
-        if not self.perturbation.geometric or label.ndim < 3:
+        maps = self.perturbation.label_maps(label, self.image)
+        if maps is None:
             return label
-        if label.shape[1:] == grid:
-            return self.apply_label(label.unsqueeze(1), theta).squeeze(1)
-        if label.ndim != self.image.ndim or label.shape[2:] != grid:
-            raise ValueError(
-                f"Got labels of shape {tuple(label.shape)} for images of {tuple(self.image.shape)} under "
-                f"{self.perturbation.name}, expected label maps on the images' grid, which move with it."
-            )
         with torch.autocast(self.image.device.type, enabled=False):
-            return self.perturbation.change_label(label, theta, self.constants)
+            moved = self.perturbation.change_label(maps, theta, self.constants)
+        return with_background(moved, maps).view_as(label)
 
     def select(self, index: torch.Tensor) -> Fitted:
         """For the samples at ``index`` only."""
@@ -255,6 +265,24 @@ class InMillimetres(Perturbation):
                 "with an affine, or spacing= in mm (1: sizes are in voxels)."
             )
         return {"spacing": spacing.to(image)}
+
+
+def with_background(moved: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Moved label maps, in which what comes from outside is background: 0, of one-hot maps their first channel.
+
+    Args:
+        moved: ``[B, C, *spatial]``, 0 in all channels where it comes from outside.
+        clean: the label maps before.
+
+    Example:
+        >>> with_background(torch.tensor([[[0, 0], [0, 1]]]), clean=torch.tensor([[[1, 0], [0, 1]]]))
+        tensor([[[1, 0],
+                 [0, 1]]])
+    """
+    if clean.shape[1] == 1 or not bool((clean.sum(dim=1) == 1).all()):
+        return moved
+    outside = moved.sum(dim=1, keepdim=True) == 0
+    return torch.cat([moved[:, :1].masked_fill(outside, 1), moved[:, 1:]], dim=1)
 
 
 def _checked_spacing(spacing: Any, image: torch.Tensor) -> torch.Tensor:

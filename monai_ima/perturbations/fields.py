@@ -12,7 +12,7 @@ from scipy.interpolate import BSpline
 
 from .norms import per_sample
 
-__all__ = ["floor_of", "noise_deviation", "noise_pattern", "over_channels", "range_of", "scaled", "smooth_field"]
+__all__ = ["floor_of", "noise_deviation", "noise_pattern", "range_of", "scaled", "smooth_field"]
 
 DEGREE = 3
 WAVELET, CLIPPED_SHARE, FEWEST_COEFFICIENTS = "db2", 0.01, 100
@@ -51,11 +51,6 @@ def smooth_field(control: torch.Tensor, grid: torch.Size | tuple[int, ...]) -> t
         weights = torch.as_tensor(_basis(field.shape[axis], size), dtype=field.dtype, device=field.device)
         field = (field.movedim(axis, -1) @ weights.T).movedim(-1, axis)
     return field
-
-
-def over_channels(field: torch.Tensor) -> torch.Tensor:
-    """``[B, *spatial]`` as ``[B, 1, *spatial]``."""
-    return field.unsqueeze(1)
 
 
 def floor_of(image: torch.Tensor) -> torch.Tensor:

@@ -23,9 +23,12 @@ Grid = torch.Size | tuple[int, ...]
 
 class _Geometric(InMillimetres):
     """Base of perturbations that move voxels: images linearly, beyond the field as at its edge, labels by nearest
-    neighbour, beyond it background: 0, of one-hot maps their first channel."""
+    neighbour."""
 
     geometric = True
+
+    def __init__(self, norm: str = "l2", spacing: float | Sequence[float] | None = None) -> None:
+        super().__init__(norm, spacing)
 
     @abstractmethod
     def displacement(self, theta: torch.Tensor, spacing: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -40,11 +43,7 @@ class _Geometric(InMillimetres):
 
     def change_label(self, label: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
         offset = self.displacement(theta.double(), constants["spacing"].double(), label.shape[2:])
-        moved = _warp(label.double(), offset, "nearest", "zeros").to(label.dtype)
-        if label.shape[1] == 1 or not bool((label.sum(dim=1) == 1).all()):
-            return moved
-        outside = _warp(torch.ones_like(label[:, :1], dtype=torch.float64), offset, "nearest", "zeros") == 0
-        return torch.cat([moved[:, :1].masked_fill(outside, 1), moved[:, 1:]], dim=1)
+        return _warp(label.double(), offset, "nearest", "zeros").to(label.dtype)
 
 
 class Rotation(_Geometric):
@@ -70,9 +69,6 @@ class Rotation(_Geometric):
 
     name, title, unit = "rotation", "rotation", "degrees"
     levels = (5.0, 10.0, 20.0)
-
-    def __init__(self, norm: str = "l2", spacing: float | Sequence[float] | None = None) -> None:
-        super().__init__(norm, spacing)
 
     def shape(self, image: torch.Tensor) -> tuple[int, ...]:
         return (check_rotatable(self.name, image),)
@@ -100,9 +96,6 @@ class Translation(_Geometric):
 
     name, title, unit = "translation", "translation", "mm"
     levels = (1.0, 2.0, 5.0)
-
-    def __init__(self, norm: str = "l2", spacing: float | Sequence[float] | None = None) -> None:
-        super().__init__(norm, spacing)
 
     def shape(self, image: torch.Tensor) -> tuple[int, ...]:
         check_rotatable(self.name, image)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from monai_ima.utils.checks import check_count
-
 from .base import Constants, Perturbation
-from .fields import floor_of, over_channels, range_of, scaled, smooth_field
+from .control_points import ControlPoints
+from .fields import floor_of, range_of, scaled
 
 __all__ = ["BaselineWander", "BiasField", "Gain", "GammaContrast", "IntensityShift"]
 
@@ -75,7 +74,7 @@ class GammaContrast(Perturbation):
         return extent * (unit.pow(gamma) - unit.pow(torch.ones_like(gamma)))
 
 
-class BiasField(Perturbation):
+class BiasField(ControlPoints):
     """A smooth multiplicative field, as uneven coils make it: ``floor + (1 + field) (x - floor)``.
 
     θ are the control points of the field (:func:`~monai_ima.perturbations.fields.smooth_field`) in per cent; in the
@@ -97,18 +96,11 @@ class BiasField(Perturbation):
     name, title, unit = "bias_field", "bias field", "%"
     levels = (10.0, 20.0, 40.0)
 
-    def __init__(self, points: int = 4, norm: str = "linf") -> None:
-        super().__init__(norm)
-        self.points = check_count("points", points, 1)
-
-    def shape(self, image: torch.Tensor) -> tuple[int, ...]:
-        return (self.points,) * (image.ndim - 2)
-
     def constants(self, image: torch.Tensor, spacing: torch.Tensor | None) -> Constants:
         return {"floor": floor_of(image)}
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
-        return over_channels(smooth_field(theta / 100, image.shape[2:])) * (image - constants["floor"])
+        return self.field(image, theta) * (image - constants["floor"])
 
 
 class Gain(BiasField):
@@ -127,11 +119,8 @@ class Gain(BiasField):
     def __init__(self, norm: str = "linf") -> None:
         super().__init__(1, norm)
 
-    def shape(self, image: torch.Tensor) -> tuple[int, ...]:
-        return (1,) * (image.ndim - 2)
 
-
-class BaselineWander(Perturbation):
+class BaselineWander(ControlPoints):
     """A smooth offset, the slow drift of a signal's baseline: ``x + field R``.
 
     θ are the field's control points in per cent of R, the range of the sample's channel; in the norm ``"linf"`` of size
@@ -153,14 +142,10 @@ class BaselineWander(Perturbation):
     levels = (5.0, 10.0, 20.0)
 
     def __init__(self, points: int = 6, norm: str = "linf") -> None:
-        super().__init__(norm)
-        self.points = check_count("points", points, 1)
-
-    def shape(self, image: torch.Tensor) -> tuple[int, ...]:
-        return (self.points,) * (image.ndim - 2)
+        super().__init__(points, norm)
 
     def constants(self, image: torch.Tensor, spacing: torch.Tensor | None) -> Constants:
         return {"range": range_of(image)}
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
-        return over_channels(smooth_field(theta / 100, image.shape[2:])) * constants["range"]
+        return self.field(image, theta) * constants["range"]

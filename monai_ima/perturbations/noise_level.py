@@ -6,16 +6,17 @@ import torch
 
 from monai_ima.utils.checks import MAX_SEED, check_choice, check_count, check_positive
 
-from .base import Constants, Perturbation
-from .fields import floor_of, noise_deviation, noise_pattern, over_channels, range_of, smooth_field
+from .base import Constants
+from .control_points import ControlPoints
+from .fields import floor_of, noise_deviation, noise_pattern, range_of
 
 __all__ = ["CTDose", "NoiseLevel", "RicianNoise", "Speckle"]
 
 SMALLEST_SHARE = 1e-3
 
 
-class _LocalNoise(Perturbation):
-    """Base of noise whose strength is a smooth field.
+class _LocalNoise(ControlPoints):
+    """Base of noise whose strength is a smooth field; below 0 the pattern is turned over.
 
     Args:
         points: control points of each axis, >= 1.
@@ -28,20 +29,12 @@ class _LocalNoise(Perturbation):
     patterns = 1
 
     def __init__(self, points: int = 4, seed: int = 0, norm: str = "linf") -> None:
-        super().__init__(norm)
-        self.points = check_count("points", points, 1)
+        super().__init__(points, norm)
         self.seed = check_count("seed", seed, 0, MAX_SEED)
-
-    def shape(self, image: torch.Tensor) -> tuple[int, ...]:
-        return (self.points,) * (image.ndim - 2)
 
     def constants(self, image: torch.Tensor, spacing: torch.Tensor | None) -> Constants:
         pattern = noise_pattern(image, self.seed, self.patterns, self.stream)
         return {"pattern": pattern, "range": range_of(image), "floor": floor_of(image)}
-
-    def strength(self, image: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        """The field, as a fraction: ``[B, 1, *spatial]``; below 0 the pattern is turned over."""
-        return over_channels(smooth_field(theta / 100, image.shape[2:]))
 
 
 class NoiseLevel(_LocalNoise):
@@ -77,7 +70,7 @@ class NoiseLevel(_LocalNoise):
         self.patterns = 2 if kind == "rician" else 1
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
-        noise = (self.strength(image, theta) * constants["range"]).unsqueeze(1) * constants["pattern"]
+        noise = (self.field(image, theta) * constants["range"]).unsqueeze(1) * constants["pattern"]
         if self.kind == "gaussian":
             return noise[:, 0]
         signal = (image - constants["floor"]).clamp_min(0)
@@ -126,7 +119,7 @@ class Speckle(_LocalNoise):
     levels = (5.0, 10.0, 20.0)
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
-        return self.strength(image, theta) * (image - constants["floor"]) * constants["pattern"][:, 0]
+        return self.field(image, theta) * (image - constants["floor"]) * constants["pattern"][:, 0]
 
 
 class CTDose(_LocalNoise):
@@ -166,7 +159,7 @@ class CTDose(_LocalNoise):
         return {**super().constants(image, spacing), "noise": noise}
 
     def change(self, image: torch.Tensor, theta: torch.Tensor, constants: Constants) -> torch.Tensor:
-        reduction = self.strength(image, theta).clamp(-0.99, 0.99)
+        reduction = self.field(image, theta).clamp(-0.99, 0.99)
         size = reduction.abs()
         added = reduction / ((size + SMALLEST_SHARE) * (1 - size)).sqrt()
         return constants["noise"] * added * constants["pattern"][:, 0]
