@@ -17,7 +17,7 @@ from monai_ima.utils.checks import check_instance
 from monai_ima.utils.outputs import Output, choose_label
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids, check_labels
-from monai_ima.utils.spacing import image_spacing
+from monai_ima.utils.spacing import scan_spacings
 
 __all__ = ["EvaluationBatch", "check_any", "evaluation_batch", "named_attacks", "note_ids", "one_output"]
 
@@ -64,7 +64,7 @@ def evaluation_batch(
         convert_to_tensor(label, track_meta=False),
         sample_ids,
         batch_patients(batchdata, len(image)),
-        spacing=image_spacing(image),
+        spacings=scan_spacings(image),
     )
 
 

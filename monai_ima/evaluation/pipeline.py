@@ -132,8 +132,9 @@ def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
         image, label = prepared[:2]
         note_ids(sample_ids, seen)
         channels = attacked_channels(check_channels(loaded.channels), image)
+        spacing = image_spacing(image) if settings.perturbations else None
         for listed in settings.perturbations:
-            listed.perturbation.fit(plain(image)[:, channels], image_spacing(image))
+            listed.perturbation.fit(plain(image)[:1, channels], None if spacing is None else spacing[:1])
         network_check(prepared)
         evaluated.extend(_labelled(loaded, label, sample_ids))
 

@@ -22,10 +22,9 @@ from monai_ima.utils.errors import SampleError
 from monai_ima.utils.label_maps import first_head, prediction_maps
 from monai_ima.utils.outputs import choose_output
 from monai_ima.utils.predictor import Predictor
-from monai_ima.utils.spacing import scan_spacings
 from monai_ima.utils.tensors import check_finite
 
-from .batch import EvaluationBatch, evaluation_batch
+from .batch import EvaluationBatch
 from .evaluator import EvaluatorSettings, SampleEvaluator
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
@@ -166,16 +165,6 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
             found = attack.criterion
         return found
 
-    def prepare(self, batchdata: Any) -> ScanBatch:
-        """A loader's batch, ready to be attacked.
-
-        Raises:
-            ValueError: if it has no labels or ids.
-        """
-        prepared = self.prepared(batchdata)
-        batch = evaluation_batch(batchdata, prepared, self.inferer, self.network, self._root)
-        return ScanBatch(**vars(batch), spacings=scan_spacings(prepared[0]))
-
     def scores(self, predict: Predictor, image: torch.Tensor, label: Any) -> torch.Tensor:
         """The mean foreground Dice; see :meth:`SampleEvaluator.scores`."""
         by_class = self._dice.scores_by_class(self._logits(predict, image, label), label)
@@ -185,7 +174,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         by_id = sorted(records, key=lambda record: record.sample_id)
         return SegmentationOutcome(levels, by_id, list(self.attacks), values)
 
-    def _attacked(self, batch: ScanBatch, levels: list[float]) -> list[ScanRecord]:
+    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[ScanRecord]:
         start = self._clean(batch)
         worst = start.copy()
         history = [self._scores(start.logits, batch)]
@@ -207,7 +196,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
             for row, sample_id in enumerate(batch.sample_ids)
         ]
 
-    def _clean(self, batch: ScanBatch) -> _WorstScan:
+    def _clean(self, batch: EvaluationBatch) -> _WorstScan:
         check_finite(batch.image, "an image")
         logits = self._logits(batch.predict, batch.image, batch.label)
         lowest = self.criterion.score(logits, batch.label)
@@ -216,7 +205,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         return _WorstScan(batch.image.clone(), logits, lowest)
 
     def _attack(
-        self, attack: Attack, batch: ScanBatch, eps: float, generators: list[torch.Generator], worst: _WorstScan
+        self, attack: Attack, batch: EvaluationBatch, eps: float, generators: list[torch.Generator], worst: _WorstScan
     ) -> None:
         found = attack(batch.predict, batch.image, batch.label, eps, generators).image
         logits = self._logits(batch.predict, found, batch.label)
@@ -224,7 +213,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         worse = (score < worst.score).nonzero().squeeze(1)
         worst.image[worse], worst.score[worse], worst.logits[worse] = found[worse], score[worse], logits[worse]
 
-    def _examples(self, batch: ScanBatch, eps: float) -> dict[str, ScanExample]:
+    def _examples(self, batch: EvaluationBatch, eps: float) -> dict[str, ScanExample]:
         start = self._clean(batch)
         worst = start.copy()
         generators = self._generators(batch, eps)
@@ -247,7 +236,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
             for row, sample_id in enumerate(batch.sample_ids)
         }
 
-    def _mean_dice(self, logits: torch.Tensor, batch: ScanBatch) -> list[float]:
+    def _mean_dice(self, logits: torch.Tensor, batch: EvaluationBatch) -> list[float]:
         return [mean_of_known(dice) for dice in self._dice.scores_by_class(logits, batch.label).tolist()]
 
     def _logits(self, forward: Predictor, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -266,7 +255,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         classes = torch.arange(len(maps), device=maps.device) + (1 if self.criterion.sigmoid else 0)
         return (maps * classes.view(-1, *([1] * (maps.ndim - 1)))).amax(dim=0).cpu()
 
-    def _scores(self, logits: torch.Tensor, batch: ScanBatch) -> list[Scores]:
+    def _scores(self, logits: torch.Tensor, batch: EvaluationBatch) -> list[Scores]:
         first = 0 if self.criterion.include_background else 1
         prediction, target = (maps[:, first:].cpu() for maps in self.criterion.maps(logits, batch.label))
         dice = self._dice.scores_by_class(logits, batch.label)
@@ -285,17 +274,6 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
             defined = [_defined(values.tolist(), present) for values in metrics]
             scores.append(Scores(**dict(zip(Scores.model_fields, defined, strict=True))))
         return scores
-
-
-@dataclass(frozen=True)
-class ScanBatch(EvaluationBatch):
-    """A batch of scans, ready to be attacked.
-
-    Attributes:
-        spacings: size of a voxel along each axis, in mm, of every scan; None where the image does not know it.
-    """
-
-    spacings: list[list[float] | None]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from monai_ima.utils.generators import kept_random_states
 from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import Predictor, unwrap
 from monai_ima.utils.sample_ids import batch_files, batch_sample_ids, check_labels, common_folder
-from monai_ima.utils.spacing import image_spacing
+from monai_ima.utils.spacing import scan_spacings
 from monai_ima.utils.tensors import plain
 
 from .engine_access import PreparedBatch, prepared
@@ -109,7 +109,7 @@ class TrainingBatches:
         image, label = result[:2]
         self.check_labels(batchdata, named, label)
         predict, sample_ids = self._predictor(result), self.sample_ids(batchdata, named)
-        return Batch(predict, plain(image), plain(label), sample_ids, spacing=image_spacing(image))
+        return Batch(predict, plain(image), plain(label), sample_ids, spacings=scan_spacings(image))
 
     def _predictor(self, result: Sequence[Any]) -> Predictor:
         """From images to predictions; of a network that was not asked before whether it looks at each on its own."""

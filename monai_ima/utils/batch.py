@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from .predictor import Predictor
-from .spacing import image_spacing
+from .spacing import scan_spacings, where_all_known
 from .tensors import plain, row_count, select_rows
 
 __all__ = ["Batch"]
@@ -24,7 +24,7 @@ class Batch:
         image: ``[B, C, *spatial]``.
         label: one row per sample; several labels as a dictionary.
         sample_ids: one per sample.
-        spacing: mm per voxel, ``[B, d]``; None where the images do not say.
+        spacings: mm per voxel along each axis, one list per sample; None where an image does not say.
 
     Example:
         >>> batch = Batch.of(torch.nn.Flatten(), torch.rand(3, 1, 2), torch.tensor([0, 1, 0]), ["a", "b", "c"])
@@ -36,7 +36,16 @@ class Batch:
     image: torch.Tensor
     label: Any
     sample_ids: list[str]
-    spacing: torch.Tensor | None = field(default=None, kw_only=True)
+    spacings: list[list[float] | None] = field(default_factory=list, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.spacings:
+            object.__setattr__(self, "spacings", [None] * len(self.sample_ids))
+
+    @property
+    def spacing(self) -> torch.Tensor | None:
+        """mm per voxel: float64 ``[B, d]``; None where an image does not say."""
+        return where_all_known(self.spacings)
 
     @classmethod
     def of(
@@ -62,8 +71,8 @@ class Batch:
             raise ValueError(
                 f"Got {len(image)} images, {labels} labels and {len(sample_ids)} ids, expected as many of each."
             )
-        predict = Predictor.of(network, len(image))
-        return cls(predict, plain(image), plain(label), list(sample_ids), spacing=image_spacing(image))
+        predict, spacings = Predictor.of(network, len(image)), scan_spacings(image)
+        return cls(predict, plain(image), plain(label), list(sample_ids), spacings=spacings)
 
     def select(self, rows: Sequence[int] | torch.Tensor) -> Self:
         """The samples at these rows only, in rising order: int ``[n]``."""
@@ -74,5 +83,4 @@ class Batch:
         chosen = {name: [value[row] for row in index.tolist()] for name, value in lists.items()}
         label = select_rows(self.label, index, len(self.image))
         predict, image = self.predict.select(index), self.image[index]
-        spacing = None if self.spacing is None else self.spacing[index.to(self.spacing.device)]
-        return replace(self, predict=predict, image=image, label=label, spacing=spacing, **chosen)
+        return replace(self, predict=predict, image=image, label=label, **chosen)
