@@ -93,9 +93,9 @@ def test_the_time_of_kernels_is_their_sum_without_copies():
 
 def test_figures_of_the_page_are_the_measured_ones(tmp_path, monkeypatch):
     seconds = {"float32": (0.110, 0.100), "channels_last": (0.055, 0.05)}
+    asked: list[str] = []
     monkeypatch.setattr(gpu, "variants", lambda: dict.fromkeys(seconds, lambda network: network))
     monkeypatch.setattr(gpu, "measure", lambda problem, variant, rounds: measured(*seconds[asked[-1]]))
-    asked = []
     whole = gpu.Bench._measured
     monkeypatch.setattr(gpu.Bench, "_measured", lambda self, name, way: asked.append(way) or whole(self, name, way))
     parts, page = run(tmp_path, "--minutes", "1", "--parts", "shares,steps,variants", "--networks", "OCTNet")
