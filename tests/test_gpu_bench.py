@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 
 import pytest
@@ -27,7 +28,7 @@ def run(folder, *arguments):
 
 def measured(step, bare):
     passes = [(TRAINING, 4), (FORWARD, 4), (GRADIENT, 4), (GRADIENT, 2), (TRAINING, 3)]
-    return Measured([step] * 3, [bare] * 3, passes, 0.5, None, 0.9 * step)
+    return Measured([step] * 3, [bare] * 3, passes, 0.5, None, None, 0.9 * step)
 
 
 def test_a_bare_loop_makes_the_passes_of_the_step_and_of_the_attack():
@@ -43,10 +44,10 @@ def test_a_bare_loop_makes_the_passes_of_the_step_and_of_the_attack():
     assert [size for size, *_ in alone] == [size for _, size in found.passes], "what is timed as the network's share"
     assert [gradient for _, gradient, _ in alone] == [kind == GRADIENT for kind, _ in found.passes]
     assert [training for *_, training in alone] == [kind == TRAINING for kind, _ in found.passes]
-    assert alone == shown[-2 * end : -end], "twice"
-    step = shown[-3 * end : -2 * end]
+    assert alone == shown[-2 * end : -end] == shown[-3 * end : -2 * end], "three times"
+    step = shown[-4 * end : -3 * end]
     assert step == alone, "what the profiled step itself made"
-    bare, timed = shown[-4 * end : -3 * end], shown[-5 * end : -4 * end]
+    bare, timed = shown[-5 * end : -4 * end], shown[-6 * end : -5 * end]
     assert bare == timed == step, "what was timed: step and bare loop"
 
     assert found.passes[0] == found.passes[-1] == (TRAINING, 6), "the clean batch and the noisy one"
@@ -87,8 +88,7 @@ def test_the_time_of_kernels_is_their_sum_without_copies():
         {"ph": "M"},
     ]
     assert kernel_time(events) == pytest.approx(0.002)
-    with pytest.raises(ValueError, match="no GPU kernel"):
-        kernel_time(events[2:])
+    assert kernel_time(events[2:]) is None
 
 
 def test_figures_of_the_page_are_the_measured_ones(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_figures_of_the_page_are_the_measured_ones(tmp_path, monkeypatch):
     rows = [line for line in page.splitlines() if line.startswith("| OCTNet")]
     passes = "training 2 (7); forward 1 (4); input gradient 2 (6)"
     assert rows == [
-        "| OCTNet | 110.0 ms | 99.0 ms, 90.0% |  |",
+        "| OCTNet | 110.0 ms |  |  | 99.0 ms, 90.0% |",
         f"| OCTNet | 110.0 ms | 1.100 (1.100 to 1.100) | 50% | {passes} |",
         "| OCTNet, channels_last | 55.0 ms | 2.00 | 1.100 |",
     ]
@@ -132,6 +132,18 @@ def test_parts_that_fail_or_no_longer_fit_are_listed_and_an_earlier_call_counts(
     parts, page = run(tmp_path, "--minutes", "0", "--parts", "steps")
     assert parts["steps"]["OCTNet"]["ratio"] == [2.0, 2.0, 2.0], "kept, though there was no time to make it again"
     assert len([line for line in page.splitlines() if line.startswith("    python benchmarks/gpu.py")]) == 3
+
+
+def test_a_study_that_outlasts_the_minutes_tells_how_far_it_came(tmp_path, monkeypatch):
+    def slow(self, command, allowed):
+        (tmp_path / "dynunet" / "start").mkdir(parents=True)
+        (tmp_path / "dynunet" / "start" / "epochs.jsonl").write_text("{}\n" * 7)
+        raise subprocess.TimeoutExpired(command, 60 * allowed)
+
+    monkeypatch.setattr(gpu.Bench, "process", slow)
+    parts, page = run(tmp_path, "--minutes", "5", "--parts", "dynunet", "--data", str(tmp_path))
+    assert parts["dynunet"]["hippocampus"]["epochs"] == {"start": 7}
+    assert "Not finished; epochs done: start 7." in page
 
 
 def test_what_takes_too_long_is_broken_off():
