@@ -358,9 +358,9 @@ def _variants_section(items: Mapping[str, Any], parts: Mapping[str, Any]) -> lis
         against = "" if plain is None else f"{plain['step'] / record['step']:.2f}"
         rows.append([item, f"{1000 * record['step']:.1f} ms", against, f"{record['ratio'][1]:.3f}"])
     return [
-        "The same step, the network under attack and in training wrapped. Compiled by `network.compile()`, which "
-        "takes the batch size as variable once it has changed. Against the step of the plain network in float32, and against a bare loop of the same "
-        "passes of the same network.",
+        "The same step, the network under attack and in training wrapped. Compiled by `network.compile()`, which takes "
+        "the batch size as variable once it has changed: the batch under attack shrinks. Against the step of the plain "
+        "network in float32, and against a bare loop of the same passes of the same network.",
         table(["network", "step", "times as fast as float32", "step / bare loop"], rows),
     ]
 
