@@ -161,7 +161,9 @@ class TrainingMethod(ABC):
             "channels": self.channels,
             "criterion": self.criterion,
             "perturbation": self.perturbation,
-            **vars(self.execution),
+            "compile": self.execution.compile,
+            "memory_format": self.execution.memory_format,
+            "autocast": self.execution.autocast,
         }
 
     @property
