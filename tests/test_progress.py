@@ -295,11 +295,9 @@ def test_robust_validation_is_silent_elsewhere(why, stderr, monkeypatch, tmp_pat
 
 def test_a_run_that_fails_leaves_no_handlers_behind(stderr, tmp_path):
     stderr(True)
-    validation, robust = robust_validation_of(tmp_path)
-    before = {event: len(handlers) for event, handlers in robust._event_handlers.items()}
-    robust.prepare_batch.attack = PGD("l2", 2, bounds=(5, 6))  # no image is inside
+    outside = AdversarialPrepareBatch(network(), PGD("l2", 2, bounds=(5, 6)), 0.25)  # no image is inside
+    validation, robust = robust_validation_of(tmp_path, prepare=outside)
+    before = {event: len(handlers) for event, handlers in robust._event_handlers.items() if handlers}
     with pytest.raises(ValueError, match="expected"):
         validate(validation)
-    assert {event: len(handlers) for event, handlers in robust._event_handlers.items() if handlers} == {
-        event: count for event, count in before.items() if count
-    }
+    assert {event: len(handlers) for event, handlers in robust._event_handlers.items() if handlers} == before
