@@ -151,6 +151,18 @@ def test_later_stages_count_for_every_sample():
     assert progress.remaining() == pytest.approx(8.0 + 2 * 2 * 8.0 / 4)
 
 
+def test_the_line_tells_the_time_left_when_a_batch_ends(stderr):
+    terminal, clock = stderr(True), Clock()
+    with Progress("work", [("a", 1.0)], total=3, clock=clock) as progress:
+        progress.begin(1)
+        progress.stage("a", 1.0)
+        clock.now += 90.0
+        progress.end()
+        assert re.search(r"1/3 samples, ε 1 \(1/1\), a \[\d\d:\d\d<03:00\]$", terminal.lines()[-1])
+        progress.skip(1)
+        assert re.search(r"2/3 samples, ε 1 \(1/1\), a \[\d\d:\d\d<01:30\]$", terminal.lines()[-1])
+
+
 def test_without_a_total_no_time_is_guessed():
     progress = Progress("", [("a", 1.0)], total=None, shown=False)
     progress.begin(1)

@@ -98,8 +98,7 @@ class Progress:
         self._close_stage()
         self._stage = (attack, eps)
         if self._live:
-            left = self.remaining()
-            self._line.left = "?" if left is None else tqdm.format_interval(left)
+            self._tell_left()
             level = f"ε {eps:g} ({self._levels.index(eps) + 1}/{len(self._levels)})"
             self._line.set_postfix_str(f"{level}, {attack}", refresh=False)
             self._line.update(0)
@@ -109,9 +108,10 @@ class Progress:
         self._close_stage()
         for stage, seconds in self._current.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
-        self._measured += self._size
-        self._advance(self._size)
+        size = self._size
+        self._measured += size
         self._size, self._current = 0, {}
+        self._advance(size)
 
     def skip(self, size: int) -> None:
         """So many samples were done before, or are done by another process."""
@@ -145,11 +145,14 @@ class Progress:
         self._current[self._stage] = self._current.get(self._stage, 0.0) + now - self._since
         self._since = now
 
+    def _tell_left(self) -> None:
+        left = self.remaining()
+        self._line.left = "?" if left is None else tqdm.format_interval(left)
+
     def _advance(self, size: int) -> None:
         self.passed += size
         if self._live:
-            left = self.remaining()
-            self._line.left = "?" if left is None else tqdm.format_interval(left)
+            self._tell_left()
         self._line.update(size)
 
 
