@@ -31,8 +31,8 @@ CHANNELS = (8, 16, 32)
 
 CPU_KERNELS = """
 
-What a batch of windows gains here comes from torch: on a CPU `torch.profiler` shows `slow_conv3d` for a single window of
-few channels, and oneDNN's convolution for four. With other networks, or on a GPU, the gain is another."""
+What a batch of windows gains here comes from torch: on a CPU `torch.profiler` shows `slow_conv3d` for a single window
+of few channels, and oneDNN's convolution for four. With other networks, or on a GPU, the gain is another."""
 """Why a batch of windows is faster on a CPU."""
 
 
@@ -139,7 +139,8 @@ def report(cases: list[Case], device: torch.device, runs: int, load: float) -> s
 
 One input gradient of the squared prediction of a small UNet ({CLASSES} classes, channels {CHANNELS}, float32, random
 weights) on cubes of noise, through windows of {WINDOW}³ with overlap {OVERLAP} and Gaussian blending, seed 0.
-{where} (load average {load:.1f} at the end), Python {platform.python_version()}, torch {torch.__version__.split("+")[0]}, monai {monai.__version__}.
+{where}, load average {load:.1f} at the end.
+Python {platform.python_version()}, torch {torch.__version__.split("+")[0]}, monai {monai.__version__}.
 Ours is `GradientSlidingWindowInferer`, plain is MONAI's `SlidingWindowInferer` with its whole graph; both by turns in
 one process, {runs} runs of each after one that does not count. {clock} medians, for
 **one volume and one gradient**; the ratio is ours over plain, of runs that follow each other: median (lowest to
