@@ -185,7 +185,7 @@ def _minimum_distances(study: Study, loaded: LoadedBundle) -> list[float | None]
     with attack_mode(loaded.network):
         for batch in loaded.data_loader:
             image, label, *_ = loaded.prepare_batch(batch, loaded.device)
-            streams = per_sample_generators(f"{study.seed}/ddn", batch_sample_ids(batch, image), loaded.device)
+            streams = per_sample_generators(f"{study.seed}/ddn", batch_sample_ids(batch, image))
             result = attack(loaded.network, image, label, 2 * study.levels[-1], streams)
             pairs = zip(result.distance.tolist(), result.success.tolist(), strict=True)
             distances += [distance if success else None for distance, success in pairs]

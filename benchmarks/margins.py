@@ -156,7 +156,7 @@ def measure(part: Part, loaded: LoadedBundle) -> dict[str, Any]:
 
 def _distances(attack: Attack, batch: EvaluationBatch, eps: float, purpose: str) -> torch.Tensor:
     """Distance to the boundary that an attack finds, infinite where it finds none or there is none: ``[B]``."""
-    streams = per_sample_generators(f"margins/{purpose}", batch.sample_ids, batch.image.device)
+    streams = per_sample_generators(f"margins/{purpose}", batch.sample_ids)
     result = attack(batch.predict, batch.image, batch.label, eps, streams)
     found = result.success & result.clean_correct
     return torch.where(found, result.distance, torch.inf).cpu()

@@ -107,8 +107,12 @@ def lightning_module_of_the_page(size: int) -> dict[str, Any]:
     text = (REPO / "docs/howto/script.md").read_text().split("## A Lightning module")[1]
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     code = re.sub(r"IMA\(eps_max.*?\)", "IMA(**settings)", code)
-    quiet = "accelerator='cpu', logger=False, enable_progress_bar=False, enable_model_summary=False"
-    code = re.sub(r"Trainer\(.*?\)\n", f"Trainer(max_epochs=epochs, strategy='ddp', devices={size}, {quiet})\n", code)
+    quiet = "accelerator='cpu', logger=False, enable_checkpointing=False, enable_progress_bar=False"
+    code = re.sub(
+        r"Trainer\(.*?\)\n",
+        f"Trainer(max_epochs=epochs, strategy='ddp', devices={size}, {quiet}, enable_model_summary=False)\n",
+        code,
+    )
     exec(code, names)
     ima = names["trainer"].lightning_module.ima
     assert isinstance(ima, IMA)

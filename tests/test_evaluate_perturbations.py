@@ -84,7 +84,7 @@ def test_the_worst_case_of_a_linear_network_is_the_closed_form_and_the_average_t
         worst.append([float(margin > size * slope.abs().sum()) for size in sizes])
         row = [float(margin > 0)]
         for size in sizes[1:]:
-            (draws,) = per_sample_generators(f"0/intensity_shift/draws/{size}", [f"s{n}"], "cpu")
+            (draws,) = per_sample_generators(f"0/intensity_shift/draws/{size}", [f"s{n}"])
             right = 0
             for _ in range(4):
                 drawn = 2 * torch.rand(1, 2, generator=draws) - 1

@@ -122,7 +122,7 @@ def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restart
 
     def alone(item, count):
         x, y = item["image"][None], torch.tensor([item["label"]])
-        streams = per_sample_generators("0/1/margin", [item["sample_id"]], "cpu")
+        streams = per_sample_generators("0/1/margin", [item["sample_id"]])
         return BoundaryPGD("l2", 6, 20, start, count, delta=delta)(network, x, y, eps, streams)
 
     gained = []
@@ -292,7 +292,7 @@ def test_extra_network_inputs_follow_their_samples():
 
 def test_noise_is_drawn_by_sample_and_epoch_not_by_batch():
     def draws(key, ids):
-        return [float(torch.rand((), generator=stream)) for stream in per_sample_generators(key, ids, "cpu")]
+        return [float(torch.rand((), generator=stream)) for stream in per_sample_generators(key, ids)]
 
     assert draws("0/1", ["a", "b", "c"])[1:] == draws("0/1", ["b", "c"])
     assert len({*draws("0/1", ["a", "b"]), *draws("0/2", ["a", "b"]), *draws("1/1", ["a", "b"])}) == 6

@@ -114,9 +114,7 @@ def test_trades_loss_equals_a_plain_loop(norm):
     trainer.network[3].p = 0.0
     loss = last_loss(trainer)
     expected = 0.0
-    for item, stream in zip(
-        data, per_sample_generators("0/1/training", [i["sample_id"] for i in data], "cpu"), strict=True
-    ):
+    for item, stream in zip(data, per_sample_generators("0/1/training", [i["sample_id"] for i in data]), strict=True):
         x, y = item["image"][None], torch.tensor([item["label"]])
         p = softmax(network(x).detach().double().numpy(), axis=1)
         current = x + 0.001 * torch.empty_like(x[0]).normal_(generator=stream)

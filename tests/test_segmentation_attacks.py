@@ -23,7 +23,7 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
     limit = clean * 0.9 if threshold == "relative:0.9" else torch.full_like(clean, 0.8)
     assert (clean >= limit).all()
     eps = (4.0 if norm == "l2" else 0.5) * len(spatial) / 2
-    streams = per_sample_generators("a", [str(k) for k in range(6)], "cpu")
+    streams = per_sample_generators("a", [str(k) for k in range(6)])
     attack = BoundaryPGD(norm, steps=20, binary_steps=25, start=start, criterion=criterion)
     result = attack(network, image, label, eps, streams)
     assert result.success.sum() >= 3
@@ -31,7 +31,7 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
     score = criterion.score(network(result.image), label)
     assert (score >= limit).all()
     coarse = BoundaryPGD(norm, steps=20, binary_steps=0, start=start, criterion=criterion)
-    streams = per_sample_generators("a", [str(k) for k in range(6)], "cpu")
+    streams = per_sample_generators("a", [str(k) for k in range(6)])
     before = coarse(network, image, label, eps, streams).image
     for row in result.success.nonzero().flatten().tolist():
         way = _next_iterate(network, image, label, eps, norm, start, row, limit[row]) - before[row]
@@ -41,7 +41,7 @@ def test_case_1_is_just_on_the_right_side_of_the_threshold(norm, spatial, thresh
 
 def _next_iterate(network, image, label, eps, norm, start, row, limit):
     """The first iterate with a score below the limit, by a loop over one sample."""
-    (stream,) = per_sample_generators("a", [str(row)], "cpu")
+    (stream,) = per_sample_generators("a", [str(row)])
     x, y = image[row : row + 1], label[row : row + 1]
     loss, score = SegmentationLoss(), DiceCriterion().score
     noise = torch.zeros_like(x)
@@ -76,11 +76,11 @@ def test_a_samples_attack_does_not_change_with_the_rest_of_the_batch(attack):
             "worst": WorstOf([PGD("l2", 5, 1, criterion=criterion), PGD("l2", 5, 1, criterion=criterion)]),
         }[attack]
         names = [str(k) for k in range(6)]
-        together = made(network, image, label, 3.0, per_sample_generators("s", names, "cpu"))
+        together = made(network, image, label, 3.0, per_sample_generators("s", names))
         others = image.clone()
         others[[0, 1, 3, 4, 5]] = torch.randn_like(others[[0, 1, 3, 4, 5]])
-        replaced = made(network, others, label, 3.0, per_sample_generators("s", names, "cpu"))
-        alone = made(network, image[2:3], label[2:3], 3.0, per_sample_generators("s", names[2:3], "cpu"))
+        replaced = made(network, others, label, 3.0, per_sample_generators("s", names))
+        alone = made(network, image[2:3], label[2:3], 3.0, per_sample_generators("s", names[2:3]))
         for result, row in ((replaced, 2), (alone, 0)):
             torch.testing.assert_close(result.image[row], together.image[2], atol=1e-12, rtol=0)
             assert bool(result.success[row]) == bool(together.success[2])
@@ -102,9 +102,9 @@ def test_the_worst_of_several_attacks_counts():
     attacks = [PGD("l2", 10, 1, criterion=criterion, loss=loss) for loss in losses]
     names = [str(k) for k in range(6)]
     score = DiceCriterion().score
-    streams = per_sample_generators("s", names, "cpu")
+    streams = per_sample_generators("s", names)
     worst = score(network(WorstOf(attacks)(network, image, label, 2.0, streams).image), label)
-    streams = per_sample_generators("s", names, "cpu")
+    streams = per_sample_generators("s", names)
     each = torch.stack([score(network(a(network, image, label, 2.0, streams).image), label) for a in attacks])
     torch.testing.assert_close(worst, each.amin(dim=0))
     assert (each.argmin(dim=0).unique()).numel() > 1 or (each[0] != each[1]).any()

@@ -149,7 +149,7 @@ def test_a_sliding_window_is_attacked_whole(problem):
     image, label = torch.as_tensor(data[0]["image"])[None], data[0]["label"][None]
     network.eval()
     with torch.no_grad():
-        found = attack()(plain, image, label, 2.0, per_sample_generators("0/2.0", ["s0"], "cpu"))
+        found = attack()(plain, image, label, 2.0, per_sample_generators("0/2.0", ["s0"]))
         expected = DiceCriterion("lowest").score(plain(found.image), label)
     assert result.mean()[1] == pytest.approx(float(expected), abs=1e-6)
 

@@ -87,7 +87,7 @@ def test_the_loss_is_algorithm_1_for_dice_ce_of_any_reduction(reduction, batch_s
         noisy = torch.zeros(())
         if right.any():
             names = [item["sample_id"] for item, good in zip(part, right.tolist(), strict=True) if good]
-            streams = per_sample_generators("0/1/training", names, "cpu")
+            streams = per_sample_generators("0/1/training", names)
             with attack_mode(reference):
                 attack = BoundaryPGD("l2", 4, 10, criterion=criterion, delta=1.0)
                 x = attack(reference, image[right], label[right], 1.0, streams).image
@@ -271,7 +271,7 @@ def test_fixed_epsilon_training_attacks_every_sample_to_the_last_iterate():
     items = scans()
     image, label = stacked(items)
     loss, climbed = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False), DiceCriterion(0.5).loss
-    streams = per_sample_generators("0/1/training", [item["sample_id"] for item in items], "cpu")
+    streams = per_sample_generators("0/1/training", [item["sample_id"] for item in items])
     noise = torch.stack([torch.empty(1, *SIZE).normal_(generator=s) for s in streams])
     length = torch.stack([torch.empty(()).uniform_(generator=s) for s in streams]) ** (1 / noise[0].numel())
     noise = 1.5 * noise / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1) * length.view(-1, 1, 1, 1, 1)

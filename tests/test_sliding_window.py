@@ -291,7 +291,7 @@ def test_an_evaluators_batches_are_attacked_through_the_windows_as_through_the_p
     noisy, _ = prepare({"image": volume, "label": label})
     with attack_mode(network):
         again = PGD("l2", 3, criterion=DiceCriterion(0.1))
-        streams = per_sample_generators("validation", [str(k) for k in range(len(volume))], "cpu")
+        streams = per_sample_generators("validation", [str(k) for k in range(len(volume))])
         expected = again(Predictor(plain, network, len(volume)), volume, label, 2.0, streams).image
     assert torch.equal(noisy, expected)
     assert (noisy - volume).flatten(1).norm(dim=1) == pytest.approx(torch.tensor([2.0, 2.0]), rel=1e-4)

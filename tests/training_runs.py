@@ -44,7 +44,7 @@ def make_trainer(
     data_set = Dataset(data) if isinstance(data, list) else data
     loader = kwargs.pop("loader", None)
     return kind(
-        device="cpu",
+        device=kwargs.pop("device", "cpu"),
         max_epochs=epochs,
         train_data_loader=DataLoader(data_set, batch_size=batch_size, shuffle=shuffle) if loader is None else loader,
         network=network,

@@ -14,7 +14,7 @@ from monai_ima.utils.tensors import at_least_float32
 
 from .base import AttackSettings
 from .pgd import PGD, Iterate
-from .target import GradientPrediction, Loss, Target, select_samples
+from .target import GradientPrediction, Loss, Split, Target, select_samples
 
 __all__ = ["APGD", "checkpoints", "dlr_loss"]
 
@@ -127,14 +127,15 @@ class APGD(PGD):
         for k in range(self.steps):
             prediction = target.predict_with_gradient(image)
             gradient = prediction.gradient
-            yield Iterate(index, previous, image, prediction)
+            split = Split.of(prediction.correct)
+            yield Iterate(index, previous, image, prediction, split)
             state.record(image, prediction)
-            if not prediction.correct.all():
-                stay = prediction.correct.nonzero().squeeze(1)
+            if len(split.wrong) > 0:
+                stay = split.correct
                 if len(stay) == 0:
                     return
                 index, previous, image, gradient = index[stay], previous[stay], image[stay], gradient[stay]
-                target, generator = select_samples(target, generator, stay)
+                target, generator = select_samples(target, generator, stay, split.correct_rows)
                 state = state.select(stay)
             if k in marks:
                 back = per_sample(state.checkpoint(self.rho * (k - last)), image)
@@ -146,7 +147,8 @@ class APGD(PGD):
             if k > 0:
                 ahead = self.momentum * ahead + (1 - self.momentum) * (image - previous)
             previous, image = image, self.move(target, ahead.add_(image).sub_(target.image))
-        yield Iterate(index, previous, image, target.predict(image))
+        end = target.predict(image)
+        yield Iterate(index, previous, image, end, Split.of(end.correct))
 
 
 @dataclass

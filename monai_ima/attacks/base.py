@@ -26,6 +26,7 @@ from monai_ima.utils.checks import (
     shown,
 )
 from monai_ima.utils.errors import SampleError
+from monai_ima.utils.known_labels import known_labels
 from monai_ima.utils.outputs import OneOutput, Output, choose_label, choose_output
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.signatures import named_settings
@@ -33,6 +34,8 @@ from monai_ima.utils.spacing import image_spacing
 from monai_ima.utils.tensors import check_finite, check_tensor, plain
 
 from .channels import FixedChannels, attacked_channels
+from .execution import Execution
+from .health import Health
 from .mode import attack_mode
 from .parameters import ParameterSpace
 from .target import Loss, Target, select_samples
@@ -88,6 +91,9 @@ class AttackSettings(TypedDict, total=False):
     channels: Sequence[int] | None
     output: Output
     perturbation: Perturbation | None
+    compile: bool
+    memory_format: str | None
+    autocast: str | None
 
 
 class Attack(ABC):
@@ -108,10 +114,15 @@ class Attack(ABC):
         output: index or key of the network's output that counts, where it returns several; None: the first.
         perturbation: what ε measures: radii, distances and draws are those of its parameters θ, in its unit and its
             norm, and ``norm`` says nothing. None means noise that is added pixel by pixel.
+        compile: run the network through ``torch.compile``, in batches of powers of two. For this and the next two see
+            ``docs/speed.md``: they change the speed and the rounding of the numbers.
+        memory_format: ``"channels_last"`` for images in this format; None: as they are.
+        autocast: ``"bfloat16"`` or ``"float16"``: the network runs under ``torch.autocast`` of this type; None: as the
+            call finds it.
 
     Raises:
-        ValueError: if ``norm`` is another name, ``bounds`` do not rise, ``channels`` are no different integers >= 0, or
-            ``output`` can name none.
+        ValueError: if ``norm`` is another name, ``bounds`` do not rise, ``channels`` are no different integers >= 0,
+            ``output`` can name none, or ``memory_format`` or ``autocast`` is another name.
         TypeError: if ``criterion``, ``loss``, ``generator`` or ``perturbation`` is none.
 
     Example:
@@ -139,7 +150,11 @@ class Attack(ABC):
         channels: Sequence[int] | None = None,
         output: Output = None,
         perturbation: Perturbation | None = None,
+        compile: bool = False,
+        memory_format: str | None = None,
+        autocast: str | None = None,
     ) -> None:
+        self.execution = Execution(compile, memory_format, autocast)
         if perturbation is not None:
             check_instance("perturbation", perturbation, Perturbation, "a perturbation such as BiasField()")
         self.norm = get_norm(norm) if perturbation is None else perturbation.norm
@@ -192,6 +207,7 @@ class Attack(ABC):
         predict: Callable[[torch.Tensor], Any] = (
             network if hasattr(network, "select") else Predictor.of(network, len(x))
         )
+        predict = self.execution.applied(predict)
         guard = attack_mode(network) if isinstance(network, nn.Module) else nullcontext()
         with torch.inference_mode(False), guard, torch.no_grad():
             x, y = (tensor.clone() if tensor.is_inference() else tensor for tensor in (x, y))
@@ -214,15 +230,19 @@ class Attack(ABC):
                     f"{self.perturbation.largest:g} {self.perturbation.unit}."
                 )
             logits = choose_output(predict(x), self.output, y)
-            check_finite(logits, "a prediction")
-            score = criterion.score(logits, y)
-            radius = radius.masked_fill(~criterion.labelled(logits, y), 0)
-            criterion = criterion.relative_to(score)
-            rows = torch.arange(len(x), device=x.device)
-            predict = predict if self.output is None else OneOutput(predict, self.output)
-            correct = criterion.decide(score)
-            target = Target(predict, norm, bounds, rows, x, y, radius, criterion, self.loss, score, correct, moving)
-            result = self.run(target, self._generators(generator, x))
+            rows, health = torch.arange(len(x), device=x.device), Health(len(x), x.device)
+            health.note(rows, prediction=logits)
+            with health.told_of():
+                score = criterion.score(logits, y)
+                radius = radius.masked_fill(~criterion.labelled(logits, y), 0)
+                criterion = criterion.relative_to(score)
+                correct = criterion.decide(score)
+                called = predict if self.output is None else OneOutput(predict, self.output)
+                target = Target(
+                    called, norm, bounds, rows, x, y, radius, criterion, self.loss, score, correct, health, moving
+                )
+                with known_labels():
+                    result = self.run(target, self._generators(generator, x))
             if space is not None:
                 theta = result.image
                 moved = None if moving is None else moving.apply_label(y, theta)
@@ -249,13 +269,15 @@ class Attack(ABC):
         Each part of a chain of perturbations has a direction of its own.
         """
         direction = target.norm.steepest(gradient)
-        for k, block in enumerate(target.norm.blocks(direction)):
-            flat = (block == 0).flatten(1).all(dim=1)
-            if flat.any():
-                rows = flat.nonzero().squeeze(1)
-                stuck, generators = select_samples(target, generator, rows)
-                drawn = target.norm.steepest(gaussian(stuck.image, generators))
-                block[rows] = target.norm.blocks(drawn)[k]
+        blocks = target.norm.blocks(direction)
+        flat = torch.stack([~block.flatten(1).any(dim=1) for block in blocks])
+        if flat.any():
+            for k, block in enumerate(blocks):
+                rows = flat[k].nonzero().squeeze(1)
+                if len(rows) > 0:
+                    stuck, generators = select_samples(target, generator, rows)
+                    drawn = target.norm.steepest(gaussian(stuck.image, generators))
+                    block[rows] = target.norm.blocks(drawn)[k]
         return direction
 
     def result(self, target: Target, image: torch.Tensor, success: torch.Tensor) -> AttackResult:

@@ -46,8 +46,9 @@ class BoundaryPGD(PathAttack):
         start: ``"clean"``: the first path starts at the image; ``"ball"``: at a point drawn uniformly from the ball of
             radius ε - ``delta`` (but at least 1 % of ε).
         restarts: number of paths, >= 1.
-        alpha: α; a step is α ε / N_PGD long.
+        alpha: α; a constant step is α ε / N_PGD long.
         delta: δ, the expansion step, >= 0: a random start lies in the part of the ball that was safe before it grew.
+        schedule: ``"constant"`` or ``"cosine"``: how step lengths fall (:class:`PathAttack`).
         settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:
@@ -71,10 +72,19 @@ class BoundaryPGD(PathAttack):
         restarts: int = 1,
         alpha: float = 4.0,
         delta: float = 0.0,
+        schedule: str = "constant",
         **settings: Unpack[AttackSettings],
     ) -> None:
         random_start = check_choice("start", start, ("clean", "ball")) == "ball"
-        super().__init__(norm, steps=steps, restarts=restarts, alpha=alpha, random_start=random_start, **settings)
+        super().__init__(
+            norm,
+            steps=steps,
+            restarts=restarts,
+            alpha=alpha,
+            random_start=random_start,
+            schedule=schedule,
+            **settings,
+        )
         self.binary_steps = check_count("binary_steps", binary_steps, 0)
         self.delta = check_not_negative("delta", delta)
 
@@ -118,10 +128,11 @@ class BoundaryPGD(PathAttack):
         inside, outside = target.image.clone(), target.image.clone()
         crossed = torch.zeros_like(target.clean_correct)
         for iterate in self.path(target, generator, start_radius):
-            wrong = ~iterate.prediction.correct
-            at = iterate.index[wrong]
-            inside[at], outside[at] = iterate.previous[wrong], iterate.image[wrong]
-            crossed[at] = True
+            if iterate.split is not None and len(iterate.split.wrong) > 0:
+                wrong = iterate.split.wrong
+                at = iterate.index[wrong]
+                inside[at], outside[at] = iterate.previous[wrong], iterate.image[wrong]
+                crossed[at] = True
             last = iterate
         uncrossed = last.prediction.correct
         inside[last.index[uncrossed]] = last.image[uncrossed]

@@ -31,6 +31,9 @@ class UniformNoise(Attack):
         channels: of the image that noise may change; None means all.
         output: see :class:`Attack`.
         perturbation: see :class:`Attack`.
+        compile: see :class:`Attack`.
+        memory_format: see :class:`Attack`.
+        autocast: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range or a name is unknown.
@@ -53,6 +56,9 @@ class UniformNoise(Attack):
         channels: Sequence[int] | None = None,
         output: Output = None,
         perturbation: Perturbation | None = None,
+        compile: bool = False,
+        memory_format: str | None = None,
+        autocast: str | None = None,
     ) -> None:
         shared = AttackSettings(
             bounds=bounds,
@@ -61,6 +67,9 @@ class UniformNoise(Attack):
             channels=channels,
             output=output,
             perturbation=perturbation,
+            compile=compile,
+            memory_format=memory_format,
+            autocast=autocast,
         )
         super().__init__(norm, **shared)
         self.draws = check_count("draws", draws, 1)

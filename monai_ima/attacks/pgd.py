@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Unpack
@@ -9,11 +10,11 @@ import torch
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.base import Perturbation
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_bool, check_count, check_positive
+from monai_ima.utils.checks import check_bool, check_choice, check_count, check_positive
 from monai_ima.utils.outputs import Output
 
 from .base import Attack, AttackResult, AttackSettings
-from .target import Loss, MostAdversarial, Prediction, Target, select_samples
+from .target import Loss, MostAdversarial, Prediction, Split, Target, select_samples
 
 __all__ = ["FGSM", "IFGSM", "PGD", "Iterate", "PathAttack"]
 
@@ -27,28 +28,41 @@ class Iterate:
         previous: ``[A, C, *spatial]``, iterate k-1, which was correct; the clean image when k is the start.
         image: ``[A, C, *spatial]``, iterate k.
         prediction: score and decision at iterate k, ``[A]`` each.
+        split: which of the A samples are misclassified here and go no further; None where none leaves the path.
     """
 
     index: torch.Tensor
     previous: torch.Tensor
     image: torch.Tensor
     prediction: Prediction
+    split: Split | None = None
+
+
+SCHEDULES = ("constant", "cosine")
+FIRST_STEP, LAST_STEP = 1.5, 0.05
+"""Lengths of the steps of the schedule ``"cosine"``, in units of ε."""
 
 
 class PathAttack(Attack):
     """Projected gradient ascent as a path of iterates; what is kept of it is up to the attack.
 
-    Step k goes ``α ε / N`` in the steepest direction of the norm, is projected to the ball of radius ε around the clean
-    image and clipped to the bounds. **A sample leaves the batch as soon as it has crossed**, so the cost is the sum
+    Step k goes in the steepest direction of the norm, is projected to the ball of radius ε around the clean image and
+    clipped to the bounds. It is ``α ε / N`` long with the schedule ``"constant"``; with ``"cosine"`` the lengths fall
+    along half a cosine from 1.5 ε to 0.05 ε, whatever α is, which reaches as high a loss in fewer steps
+    (``docs/results/schedule.md``). **A sample leaves the batch as soon as it has crossed**, so the cost is the sum
     over the samples of the steps that each one needs.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: N, number of gradient steps, >= 1.
         restarts: number of paths, >= 1; samples that have crossed take no further one.
-        alpha: α, step length in units of ε / N, > 0.
+        alpha: α, length of a constant step in units of ε / N, > 0.
         random_start: begin at a point drawn from the ball (else at the clean image).
         early_stop: a sample leaves with its first misclassified iterate.
+        schedule: ``"constant"`` or ``"cosine"``.
+        compile: see :class:`Attack`.
+        memory_format: see :class:`Attack`.
+        autocast: see :class:`Attack`.
         bounds: see :class:`Attack`.
         criterion: see :class:`Attack`.
         loss: see :class:`Attack`.
@@ -77,8 +91,14 @@ class PathAttack(Attack):
         channels: Sequence[int] | None = None,
         output: Output = None,
         perturbation: Perturbation | None = None,
+        schedule: str = "constant",
+        compile: bool = False,
+        memory_format: str | None = None,
+        autocast: str | None = None,
     ) -> None:
-        super().__init__(norm, bounds, criterion, loss, generator, channels, output, perturbation)
+        shared = (bounds, criterion, loss, generator, channels, output, perturbation, compile, memory_format, autocast)
+        super().__init__(norm, *shared)
+        self.schedule = check_choice("schedule", schedule, SCHEDULES)
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
         self.alpha = check_positive("alpha", alpha)
@@ -88,6 +108,13 @@ class PathAttack(Attack):
             raise ValueError(
                 f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."
             )
+
+    def step_length(self, k: int) -> float:
+        """Length of step k in units of ε, k from 0 to N - 1."""
+        if self.schedule == "constant":
+            return self.alpha / self.steps
+        fallen = (1 - math.cos(math.pi * k / max(1, self.steps - 1))) / 2
+        return FIRST_STEP + (LAST_STEP - FIRST_STEP) * fallen
 
     def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
         """Line 1 of IMA's Algorithm 3: the iterates k = 0 (start) to N; ``early_stop``: to the first misclassified.
@@ -101,20 +128,25 @@ class PathAttack(Attack):
         index = torch.arange(len(target.image), device=target.image.device)
         previous = target.image
         image = target.image if start_radius is None else self.draw(target, start_radius, generator)
-        for _ in range(self.steps):
+        for k in range(self.steps):
             prediction = target.predict_with_gradient(image)
             gradient = prediction.gradient
-            yield Iterate(index, previous, image, prediction)
-            if self.early_stop and not prediction.correct.all():
-                stay = prediction.correct.nonzero().squeeze(1)
+            split = self._split(prediction)
+            yield Iterate(index, previous, image, prediction, split)
+            if split is not None and len(split.wrong) > 0:
+                stay = split.correct
                 if len(stay) == 0:
                     return
                 index, image, gradient = index[stay], image[stay], gradient[stay]
-                target, generator = select_samples(target, generator, stay)
+                target, generator = select_samples(target, generator, stay, split.correct_rows)
             step = self.direction(gradient, target, generator)
-            step.mul_(per_sample(self.alpha / self.steps * target.eps, step))
+            step.mul_(per_sample(self.step_length(k) * target.eps, step))
             previous, image = image, self.move(target, step.add_(image).sub_(target.image))
-        yield Iterate(index, previous, image, target.predict(image))
+        last = target.predict(image)
+        yield Iterate(index, previous, image, last, self._split(last))
+
+    def _split(self, prediction: Prediction) -> Split | None:
+        return Split.of(prediction.correct) if self.early_stop else None
 
 
 class PGD(PathAttack):
@@ -127,7 +159,7 @@ class PGD(PathAttack):
         norm: ``"l2"`` or ``"linf"``.
         steps: number of gradient steps, >= 1.
         restarts: number of paths, >= 1; only samples not yet broken take a further one.
-        alpha: step length in units of ε / steps, > 0.
+        alpha: length of a constant step in units of ε / steps, > 0.
         random_start: begin at a point drawn uniformly from the ball (else at the clean image).
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
@@ -139,6 +171,10 @@ class PGD(PathAttack):
         channels: of the image that noise may change; None means all.
         output: see :class:`Attack`.
         perturbation: see :class:`Attack`.
+        schedule: ``"constant"`` or ``"cosine"``: how step lengths fall (:class:`PathAttack`).
+        compile: see :class:`Attack`.
+        memory_format: see :class:`Attack`.
+        autocast: see :class:`Attack`.
 
     Raises:
         ValueError: if a number is out of its range, or ``early_stop`` is False with ``restarts`` > 1.

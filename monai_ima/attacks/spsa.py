@@ -11,7 +11,7 @@ from monai_ima.utils.checks import check_count, check_positive
 from monai_ima.utils.tensors import first_output
 
 from .base import Attack, AttackResult, AttackSettings
-from .target import MostAdversarial, Target, select_samples
+from .target import MostAdversarial, Split, Target, select_samples
 
 __all__ = ["SPSA", "estimate_gradient"]
 
@@ -97,10 +97,11 @@ class SPSA(Attack):
             prediction = active.predict(image)
             worst.update(rows, image, prediction)
             queries[rows] += 2 * self.samples + 1
-            if not prediction.correct.all():
-                stay = prediction.correct.nonzero().squeeze(1)
+            split = Split.of(prediction.correct)
+            if len(split.wrong) > 0:
+                stay = split.correct
                 rows, image, mean, square = rows[stay], image[stay], mean[stay], square[stay]
-                active, generators = select_samples(active, generators, stay)
+                active, generators = select_samples(active, generators, stay, split.correct_rows)
         return replace(self.result(target, worst.image, worst.broken), queries=queries)
 
     def _estimate(self, target: Target, image: torch.Tensor, generator: Generators) -> torch.Tensor:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,9 @@ from monai_ima.criteria import Criterion
 from monai_ima.perturbations.base import Fitted
 from monai_ima.perturbations.norms import Generators, Norm, per_sample
 from monai_ima.utils.errors import SampleError
-from monai_ima.utils.tensors import check_finite, first_output
+from monai_ima.utils.tensors import first_output
+
+from .health import Health
 
 __all__ = [
     "GradientPrediction",
@@ -20,6 +22,7 @@ __all__ = [
     "MostAdversarial",
     "NearestAdversarial",
     "Prediction",
+    "Split",
     "Target",
     "bisect",
     "select_samples",
@@ -68,6 +71,7 @@ class Target:
         attack_loss: attack objective, ``(logits, label) -> float [B]``; None means the criterion's own.
         clean_score: float ``[B]``, the criterion's score of the clean prediction.
         clean_correct: bool ``[B]``, the clean prediction is correct.
+        health: where what is not finite is noted.
         moving: the perturbation, where it moves voxels; None: labels stay.
     """
 
@@ -82,6 +86,7 @@ class Target:
     attack_loss: Loss | None
     clean_score: torch.Tensor
     clean_correct: torch.Tensor
+    health: Health
     moving: Fitted | None = None
 
     def label_at(self, image: torch.Tensor) -> torch.Tensor:
@@ -111,12 +116,11 @@ class Target:
             label = self.label_at(image.detach())
             loss = self.loss(logits, label)
             (gradient,) = torch.autograd.grad(loss.sum(), image)
-        with self._errors_name_the_row():
-            check_finite(gradient, "a gradient")
+        self.health.note(self.rows, gradient=gradient)
         return GradientPrediction(**vars(self._judge(logits.detach(), label)), loss=loss.detach(), gradient=gradient)
 
     def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The attack's loss, checked: float ``[B]``."""
+        """The attack's loss, of a checked shape: float ``[B]``."""
         with self._errors_name_the_row():
             loss = (self.criterion.loss if self.attack_loss is None else self.attack_loss)(logits, label)
             if loss.shape != (len(self.image),):
@@ -124,12 +128,12 @@ class Target:
                     f"The attack's loss returned shape {tuple(loss.shape)} for {len(self.image)} samples, expected "
                     "one value per sample (for a torch loss: reduction='none')."
                 )
-            check_finite(loss.detach(), "a loss")
+        self.health.note(self.rows, loss=loss.detach())
         return loss
 
     def _judge(self, logits: torch.Tensor, label: torch.Tensor) -> Prediction:
+        self.health.note(self.rows, prediction=logits)
         with self._errors_name_the_row():
-            check_finite(logits, "a prediction")
             score = self.criterion.score(logits, label)
         if label is not self.label:
             score = torch.where(score.isnan(), self.clean_score, score)
@@ -168,9 +172,9 @@ class MostAdversarial:
     def update(self, rows: torch.Tensor, image: torch.Tensor, prediction: Prediction) -> None:
         """Take in one more image of each of the samples at ``rows``."""
         worse = prediction.score < self._lowest[rows]
-        self.image[rows[worse]] = image[worse]
-        self._lowest[rows[worse]] = prediction.score[worse]
-        self.broken[rows[~prediction.correct]] = True
+        self.image[rows] = torch.where(per_sample(worse, image), image, self.image[rows])
+        self._lowest[rows] = torch.where(worse, prediction.score, self._lowest[rows])
+        self.broken[rows] |= ~prediction.correct
 
 
 class NearestAdversarial:
@@ -199,8 +203,8 @@ class NearestAdversarial:
         """Take in one more image of each of the samples at ``rows``, at these distances from the clean one."""
         self._worst.update(rows, image, prediction)
         nearer = ~prediction.correct & (distance < self.distance[rows])
-        self._nearest[rows[nearer]] = image[nearer]
-        self.distance[rows[nearer]] = distance[nearer]
+        self._nearest[rows] = torch.where(per_sample(nearer, image), image, self._nearest[rows])
+        self.distance[rows] = torch.where(nearer, distance, self.distance[rows])
 
 
 def bisect(
@@ -221,10 +225,43 @@ def bisect(
     return correct, misclassified
 
 
-def select_samples(target: Target, generator: Generators, rows: torch.Tensor) -> tuple[Target, Generators]:
-    """The target and generators of the samples at ``rows``, untouched when these are all."""
+@dataclass(frozen=True)
+class Split:
+    """A batch in two, by what is correct.
+
+    Attributes:
+        wrong: int, rows of the samples that are misclassified, in rising order.
+        correct: int, rows of the others.
+        correct_rows: these, where the host can read them without waiting for the device.
+    """
+
+    wrong: torch.Tensor
+    correct: torch.Tensor
+    correct_rows: list[int]
+
+    @classmethod
+    def of(cls, correct: torch.Tensor) -> Split:
+        """Split bool ``[B]``; the device is waited for once."""
+        flags = correct.tolist()
+        rows = [row for row, flag in enumerate(flags) if flag]
+        order = correct.byte().argsort(stable=True)
+        wrong, right = order.split([len(flags) - len(rows), len(rows)])
+        return cls(wrong, right, rows)
+
+
+def select_samples(
+    target: Target, generator: Generators, rows: torch.Tensor, known: Sequence[int] | None = None
+) -> tuple[Target, Generators]:
+    """The target and generators of the samples at ``rows``, untouched when these are all.
+
+    Args:
+        target: of all samples.
+        generator: of all samples.
+        rows: int, which samples, in rising order.
+        known: ``rows``, where the host knows them already.
+    """
     if len(rows) == len(target.image):
         return target, generator
     if not isinstance(generator, torch.Generator):
-        generator = [generator[row] for row in rows.tolist()]
+        generator = [generator[row] for row in (rows.tolist() if known is None else known)]
     return target.select(rows), generator

@@ -7,6 +7,7 @@ from monai_ima.perturbations.norms import Generators
 from monai_ima.utils.checks import shown
 
 from .base import Attack, AttackResult
+from .execution import Execution
 from .target import MostAdversarial, Target
 
 __all__ = ["WorstOf"]
@@ -18,8 +19,8 @@ class WorstOf(Attack):
     A sample that one attack has broken is not attacked by the next ones.
 
     Args:
-        attacks: at least one, all of the same norm, perturbation, bounds, channels, output and kind of criterion; the
-            criterion used is the first one's.
+        attacks: at least one, all of the same norm, perturbation, bounds, channels, output, kind of criterion, and
+            options of speed; the criterion used is the first one's.
 
     Raises:
         TypeError: when they are no list of attacks.
@@ -41,12 +42,12 @@ class WorstOf(Attack):
             raise ValueError("Got no attacks, expected at least one.")
         first = attacks[0]
         for other in attacks[1:]:
-            for what in ("norm", "perturbation", "bounds", "channels", "output", "criterion"):
+            for what in ("norm", "perturbation", "bounds", "channels", "output", "criterion", "execution"):
                 one, two = _comparable(getattr(first, what)), _comparable(getattr(other, what))
                 if one != two:
                     raise ValueError(f"Got attacks of different {what} ({one} and {two}), expected the same for all.")
         names = ("bounds", "criterion", "generator", "channels", "output", "perturbation")
-        super().__init__(first.norm, **{name: getattr(first, name) for name in names})
+        super().__init__(first.norm, **{name: getattr(first, name) for name in names}, **vars(first.execution))
         self.attacks = list(attacks)
 
     def run(self, target: Target, generator: Generators) -> AttackResult:
@@ -60,4 +61,4 @@ class WorstOf(Attack):
 
 
 def _comparable(value: object) -> object:
-    return value if isinstance(value, tuple | int | str | None) else type(value).__name__
+    return value if isinstance(value, tuple | int | str | Execution | None) else type(value).__name__

@@ -9,6 +9,7 @@ from monai_ima.utils.checks import check_fraction, check_ignore_index
 from monai_ima.utils.class_labels import class_indices
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.ignored_labels import counted_entries
+from monai_ima.utils.known_labels import labels_are_known
 from monai_ima.utils.tensors import at_least_float32
 
 from .base import Criterion
@@ -149,8 +150,9 @@ class BinaryCriterion(Criterion):
             raise ValueError(f"BinaryCriterion got {label.shape[0]} labels for {batch} samples, expected one each.")
         flat, target = at_least_float32(logits.reshape(batch, -1)), label.reshape(batch, -1)
         known = counted_entries(target, self.ignore_index)
-        bad = ((target != 0) & (target != 1) & known).any(dim=1)
-        if bad.any():
-            sample = int(bad.nonzero()[0])
-            raise SampleError(sample, f"has label {target[sample].tolist()}, expected 0 or 1.")
+        if not labels_are_known():
+            bad = ((target != 0) & (target != 1) & known).any(dim=1)
+            if bad.any():
+                sample = int(bad.nonzero()[0])
+                raise SampleError(sample, f"has label {target[sample].tolist()}, expected 0 or 1.")
         return flat, target.to(flat.dtype).masked_fill(~known, 0), known

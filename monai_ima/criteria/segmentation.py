@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.metrics import compute_dice, compute_surface_dice
+from monai.metrics import compute_surface_dice
 
 from monai_ima.losses.segmentation import SegmentationLoss
 from monai_ima.utils.checks import check_bool, check_not_negative
@@ -176,7 +176,8 @@ class SegmentationCriterion(Criterion):
 class DiceCriterion(SegmentationCriterion):
     """Correct when the mean Dice over the classes present in the label is at least τ.
 
-    Arguments, shapes and errors as for :class:`SegmentationCriterion`. The score is MONAI's ``compute_dice``.
+    Arguments, shapes and errors as for :class:`SegmentationCriterion`. The score equals MONAI's ``compute_dice``, which
+    waits for the device at every class of every sample.
 
     Example:
         >>> label = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
@@ -188,7 +189,11 @@ class DiceCriterion(SegmentationCriterion):
     """
 
     def class_scores(self, prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return compute_dice(prediction, label, include_background=self.include_background)
+        first = 0 if self.include_background else 1
+        prediction, label = prediction[:, first:].flatten(2), label[:, first:].flatten(2)
+        present = label.sum(dim=2)
+        dice = 2 * (prediction * label).sum(dim=2) / (present + prediction.sum(dim=2))
+        return dice.masked_fill(present == 0, math.nan)
 
 
 class SurfaceDiceCriterion(SegmentationCriterion):

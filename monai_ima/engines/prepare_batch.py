@@ -87,7 +87,7 @@ class AdversarialPrepareBatch(PrepareBatch):
         network = unwrap(self.network)
         forward = Predictor.prepared(self.inferer, network, len(image), extra)
         sample_ids = list(map(str, batchdata[SAMPLE_ID] if SAMPLE_ID in batchdata else range(len(image))))
-        streams = per_sample_generators("validation", sample_ids, image.device)
+        streams = per_sample_generators("validation", sample_ids)
         try:
             with attack_mode(network):
                 result = self.attack(forward, image, label, self.eps, streams)

@@ -145,7 +145,7 @@ def save_attacked_images(
             if all(sample_id in done for sample_id in wanted) or not share.claim(index):
                 continue
             predictor = Predictor.prepared(inferer, loaded.network, len(image), extra)
-            generators = per_sample_generators(f"{seed}/{eps}", sample_ids, loaded.device)
+            generators = per_sample_generators(f"{seed}/{eps}", sample_ids)
             try:
                 result = attack(predictor, image, label, eps, generators)
             except SampleError as error:

@@ -79,7 +79,7 @@ def verify_segmentation(
             problem = AttackProblem(network, image[scan], label[scan], norm, radius, limits, 0, 1)
             try:
                 judge = _Judge(problem, criterion)
-                generators = per_sample_generators(str(seed), [str(row)], image.device)
+                generators = per_sample_generators(str(seed), [str(row)])
                 noisy = attack(network, problem.image, problem.label, radius, generators).image
             except SampleError as error:
                 raise SampleError(row, error.problem) from error

@@ -266,7 +266,7 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
         return image[attacked_channels(next(iter(self.attacks.values())).channels, image[None])]
 
     def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
-        return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids, self.device)
+        return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids)
 
 
 def _length(data_loader: Iterable) -> int | None:

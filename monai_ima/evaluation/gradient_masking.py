@@ -348,7 +348,7 @@ class GradientMaskingChecks:
         return PGD(first.norm.name, steps, restarts, **self._shared)
 
     def _streams(self, batch: EvaluationBatch, key: Any) -> list[torch.Generator]:
-        return per_sample_generators(f"{self.seed}/{key}", batch.sample_ids, batch.image.device)
+        return per_sample_generators(f"{self.seed}/{key}", batch.sample_ids)
 
     def _range(self) -> tuple[float, float]:
         bounds = self.attacks[0].bounds

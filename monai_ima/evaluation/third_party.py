@@ -124,7 +124,7 @@ def _check_logits(problem: AttackProblem) -> None:
 
 def _ours(problem: AttackProblem, seed: int) -> torch.Tensor:
     attack = attack_from_name(strongest(problem.norm, problem.classes), problem.norm, problem.bounds)
-    streams = per_sample_generators(str(seed), [str(row) for row in range(len(problem.image))], problem.image.device)
+    streams = per_sample_generators(str(seed), [str(row) for row in range(len(problem.image))])
     found, first = [], 0
     for x, y in problem.batches():
         found.append(attack(problem.network, x, y, problem.eps, streams[first : first + len(x)]).image)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from monai_ima.attacks import Attack, AttackResult, AttackSettings, attack_mode
+from monai_ima.attacks.execution import Execution
 from monai_ima.criteria import ClassificationCriterion, Criterion, SegmentationCriterion, check_criterion
 from monai_ima.losses import find_reduction
 from monai_ima.perturbations import Perturbation
@@ -56,6 +57,9 @@ class MethodSettings(TypedDict, total=False):
     channels: Sequence[int] | None
     output: Output
     perturbation: Perturbation | None
+    compile: bool
+    memory_format: str | None
+    autocast: str | None
 
 
 class TrainingMethod(ABC):
@@ -86,10 +90,14 @@ class TrainingMethod(ABC):
             first. The trainer's loss gets them all. Of a dictionary of labels that of the same key goes with it.
         perturbation: what every ε of the method measures, such as ``BiasField()``: radii and margins are in its unit,
             and ``norm`` says nothing. None means noise that is added pixel by pixel.
+        compile: of the attacks: run the network through ``torch.compile`` (:class:`~monai_ima.attacks.Attack`).
+        memory_format: of the attacks: ``"channels_last"`` or None.
+        autocast: of the attacks: ``"bfloat16"``, ``"float16"``, or None for the precision that training has.
 
     Raises:
         ValueError: if a number is out of its range, ``bounds`` do not rise, ``attack_mode`` is another name,
-            ``channels`` are no different integers >= 0, or ``output`` can name none.
+            ``channels`` are no different integers >= 0, ``output`` can name none, or ``memory_format`` or
+            ``autocast`` is another name.
         TypeError: if ``criterion`` or ``perturbation`` is none.
 
     Example:
@@ -117,6 +125,9 @@ class TrainingMethod(ABC):
         channels: Sequence[int] | None = None,
         output: Output = None,
         perturbation: Perturbation | None = None,
+        compile: bool = False,
+        memory_format: str | None = None,
+        autocast: str | None = None,
     ) -> None:
         self.attack_mode = check_choice("attack mode", attack_mode, ("eval", "train"))
         self.criterion = ClassificationCriterion() if criterion is None else check_criterion(criterion)
@@ -128,6 +139,7 @@ class TrainingMethod(ABC):
         if perturbation is not None:
             check_instance("perturbation", perturbation, Perturbation, "a perturbation such as BiasField()")
         self.perturbation = perturbation
+        self.execution = Execution(compile, memory_format, autocast)
         self.epoch = 0
         self.clean_score = torch.empty(0)
         self.labelled = torch.empty(0, dtype=torch.bool)
@@ -149,6 +161,7 @@ class TrainingMethod(ABC):
             "channels": self.channels,
             "criterion": self.criterion,
             "perturbation": self.perturbation,
+            **vars(self.execution),
         }
 
     @property
@@ -302,7 +315,7 @@ class TrainingMethod(ABC):
 
     def generators(self, batch: Batch, purpose: str) -> list[torch.Generator]:
         """A random stream for each sample, for one purpose in this epoch; the same in a resumed training."""
-        return per_sample_generators(f"{self.seed}/{self.epoch}/{purpose}", batch.sample_ids, batch.image.device)
+        return per_sample_generators(f"{self.seed}/{self.epoch}/{purpose}", batch.sample_ids)
 
     def sums(self, loss_function: LossFunction, prediction: Any, batch: Batch) -> bool | None:
         """The trainer's loss adds samples up: found out, and told of, on the first batch that can tell; else None."""

@@ -46,7 +46,8 @@ class IMA(PerSampleMethod):
         steps: N_PGD of the training attacks, >= 1.
         margin_steps: N_PGD of the margin pass, >= 1.
         binary_steps: N_binary, >= 0.
-        alpha: α; a PGD step is α ε / N_PGD long, > 0.
+        alpha: α; a constant PGD step is α ε / N_PGD long, > 0.
+        schedule: of the steps' lengths, ``"constant"`` or ``"cosine"`` (:class:`BoundaryPGD`).
         update: ``"epoch"``: a pass over the training set after every ``update_interval`` epochs, as in the paper;
             ``"online"``: no extra pass, the epoch's own training attacks move the margins.
         update_interval: epochs between two margin passes, >= 1.
@@ -94,6 +95,7 @@ class IMA(PerSampleMethod):
         first_pass: bool = False,
         start: str = "clean",
         margin_restarts: int = 1,
+        schedule: str = "constant",
         **settings: Unpack[MethodSettings],
     ) -> None:
         super().__init__(MarginTable(eps_max, delta), **settings)
@@ -105,7 +107,7 @@ class IMA(PerSampleMethod):
         margin_steps = check_count("margin_steps", margin_steps, 1)
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
-            BoundaryPGD(norm, count, binary_steps, start, paths, alpha, **self.attack_settings)
+            BoundaryPGD(norm, count, binary_steps, start, paths, alpha, schedule=schedule, **self.attack_settings)
             for count, paths in ((steps, 1), (margin_steps, restarts))
         )
         self._outcomes = OutcomeLog()

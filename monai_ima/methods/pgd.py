@@ -29,7 +29,8 @@ class PGDTraining(TrainingMethod):
         norm: ``"l2"`` or ``"linf"``.
         beta: β, weight of the noisy samples, in [0, 1].
         steps: N_PGD, >= 1.
-        alpha: α; a PGD step is α ε / N_PGD long, > 0.
+        alpha: α; a constant PGD step is α ε / N_PGD long, > 0.
+        schedule: of the steps' lengths, ``"constant"`` or ``"cosine"`` (:class:`PGD`).
         settings: see :class:`TrainingMethod`; the criterion gives the attack objective.
 
     Raises:
@@ -54,13 +55,14 @@ class PGDTraining(TrainingMethod):
         beta: float = 0.5,
         steps: int = 20,
         alpha: float = 4.0,
+        schedule: str = "constant",
         **settings: Unpack[MethodSettings],
     ) -> None:
         super().__init__(**settings)
         self.eps = check_positive("eps", eps)
         self.beta = check_fraction("beta", beta)
         settings_of_attack = self.attack_settings | {"criterion": AlwaysCorrect(self.criterion)}
-        self.attack = PGD(norm, steps, 1, alpha, early_stop=False, **settings_of_attack)
+        self.attack = PGD(norm, steps, 1, alpha, early_stop=False, schedule=schedule, **settings_of_attack)
 
     def adversarial_loss(
         self, batch: Batch, prediction: Any, loss_function: LossFunction, clean_loss: torch.Tensor

@@ -178,6 +178,7 @@ def get_norm(name: str | Norm) -> Norm:
 def _fill(tensor: torch.Tensor, generator: Generators, method: str) -> torch.Tensor:
     if isinstance(generator, torch.Generator):
         return getattr(tensor, method)(generator=generator)
+    drawn = []
     for row, own in zip(tensor.unbind(), generator, strict=True):
-        getattr(row, method)(generator=own)
-    return tensor
+        drawn.append(getattr(torch.empty_like(row, device=own.device), method)(generator=own))
+    return tensor.copy_(torch.stack(drawn), non_blocking=True)

@@ -123,7 +123,7 @@ class BoundaryNoised(MapTransform):
         batch = convert_to_tensor(image, device=device, track_meta=False)[None]
         label = convert_to_tensor(torch.as_tensor(item[self.label_key]), device=device, track_meta=False)[None]
         forward = Predictor(self.inferer, self.network, 1)
-        streams = per_sample_generators(f"{self.seed}", [sample_id], device)
+        streams = per_sample_generators(f"{self.seed}", [sample_id])
         try:
             with attack_mode(self.network):
                 found = self.attack(forward, batch, label, self._radius(sample_id), streams)

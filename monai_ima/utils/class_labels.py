@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .errors import SampleError
+from .known_labels import labels_are_known
 from .label_maps import NEAR
 
 __all__ = ["class_indices", "classes_of"]
@@ -53,20 +54,26 @@ def class_indices(
     value = label if label.is_floating_point() else label.long()
     if one_hot:
         counted = _counted_rows(value, ignore_index)
+    else:
+        counted = torch.ones_like(found, dtype=torch.bool) if ignore_index is None else found != ignore_index
+    if not labels_are_known():
+        _refuse(value if one_hot else value.reshape(batch), found, classes, counted)
+    return found.masked_fill(~counted, 0), counted
+
+
+def _refuse(value: torch.Tensor, found: torch.Tensor, classes: int, counted: torch.Tensor) -> None:
+    if value.ndim == 2:
         one = _near(value, 1)
         bad = ~((one | _near(value, 0)).all(dim=1) & (one.sum(dim=1) == 1))
         expected = f"one class as an index or one-hot, {classes} values of which one is 1"
     else:
-        flat = value.reshape(batch)
-        counted = torch.ones_like(flat, dtype=torch.bool) if ignore_index is None else found != ignore_index
-        bad = ~_near(flat, found) | (found < 0) | (found >= classes)
+        bad = ~_near(value, found) | (found < 0) | (found >= classes)
         expected = f"a class in 0..{classes - 1}"
     bad &= counted
     if bad.any():
         sample = int(bad.nonzero()[0])
-        shown = label[sample].tolist() if one_hot else f"{label[sample].item():g}"
+        shown = value[sample].tolist() if value.ndim == 2 else f"{value[sample].item():g}"
         raise SampleError(sample, f"has label {shown}, expected {expected}.")
-    return found.masked_fill(~counted, 0), counted
 
 
 def _counted_rows(rows: torch.Tensor, ignore_index: int | None) -> torch.Tensor:

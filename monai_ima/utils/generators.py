@@ -28,15 +28,15 @@ def kept_random_states(device: torch.device | str = "cpu") -> Iterator[None]:
             np.random.set_state(numpy_state)  # noqa: NPY002
 
 
-def per_sample_generators(key: str, sample_ids: Sequence[str], device: torch.device | str) -> list[torch.Generator]:
+def per_sample_generators(key: str, sample_ids: Sequence[str]) -> list[torch.Generator]:
     """One random stream for each sample, given by ``key`` and the sample's id alone.
 
-    So a sample's noise depends neither on the batch it is in nor on the number of processes.
+    So a sample's noise depends neither on the batch it is in, nor on the number of processes, nor on the device: the
+    generators are the CPU's, and what they draw is moved once for a whole batch.
 
     Args:
         key: what the draws are for, the seed included.
         sample_ids: one for each sample.
-        device: of the generators.
     """
     digests = (hashlib.blake2b(f"{key}/{sample_id}".encode(), digest_size=7).digest() for sample_id in sample_ids)
-    return [torch.Generator(device).manual_seed(int.from_bytes(digest, "little")) for digest in digests]
+    return [torch.Generator().manual_seed(int.from_bytes(digest, "little")) for digest in digests]

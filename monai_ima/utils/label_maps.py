@@ -11,6 +11,7 @@ import torch
 from monai.utils import TraceKeys
 
 from .errors import SampleError
+from .known_labels import labels_are_known
 
 __all__ = [
     "FractionWarning",
@@ -88,12 +89,14 @@ def label_maps(label: torch.Tensor, channels: int, sigmoid: bool, counted: torch
     label = label.long() if label.dtype in WIDE else label
     if channels > label.shape[1]:
         index = _integers(label, label.trunc)
-        _refuse(~((index >= 0) & (index < channels)), label, f"integers in 0..{channels - 1}", counted)
+        if not labels_are_known():
+            _refuse(~((index >= 0) & (index < channels)), label, f"integers in 0..{channels - 1}", counted)
         return _only(_one_hot(index.long(), channels), counted)
     maps = _integers(label, lambda: (label >= 0.5).to(label))
-    _refuse(~((label >= -NEAR) & (label <= 1 + NEAR)), label, "binary maps of 0 and 1", counted)
-    if not sigmoid:
-        _refuse(maps.sum(dim=1, keepdim=True) != 1, maps, "one class at every voxel (or sigmoid=True)", counted)
+    if not labels_are_known():
+        _refuse(~((label >= -NEAR) & (label <= 1 + NEAR)), label, "binary maps of 0 and 1", counted)
+        if not sigmoid:
+            _refuse(maps.sum(dim=1, keepdim=True) != 1, maps, "one class at every voxel (or sigmoid=True)", counted)
     return _only(maps.float(), counted)
 
 
@@ -152,7 +155,7 @@ def _integers(label: torch.Tensor, otherwise: Callable[[], torch.Tensor]) -> tor
         return label
     nearest = label.round()
     near = (label - nearest).abs() <= NEAR
-    return nearest if near.all() else torch.where(near, nearest, otherwise())
+    return torch.where(near, nearest, otherwise())
 
 
 def _one_hot(index: torch.Tensor, channels: int) -> torch.Tensor:

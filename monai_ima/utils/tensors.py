@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,16 @@ from monai.utils import convert_to_tensor
 from .checks import check_instance
 from .errors import SampleError
 
-__all__ = ["at_least_float32", "check_finite", "check_tensor", "first_output", "plain", "row_count", "select_rows"]
+__all__ = [
+    "at_least_float32",
+    "check_finite",
+    "check_tensor",
+    "first_output",
+    "map_tensors",
+    "plain",
+    "row_count",
+    "select_rows",
+]
 
 
 def first_output(output: Any) -> torch.Tensor:
@@ -57,13 +66,27 @@ def select_rows(value: Any, index: torch.Tensor, count: int) -> Any:
         >>> select_rows({"a": torch.arange(3), "b": (torch.zeros(2), 7)}, torch.tensor([2]), 3)
         {'a': tensor([2]), 'b': (tensor([0., 0.]), 7)}
     """
+
+    def rows(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[index.to(tensor.device)] if tensor.ndim > 0 and len(tensor) == count else tensor
+
+    return map_tensors(rows, value)
+
+
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """A value with every tensor replaced, also inside tuples, lists and dictionaries.
+
+    Example:
+        >>> map_tensors(torch.neg, {"a": torch.ones(1), "b": (torch.zeros(1), "c")})
+        {'a': tensor([-1.]), 'b': (tensor([-0.]), 'c')}
+    """
     if isinstance(value, torch.Tensor):
-        return value[index.to(value.device)] if value.ndim > 0 and len(value) == count else value
+        return function(value)
     if isinstance(value, Mapping):
-        return {key: select_rows(inner, index, count) for key, inner in value.items()}
+        return {key: map_tensors(function, inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):
-        rows = (select_rows(inner, index, count) for inner in value)
-        return type(value)(*rows) if hasattr(value, "_fields") else type(value)(rows)
+        made = (map_tensors(function, inner) for inner in value)
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
     return value
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from monai_ima.utils.checks import check_instance
 from monai_ima.utils.tensors import check_tensor
+from monai_ima.visualize.volumes import largest_slice
 
 __all__ = ["Case", "PerturbationCurves", "perturbation_curves", "perturbation_strip"]
 
@@ -152,13 +153,10 @@ def _drawn(image: torch.Tensor, foreground: torch.Tensor | None) -> np.ndarray:
     """What of a sample is drawn: ``[H, W]`` or ``[L]``; a volume's slice lies with its first axis to the right."""
     values = image.detach().cpu().float()
     shown = (values.mean(dim=0) if len(values) == 3 and values.ndim == 3 else values[0]).numpy()
-    return shown if shown.ndim < 3 else np.flipud(shown[:, :, _slice(shown.shape, foreground)].T)
-
-
-def _slice(shape: tuple[int, ...], foreground: torch.Tensor | None) -> int:
-    area = np.zeros(shape[2]) if foreground is None else foreground.detach().cpu().numpy().sum(axis=(0, 1))
-    equal = np.flatnonzero(area == area.max())
-    return int(equal[len(equal) // 2])
+    if shown.ndim < 3:
+        return shown
+    area = np.zeros(shown.shape) if foreground is None else foreground.detach().cpu().numpy()
+    return np.flipud(shown[:, :, largest_slice(area, 2)].T)
 
 
 def _images(figure: Figure, panels: Sequence[Axes], first: np.ndarray, second: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from monai_ima.utils.tensors import check_tensor
 
-__all__ = ["volume_example"]
+__all__ = ["largest_slice", "volume_example"]
 
 # Okabe and Ito's colours, told apart with any colour vision; the best on grey first.
 COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#D55E00", "#0072B2")
@@ -69,7 +69,7 @@ def volume_example(
     noise = changed - clean
     largest = float(np.abs(noise).max())
 
-    cuts = [(axis, _largest_slice(truth, axis)) for axis in range(3)] if len(shape) == 3 else [(None, 0)]
+    cuts = [(axis, largest_slice(truth, axis)) for axis in range(3)] if len(shape) == 3 else [(None, 0)]
     heights = [_height(_plane(clean, axis, index)) for axis, index in cuts]
     figure = Figure(figsize=(3 * INCHES + 0.9, INCHES * sum(heights) + 1.1), dpi=150, layout="constrained")
     grid = figure.subplots(len(cuts), 3, squeeze=False, height_ratios=heights)
@@ -105,7 +105,7 @@ def _classes(tensor: torch.Tensor, shape: tuple[int, ...], what: str) -> np.ndar
     return _array(tensor).reshape(shape).astype(int)
 
 
-def _largest_slice(label: np.ndarray, axis: int) -> int:
+def largest_slice(label: np.ndarray, axis: int) -> int:
     """The slice across an axis with the most foreground; of equals the middle one."""
     area = (label > 0).sum(axis=tuple(k for k in range(label.ndim) if k != axis))
     equal = np.flatnonzero(area == area.max())

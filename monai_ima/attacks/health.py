@@ -1,0 +1,78 @@
+"""What was not finite in an attack, told of once at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from monai_ima.utils.errors import SampleError
+
+__all__ = ["Health"]
+
+KINDS = ("a gradient", "a loss", "a prediction")
+"""What a sample had with NaN or infinity, the cause after its consequences."""
+
+
+class Health:
+    """Which samples of a batch had values that are not finite: noted at every step, read once.
+
+    Reading a flag makes the host wait for the device, at every step of an attack for longer than a small network takes.
+
+    Args:
+        count: B, number of samples.
+        device: of the samples.
+
+    Example:
+        >>> health = Health(2, "cpu")
+        >>> health.note(torch.tensor([0, 1]), prediction=torch.tensor([[0.0, 1.0], [2.0, torch.nan]]))
+        >>> health.check()
+        Traceback (most recent call last):
+        ...
+        monai_ima.utils.errors.SampleError: Sample 1 has a prediction with NaN or infinity, expected finite values only.
+    """
+
+    def __init__(self, count: int, device: torch.device | str) -> None:
+        self._found = torch.zeros(count, dtype=torch.long, device=device)
+
+    def note(
+        self,
+        rows: torch.Tensor,
+        prediction: torch.Tensor | None = None,
+        loss: torch.Tensor | None = None,
+        gradient: torch.Tensor | None = None,
+    ) -> None:
+        """Take in what an attack computed.
+
+        Args:
+            rows: int ``[A]``, whose values these are.
+            prediction: ``[A, ...]``; None: not computed, as for the others.
+            loss: ``[A]``.
+            gradient: ``[A, ...]``.
+        """
+        for kind, value in enumerate((gradient, loss, prediction), start=1):
+            if value is not None and value.is_floating_point():
+                largest = torch.linalg.vector_norm(value.reshape(len(value), -1), torch.inf, dim=1)
+                self._found.scatter_reduce_(0, rows, kind * ~largest.isfinite(), "amax")
+
+    @contextmanager
+    def told_of(self) -> Iterator[None]:
+        """:meth:`check` at the end of the context, and in place of an error that such values led to."""
+        try:
+            yield
+        except Exception:
+            self.check()
+            raise
+        self.check()
+
+    def check(self) -> None:
+        """Read what was noted.
+
+        Raises:
+            SampleError: if a value was NaN or infinite.
+        """
+        if self._found.any():
+            sample = int(self._found.nonzero()[0])
+            what = KINDS[int(self._found[sample]) - 1]
+            raise SampleError(sample, f"has {what} with NaN or infinity, expected finite values only.")
