@@ -146,3 +146,24 @@ def test_harden_reads_bounds_channels_and_the_ignored_label_in_a_saved_bundle(wr
     assert "noise on 1, 2: as id attacked_channels says" in printed["channels"]
     assert f"label {IGNORED}, counts nowhere" in printed["ignored"]
     assert all("Checked: 2 iterations trained" in text for text in printed.values())
+
+
+def test_ids_of_a_saved_bundle_put_windows_of_several_volumes_into_a_batch(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(written)
+    bundle, seen = tmp_path / "bundle", []
+    case = {**UNET_FILE, **SCANS, "window": "8,8,8", "save_bundle": str(bundle)}
+    first = evaluated(case, tmp_path / "files")
+    forward = UNet.forward
+
+    def counted(network, window):
+        seen.append(len(window))
+        return forward(network, window)
+
+    monkeypatch.setattr(UNet, "forward", counted)
+    ids = {"inferer#sw_batch_size": "16", "batch_size": "2"}
+    again = evaluated({"bundle": str(bundle), **ids}, tmp_path / "again")
+    assert max(seen) == 16
+    for one, other in zip(again.samples, first.samples, strict=True):
+        assert one.sample_id == other.sample_id
+        for ours, single in zip(one.scores, other.scores, strict=True):
+            assert ours.dice == pytest.approx(single.dice, abs=1e-2)

@@ -91,6 +91,7 @@ def test_two_processes_write_the_results_of_one(alone, shared, tmp_path):
     done = shared(tmp_path / "r")
     assert [(code, out) for code, out, _ in done] == [(0, "20 samples\n")] * 2, done
     assert results(tmp_path / "r") == alone
+    assert sorted("under attack:" in err for *_, err in done) == [False, True], "one shows how far they are"
     lines = (tmp_path / "r" / "records.jsonl").read_text().splitlines()
     ids, all_ids = [json.loads(line)["sample_id"] for line in lines], [f"s{k}" for k in range(20)]
     assert sorted(ids) == sorted(all_ids)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Unpack
 
 import torch
@@ -21,12 +22,14 @@ from monai_ima.utils.tensors import check_finite, first_output
 from monai_ima.visualize import Example
 
 from .batch import EvaluationBatch
-from .evaluator import EvaluatorSettings, SampleEvaluator
+from .evaluator import EvaluatorSettings, OnStage, SampleEvaluator
 
 __all__ = ["ClassificationEvaluator", "ClassificationOutcome"]
 
 MINIMUM = "minimum"
 """What the search for the smallest perturbation is called among the attacks."""
+NOISE = "uniform noise"
+"""What the draws of uniform random noise are called among the stages."""
 
 
 @dataclass
@@ -134,6 +137,12 @@ class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcom
         self.noise_draws = check_count("noise_draws", noise_draws, 0)
         self.minimum = minimum
 
+    def stages(self, levels: Sequence[float]) -> list[tuple[str, float]]:
+        """See :meth:`SampleEvaluator.stages`; one attack after the other, then the search and uniform noise."""
+        attacks = [(name, eps) for name in self.attacks for eps in levels[1:]]
+        search = [(MINIMUM, levels[-1])] if self.minimum is not None and len(levels) > 1 else []
+        return attacks + search + [(NOISE, eps) for eps in levels[1:] if self.noise_draws]
+
     def noisy(self, batch: EvaluationBatch, eps: float) -> torch.Tensor:
         """Adversarial images of a batch at one ε, ``[B, C, *spatial]``: the first image that breaks a sample."""
         found, broken = batch.image.clone(), torch.zeros(len(batch.image), dtype=torch.bool, device=batch.image.device)
@@ -155,7 +164,7 @@ class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcom
         names = [*self.attacks, *([MINIMUM] if self.minimum is not None else [])]
         return ClassificationOutcome(levels, names, records, self.noise_draws, values)
 
-    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[SampleRecord]:
+    def _attacked(self, batch: EvaluationBatch, levels: list[float], on_stage: OnStage) -> list[SampleRecord]:
         check_finite(batch.image, "an image")
         logits = first_output(batch.predict(batch.image))
         labelled = self.criterion.labelled(logits, batch.label).nonzero().squeeze(1)
@@ -169,13 +178,14 @@ class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcom
         broken_at[correct] = math.inf
         after = {}
         for name, attack in self.attacks.items():
-            self._break(attack, batch, levels, broken_at, noisy_predicted)
+            self._break(attack, batch, levels, broken_at, noisy_predicted, partial(on_stage, name))
             after[name] = broken_at.tolist()
         distance = [math.inf] * len(batch.image)
         if self.minimum is not None and len(levels) > 1:
+            on_stage(MINIMUM, levels[-1])
             distance = self._nearest(self.minimum, batch, levels, broken_at, noisy_predicted)
             after[MINIMUM] = broken_at.tolist()
-        failures = self._noise_failures(batch, levels) if self.noise_draws else None
+        failures = self._noise_failures(batch, levels, partial(on_stage, NOISE)) if self.noise_draws else None
         return [
             SampleRecord(
                 sample_id=sample_id,
@@ -217,12 +227,14 @@ class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcom
         levels: list[float],
         broken_at: torch.Tensor,
         noisy_predicted: torch.Tensor,
+        on_level: Callable[[float], None],
     ) -> None:
         """Attack at rising ε what is not broken there; ``broken_at`` and ``noisy_predicted`` are changed in place."""
         for eps in levels[1:]:
             rows = (broken_at > eps).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
+            on_level(eps)
             unbroken = batch.select(rows)
             found = self._attack(attack, unbroken, eps)
             noisy_predicted[rows] = self._predicted(unbroken.predict(found.image))
@@ -250,11 +262,14 @@ class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcom
                 broken_at[row], noisy_predicted[row] = level, classes[row]
         return distance
 
-    def _noise_failures(self, batch: EvaluationBatch, levels: list[float]) -> list[list[int]]:
+    def _noise_failures(
+        self, batch: EvaluationBatch, levels: list[float], on_level: Callable[[float], None]
+    ) -> list[list[int]]:
         first = next(iter(self.attacks.values()))
         noise = UniformNoise(first.norm.name, 1, first.bounds, self.criterion, channels=first.channels)
         counts = torch.zeros(len(batch.image), len(levels), dtype=torch.int64, device=self.device)
         for k, eps in enumerate(levels[1:], 1):
+            on_level(eps)
             generators = self._generators(batch, f"noise/{eps}")
             for _ in range(self.noise_draws):
                 counts[:, k] += noise(batch.predict, batch.image, batch.label, eps, generators).success

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
 
 import torch
@@ -26,17 +26,22 @@ from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import FractionWarning
 from monai_ima.utils.outputs import Output
 from monai_ima.utils.predictor import Predictor, unwrap
+from monai_ima.utils.progress import Progress
 from monai_ima.utils.sample_ids import common_folder
 
 from .batch import EvaluationBatch, check_any, evaluation_batch, named_attacks, note_ids, one_output
 from .loaded import LoadedBundle
 from .share import Share
 
-__all__ = ["EvaluatorSettings", "SampleEvaluator"]
+__all__ = ["EvaluatorSettings", "OnStage", "SampleEvaluator"]
 
 Record = TypeVar("Record", SampleRecord, ScanRecord, PerturbedSample)
 Outcome = TypeVar("Outcome")
 Example = TypeVar("Example")
+
+
+OnStage = Callable[[str, float], None]
+"""Told the attack and the ε that the samples go into."""
 
 
 class EvaluatorSettings(TypedDict, total=False):
@@ -128,17 +133,21 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
         done: Sequence[Record] = (),
         on_records: Callable[[list[Record]], None] | None = None,
         share: Share[Record] | None = None,
+        samples: int | None = None,
+        later: int = 0,
     ) -> Outcome:
         """Evaluate on all batches of a loader.
 
         Args:
             data_loader: gives batches with labels and sample ids (or image files), and patients where there are any.
             levels: ε >= 0, in the units that the network sees; 0 is added if it is missing.
-            progress: show a progress bar.
+            progress: show how far it is, on one line.
             done: records of an interrupted evaluation. A batch whose samples are all among them is left out; of any
                 other batch every sample is attacked, for results that equal those of an uninterrupted evaluation.
             on_records: called with the records of a batch, to save them.
             share: of this process, where several attack the batches; each then has the outcome of all.
+            samples: how many the loader gives, for the progress line; None: the line counts batches.
+            later: how many stages (as :meth:`stages`) of later runs the remaining time includes.
 
         Raises:
             ValueError: if one of ``levels`` is not a finite number >= 0, a batch has no labels or ids, an id comes
@@ -149,17 +158,24 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
         known = {record.sample_id: record for record in done}
         seen: dict[str, None] = {}
         values: dict[str, int] = {}
-        with attack_mode(self.network), torch.no_grad():
-            for index, batchdata in enumerate(tqdm(data_loader, desc=self.activity, disable=not progress)):
+        processes = 1 if share is None else share.workers.size
+        total, unit = (_length(data_loader), "batches") if samples is None else (samples, "samples")
+        line = Progress(
+            self.activity, self.stages(rising), total, unit=unit, later=later, processes=processes, shown=progress
+        )
+        with attack_mode(self.network), torch.no_grad(), line:
+            for index, batchdata in enumerate(data_loader):
                 batch = self.prepare(batchdata)
+                size = 1 if samples is None else len(batch.sample_ids)
                 note_ids(batch.sample_ids, seen)
                 values |= dict.fromkeys(batch.sample_ids, self._attacked_part(batch.image[0]).numel())
-                if all(sample_id in known for sample_id in batch.sample_ids):
+                finished = all(sample_id in known for sample_id in batch.sample_ids)
+                if finished or (share is not None and not share.claim(index)):
+                    line.skip(size)
                     continue
-                if share is not None and not share.claim(index):
-                    continue
+                line.begin(size)
                 try:
-                    fresh = self._attacked(batch, rising)
+                    fresh = self._attacked(batch, rising, line.stage)
                 except SampleError as error:
                     raise error.named(batch.sample_ids) from None
                 known |= {record.sample_id: record for record in fresh}
@@ -167,6 +183,7 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
                     on_records(fresh)
                 if share is not None:
                     share.deliver(index)
+                line.end()
         check_any(seen)
         if share is not None:
             known |= {record.sample_id: record for record in share.collect()}
@@ -174,6 +191,14 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
         if not records:
             raise ValueError("The label of every sample is ignored, expected one that is not (ignore_index).")
         return self._outcome(rising, records, [values[record.sample_id] for record in records])
+
+    def stages(self, levels: Sequence[float]) -> list[tuple[str, float]]:
+        """What every sample goes through: an attack at an ε each, by name.
+
+        Args:
+            levels: ε, rising, the first is 0.
+        """
+        return [(name, eps) for eps in levels[1:] for name in self.attacks]
 
     def examples(self, data_loader: Iterable, levels: Mapping[str, float]) -> dict[str, Example]:
         """Some of a loader's samples, attacked once more for pictures.
@@ -221,8 +246,8 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
         """
 
     @abstractmethod
-    def _attacked(self, batch: Any, levels: list[float]) -> list[Record]:
-        """One record for each sample of a batch."""
+    def _attacked(self, batch: Any, levels: list[float], on_stage: OnStage) -> list[Record]:
+        """One record for each sample of a batch; ``on_stage`` is called as each of :meth:`stages` begins."""
 
     @abstractmethod
     def _outcome(self, levels: list[float], records: list[Record], values: list[int]) -> Outcome:
@@ -242,3 +267,8 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
 
     def _generators(self, batch: EvaluationBatch, purpose: object) -> list[torch.Generator]:
         return per_sample_generators(f"{self.seed}/{purpose}", batch.sample_ids)
+
+
+def _length(data_loader: Iterable) -> int | None:
+    """How many batches a loader says that it gives."""
+    return len(data_loader) if isinstance(data_loader, Sized) else None

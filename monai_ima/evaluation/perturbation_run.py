@@ -13,6 +13,7 @@ from monai_ima.results.perturbation_list import ListedPerturbation
 from monai_ima.results.perturbed import CaseCurve, Degradation, PerturbationResult, PerturbedSample, mean_degradation
 from monai_ima.results.records import mean_of_known
 from monai_ima.results.run_folder import RecordFile
+from monai_ima.results.settings import check_levels
 from monai_ima.results.statistics import score_intervals
 from monai_ima.utils.workers import workers
 from monai_ima.visualize import perturbation_curves, perturbation_strip, save_figure
@@ -21,7 +22,13 @@ from .perturbed import PerturbationEvaluator, PerturbedExample
 from .share import Share
 from .task import Task
 
-__all__ = ["MeasuredPerturbation", "measure_perturbations", "perturbation_results", "perturbation_tables"]
+__all__ = [
+    "MeasuredPerturbation",
+    "measure_perturbations",
+    "perturbation_results",
+    "perturbation_tables",
+    "stages_from",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +50,9 @@ class MeasuredPerturbation:
     samples: list[PerturbedSample]
 
 
-def measure_perturbations(task: Task[Any, Any, Any], folder: Path) -> list[MeasuredPerturbation]:
+def measure_perturbations(
+    task: Task[Any, Any, Any], folder: Path, samples: int | None = None
+) -> list[MeasuredPerturbation]:
     """Attack every sample in the parameters of each perturbation that the settings name.
 
     Several processes share the samples, as those of the rest of an evaluation.
@@ -51,14 +60,31 @@ def measure_perturbations(task: Task[Any, Any, Any], folder: Path) -> list[Measu
     Args:
         task: whose network and data.
         folder: keeps the scores as they come; what an interrupted evaluation has is taken from it.
+        samples: how many there are, where that is known.
     """
-    return [_measured(task, folder, k, listed) for k, listed in enumerate(task.settings.perturbations)]
+    return [_measured(task, folder, k, samples) for k in range(len(task.settings.perturbations))]
 
 
-def _measured(task: Task[Any, Any, Any], folder: Path, k: int, listed: ListedPerturbation) -> MeasuredPerturbation:
-    settings, loaded, team = task.settings, task.loaded, workers()
-    attacks = loaded.attacks(task.attack_names, settings.norm, listed.perturbation)
-    evaluator = PerturbationEvaluator(task.evaluator, attacks, listed.name, settings.draws, settings.torchio)
+def stages_from(task: Task[Any, Any, Any], first: int) -> int:
+    """How many stages every sample goes through from a perturbation on.
+
+    Args:
+        task: whose perturbations.
+        first: the perturbation's number, from 0 on.
+    """
+    listed = task.settings.perturbations[first:]
+    return sum(len(_evaluator(task, one).stages(check_levels(one.levels))) for one in listed)
+
+
+def _evaluator(task: Task[Any, Any, Any], listed: ListedPerturbation) -> PerturbationEvaluator:
+    settings = task.settings
+    attacks = task.loaded.attacks(task.attack_names, settings.norm, listed.perturbation)
+    return PerturbationEvaluator(task.evaluator, attacks, listed.name, settings.draws, settings.torchio)
+
+
+def _measured(task: Task[Any, Any, Any], folder: Path, k: int, count: int | None) -> MeasuredPerturbation:
+    loaded, team, listed = task.loaded, workers(), task.settings.perturbations[k]
+    evaluator = _evaluator(task, listed)
     records = RecordFile(folder / f"perturbation{k}.jsonl", evaluator.record_type, team.rank)
     share = Share(records, f"perturbation{k}/")
     done = share.begin()
@@ -70,6 +96,8 @@ def _measured(task: Task[Any, Any, Any], folder: Path, k: int, listed: ListedPer
             done=done,
             on_records=records.append,
             share=share,
+            samples=count,
+            later=stages_from(task, k + 1),
         )
     if team.leader:
         _warn_of_lost_labels(listed, samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,13 @@ from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch
-from .evaluator import SampleEvaluator
+from .evaluator import OnStage, SampleEvaluator
 from .torchio_draws import TorchIODraw, has_transform
 
 __all__ = ["PerturbationEvaluator", "PerturbedExample"]
+
+DRAWS, TORCHIO = "random draws", "TorchIO"
+"""What the average cases are called among the stages."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,22 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         """The task's; see :meth:`SampleEvaluator.scores`."""
         return self.of_task.scores(predict, image, label)
 
+    def stages(self, levels: Sequence[float]) -> list[tuple[str, float]]:
+        """See :meth:`SampleEvaluator.stages`; at every size random draws come first, TorchIO's last."""
+        torchio = [] if self.torchio is None else [TORCHIO]
+        return [(name, size) for size in levels[1:] for name in (DRAWS, *self.attacks, *torchio)]
+
     def _outcome(self, levels: list[float], records: list[PerturbedSample], values: list[int]) -> list[PerturbedSample]:
         return records
 
-    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[PerturbedSample]:
+    def _attacked(self, batch: EvaluationBatch, levels: list[float], on_stage: OnStage) -> list[PerturbedSample]:
         batch, worst = self._clean(batch)
         clean = worst.score.tolist()
         lowest, averages, transformed = [clean], [clean], [clean]
         for size in levels[1:]:
-            averages.append(self._at(size, batch, worst))
+            averages.append(self._at(size, batch, worst, on_stage))
             lowest.append(worst.score.tolist())
-            transformed.append(self._transformed(size, batch))
+            transformed.append(self._transformed(size, batch, on_stage))
         return [
             PerturbedSample(
                 sample_id=sample_id,
@@ -144,27 +152,30 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         batch = batch.select(rows)
         return batch, _Worst(batch.image.clone(), scores[rows])
 
-    def _at(self, size: float, batch: EvaluationBatch, worst: _Worst) -> list[float]:
+    def _at(self, size: float, batch: EvaluationBatch, worst: _Worst, on_stage: OnStage) -> list[float]:
         """The mean scores over draws of this size, NaN without any; draws and attacks change ``worst`` in place."""
         if not batch.sample_ids:
             return []
         rows = torch.arange(len(batch.sample_ids))
+        on_stage(DRAWS, size)
         generators = self._generators(batch, f"{self.activity}/draws/{size}")
         drawn = [self._try(self.draw, size, batch, rows, generators, worst) for _ in range(self.draws)]
         generators = self._generators(batch, f"{self.activity}/{size}")
-        for attack in self.attacks.values():
+        for name, attack in self.attacks.items():
             rows = (worst.score > 0).nonzero().squeeze(1)
             if len(rows) > 0:
+                on_stage(name, size)
                 self._try(attack, size, batch, rows, generators, worst)
         return torch.stack(drawn).nanmean(dim=0).tolist()
 
     def _has_torchio(self, batch: EvaluationBatch) -> bool:
         return self.torchio is not None and batch.image.ndim in (4, 5)
 
-    def _transformed(self, size: float, batch: EvaluationBatch) -> list[float]:
+    def _transformed(self, size: float, batch: EvaluationBatch, on_stage: OnStage) -> list[float]:
         """The mean scores over random TorchIO transforms of this size, NaN without any."""
         if self.torchio is None or not self._has_torchio(batch) or not batch.sample_ids:
             return []
+        on_stage(TORCHIO, size)
         generators = self._generators(batch, f"{self.activity}/torchio/{size}")
         drawn = []
         for _ in range(self.draws):
@@ -196,7 +207,7 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
             return {}
         batch, worst = self._clean(batch)
         clean = worst.score.clone()
-        self._at(eps, batch, worst)
+        self._at(eps, batch, worst, lambda *_: None)
         return {
             sample_id: PerturbedExample(
                 sample_id,

@@ -36,7 +36,13 @@ from .classification_task import ClassificationTask
 from .fingerprint import data_digest
 from .loaded import LoadedBundle
 from .network_check import NetworkCheck
-from .perturbation_run import MeasuredPerturbation, measure_perturbations, perturbation_results, perturbation_tables
+from .perturbation_run import (
+    MeasuredPerturbation,
+    measure_perturbations,
+    perturbation_results,
+    perturbation_tables,
+    stages_from,
+)
 from .segmentation_task import SegmentationTask
 from .share import Share
 from .task import Task
@@ -69,15 +75,15 @@ def evaluate_loaded(
     team, folder = workers(), settings.folder
     check_folder(folder, _noted(settings))
     loaded = _adapted(settings, loaded)
-    data = _checked_data(settings, loaded)
+    data, samples = _checked_data(settings, loaded)
     note = {**_noted(settings), "weights_sha256": loaded.weights_sha256, "data_sha256": data}
     with (
         shared_folder(folder, lambda: note),
         torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []),
     ):
         torch.manual_seed(settings.seed)
-        task, outcome = _attacked(settings, loaded, folder, units)
-        perturbed = measure_perturbations(task, folder)
+        task, outcome = _attacked(settings, loaded, folder, units, samples)
+        perturbed = measure_perturbations(task, folder, samples)
         if team.leader:
             results = _written(task, outcome, perturbed, folder, units)
             results = results.model_copy(update={"data": results.data.model_copy(update={"sha256": data})})
@@ -121,8 +127,8 @@ def _adapted(settings: EvaluationSettings, loaded: LoadedBundle) -> LoadedBundle
     return loaded
 
 
-def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
-    """The digest of the data, all of which have the channels and the groups of the settings."""
+def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> tuple[str, int]:
+    """The digest of the data, all of which have the channels and the groups of the settings; how many samples."""
     seen: dict[str, None] = {}
     evaluated: list[str] = []
 
@@ -142,7 +148,7 @@ def _checked_data(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
     check_any(seen)
     if settings.group_by is not None and settings.column is not None:
         check_groups(settings.group_by, settings.column, evaluated)
-    return data
+    return data, len(seen)
 
 
 def _labelled(loaded: LoadedBundle, label: Any, sample_ids: Sequence[str]) -> list[str]:
@@ -174,7 +180,11 @@ def measure(
 
 
 def _attacked(
-    settings: EvaluationSettings, loaded: LoadedBundle, folder: Path, units: Units | None
+    settings: EvaluationSettings,
+    loaded: LoadedBundle,
+    folder: Path,
+    units: Units | None,
+    samples: int | None = None,
 ) -> tuple[Task[Any, Any, Any], Any]:
     """The task, and the outcome of attacking every sample at every ε."""
     task: Task[Any, Any, Any] = (SegmentationTask if loaded.segments else ClassificationTask)(loaded, settings)
@@ -195,6 +205,8 @@ def _attacked(
             done=done,
             on_records=records.append,
             share=share,
+            samples=samples,
+            later=stages_from(task, 0),
         )
 
 

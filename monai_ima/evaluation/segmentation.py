@@ -25,7 +25,7 @@ from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch
-from .evaluator import EvaluatorSettings, SampleEvaluator
+from .evaluator import EvaluatorSettings, OnStage, SampleEvaluator
 
 __all__ = ["ScanExample", "SegmentationEvaluator", "SegmentationOutcome"]
 
@@ -174,7 +174,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         by_id = sorted(records, key=lambda record: record.sample_id)
         return SegmentationOutcome(levels, by_id, list(self.attacks), values)
 
-    def _attacked(self, batch: EvaluationBatch, levels: list[float]) -> list[ScanRecord]:
+    def _attacked(self, batch: EvaluationBatch, levels: list[float], on_stage: OnStage) -> list[ScanRecord]:
         start = self._clean(batch)
         worst = start.copy()
         history = [self._scores(start.logits, batch)]
@@ -182,6 +182,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
         for eps in levels[1:]:
             generators = self._generators(batch, eps)
             for name, attack in self.attacks.items():
+                on_stage(name, eps)
                 self._attack(attack, batch, eps, generators, worst)
                 after[name].append(self._mean_dice(worst.logits, batch))
             history.append(self._scores(worst.logits, batch))

@@ -14,6 +14,7 @@ from monai_ima.utils.checks import check_finite_number, check_instance
 from monai_ima.utils.distributed import rank
 
 from .best_weights import BestWeights, better, key_metric
+from .validation_progress import validation_progress
 
 __all__ = ["RobustValidation"]
 
@@ -27,6 +28,8 @@ class RobustValidation:
     is not worse than ``min_clean``: the paper's rule that robustness must not be paid for by too much accuracy. Better
     means what the robust evaluator's ``metric_cmp_fn`` says. Writes ``{name}.pt`` (weights, flat) and, with margins,
     ``{name}_margins.pt``.
+
+    On a terminal each run under attack shows samples, ε, attack and remaining time.
 
     The robust key metric appears in the trainer's ``state.metrics`` as ``robust_...``, where its TensorBoard and MLflow
     handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run compares with the best so
@@ -90,7 +93,8 @@ class RobustValidation:
             ValueError: when an evaluator has no key metric.
         """
         epoch = engine.state.epoch
-        self.robust_evaluator.run(epoch)
+        with validation_progress(self.robust_evaluator):
+            self.robust_evaluator.run(epoch)
         clean, robust = key_metric(self.evaluator), key_metric(self.robust_evaluator)
         trainer.state.metrics[f"robust_{self.robust_evaluator.state.key_metric_name.removeprefix('robust_')}"] = robust
         if better(self.robust_evaluator, clean, self.cleanest):
