@@ -9,12 +9,14 @@ The parts, in this order, each begun only where it still fits into the minutes, 
    up. Ranges around the network in the step itself would miss them: autograd starts the kernels of a backward pass from
    a thread of its own. Without a GPU, the wall time of these passes stands for the kernels'.
 3. ``steps``: the wall time of the step over that of a bare loop of the same passes, step and loop in turn.
-4. ``variants``: the step with channels_last, bfloat16 autocast and torch.compile, beside the plain one.
-5. ``paper``: ``benchmarks/paper.py`` on Fashion-MNIST, L2, as many epochs as fit into the minutes left.
-6. ``dynunet``: ``benchmarks/hippocampus.py --network dynunet``, resumed where it was interrupted.
+4. ``options``: B-PGD with the options of attacks that change their speed, beside B-PGD without
+   (``benchmarks/gpu_options.py``).
+5. ``variants``: the whole step with the network in channels_last and in bfloat16 autocast, beside the plain one.
+6. ``paper``: ``benchmarks/paper.py`` on Fashion-MNIST, L2, as many epochs as fit into the minutes left.
+7. ``dynunet``: ``benchmarks/hippocampus.py --network dynunet``, resumed where it was interrupted.
 
     python benchmarks/gpu.py --minutes 9 --data DIR --out DIR
-    python benchmarks/gpu.py --device cpu --tiny --parts shares,steps,variants --out DIR --page FILE      (a trial)
+    python benchmarks/gpu.py --device cpu --tiny --parts shares,steps,options --out DIR --page FILE      (a trial)
 
 DIR of ``--data`` holds fashion_mnist.npz and Task04_Hippocampus. Writes gpu.json to ``--out``, with what an earlier
 call left there, and the page. What the steps are trained on: ``benchmarks/gpu_steps.py``.
@@ -33,7 +35,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
@@ -41,6 +43,7 @@ from typing import Any
 
 import torch
 
+from gpu_options import OPTIONS, compare
 from gpu_steps import NETWORKS, TRAINING, WARM, Measured, make_problem, measure, variants
 from monai_ima.results.provenance import machine, versions
 from monai_ima.utils.errors import one_line
@@ -58,7 +61,7 @@ from studies import (
     write_whole,
 )
 
-PARTS = ("tests", "shares", "steps", "variants", "paper", "dynunet")
+PARTS = ("tests", "shares", "steps", "options", "variants", "paper", "dynunet")
 SHARED = ("OCTNet", "DynUNet")
 """The networks whose share is measured."""
 
@@ -116,17 +119,22 @@ class Bench:
         shares = [Job("shares", name, few, 2.0, partial(self.share, name)) for name in networks if name in SHARED]
         steps = [Job("steps", name, few, 2.0, partial(self.step, name, PLAIN)) for name in networks]
         others = [
-            Job("variants", f"{name}, {way}", 1.5 if "compile" in way else few, 2.5, partial(self.step, name, way))
+            Job("variants", f"{name}, {way}", few, 2.5, partial(self.step, name, way))
             for way in variants()
             for name in networks
             if way != PLAIN
+        ]
+        options = [
+            Job("options", f"{name}, {option}", few, 2.5, partial(self.option, name, option))
+            for option in OPTIONS
+            for name in networks
         ]
         alone = [
             Job("tests", "test_gpu.py", few, 3.0, self.run_tests),
             Job("paper", "fashion_mnist, l2", 3.0, 60.0, self.run_paper),
             Job("dynunet", "hippocampus", 4.0, 60.0, self.run_dynunet),
         ]
-        jobs = [*alone[:1], *shares, *steps, *others, *alone[1:]]
+        jobs = [*alone[:1], *shares, *steps, *options, *others, *alone[1:]]
         return [job for job in jobs if job.part in self.options.parts]
 
     def run(self) -> None:
@@ -162,9 +170,6 @@ class Bench:
         print(f"{job.part}, {job.item}: {json.dumps(record)[:600]}", flush=True)
 
     def _measured(self, name: str, variant: str) -> Measured:
-        if "compile" in variant:
-            torch._dynamo.reset()
-            torch._dynamo.config.recompile_limit = 64
         problem = make_problem(name, self.device, self.options.tiny)
         return measure(problem, variants()[variant], rounds=2 if self.options.tiny else 7)
 
@@ -192,6 +197,11 @@ class Bench:
             "passes": found.counts,
             "boundary_fraction": found.boundary_fraction,
         }
+
+    def option(self, name: str, option: str, allowed: float) -> dict[str, Any]:
+        """B-PGD with an option."""
+        problem = make_problem(name, self.device, self.options.tiny)
+        return asdict(compare(problem, option, rounds=2 if self.options.tiny else 7))
 
     def run_tests(self, allowed: float) -> dict[str, Any]:
         """The tests marked ``gpu``, counted."""
@@ -351,6 +361,26 @@ def _steps_section(items: Mapping[str, Any], parts: Mapping[str, Any]) -> list[s
     ]
 
 
+def _options_section(items: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            item,
+            f"{1000 * record['beside']:.1f} ms",
+            f"{record['without'] / record['beside']:.2f}",
+            f"{record['first']:.1f} s",
+            f"{record['same']:.1%}",
+            f"{record['apart']:.1e}",
+        ]
+        for item, record in items.items()
+    ]
+    head = ["network, option", "attack", "times as fast as without", "first call", "same decision", "distances apart"]
+    return [
+        "B-PGD of the training step alone, in evaluation mode, median of seven calls in turn with the same without the "
+        "option; the largest relative difference of two distances to the boundary.",
+        table(head, rows),
+    ]
+
+
 def _variants_section(items: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
     rows = []
     for item, record in items.items():
@@ -358,9 +388,8 @@ def _variants_section(items: Mapping[str, Any], parts: Mapping[str, Any]) -> lis
         against = "" if plain is None else f"{plain['step'] / record['step']:.2f}"
         rows.append([item, f"{1000 * record['step']:.1f} ms", against, f"{record['ratio'][1]:.3f}"])
     return [
-        "The same step, the network under attack and in training wrapped. Compiled by `network.compile()`, which takes "
-        "the batch size as variable once it has changed: the batch under attack shrinks. Against the step of the plain "
-        "network in float32, and against a bare loop of the same passes of the same network.",
+        "The same step, the network under attack and in training wrapped, against the step of the plain network in "
+        "float32, and against a bare loop of the same passes of the same network.",
         table(["network", "step", "times as fast as float32", "step / bare loop"], rows),
     ]
 
@@ -386,7 +415,8 @@ TITLES = {
     "tests": "Tests",
     "shares": "The network's share of a training step",
     "steps": "A training step beside a bare loop of its passes",
-    "variants": "Memory format, precision, compiler",
+    "options": "Options of attacks: memory format, precision, compiler",
+    "variants": "Training in another memory format or precision",
     "paper": "Fashion-MNIST as in the paper",
     "dynunet": "Hippocampus, DynUNet",
 }
@@ -394,6 +424,7 @@ SECTIONS: dict[str, Callable[..., list[str]]] = {
     "tests": _tests_section,
     "shares": _shares_section,
     "steps": _steps_section,
+    "options": _options_section,
     "variants": _variants_section,
     "paper": _paper_section,
     "dynunet": _dynunet_section,
@@ -437,7 +468,7 @@ def _parser() -> CommandLine:
     parser = CommandLine(__doc__)
     parser.add_argument("--minutes", type=minutes, default=12.0, help="for all parts together; default 12")
     parser.add_argument("--parts", help=f"some of {','.join(PARTS)}; default all")
-    parser.add_argument("--networks", help=f"some of {','.join(NETWORKS)}, of shares, steps and variants; default all")
+    parser.add_argument("--networks", help=f"some of {','.join(NETWORKS)}; default all")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default cuda")
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, for a trial")
     parser.add_argument("--data", type=Path, help="folder with fashion_mnist.npz and Task04_Hippocampus")

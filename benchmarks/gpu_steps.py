@@ -139,11 +139,6 @@ def _channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs know 4-D only
 
 
-def _compiled(network: nn.Module) -> nn.Module:
-    network.compile()  # with dynamic=True, inductor fails on OCTNet's pooling (torch 2.11): the pixels vary too
-    return network
-
-
 def variants() -> dict[str, Callable[[nn.Module], nn.Module]]:
     """What is done to a network before it is trained and attacked, by name; the first is nothing."""
     return {
@@ -151,7 +146,6 @@ def variants() -> dict[str, Callable[[nn.Module], nn.Module]]:
         "channels_last": _channels_last,
         "bf16 autocast": Autocast,
         "bf16 autocast, channels_last": lambda network: Autocast(_channels_last(network)),
-        "torch.compile": _compiled,
     }
 
 
@@ -336,12 +330,10 @@ def measure(
     """
     network = Recorded(variant(problem.network))
     image = problem.image
-    with torch.no_grad():
-        classes = network.eval()(image).argmax(dim=1)
+    label, margins = boundary_problem(problem, network)
+    classes = label[:, 0].long() if problem.segments else label
     network.train()
-    label = classes[:, None].float() if problem.segments else classes
     sample_ids = [str(k) for k in range(len(image))]
-    margins = _margins(problem, network, label)
     ima = IMAHandler(
         2 * max(margins), "l2", delta=min(margins), steps=problem.steps, update="online", criterion=problem.criterion
     )
@@ -374,6 +366,19 @@ def measure(
         loops.network_alone(found.passes)
         found.network_kernels = kernels.stop()
     return found
+
+
+def boundary_problem(problem: Problem, network: nn.Module) -> tuple[torch.Tensor, list[float]]:
+    """The network's own answers as labels, and a radius for each sample: some cross early, some late, some never.
+
+    Args:
+        problem: its images.
+        network: its network, or what wraps it; it is in evaluation mode afterwards.
+    """
+    with torch.no_grad():
+        classes = network.eval()(problem.image).argmax(dim=1)
+    label = classes[:, None].float() if problem.segments else classes
+    return label, _margins(problem, network, label)
 
 
 def _margins(problem: Problem, network: nn.Module, label: torch.Tensor) -> list[float]:

@@ -292,7 +292,8 @@ def training(setup: Setup, variant: Variant) -> dict[str, Any]:
         update=task.update,
         schedule=variant.schedule,
         seed=setup.seed,
-        **setup.attack_settings(),
+        criterion=task.criterion,
+        bounds=task.bounds,
     )
     optimizer = torch.optim.Adam(network.parameters(), task.learning_rate)
     begin = _now(setup.device)
@@ -472,7 +473,7 @@ def _training_section(records: Mapping[str, Mapping[str, Any]], task: str, norm:
         seeds = [seed for seed in SEEDS if by_seed[seed] is not None and first[seed] is not None]
         if not seeds:
             continue
-        pairs = [(by_seed[seed], first[seed]) for seed in seeds]
+        pairs: list[tuple[Any, Any]] = [(by_seed[seed], first[seed]) for seed in seeds]
         scores = np.array([one["scores"] for one, _ in pairs])
         apart = np.array([np.subtract(one["scores"], other["scores"]) for one, other in pairs])
         cells = [f"{mean:.3f}" for mean in scores.mean(axis=0)]

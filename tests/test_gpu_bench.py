@@ -153,7 +153,7 @@ def test_what_takes_too_long_is_broken_off():
 
 def test_bad_arguments_are_refused(capsys, tmp_path):
     said = refusal(gpu.main, capsys, ["--parts", "steps,rest", "--device", "cpu"])
-    assert said == "Got part 'rest', expected some of tests, shares, steps, variants, paper, dynunet."
+    assert said == "Got part 'rest', expected some of tests, shares, steps, options, variants, paper, dynunet."
     assert refusal(gpu.main, capsys, ["--networks", "UNet", "--device", "cpu"]).startswith("Got network 'UNet'")
     if not torch.cuda.is_available():
         said = refusal(gpu.main, capsys, ["--out", str(tmp_path)])
@@ -170,7 +170,10 @@ def test_all_quick_parts_run_on_a_cpu(tmp_path):
     for network in gpu_steps.NETWORKS:
         low, middle, high = parts["steps"][network]["ratio"]
         assert 0 < low <= middle <= high
-    parts, page = run(tmp_path, "--minutes", "1.4", "--parts", "variants", "--networks", "FashionMNISTNet")
+    parts, page = run(tmp_path, "--minutes", "4", "--parts", "options,variants", "--networks", "FashionMNISTNet")
     assert parts["variants"]["FashionMNISTNet, bf16 autocast"]["step"] > 0
-    assert "1.5 minutes" in parts["variants"]["FashionMNISTNet, torch.compile"]["not_run"]
-    assert "## Memory format, precision, compiler" in page
+    for record in parts["options"].values():
+        assert record["same"] == 1
+    assert parts["options"]["FashionMNISTNet, compile=True"]["apart"] < 1e-5
+    assert "## Options of attacks" in page
+    assert "## Training in another memory format or precision" in page
