@@ -45,6 +45,7 @@ from monai_ima.networks import FashionMNISTNet
 from monai_ima.results.provenance import machine, versions
 from monai_ima.utils.batch import Batch
 from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.tensors import plain
 from monai_ima.utils.weights import load_weights
 from studies import (
     REPO,
@@ -158,7 +159,7 @@ def _hippocampus(data: Path, device: torch.device) -> Any:
             Orientationd(keys, "RAS", labels=None),
             NormalizeIntensityd("image", channel_wise=True),
             SpatialPadd(keys, GRID),
-            lambda item: {key: crop(item[key]).as_tensor() for key in keys},
+            lambda item: {key: plain(crop(item[key])) for key in keys},
         ]
     )
     parts = []
