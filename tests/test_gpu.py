@@ -180,7 +180,7 @@ def test_a_sample_in_a_batch_ends_as_it_does_alone(kind, norm):
     def attacked(rows: slice) -> AttackResult:
         ids = [str(k) for k in range(len(image))][rows]
         attack = BoundaryPGD(norm, 8, start="ball") if kind is BoundaryPGD else PGD(norm, 8)
-        return attack(network, image[rows], label[rows], eps[rows], per_sample_generators("key", ids, DEVICE))
+        return attack(network, image[rows], label[rows], eps[rows], per_sample_generators("key", ids))
 
     together = attacked(slice(None))
     assert 0 < together.success.sum() < len(image)

@@ -47,9 +47,10 @@ class PathAttack(Attack):
     """Projected gradient ascent as a path of iterates; what is kept of it is up to the attack.
 
     Step k goes in the steepest direction of the norm, is projected to the ball of radius ε around the clean image and
-    clipped to the bounds. It is ``α ε / N`` long with the schedule ``"constant"``; with ``"cosine"`` the lengths fall
-    along half a cosine from 1.5 ε to 0.05 ε, whatever α is, which reaches as high a loss in fewer steps
-    (``docs/results/schedule.md``). **A sample leaves the batch as soon as it has crossed**, so the cost is the sum
+    clipped to the bounds. It is ``α ε / N`` long with the schedule ``"constant"``. With ``"cosine"``, whatever α is, the
+    lengths fall along half a cosine from 1.5 ε to 0.05 ε, which reaches as high a loss in fewer steps; a path from the
+    clean image first walks out to the surface of the ball, in N // 3 equal steps, so that a boundary near the image is
+    met there (``docs/results/schedule.md``). **A sample leaves the batch as soon as it has crossed**, so the cost is the sum
     over the samples of the steps that each one needs.
 
     Args:
@@ -109,11 +110,14 @@ class PathAttack(Attack):
                 f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."
             )
 
-    def step_length(self, k: int) -> float:
-        """Length of step k in units of ε, k from 0 to N - 1."""
+    def step_length(self, k: int, from_clean: bool) -> float:
+        """Length of step k in units of ε, k from 0 to N - 1, of a path that starts at the clean image or not."""
         if self.schedule == "constant":
             return self.alpha / self.steps
-        fallen = (1 - math.cos(math.pi * k / max(1, self.steps - 1))) / 2
+        walk = self.steps // 3 if from_clean else 0
+        if k < walk:
+            return 1 / walk
+        fallen = (1 - math.cos(math.pi * (k - walk) / max(1, self.steps - walk - 1))) / 2
         return FIRST_STEP + (LAST_STEP - FIRST_STEP) * fallen
 
     def path(self, target: Target, generator: Generators, start_radius: torch.Tensor | None) -> Iterator[Iterate]:
@@ -140,7 +144,7 @@ class PathAttack(Attack):
                 index, image, gradient = index[stay], image[stay], gradient[stay]
                 target, generator = select_samples(target, generator, stay, split.correct_rows)
             step = self.direction(gradient, target, generator)
-            step.mul_(per_sample(self.step_length(k) * target.eps, step))
+            step.mul_(per_sample(self.step_length(k, start_radius is None) * target.eps, step))
             previous, image = image, self.move(target, step.add_(image).sub_(target.image))
         last = target.predict(image)
         yield Iterate(index, previous, image, last, self._split(last))
