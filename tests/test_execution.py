@@ -1,5 +1,7 @@
 """The options of attacks that change their speed: the network compiled, in another memory format, in half precision."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -135,8 +137,8 @@ def test_a_network_runs_under_autocast_and_answers_in_float32(name):
 
 
 def test_options_reach_the_attacks_of_a_handler_and_of_a_worst_of():
-    options = {"compile": True, "memory_format": "channels_last", "autocast": "bfloat16"}
-    method = IMAHandler(1.0, **options).method
+    options: dict[str, Any] = {"compile": True, "memory_format": "channels_last", "autocast": "bfloat16"}
+    method: Any = IMAHandler(1.0, **options).method
     expected = Execution(**options)
     assert method.training_attack.execution == method.margin_attack.execution == expected
     assert WorstOf([PGD("l2", 2, 1, **options), PGD("l2", 3, 1, **options)]).execution == expected

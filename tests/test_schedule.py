@@ -1,6 +1,7 @@
 """Step lengths that fall along a cosine, and the walk from the clean image to the surface of the ball."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -110,13 +111,14 @@ def test_bad_schedules_are_refused(make):
 
 
 def test_the_handlers_of_training_climb_in_cosine_steps_unless_told_otherwise():
-    method = IMAHandler(1.0).method
+    method: Any = IMAHandler(1.0).method
     attacks = {"training": method.training_attack, "margin": method.margin_attack}
     assert {name: (attack.schedule, attack.steps) for name, attack in attacks.items()} == {
         "training": ("cosine", 12),
         "margin": ("cosine", 25),
     }
-    assert PGDTrainingHandler(1.0).method.attack.schedule == "cosine"
-    paper = IMAHandler(1.0, schedule="constant", steps=20, margin_steps=50).method
+    fixed: Any = PGDTrainingHandler(1.0).method
+    assert fixed.attack.schedule == "cosine"
+    paper: Any = IMAHandler(1.0, schedule="constant", steps=20, margin_steps=50).method
     assert paper.training_attack.step_length(0, True) == pytest.approx(0.2)
     assert paper.margin_attack.step_length(0, True) == pytest.approx(0.08)
