@@ -281,6 +281,8 @@ class Study:
 
     def _handler(self, name: str, **settings: Any) -> dict[str, Any]:
         shared = {"steps": STEPS, "bounds": "@bounds", "seed": "@seed"}
+        if name in ("IMAHandler", "PGDTrainingHandler"):
+            shared["schedule"] = "constant"
         if name != "DDNHandler":
             shared["norm"] = self.norm
         return {"_target_": f"monai_ima.handlers.{name}", **settings, **shared}

@@ -335,7 +335,13 @@ def measure(
     network.train()
     sample_ids = [str(k) for k in range(len(image))]
     ima = IMAHandler(
-        2 * max(margins), "l2", delta=min(margins), steps=problem.steps, update="online", criterion=problem.criterion
+        2 * max(margins),
+        "l2",
+        delta=min(margins),
+        steps=problem.steps,
+        schedule="constant",
+        update="online",
+        criterion=problem.criterion,
     )
     for sample_id, margin in zip(sample_ids, margins, strict=True):
         ima.margins[sample_id] = margin

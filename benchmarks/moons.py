@@ -97,14 +97,17 @@ Method = tuple[type[AdversarialTrainingHandler] | None, dict[str, Any]]
 """A handler and its settings; None for plain training."""
 
 
+PAPER = {"schedule": "constant", "steps": 20}
+
+
 def _ima(handler: type[AdversarialTrainingHandler] = IMAHandler, **settings: Any) -> Method:
-    return handler, {"eps_max": EPS_MAX, **settings}
+    return handler, {"eps_max": EPS_MAX, **PAPER, "margin_steps": 50, **settings}
 
 
 METHODS: dict[str, Method] = {
     "plain training": (None, {}),
-    "fixed ε = 0.15": (PGDTrainingHandler, {"eps": 0.15}),
-    "fixed ε = 0.3": (PGDTrainingHandler, {"eps": 0.3}),
+    "fixed ε = 0.15": (PGDTrainingHandler, {"eps": 0.15, **PAPER}),
+    "fixed ε = 0.3": (PGDTrainingHandler, {"eps": 0.3, **PAPER}),
     "TRADES, ε = 0.15": (TRADESHandler, {"eps": 0.15}),
     "TRADES, ε = 0.3": (TRADESHandler, {"eps": 0.3}),
     "MMA, d_max 0.3": (MMAHandler, {"eps_max": EPS_MAX}),

@@ -49,7 +49,7 @@ NAME = f"Dataset{NUMBER:03d}_Hippocampus"
 LEVELS, ATTACK = [0.0, 5.0, 10.0], "pgd20"
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 AUGMENTING = "nnUNet_n_proc_DA"
-IMA = {"eps_max": 10.0, "delta": 2.0, "steps": 7}
+IMA: dict[str, Any] = {"eps_max": 10.0, "delta": 2.0, "steps": 7, "schedule": "constant"}
 FEATURES = (8, 16, 32, 64)
 ROWS = {"nnUNetTrainer": "nnUNetTrainer", "nnUNetTrainerIMA": "nnUNetTrainerIMA, ε_max 10, δ 2"}
 

@@ -10,8 +10,10 @@ from typing import Any
 __all__ = ["PREFIX", "from_environment", "resumed"]
 
 PREFIX = "MONAI_IMA_"
-NAMES = ("eps_max", "delta", "eps", "norm", "beta", "steps", "threshold", "start_epoch", "seed")
+NAMES = ("eps_max", "delta", "eps", "norm", "beta", "steps", "schedule", "threshold", "start_epoch", "seed")
 NEAR = 0.8
+BEFORE = {"schedule": "constant"}
+"""Settings that a checkpoint lacks which was written before there was a choice."""
 
 
 def from_environment(names: Sequence[str]) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def resumed(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     Raises:
         ValueError: if a variable says otherwise.
     """
+    saved = {**BEFORE, **saved}
     for name, value in given.items():
         if saved.get(name) != value:
             raise ValueError(

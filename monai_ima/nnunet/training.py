@@ -40,6 +40,8 @@ class AdversarialNNUNetTrainer(nnUNetTrainer):
         norm: ``"l2"`` or ``"linf"``.
         beta: β, weight of the noisy samples, in [0, 1].
         steps: N_PGD of the training attacks, >= 1.
+        schedule: of the steps' lengths, ``"constant"`` as in the published results, or ``"cosine"``, which needs fewer
+            (:class:`~monai_ima.methods.IMA`).
         threshold: τ: a patch is correct if its Dice reaches it (:class:`~monai_ima.criteria.DiceCriterion`).
         start_epoch: number of epochs of plain training before the method is active, >= 0.
         seed: of the attacks' random draws.
@@ -55,11 +57,12 @@ class AdversarialNNUNetTrainer(nnUNetTrainer):
         (20.0, 'l2')
     """
 
-    names: ClassVar[tuple[str, ...]] = ("norm", "beta", "steps", "threshold", "start_epoch", "seed")
+    names: ClassVar[tuple[str, ...]] = ("norm", "beta", "steps", "schedule", "threshold", "start_epoch", "seed")
 
     norm: str = "l2"
     beta: float = 0.5
     steps: int = 20
+    schedule: str = "constant"
     threshold: float | str = "relative:0.9"
     start_epoch: int = 0
     seed: int = 0
