@@ -316,9 +316,9 @@ def evaluation(network: nn.Module, data: Data, rounds: int) -> Iterator[str]:
 def others(network: nn.Module, batch: int) -> tuple[dict[str, Run], dict[str, str]]:
     """The other libraries' attacks, and of those that cannot be imported what is missing."""
     attacks, missing = dict[str, Run](), dict[str, str]()
-    for name in ("foolbox", "torchattacks", "art"):
+    for name, make in TOOLS.items():
         try:
-            attacks[name] = TOOLS[name](network, EPS, STEPS, STEP * EPS, RESTARTS, batch)
+            attacks[name] = make(network, EPS, STEPS, STEP * EPS, RESTARTS, batch)
         except ImportError as error:
             missing[name] = f"not installed ({error.name})"
     return attacks, missing

@@ -63,8 +63,8 @@ def _torchattacks(network: nn.Module, eps: float, steps: int, step: float, resta
 
 
 TOOLS: dict[str, Callable[[nn.Module, float, int, float, int, int], Run]] = {
-    "art": _art,
     "foolbox": _foolbox,
     "torchattacks": _torchattacks,
+    "art": _art,
 }
 """``(network, eps, steps, step, restarts, batch) -> Run``, the step in the units of ε."""
