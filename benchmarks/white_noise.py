@@ -29,7 +29,6 @@ from typing import Any
 import torch
 
 from compare_run import fingerprints
-from demo import DATA, NETWORK
 from monai_ima.attacks import UniformNoise
 from monai_ima.evaluation.classification import ClassificationEvaluator
 from monai_ima.evaluation.loaded import LoadedBundle
@@ -45,6 +44,8 @@ BUNDLE = REPO / "bundles" / "oct_classification_ima"
 NORM = "linf"
 TITLES = {"plain": "plain training", "ima": "IMA"}
 EPOCHS = 10
+NETWORK = {"network_def#channels": [16, 32, 64, 64], "network_def#blocks": [1, 1, 1, 1]}
+DATA = {"image_size": 64, "phantom_per_class": {"train": 200, "val": 40, "test": 50}}
 TRAINING = {"batch_size": 32, "learning_rate": 0.002, "norm": NORM}
 IMA = {"eps_max": 0.03, "beta": 0.5, "steps": 7, "update": "online"}
 """Small trainings, for the phantom and two cores; δ is ε_max / epochs."""

@@ -17,7 +17,7 @@ from torch import nn
 from monai_ima.__main__ import main
 from monai_ima.attacks import UniformNoise, attack_from_name
 from monai_ima.criteria import ClassificationCriterion, DiceCriterion
-from monai_ima.evaluation import EvaluationSettings, SegmentationEvaluator, evaluate
+from monai_ima.evaluation import ClassificationEvaluator, EvaluationSettings, SegmentationEvaluator, evaluate
 from monai_ima.evaluation.perturbed import PerturbationEvaluator
 from monai_ima.perturbations import PERTURBATIONS, InMillimetres, IntensityShift, Perturbation
 from monai_ima.report import build_report, html_page, json_summary, markdown
@@ -101,6 +101,29 @@ def test_the_worst_case_of_a_linear_network_is_the_closed_form_and_the_average_t
     assert one.degradation.worst == pytest.approx(np.mean([(clean - v) / clean for v in one.worst.values[1:]]))
     assert 1 > clean > one.worst.values[-1]
     assert any(0 < value < 1 for row in average for value in row)
+
+
+def test_draws_fit_the_clean_images_once_and_predict_each_changed_image_once():
+    fits, shown = [], []
+
+    class Fitting(IntensityShift):
+        def constants(self, image: torch.Tensor, spacing: torch.Tensor | None) -> Any:
+            fits.append(len(image))
+            return super().constants(image, spacing)
+
+    class Counted(nn.Flatten):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            shown.append(len(image))
+            return super().forward(image)[:, :2]
+
+    attack = attack_from_name("noise1", "linf", perturbation=Fitting())
+    evaluator = PerturbationEvaluator(ClassificationEvaluator(Counted(), attack), {"noise1": attack}, "x", draws=7)
+    loader = batches(images(), torch.zeros(COUNT, dtype=torch.long), COUNT)
+    evaluator.run(loader, [10.0, 20.0], progress=False)
+    attacks = 2
+    assert len(fits) == 1 + attacks
+    draws, clean, of_attack = 2 * 7, 2, 3  # clean: the score, and whose label counts; noise1: clean, noisy, its score
+    assert len(shown) == draws + clean + attacks * of_attack
 
 
 def test_the_worst_dice_is_that_of_a_grid(tmp_path):

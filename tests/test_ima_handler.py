@@ -32,7 +32,9 @@ from monai_ima.utils.generators import per_sample_generators
 def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
     network, data, beta = small_network(), blobs(8), 0.3
     reference = copy.deepcopy(network)
-    handler = IMAHandler(4.0, delta=1.0, beta=beta, steps=5, binary_steps=4, noisy_samples=kept, margin_steps=5)
+    handler = IMAHandler(
+        4.0, delta=1.0, beta=beta, noisy_samples=kept, schedule="constant", steps=5, binary_steps=4, margin_steps=5
+    )
     seen = {}
     trainer = make_trainer(network, data, [handler], lr=0.0, loss_function=nn.CrossEntropyLoss(reduction=reduction))
     trainer.add_event_handler(
@@ -64,9 +66,8 @@ def test_the_loss_is_algorithm_1_worked_out_by_hand(reduction, kept):
 def test_margins_after_two_epochs_are_algorithm_2_of_an_independent_loop(norm, update, kept):
     network, data = small_network(), blobs(24)
     top, delta = (4.0, 1.0) if norm == "l2" else (1.2, 0.4)
-    handler = IMAHandler(
-        top, norm, delta=delta, steps=4, margin_steps=6, binary_steps=5, update=update, noisy_samples=kept
-    )
+    steps = {"schedule": "constant", "steps": 4, "margin_steps": 6, "binary_steps": 5}
+    handler = IMAHandler(top, norm, delta=delta, update=update, noisy_samples=kept, **steps)
     reference = copy.deepcopy(network)
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.05)
     make_trainer(network, data, [handler], epochs=2).run()
@@ -117,7 +118,7 @@ def test_a_margin_pass_takes_the_nearest_crossing_of_its_restarts(start, restart
     """Each sample attacked alone, in the ball of ε_max that a first pass has."""
     network, data, eps, delta = small_network(), blobs(24), 3.0, 0.01
     settings = {"first_pass": True, "update_interval": 5, "start": start, "margin_restarts": restarts}
-    handler = IMAHandler(eps, delta=delta, steps=2, margin_steps=6, binary_steps=20, **settings)
+    handler = IMAHandler(eps, delta=delta, schedule="constant", steps=2, margin_steps=6, binary_steps=20, **settings)
     make_trainer(network, data, [handler], lr=0.0).run()
 
     def alone(item, count):

@@ -72,7 +72,7 @@ def test_the_loss_is_algorithm_1_for_dice_ce_of_any_reduction(reduction, batch_s
     network, reference = trained_unet(), trained_unet()
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, reduction=reduction)
     criterion = DiceCriterion(0.9)
-    handler = IMAHandler(2.0, delta=1.0, beta=0.3, steps=4, criterion=criterion)
+    handler = IMAHandler(2.0, delta=1.0, beta=0.3, steps=4, schedule="constant", criterion=criterion)
     trainer = segmentation_trainer(network, [handler], loss_function=loss, batch_size=batch_size, lr=0.0)
     seen = losses_of(trainer)
     trainer.run()
@@ -264,7 +264,7 @@ def test_scans_below_the_threshold_are_told_of_once(caplog):
 
 def test_fixed_epsilon_training_attacks_every_sample_to_the_last_iterate():
     network, reference = trained_unet(3), trained_unet(3)
-    handler = PGDTrainingHandler(1.5, beta=0.25, steps=3, criterion=DiceCriterion(0.99))
+    handler = PGDTrainingHandler(1.5, beta=0.25, steps=3, schedule="constant", criterion=DiceCriterion(0.99))
     trainer = segmentation_trainer(network, [handler], batch_size=6, lr=0.0)
     seen = losses_of(trainer)
     trainer.run()

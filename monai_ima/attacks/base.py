@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_ima.criteria import ClassificationCriterion, Criterion, check_criterion
 from monai_ima.perturbations.additive import Additive
-from monai_ima.perturbations.base import Perturbation
+from monai_ima.perturbations.base import Fitted, Perturbation
 from monai_ima.perturbations.norms import Generators, Norm, gaussian, get_norm
 from monai_ima.utils.checks import (
     check_bounds,
@@ -229,26 +229,42 @@ class Attack(ABC):
                     f"Got eps {float(radius.max()):g} for {self.perturbation.name}, expected at most "
                     f"{self.perturbation.largest:g} {self.perturbation.unit}."
                 )
-            logits = choose_output(predict(x), self.output, y)
-            rows, health = torch.arange(len(x), device=x.device), Health(len(x), x.device)
-            health.note(rows, prediction=logits)
-            with health.told_of():
-                score = criterion.score(logits, y)
-                radius = radius.masked_fill(~criterion.labelled(logits, y), 0)
-                criterion = criterion.relative_to(score)
-                correct = criterion.decide(score)
-                called = predict if self.output is None else OneOutput(predict, self.output)
-                target = Target(
-                    called, norm, bounds, rows, x, y, radius, criterion, self.loss, score, correct, health, moving
-                )
-                with known_labels():
-                    result = self.run(target, self._generators(generator, x))
+            generators = self._generators(generator, x)
+            result = self._run(predict, norm, bounds, x, y, radius, criterion, moving, generators)
             if space is not None:
                 theta = result.image
                 moved = None if moving is None else moving.apply_label(y, theta)
                 result = replace(result, image=space.image(theta), theta=theta, label=moved)
             found = result.image if fixed is None else fixed.whole(result.image)
         return replace(result, image=convert_to_dst_type(found, image)[0])
+
+    def _run(
+        self,
+        predict: Callable[[torch.Tensor], Any],
+        norm: Norm,
+        bounds: tuple[float, float] | None,
+        image: torch.Tensor,
+        label: torch.Tensor,
+        eps: torch.Tensor,
+        criterion: Criterion,
+        moving: Fitted | None,
+        generators: Generators,
+    ) -> AttackResult:
+        """The clean prediction, and the attack; what of either is not finite is told of at the end."""
+        logits = choose_output(predict(image), self.output, label)
+        rows, health = torch.arange(len(image), device=image.device), Health(len(image), image.device)
+        health.note(rows, prediction=logits)
+        with health.told_of():
+            score = criterion.score(logits, label)
+            eps = eps.masked_fill(~criterion.labelled(logits, label), 0)
+            criterion = criterion.relative_to(score)
+            correct = criterion.decide(score)
+            network = predict if self.output is None else OneOutput(predict, self.output)
+            target = Target(
+                network, norm, bounds, rows, image, label, eps, criterion, self.loss, score, correct, health, moving
+            )
+            with known_labels():
+                return self.run(target, generators)
 
     @abstractmethod
     def run(self, target: Target, generator: Generators) -> AttackResult:

@@ -46,13 +46,14 @@ class BoundaryPGD(PathAttack):
         start: ``"clean"``: the first path starts at the image; ``"ball"``: at a point drawn uniformly from the ball of
             radius ε - ``delta`` (but at least 1 % of ε).
         restarts: number of paths, >= 1.
-        alpha: α; a constant step is α ε / N_PGD long.
+        alpha: α; a constant step is α ε / N_PGD long; None: 4.
         delta: δ, the expansion step, >= 0: a random start lies in the part of the ball that was safe before it grew.
         schedule: ``"constant"`` or ``"cosine"``: how step lengths fall (:class:`PathAttack`).
         settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:
-        ValueError: if a number is out of its range, or ``start`` is neither ``"clean"`` nor ``"ball"``.
+        ValueError: if a number is out of its range, ``start`` is neither ``"clean"`` nor ``"ball"``, or ``alpha`` is
+            given with another schedule than ``"constant"``.
 
     Example:
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
@@ -70,7 +71,7 @@ class BoundaryPGD(PathAttack):
         binary_steps: int = 10,
         start: str = "clean",
         restarts: int = 1,
-        alpha: float = 4.0,
+        alpha: float | None = None,
         delta: float = 0.0,
         schedule: str = "constant",
         **settings: Unpack[AttackSettings],

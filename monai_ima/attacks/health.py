@@ -30,7 +30,7 @@ class Health:
         >>> health.check()
         Traceback (most recent call last):
         ...
-        monai_ima.utils.errors.SampleError: Sample 1 has a prediction with NaN or infinity, expected finite values only.
+        monai_ima.utils.errors.SampleError: Sample 1 of the batch has a prediction with NaN or infinity, ...
     """
 
     def __init__(self, count: int, device: torch.device | str) -> None:

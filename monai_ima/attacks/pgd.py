@@ -10,7 +10,7 @@ import torch
 from monai_ima.criteria import Criterion
 from monai_ima.perturbations.base import Perturbation
 from monai_ima.perturbations.norms import Generators, per_sample
-from monai_ima.utils.checks import check_bool, check_choice, check_count, check_positive
+from monai_ima.utils.checks import check_bool, check_choice, check_count, check_positive, shown
 from monai_ima.utils.outputs import Output
 
 from .base import Attack, AttackResult, AttackSettings
@@ -47,17 +47,17 @@ class PathAttack(Attack):
     """Projected gradient ascent as a path of iterates; what is kept of it is up to the attack.
 
     Step k goes in the steepest direction of the norm, is projected to the ball of radius ε around the clean image and
-    clipped to the bounds. It is ``α ε / N`` long with the schedule ``"constant"``. With ``"cosine"``, whatever α is, the
-    lengths fall along half a cosine from 1.5 ε to 0.05 ε, which reaches as high a loss in fewer steps; a path from the
-    clean image first walks out to the surface of the ball, in N // 3 equal steps, so that a boundary near the image is
-    met there (``docs/results/schedule.md``). **A sample leaves the batch as soon as it has crossed**, so the cost is the sum
-    over the samples of the steps that each one needs.
+    clipped to the bounds. It is ``α ε / N`` long with the schedule ``"constant"``. With ``"cosine"`` the lengths fall
+    along half a cosine from 1.5 ε to 0.05 ε, which reaches as high a loss in fewer steps; a path from the clean image
+    first walks out to the surface of the ball, in N // 3 equal steps, so that a boundary near the image is met there
+    (``docs/results/schedule.md``). **A sample leaves the batch as soon as it has crossed**, so the cost is the sum over
+    the samples of the steps that each one needs.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: N, number of gradient steps, >= 1.
         restarts: number of paths, >= 1; samples that have crossed take no further one.
-        alpha: α, length of a constant step in units of ε / N, > 0.
+        alpha: α, length of a constant step in units of ε / N, > 0; None: 4.
         random_start: begin at a point drawn from the ball (else at the clean image).
         early_stop: a sample leaves with its first misclassified iterate.
         schedule: ``"constant"`` or ``"cosine"``.
@@ -73,8 +73,8 @@ class PathAttack(Attack):
         perturbation: see :class:`Attack`.
 
     Raises:
-        ValueError: if a number is out of its range or a name is unknown, or ``early_stop`` is False with ``restarts``
-            > 1.
+        ValueError: if a number is out of its range or a name is unknown, ``early_stop`` is False with ``restarts``
+            > 1, or ``alpha`` is given with another schedule.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class PathAttack(Attack):
         norm: str = "l2",
         steps: int = 100,
         restarts: int = 2,
-        alpha: float = 4.0,
+        alpha: float | None = None,
         random_start: bool = True,
         bounds: Sequence[float] | None = None,
         criterion: Criterion | None = None,
@@ -102,7 +102,9 @@ class PathAttack(Attack):
         self.schedule = check_choice("schedule", schedule, SCHEDULES)
         self.steps = check_count("steps", steps, 1)
         self.restarts = check_count("restarts", restarts, 1)
-        self.alpha = check_positive("alpha", alpha)
+        if alpha is not None and schedule != "constant":
+            raise ValueError(f"Got alpha {shown(alpha)} and schedule {schedule!r}, expected alpha for 'constant' only.")
+        self.alpha = 4.0 if alpha is None else check_positive("alpha", alpha)
         self.random_start = check_bool("random_start", random_start)
         self.early_stop = check_bool("early_stop", early_stop)
         if restarts > 1 and not early_stop:
@@ -163,7 +165,7 @@ class PGD(PathAttack):
         norm: ``"l2"`` or ``"linf"``.
         steps: number of gradient steps, >= 1.
         restarts: number of paths, >= 1; only samples not yet broken take a further one.
-        alpha: length of a constant step in units of ε / steps, > 0.
+        alpha: length of a constant step in units of ε / steps, > 0; None: 4.
         random_start: begin at a point drawn uniformly from the ball (else at the clean image).
         bounds: valid intensities ``(lo, hi)``; None for no limit.
         criterion: says when a prediction is correct; None means :class:`ClassificationCriterion`.
@@ -181,7 +183,8 @@ class PGD(PathAttack):
         autocast: see :class:`Attack`.
 
     Raises:
-        ValueError: if a number is out of its range, or ``early_stop`` is False with ``restarts`` > 1.
+        ValueError: if a number is out of its range, ``early_stop`` is False with ``restarts`` > 1, or ``alpha`` is
+            given with another schedule than ``"constant"``.
 
     Example:
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))

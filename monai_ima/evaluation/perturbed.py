@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
-from monai_ima.attacks import Attack, AttackResult
-from monai_ima.attacks.target import Target
+from monai_ima.attacks import Attack
 from monai_ima.criteria import Criterion
-from monai_ima.perturbations.norms import Generators
 from monai_ima.results.perturbed import PerturbedSample
 from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
@@ -20,6 +18,7 @@ from monai_ima.utils.tensors import check_finite
 
 from .batch import EvaluationBatch
 from .evaluator import OnStage, SampleEvaluator
+from .random_draws import RandomDraws
 from .torchio_draws import TorchIODraw, has_transform
 
 __all__ = ["PerturbationEvaluator", "PerturbedExample"]
@@ -97,13 +96,6 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         self.of_task = evaluator
         self.activity = name
         self.draws = check_count("draws", draws, 1)
-        self.draw = _DrawOfSize(
-            first.norm,
-            bounds=first.bounds,
-            criterion=first.criterion,
-            channels=first.channels,
-            perturbation=first.perturbation,
-        )
         self.torchio: TorchIODraw | None = None
         if torchio and first.perturbation is not None and has_transform(first.perturbation):
             self.torchio = TorchIODraw(first.perturbation, first.bounds, first.channels)
@@ -129,8 +121,9 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         batch, worst = self._clean(batch)
         clean = worst.score.tolist()
         lowest, averages, transformed = [clean], [clean], [clean]
+        draws = self._random_draws(batch)
         for size in levels[1:]:
-            averages.append(self._at(size, batch, worst, on_stage))
+            averages.append(self._at(size, batch, draws, worst, on_stage))
             lowest.append(worst.score.tolist())
             transformed.append(self._transformed(size, batch, on_stage))
         return [
@@ -152,14 +145,19 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         batch = batch.select(rows)
         return batch, _Worst(batch.image.clone(), scores[rows])
 
-    def _at(self, size: float, batch: EvaluationBatch, worst: _Worst, on_stage: OnStage) -> list[float]:
+    def _random_draws(self, batch: EvaluationBatch) -> RandomDraws | None:
+        return RandomDraws(next(iter(self.attacks.values())), batch) if batch.sample_ids else None
+
+    def _at(
+        self, size: float, batch: EvaluationBatch, draws: RandomDraws | None, worst: _Worst, on_stage: OnStage
+    ) -> list[float]:
         """The mean scores over draws of this size, NaN without any; draws and attacks change ``worst`` in place."""
-        if not batch.sample_ids:
+        if draws is None:
             return []
         rows = torch.arange(len(batch.sample_ids))
         on_stage(DRAWS, size)
         generators = self._generators(batch, f"{self.activity}/draws/{size}")
-        drawn = [self._try(self.draw, size, batch, rows, generators, worst) for _ in range(self.draws)]
+        drawn = [self._take(batch, rows, *draws(size, generators), worst) for _ in range(self.draws)]
         generators = self._generators(batch, f"{self.activity}/{size}")
         for name, attack in self.attacks.items():
             rows = (worst.score > 0).nonzero().squeeze(1)
@@ -191,15 +189,21 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         rows: torch.Tensor,
         generators: list[torch.Generator],
         worst: _Worst,
-    ) -> torch.Tensor:
-        """The scores that an attack leaves to the samples at these rows; the worst ones are kept."""
+    ) -> None:
+        """Attack the samples at these rows; the worst images are kept."""
         batch, generators = batch.select(rows), [generators[row] for row in rows.tolist()]
         try:
             found = attack(batch.predict, batch.image, batch.label, size, generators, spacing=batch.spacing)
         except SampleError as error:
             raise error.named(batch.sample_ids) from None
-        scores = self.scores(batch.predict, found.image, batch.label if found.label is None else found.label)
-        worst.update(rows, found.image, scores)
+        self._take(batch, rows, found.image, found.label, worst)
+
+    def _take(
+        self, batch: EvaluationBatch, rows: torch.Tensor, image: torch.Tensor, label: Any, worst: _Worst
+    ) -> torch.Tensor:
+        """The scores of changed images of the samples at these rows; the worst ones are kept."""
+        scores = self.scores(batch.predict, image, batch.label if label is None else label)
+        worst.update(rows, image, scores)
         return scores
 
     def _examples(self, batch: EvaluationBatch, eps: float) -> dict[str, PerturbedExample]:
@@ -207,7 +211,7 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
             return {}
         batch, worst = self._clean(batch)
         clean = worst.score.clone()
-        self._at(eps, batch, worst, lambda *_: None)
+        self._at(eps, batch, self._random_draws(batch), worst, lambda *_: None)
         return {
             sample_id: PerturbedExample(
                 sample_id,
@@ -225,14 +229,6 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
         if not isinstance(label, torch.Tensor) or label.ndim != batch.image.ndim:
             return None
         return (label[row] > 0).any(dim=0).cpu()
-
-
-class _DrawOfSize(Attack):
-    """One random point of exactly the size ε."""
-
-    def run(self, target: Target, generator: Generators) -> AttackResult:
-        drawn = target.norm.draw_of_length(target.image, target.eps, generator)
-        return self.result(target, self.move(target, drawn), torch.zeros_like(target.clean_correct))
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ class PGDTraining(TrainingMethod):
         norm: ``"l2"`` or ``"linf"``.
         beta: β, weight of the noisy samples, in [0, 1].
         steps: N_PGD, >= 1.
-        alpha: α; a constant PGD step is α ε / N_PGD long, > 0.
-        schedule: of the steps' lengths, ``"constant"`` or ``"cosine"`` (:class:`PGD`).
+        alpha: α; a constant PGD step is α ε / N_PGD long, > 0; None: 4.
+        schedule: of the steps' lengths, ``"cosine"`` or ``"constant"`` (:class:`PGD`); 8 cosine steps reach the loss of
+            20 constant ones (``docs/results/schedule.md``).
         settings: see :class:`TrainingMethod`; the criterion gives the attack objective.
 
     Raises:
@@ -53,9 +54,9 @@ class PGDTraining(TrainingMethod):
         eps: float,
         norm: str = "l2",
         beta: float = 0.5,
-        steps: int = 20,
-        alpha: float = 4.0,
-        schedule: str = "constant",
+        steps: int = 8,
+        alpha: float | None = None,
+        schedule: str = "cosine",
         **settings: Unpack[MethodSettings],
     ) -> None:
         super().__init__(**settings)
