@@ -17,24 +17,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import art.attacks.evasion as art_attacks
 import fire
-import foolbox
 import torch
-import torchattacks
-from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from monai_ima.attacks import attack_from_name
 from monai_ima.evaluation.third_party import strongest, verify_classifier
 from monai_ima.harden.loading import load_bundle
 from monai_ima.results.records import VerificationRow
+from pgd_tools import PACKAGES, TITLES, TOOLS, Run, by_batches
 from studies import REPO, RESULTS, cells, kept, setting, table, total_time, train_bundle, write_page
 
 BUNDLE = REPO / "bundles" / "fashion_mnist_classification_ima"
@@ -49,12 +45,9 @@ STEPS, RESTARTS, STEP = 100, 2, 0.04
 """Of the attacks that are timed; the step in units of ε."""
 TARGETS = {"art": 0.5, "foolbox": 1.0, "torchattacks": 1.0}
 """At most this share of the other's time."""
-PACKAGES = {"art": "adversarial-robustness-toolbox", "foolbox": "foolbox", "torchattacks": "torchattacks"}
-TITLES = {"ours": "ours", "art": "ART", "foolbox": "foolbox", "torchattacks": "torchattacks"}
+VERSIONS = {name: version(package) for name, package in PACKAGES.items()}
 
 WARM_UP = 8
-
-Run = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def train(folder: Path, data: str | None, seed: int) -> Path:
@@ -106,40 +99,17 @@ def verification(
 def attacks(network: nn.Module, eps: float, seed: int) -> dict[str, Run]:
     """The same L2 attack by each library: 2 starts in the ball, from each 100 steps of 0.04 ε."""
     own = attack_from_name(f"pgd{STEPS}x{RESTARTS}", "l2", (0.0, 1.0))
-    classifier = PyTorchClassifier(
-        network, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0), device_type="cpu"
-    )
-    arts = art_attacks.ProjectedGradientDescentPyTorch(
-        classifier,
-        norm=2,
-        eps=eps,
-        eps_step=STEP * eps,
-        max_iter=STEPS,
-        num_random_init=RESTARTS,
-        batch_size=BATCH,
-        verbose=False,
-    )
-    boxed = foolbox.PyTorchModel(network, bounds=(0.0, 1.0), device="cpu")
-    boxs = foolbox.attacks.L2ProjectedGradientDescentAttack(abs_stepsize=STEP * eps, steps=STEPS).repeat(RESTARTS)
-    torchs = torchattacks.MultiAttack(
-        [torchattacks.PGDL2(network, eps=eps, alpha=STEP * eps, steps=STEPS) for _ in range(RESTARTS)]
-    )
+    generator = torch.Generator()
 
-    def ours(image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return _by_batches(lambda x, y: own(network, x, y, eps, generator).image, image, label)
+    def ours(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return own(network, x, y, eps, generator).image
 
-    def art(image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(arts.generate(image.numpy(), label.numpy()))
+    def seeded(image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        generator.manual_seed(seed)
+        return by_batches(ours, BATCH)(image, label)
 
-    def box(image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return _by_batches(lambda x, y: boxs(boxed, x, y, epsilons=eps)[1], image, label)
-
-    return {"ours": ours, "art": art, "foolbox": box, "torchattacks": lambda x, y: _by_batches(torchs, x, y)}
-
-
-def _by_batches(run: Run, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    return torch.cat([run(x, y) for x, y in zip(image.split(BATCH), label.split(BATCH), strict=True)])
+    others = {name: make(network, eps, STEPS, STEP * eps, RESTARTS, BATCH) for name, make in TOOLS.items()}
+    return {"ours": seeded, **others}
 
 
 def measure(network: nn.Module, image: torch.Tensor, label: torch.Tensor, rounds: int, seed: int) -> dict[str, Any]:
@@ -176,7 +146,7 @@ def compare(
 @torch.no_grad()
 def correct(network: nn.Module, noisy: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Which images are correct: bool ``[N]``."""
-    return _by_batches(lambda x, y: network(x).argmax(dim=1) == y, noisy, label)
+    return by_batches(lambda x, y: network(x).argmax(dim=1) == y, BATCH)(noisy, label)
 
 
 def time_table(found: dict[str, list[tuple[float, float]]], targets: bool = True) -> str:
@@ -191,7 +161,7 @@ def time_table(found: dict[str, list[tuple[float, float]]], targets: bool = True
         if targets and name in TARGETS:
             met = "met" if median(shares) <= TARGETS[name] else "not met"
             target = f"at most {TARGETS[name]:g}: {met}"
-        title = TITLES[name] + (f" {version(PACKAGES[name])}" if name in PACKAGES else "")
+        title = TITLES[name] + (f" {VERSIONS[name]}" if name in VERSIONS else "")
         share = f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})" if name in PACKAGES else "1"
         rows.append([title, f"{median(s for s, _ in measured):.1f}", share, target, *cells([median(accuracy)])])
     return table(head, rows)
@@ -238,8 +208,8 @@ def report(
         f"{SUBSET if data else 'all'} images for {EPOCHS} epochs ({total_time(folder) / 60:.1f} minutes), {images} "
         "test images in [0, 1].",
         f"    python benchmarks/crosscheck.py{' --data DIR' if data else ''}        (seed {seed})",
-        f"{setting(1, 'process')}, Adversarial Robustness Toolbox (ART) {version(PACKAGES['art'])}, foolbox "
-        f"{version('foolbox')}, torchattacks {version('torchattacks')}.",
+        f"{setting(1, 'process')}, Adversarial Robustness Toolbox (ART) {VERSIONS['art']}, foolbox "
+        f"{VERSIONS['foolbox']}, torchattacks {VERSIONS['torchattacks']}.",
         "## Robust accuracy",
         "Another tool's word for its success does not count: each of its images was checked to be in the ball and the "
         "bounds and classified anew. Images misclassified without an attack count as broken. AutoAttack: APGD on "
