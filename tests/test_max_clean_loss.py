@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from last_words import only_sentence
 from monai.utils import set_determinism
 from test_harden import fingerprint, harden
 from torch import nn
@@ -115,7 +116,7 @@ def test_a_limit_that_nothing_meets_is_refused_and_nothing_is_written(bundle, ca
     arguments[arguments.index(0.8)] = 6.4
     assert harden(bundle, *arguments) == 2
     captured = capsys.readouterr()
-    (sentence,) = captured.err.strip().splitlines()
+    sentence = only_sentence(captured.err)
     assert sentence.startswith("No eps_max loses at most 0.1 of the clean metric 1.0000 (6.4 loses 0.3333, ")
     assert "0.8 loses 0.3333), expected a larger --max_clean_loss" in sentence
     assert captured.out.count("clean metric") == 5
@@ -167,7 +168,7 @@ def test_a_table_of_an_earlier_search_is_not_written_over(bundle, capsys):
 )
 def test_a_bad_option_of_the_search_is_refused_in_one_sentence(bundle, capsys, options, expected):
     assert harden(bundle, *options) == 2
-    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    sentence = only_sentence(capsys.readouterr().err)
     assert expected in sentence
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from last_words import only_sentence
 from monai.data import NibabelWriter
 from PIL import Image
 from scipy.stats import norm as normal
@@ -287,7 +288,7 @@ def damaged(folder: Path, content: str) -> None:
 def test_a_bad_image_is_named(tmp_path, capsys, content):
     damaged(tmp_path / "scans", content)
     assert run("--images", tmp_path / "scans", "--out", tmp_path / "out") == 2
-    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    sentence = only_sentence(capsys.readouterr().err)
     assert "bad.nii.gz" in sentence
     assert "expected" in sentence
     assert not (tmp_path / "out").exists()
@@ -312,5 +313,5 @@ def test_bad_use_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys, argum
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     assert run(*arguments) == 2
-    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    sentence = only_sentence(capsys.readouterr().err)
     assert expected in sentence
