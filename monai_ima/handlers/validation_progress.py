@@ -29,10 +29,10 @@ def validation_progress(evaluator: Evaluator) -> Iterator[None]:
         ...     evaluator.has_event_handler(print)
         False
     """
-    prepare = evaluator.prepare_batch
-    if rank() > 0 or not on_terminal() or not isinstance(prepare, AdversarialPrepareBatch):
+    if rank() > 0 or not on_terminal() or not isinstance(evaluator.prepare_batch, AdversarialPrepareBatch):
         yield
         return
+    prepare = evaluator.prepare_batch
     total, unit, size = _samples(evaluator)
     stage = type(prepare.attack).__name__, prepare.eps
     with Progress("robust validation", [stage], total, unit=unit, leave=False) as progress:
