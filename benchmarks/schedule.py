@@ -24,6 +24,7 @@ import math
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -450,7 +451,10 @@ def _device_name(device: torch.device) -> str:
 def page(records: Mapping[str, Mapping[str, Any]], command: str) -> list[str]:
     """The paragraphs of the results page, from the records that are there."""
     devices = sorted({f"{record['device']} ({record['machine']})" for record in records.values()})
-    missing = [name for name in parts() if name not in records]
+    missing = Counter(
+        f"`{kind}`, {task}, {norm}, seed {seed}"
+        for kind, task, norm, seed, *_ in (name.split("-") for name in parts() if name not in records)
+    )
     paragraphs = [
         "# Step lengths of PGD and B-PGD: constant, or falling along a cosine",
         f"    {command}",
@@ -460,7 +464,7 @@ def page(records: Mapping[str, Mapping[str, Any]], command: str) -> list[str]:
         "that ran side by side: compare rows, not tables.",
     ]
     if missing:
-        paragraphs.append(f"Not made yet: {', '.join(missing)}.")
+        paragraphs.append(f"Not made yet: {'; '.join(missing)}.")
     for task, norm in product(TASKS, NORMS):
         paragraphs += _training_section(records, task, norm) + _attack_section(records, task, norm)
     return paragraphs
