@@ -22,7 +22,15 @@ from monai_ima.__main__ import main
 from monai_ima.methods import IMA, Batch
 
 ROUNDS = 3
-SETTINGS = {"norm": "linf", "eps_max": 0.3, "delta": 0.03, "steps": 2, "margin_steps": 5, "binary_steps": 3}
+SETTINGS = {
+    "norm": "linf",
+    "eps_max": 0.3,
+    "delta": 0.03,
+    "schedule": "constant",
+    "steps": 2,
+    "margin_steps": 5,
+    "binary_steps": 3,
+}
 FIXED = {"train#random_transforms": [], "train#dataloader#shuffle": False}
 NAMES = ("north", "south")
 
