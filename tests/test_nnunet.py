@@ -287,7 +287,14 @@ def test_a_second_stage_is_refused(prepared):
 
 
 def test_a_resumed_setting_is_that_of_the_checkpoint():
-    assert resumed({"eps": 3.0, "norm": "l2"}, {"eps": 3}) == {"eps": 3.0, "norm": "l2"}
+    saved = {"eps": 3.0, "norm": "l2", "schedule": "cosine"}
+    assert resumed(saved, {"eps": 3}) == saved
+
+
+def test_a_checkpoint_from_before_there_were_schedules_goes_on_with_constant_steps():
+    assert resumed({"eps": 3.0}, {"schedule": "constant"}) == {"eps": 3.0, "schedule": "constant"}
+    with pytest.raises(ValueError, match="SCHEDULE=cosine, but the checkpoint was trained with constant"):
+        resumed({"eps": 3.0}, {"schedule": "cosine"})
 
 
 def test_ignored_voxels_of_regions_are_cut_out_of_the_score():
