@@ -39,6 +39,7 @@ from monai.networks.nets import UNet
 from monai.transforms import CenterSpatialCrop, Compose, SpatialPadd
 from torch import nn
 
+from gpu_steps import now
 from monai_ima.attacks import PGD, AttackSettings, BoundaryPGD, MinimumNorm, attack_from_name
 from monai_ima.criteria import ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.methods import IMA
@@ -302,7 +303,7 @@ def training(setup: Setup, variant: Variant) -> dict[str, Any]:
         bounds=task.bounds,
     )
     optimizer = torch.optim.Adam(network.parameters(), task.learning_rate)
-    begin = _now(setup.device)
+    begin = now(setup.device)
     for epoch in range(1, epochs + 1):
         network.train()
         method.begin_epoch(epoch, epochs, _Passes(setup, network))
@@ -311,7 +312,7 @@ def training(setup: Setup, variant: Variant) -> dict[str, Any]:
             method.loss(batch, network(batch.image), task.loss).backward()
             optimizer.step()
         method.end_epoch(_Passes(setup, network))
-    seconds = _now(setup.device) - begin
+    seconds = now(setup.device) - begin
     levels = [0.0, *task.eps[setup.norm]]
     return {
         "levels": levels,
@@ -413,19 +414,19 @@ def _attacked(setup: Setup, network: nn.Module, before: nn.Module, eps: float) -
     nearest = MinimumNorm(norm, 20 if setup.tiny else 100, **settings)(network, image, label, 1.5 * eps, streams())
     rows = []
     for schedule, steps in STEPS:
-        begin = _now(setup.device)
+        begin = now(setup.device)
         found = last(steps, schedule=schedule)(network, image, label, eps, streams()).image
         row: dict[str, Any] = {"eps": eps, "schedule": schedule, "steps": steps}
-        row["pgd_seconds"] = _now(setup.device) - begin
+        row["pgd_seconds"] = now(setup.device) - begin
         row["gain"] = _median(gain(found) / reference)
         start = last(steps, schedule=schedule)(before, image, label, eps, streams()).image
         warm = _WarmPGD(start, norm, steps, 1, early_stop=False, schedule=schedule, **settings)
         row["warm_gain"] = _median(gain(warm(network, image, label, eps, streams()).image) / reference)
         for place in ("clean", "ball"):
             attack = BoundaryPGD(norm, steps, 10, place, schedule=schedule, **settings)
-            begin = _now(setup.device)
+            begin = now(setup.device)
             result = attack(network, image, label, eps, streams())
-            row[f"{place}_seconds"] = _now(setup.device) - begin
+            row[f"{place}_seconds"] = now(setup.device) - begin
             both = result.success & nearest.success & (nearest.distance > 0)
             row[f"{place}_crossing"] = float(result.success[correct].double().mean())
             row[f"{place}_distance"] = _median(result.distance[both] / nearest.distance[both])
@@ -436,12 +437,6 @@ def _attacked(setup: Setup, network: nn.Module, before: nn.Module, eps: float) -
 def _median(values: torch.Tensor) -> float | None:
     finite = values[values.isfinite()].double()
     return float(finite.median()) if len(finite) else None
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def _device_name(device: torch.device) -> str:

@@ -68,6 +68,18 @@ def test_a_compiled_network_sees_powers_of_two_only_and_says_the_same(problem, c
     assert compiled_by_nobody == [{"dynamic": False}]
 
 
+def test_an_output_without_a_row_for_each_sample_comes_whole(compiled_by_nobody):
+    class Two(nn.Module):
+        def forward(self, image):
+            return image.flatten(1), torch.tensor(5.0), torch.arange(7)
+
+    run = Execution(compile=True).applied(Predictor.of(Two(), 3))
+    logits, number, others = run(torch.rand(3, 1, 2))
+    assert logits.shape == (3, 2)
+    assert float(number) == 5
+    assert others.tolist() == list(range(7))
+
+
 def test_compiling_leaves_the_parameters_as_they_were(problem, compiled_by_nobody, monkeypatch):
     network, image, label = problem
     network.end.bias.requires_grad_(False)

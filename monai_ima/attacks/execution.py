@@ -85,24 +85,29 @@ class _Run:
     network: Callable[..., Any]
 
     def __call__(self, image: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        batch = len(image)
         if self.execution.memory_format is not None and image.ndim in CHANNELS_LAST:
             image = image.contiguous(memory_format=CHANNELS_LAST[image.ndim])
         with self._autocast(image.device):
-            if not isinstance(self.network, nn.Module) or not self.execution.compile:
-                return map_tensors(at_least_float32, self.network(image, *args, **kwargs))
-            size = 1 << (batch - 1).bit_length()
-            if size > batch:
-                filled = torch.arange(size, device=image.device).remainder(batch)
-                image, args, kwargs = select_rows((image, args, kwargs), filled, batch)
-            with _frozen(self.network), torch._dynamo.config.patch(recompile_limit=GRAPHS):
-                output = _of_compiled(self.network)(image, *args, **kwargs)
-        output = map_tensors(at_least_float32, output)
-        return output if size == batch else map_tensors(lambda value: value[:batch], output)
+            if self.execution.compile and isinstance(self.network, nn.Module):
+                output = _compiled_call(self.network, image, args, kwargs)
+            else:
+                output = self.network(image, *args, **kwargs)
+        return map_tensors(at_least_float32, output)
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         name = self.execution.autocast
         return nullcontext() if name is None else torch.autocast(device.type, dtype=getattr(torch, name))
+
+
+def _compiled_call(network: nn.Module, image: torch.Tensor, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """What the compiled network makes of a batch, which is filled up to the next power of two for it."""
+    batch = len(image)
+    size = 1 << (batch - 1).bit_length()
+    filled = torch.arange(size, device=image.device).remainder(batch)
+    image, args, kwargs = select_rows((image, args, kwargs), filled, batch)
+    with _frozen(network), torch._dynamo.config.patch(recompile_limit=GRAPHS):
+        output = _of_compiled(network)(image, *args, **kwargs)
+    return select_rows(output, filled[:batch], size)
 
 
 def _of_compiled(network: nn.Module) -> Callable[..., Any]:
