@@ -6,13 +6,12 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import REPO, run_module, run_program
+from conftest import REPO, run_module, run_torchrun
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 IMAGES: dict[str, Any] = {"phantom_per_class": {"train": 4, "val": 2, "test": 3}}
@@ -110,13 +109,7 @@ def run_two_processes(root: Path, out: Path, port: int, **settings: object) -> d
     """Train in two processes that share one margin table; returns the last checkpoint, which holds it."""
     places = {"bundle_root": str(root), "output_dir": str(out / "eval"), "ckpt_dir": str(out / "models")}
     files = [str(root / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
-    done = run_program(
-        Path(sys.executable).parent / "torchrun",
-        "--nproc_per_node=2",
-        f"--master_port={port}",
-        REPO / "tests" / "ddp_margins.py",
-        json.dumps([files, {**places, **settings}, str(out)]),
-    )
+    done = run_torchrun(port, REPO / "tests" / "ddp_margins.py", json.dumps([files, {**places, **settings}, str(out)]))
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((out / f"rank{k}.json").read_text()) for k in range(2))
     assert first == second

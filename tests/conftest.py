@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import atexit
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from warm_python import NAMES
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -33,12 +40,43 @@ def real_data() -> Path:
     return Path(folder)
 
 
-def run_program(*command: object) -> subprocess.CompletedProcess[str]:
-    """Run a command, its processes with one thread each."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def run_program(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, its processes with one thread each; ``variables`` come into its environment."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
 
 def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """``python -m module arguments...``"""
-    return run_program(sys.executable, "-m", module, *arguments)
+    return run_python("-m", module, *arguments)
+
+
+def run_python(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """``python arguments...``, forked off a process that has imported the heavy packages."""
+    return run_program(warm_programs() / "python", *arguments)
+
+
+def run_torchrun(port: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``torchrun --nproc_per_node=2 arguments...``; it and the two processes are forks, as of :func:`run_python`."""
+    python = warm_programs() / "python"
+    torchrun = [python, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    return run_program(*torchrun, *arguments, PYTHON_EXEC=str(python))
+
+
+@cache
+def warm_programs() -> Path:
+    """A folder with ``python`` and ``monai-ima``, which run in forks of one process (warm_python.py)."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    address = folder / "socket"
+    own = [sys.executable, "-S", str(Path(__file__).with_name("warm_python.py"))]
+    server = [*own[:1], *own[2:], "serve", str(address)]
+    process = subprocess.Popen(server, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL)
+    for name in NAMES:
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {shlex.join([*own, str(address), name])} "$@"\n')
+        program.chmod(0o755)
+    while not address.exists():
+        assert process.poll() is None, "the process that forks has ended"
+        time.sleep(0.05)
+    return folder

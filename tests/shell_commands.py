@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import warm_programs
+
 
 def shell(command: str, folder: Path) -> str:
     """Run a command in a folder, with this environment's programs; it must succeed. Returns what it prints."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(warm_programs()), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"

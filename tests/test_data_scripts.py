@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-from conftest import REPO, run_program
+from conftest import REPO, run_python
 
 
 def run(name, *options):
-    return run_program(sys.executable, REPO / "data_scripts" / f"{name}.py", *options)
+    return run_python(REPO / "data_scripts" / f"{name}.py", *options)
 
 
 @pytest.mark.parametrize(

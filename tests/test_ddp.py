@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import REPO
+from conftest import REPO, run_torchrun
 
 
 @pytest.mark.slow
 def test_methods_train_where_one_process_has_no_noisy_sample(tmp_path):
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "torchrun"),
-            "--nproc_per_node=2",
-            "--master_port=29651",
-            str(REPO / "tests" / "ddp_methods.py"),
-            str(tmp_path),
-        ],
-        cwd=REPO / "tests",
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_torchrun(29651, REPO / "tests" / "ddp_methods.py", tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"rank{k}.json").read_text()) for k in range(2))
     assert len(first) == 28

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPO, run_program
+from conftest import REPO, run_torchrun
 from ddp_shared import EPOCHS, train
 
 pytestmark = pytest.mark.slow
@@ -18,8 +17,7 @@ pytestmark = pytest.mark.slow
 def two(tmp_path_factory) -> tuple[list[dict[str, Any]], Path]:
     """What each of two processes has found, and where they wrote."""
     out = tmp_path_factory.mktemp("two")
-    torchrun = Path(sys.executable).parent / "torchrun"
-    done = run_program(torchrun, "--nproc_per_node=2", "--master_port=29653", REPO / "tests" / "ddp_shared.py", out)
+    done = run_torchrun(29653, REPO / "tests" / "ddp_shared.py", out)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((out / f"rank{k}.json").read_text()) for k in range(2)], out
 

@@ -24,13 +24,14 @@ def test_lengths_fall_along_half_a_cosine_from_a_random_start():
     assert found == pytest.approx([1.5, quarter, middle, 2 * middle - quarter, 0.05])
 
 
-@pytest.mark.parametrize(("steps", "walk"), [(12, 4), (8, 2), (3, 1), (2, 0), (1, 0)])
+@pytest.mark.parametrize(("steps", "walk"), [(12, 4), (11, 4), (8, 3), (3, 1), (2, 1)])
 def test_a_third_of_the_steps_walk_out_from_the_clean_image(steps, walk):
     found = lengths(BoundaryPGD("l2", steps, schedule="cosine"), from_clean=True)
-    assert found[:walk] == pytest.approx([1 / max(walk, 1)] * walk)
+    assert found[:walk] == pytest.approx([1 / walk] * walk)
     assert found[walk] == pytest.approx(1.5)
     assert found[walk:] == sorted(found[walk:], reverse=True)
     assert steps - walk < 2 or found[-1] == pytest.approx(0.05)
+    assert lengths(BoundaryPGD("l2", 1, schedule="cosine"), from_clean=True) == [1.0]
 
 
 def test_constant_steps_are_alpha_over_n_wherever_they_start():
@@ -56,7 +57,7 @@ def test_the_walk_reaches_the_surface_in_equal_steps():
     BoundaryPGD("linf", 12, schedule="cosine")(network, torch.zeros(1, 1, 3), torch.tensor([0]), eps=0.8)
     clean, *path = network.noise
     assert clean == 0
-    assert path == pytest.approx([0, 0.2, 0.4, 0.6] + [0.8] * 9)
+    assert path == pytest.approx([0.2, 0.4, 0.6] + [0.8] * 9)
 
 
 @pytest.mark.parametrize("start", ["clean", "ball"])
@@ -114,7 +115,7 @@ def test_the_handlers_of_training_climb_in_cosine_steps_unless_told_otherwise():
     method: Any = IMAHandler(1.0).method
     attacks = {"training": method.training_attack, "margin": method.margin_attack}
     assert {name: (attack.schedule, attack.steps) for name, attack in attacks.items()} == {
-        "training": ("cosine", 12),
+        "training": ("cosine", 11),
         "margin": ("cosine", 25),
     }
     fixed: Any = PGDTrainingHandler(1.0).method
@@ -122,3 +123,35 @@ def test_the_handlers_of_training_climb_in_cosine_steps_unless_told_otherwise():
     paper: Any = IMAHandler(1.0, schedule="constant", steps=20, margin_steps=50).method
     assert paper.training_attack.step_length(0, True) == pytest.approx(0.2)
     assert paper.margin_attack.step_length(0, True) == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_the_clean_pass_serves_the_first_step_and_changes_nothing(norm, monkeypatch):
+    """Beside the same attack that makes a pass of its own; a sample that is wrong when clean is in the kept pass only."""
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    image = torch.rand(12, 1, 8, 8)
+    label = network(image).argmax(dim=1)
+    label[::4] = (label[::4] + 1) % 3
+    shown: list[tuple[int, bool]] = []
+    network.register_forward_pre_hook(lambda _, inputs: shown.append((len(inputs[0]), inputs[0].requires_grad)))
+    eps = 0.3 if norm == "l2" else 0.05
+
+    def found(attack: PathAttack) -> Any:
+        shown.clear()
+        return attack(network, image, label, eps)
+
+    attacks = [
+        lambda: BoundaryPGD(norm, 6, schedule="cosine"),
+        lambda: PGD(norm, 6, 2, random_start=False, schedule="cosine"),
+    ]
+    kept = [found(make()) for make in attacks]
+    found(attacks[0]())
+    assert shown[:2] == [(12, True), (9, True)], "the clean images once, then the first step's"
+    monkeypatch.setattr(PathAttack, "goes_on_from_clean", False)
+    for make, before in zip(attacks, kept, strict=True):
+        after = found(make())
+        assert shown[:3] == [(12, False), (9, True), (9, True)]
+        assert torch.equal(before.success, after.success)
+        torch.testing.assert_close(before.image, after.image, rtol=1e-5, atol=1e-6)
+        assert 0 < int(after.success.sum()) < 9

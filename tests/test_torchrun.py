@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_runs import bundle_of
+from conftest import run_torchrun
 
 from monai_ima.__main__ import main
 from monai_ima.networks import FashionMNISTNet
@@ -76,24 +77,25 @@ def one_wrote(process: subprocess.Popen[str], out: Path, pattern: str) -> None:
 def test_two_processes_evaluate_a_bundle_as_one_does_and_speak_once(fixed, tmp_path):
     evaluate = ["evaluate", *fixed, "--levels", "0,0.3,1", "--attack", "pgd5x2+apgd5-dlr", "--out"]
     assert main([*evaluate, str(tmp_path / "one")]) == 0
-    code, out, err = ended(torchrun(29761, *evaluate, tmp_path / "two"))
-    assert code == 0, err
+    done = run_torchrun(29761, "-m", "monai_ima", *evaluate, tmp_path / "two")
+    out, err = done.stdout, done.stderr
+    assert done.returncode == 0, err
     assert out.count("Written to") == out.count("accuracy") == 1
     assert err.count("under attack:   0%") == 1
     assert results(tmp_path / "two") == results(tmp_path / "one")
     for name in ("results.csv", "curve.png", "examples.png", "cases/00.png"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    code, _, err = ended(torchrun(29763, *evaluate, tmp_path / "two"))
-    assert code != 0
-    assert err.count("is not empty, expected a new one: give another --out.") == 1
+    done = run_torchrun(29763, "-m", "monai_ima", *evaluate, tmp_path / "two")
+    assert done.returncode != 0
+    assert done.stderr.count("is not empty, expected a new one: give another --out.") == 1
 
 
 def test_two_processes_attack_a_bundles_images_as_one_does(fixed, tmp_path):
     attack = ["attack", *fixed, "--eps", "0.5", "--attack", "pgd5x2", "--limit", "15", "--out"]
     assert main([*attack, str(tmp_path / "one")]) == 0
-    code, out, err = ended(torchrun(29765, *attack, tmp_path / "two"))
-    assert code == 0, err
-    assert out.count("15 images attacked") == 1
+    done = run_torchrun(29765, "-m", "monai_ima", *attack, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("15 images attacked") == 1
     one, two = ({file.name: file.read_bytes() for file in (tmp_path / name).rglob("*.png")} for name in ("one", "two"))
     assert len(one) == 15
     assert one == two

@@ -9,8 +9,9 @@ from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_count, check_positive
 
 from .base import AttackResult, AttackSettings
+from .line_search import Segment, bisect
 from .pgd import PathAttack
-from .target import Target, bisect
+from .target import Target
 
 __all__ = ["AdaptiveNormPGD"]
 
@@ -67,13 +68,11 @@ class AdaptiveNormPGD(PathAttack):
         reach = replace(target, eps=torch.full_like(target.eps, self.eps_max))
         near = self.move(reach, unit * per_sample(target.eps.clamp(max=self.eps_max), unit))
         far = self.move(reach, unit * self.eps_max)
-        near_correct, far_correct = reach.predict(near).correct, reach.predict(far).correct
-        found = target.clean_correct & ~(near_correct & far_correct)
+        at_near, at_far = reach.predict(near), reach.predict(far)
+        found = target.clean_correct & ~(at_near.correct & at_far.correct)
         image = torch.where(per_sample(target.clean_correct, far), far, target.image)
         rows = found.nonzero().squeeze(1)
         if len(rows) > 0:
-            beyond_near = per_sample(near_correct, near)
-            inside = torch.where(beyond_near, near, target.image)
-            outside = torch.where(beyond_near, far, near)
-            image[rows], _ = bisect(target.select(rows), inside[rows], outside[rows], self.binary_steps)
+            segment = Segment(target.image, far, target.clean_score, at_far.score).cut(near, at_near)
+            image[rows] = bisect(target.select(rows), segment.select(rows), self.binary_steps).correct
         return self.result(target, image, found)

@@ -38,7 +38,7 @@ from .execution import Execution
 from .health import Health
 from .mode import attack_mode
 from .parameters import ParameterSpace
-from .target import Loss, Target, select_samples
+from .target import CleanPass, Loss, Target, select_samples
 
 __all__ = ["Attack", "AttackResult", "AttackSettings", "check_eps"]
 
@@ -134,6 +134,9 @@ class Attack(ABC):
         >>> Darker("linf")(network, torch.tensor([[[0.9, 0.5]]]), label, eps=0.1).image
         tensor([[[0.8000, 0.4000]]])
     """
+
+    goes_on_from_clean = False
+    """Whether the clean prediction's pass is kept, for its gradient: the attack's first step is then a backward pass."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -251,7 +254,11 @@ class Attack(ABC):
         generators: Generators,
     ) -> AttackResult:
         """The clean prediction, and the attack; what of either is not finite is told of at the end."""
-        logits = choose_output(predict(image), self.output, label)
+        image = image.detach().requires_grad_(self.goes_on_from_clean)
+        with torch.set_grad_enabled(self.goes_on_from_clean):
+            passed = choose_output(predict(image), self.output, label)
+        image, clean = image.detach(), CleanPass(image, passed) if self.goes_on_from_clean else None
+        logits = passed.detach()
         rows, health = torch.arange(len(image), device=image.device), Health(len(image), image.device)
         health.note(rows, prediction=logits)
         with health.told_of():
@@ -261,7 +268,20 @@ class Attack(ABC):
             correct = criterion.decide(score)
             network = predict if self.output is None else OneOutput(predict, self.output)
             target = Target(
-                network, norm, bounds, rows, image, label, eps, criterion, self.loss, score, correct, health, moving
+                network,
+                norm,
+                bounds,
+                rows,
+                image,
+                label,
+                eps,
+                criterion,
+                self.loss,
+                score,
+                correct,
+                health,
+                moving,
+                clean,
             )
             with known_labels():
                 return self.run(target, generators)

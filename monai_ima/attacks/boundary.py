@@ -9,12 +9,15 @@ from monai_ima.perturbations.norms import Generators, per_sample
 from monai_ima.utils.checks import check_choice, check_count, check_not_negative
 
 from .base import AttackResult, AttackSettings
+from .line_search import Segment, bisect, interpolate
 from .pgd import PathAttack
-from .target import Target, bisect, select_samples
+from .target import Target, select_samples
 
 __all__ = ["BoundaryPGD"]
 
 SMALLEST_START = 0.01
+SEARCHES = {"bisection": (bisect, 10), "itp": (interpolate, 4)}
+"""How the last step is searched, and with how many points unless told otherwise."""
 
 
 class BoundaryPGD(PathAttack):
@@ -23,9 +26,10 @@ class BoundaryPGD(PathAttack):
     - Line 1: PGD inside the ε-ball (:meth:`PathAttack.path`); the criterion is evaluated on every iterate, the start
       included.
     - Lines 2-3, case 0, never misclassified: ``image`` is the last iterate, ``success`` is False.
-    - Lines 4-9, case 1, first misclassified at iterate k: ``binary_steps`` bisections between iterate k-1 (the clean
-      image when k is the start) and iterate k; ``image`` is the last point on the *correct* side, ``success`` is True.
-      A further ``2^-binary_steps`` of that last step along, it is misclassified.
+    - Lines 4-9, case 1, first misclassified at iterate k: a search, ``binary_steps`` points long, between iterate k-1
+      (the clean image when k is the start) and iterate k; ``image`` is the last point on the *correct* side,
+      ``success`` is True. A further ``2^-binary_steps`` of that last step along (``"itp"``: at most
+      ``2^(1 - binary_steps)``, and mostly far less), it is misclassified.
     - Misclassified when clean: there is no boundary to look for; ``image`` is the clean image, ``success`` and
       ``clean_correct`` are False.
 
@@ -42,18 +46,22 @@ class BoundaryPGD(PathAttack):
     Args:
         norm: ``"l2"`` or ``"linf"``.
         steps: N_PGD, >= 1.
-        binary_steps: N_binary, >= 0.
+        binary_steps: N_binary, number of points that are tried on the last step, >= 0; None: 10 for ``"bisection"``, 4
+            for ``"itp"``, which on average come as near to the boundary as 7 bisections.
         start: ``"clean"``: the first path starts at the image; ``"ball"``: at a point drawn uniformly from the ball of
             radius ε - ``delta`` (but at least 1 % of ε).
         restarts: number of paths, >= 1.
         alpha: α; a constant step is α ε / N_PGD long; None: 4.
         delta: δ, the expansion step, >= 0: a random start lies in the part of the ball that was safe before it grew.
         schedule: ``"constant"`` or ``"cosine"``: how step lengths fall (:class:`PathAttack`).
+        search: on the last step, ``"bisection"`` (the paper's) or ``"itp"``, which goes to where the criterion's score
+            crosses its threshold on the line between the scores that are known (Oliveira & Takahashi 2020); None:
+            bisection with constant steps, ITP with cosine ones.
         settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:
-        ValueError: if a number is out of its range, ``start`` is neither ``"clean"`` nor ``"ball"``, or ``alpha`` is
-            given with another schedule than ``"constant"``.
+        ValueError: if a number is out of its range, ``start``, ``schedule`` or ``search`` is another name, or ``alpha``
+            is given with another schedule than ``"constant"``.
 
     Example:
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
@@ -68,12 +76,13 @@ class BoundaryPGD(PathAttack):
         self,
         norm: str = "l2",
         steps: int = 20,
-        binary_steps: int = 10,
+        binary_steps: int | None = None,
         start: str = "clean",
         restarts: int = 1,
         alpha: float | None = None,
         delta: float = 0.0,
         schedule: str = "constant",
+        search: str | None = None,
         **settings: Unpack[AttackSettings],
     ) -> None:
         random_start = check_choice("start", start, ("clean", "ball")) == "ball"
@@ -86,7 +95,10 @@ class BoundaryPGD(PathAttack):
             schedule=schedule,
             **settings,
         )
-        self.binary_steps = check_count("binary_steps", binary_steps, 0)
+        usual = "bisection" if self.schedule == "constant" else "itp"
+        self.search = usual if search is None else check_choice("search", search, SEARCHES)
+        enough = SEARCHES[self.search][1]
+        self.binary_steps = enough if binary_steps is None else check_count("binary_steps", binary_steps, 0)
         self.delta = check_not_negative("delta", delta)
 
     def start_radius(self, eps: torch.Tensor) -> torch.Tensor:
@@ -119,29 +131,38 @@ class BoundaryPGD(PathAttack):
         """Algorithm 3 on one path: its points, and which of them are on the boundary, bool ``[B]``.
 
         Lines 2-3: of a sample that is never misclassified, the last iterate. Lines 4-7: of another, the iterates x_n1
-        and x_n2 on both sides of its first crossing, which lines 8-9 (:func:`bisect`) search between.
+        and x_n2 on both sides of its first crossing, which lines 8-9 search between.
 
         Args:
             target: samples that are correct when clean.
             generator: source of the random start.
             start_radius: see :meth:`PathAttack.path`.
         """
-        inside, outside = target.image.clone(), target.image.clone()
+        points = target.image.clone()
+        found = Segment(points, points.clone(), target.clean_score.clone(), target.clean_score.clone())
         crossed = torch.zeros_like(target.clean_correct)
         for iterate in self.path(target, generator, start_radius):
-            if iterate.split is not None and len(iterate.split.wrong) > 0:
-                wrong = iterate.split.wrong
-                at = iterate.index[wrong]
-                inside[at], outside[at] = iterate.previous[wrong], iterate.image[wrong]
+            prediction, split = iterate.prediction, iterate.split
+            if split is not None and len(split.wrong) > 0:
+                at = iterate.index[split.wrong]
+                found.correct[at], found.misclassified[at] = iterate.previous[split.wrong], iterate.image[split.wrong]
+                found.wrong_score[at] = prediction.score[split.wrong]
                 crossed[at] = True
+            before = found.correct_score[iterate.index]
+            found.correct_score[iterate.index] = torch.where(prediction.correct, prediction.score, before)
             last = iterate
         uncrossed = last.prediction.correct
-        inside[last.index[uncrossed]] = last.image[uncrossed]
+        points[last.index[uncrossed]] = last.image[uncrossed]
         rows = crossed.nonzero().squeeze(1)
         if len(rows) > 0:
-            active = target.select(rows)
-            point, beyond = bisect(active, inside[rows], outside[rows], self.binary_steps)
-            if self.restarts > 1:
-                point, _ = bisect(active, active.image, beyond, self.binary_steps)
-            inside[rows] = point
-        return inside, crossed
+            points[rows] = self._searched(target.select(rows), found.select(rows)).correct
+        return points, crossed
+
+    def _searched(self, target: Target, segment: Segment) -> Segment:
+        """Lines 8-9 on the path's last step; with ``restarts`` then on the chord from the clean image."""
+        search = SEARCHES[self.search][0]
+        segment = search(target, segment, self.binary_steps)
+        if self.restarts > 1:
+            chord = replace(segment, correct=target.image, correct_score=target.clean_score)
+            segment = search(target, chord, self.binary_steps)
+        return segment

@@ -10,8 +10,9 @@ from monai_ima.utils.checks import check_count
 
 from .base import Attack, AttackResult, AttackSettings
 from .ddn import DDN
+from .line_search import Segment, bisect
 from .pgd import PGD
-from .target import NearestAdversarial, Target, bisect, select_samples
+from .target import NearestAdversarial, Target, select_samples
 
 __all__ = ["MinimumNorm"]
 
@@ -79,6 +80,7 @@ class MinimumNorm(Attack):
         prediction = target.predict(image)
         wrong = (~prediction.correct).nonzero().squeeze(1)
         if len(wrong) > 0:
-            _, drawn = bisect(target.select(wrong), target.image[wrong], image[wrong], LINE_STEPS)
+            line = Segment(target.image, image, target.clean_score, prediction.score).select(wrong)
+            drawn = bisect(target.select(wrong), line, LINE_STEPS).misclassified
             image = image.index_copy(0, wrong, drawn)
         nearest.update(rows, image, prediction, target.norm.length(image - target.image))

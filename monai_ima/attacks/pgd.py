@@ -49,7 +49,7 @@ class PathAttack(Attack):
     Step k goes in the steepest direction of the norm, is projected to the ball of radius ε around the clean image and
     clipped to the bounds. It is ``α ε / N`` long with the schedule ``"constant"``. With ``"cosine"`` the lengths fall
     along half a cosine from 1.5 ε to 0.05 ε, which reaches as high a loss in fewer steps; a path from the clean image
-    first walks out to the surface of the ball, in N // 3 equal steps, so that a boundary near the image is met there
+    first walks out to the surface of the ball, in ⌈N / 3⌉ equal steps, so that a boundary near the image is met there
     (``docs/results/schedule.md``). **A sample leaves the batch as soon as it has crossed**, so the cost is the sum over
     the samples of the steps that each one needs.
 
@@ -112,11 +112,16 @@ class PathAttack(Attack):
                 f"Got restarts {restarts} with early_stop=False, expected 1: its image is the last iterate."
             )
 
+    @property
+    def goes_on_from_clean(self) -> bool:  # type: ignore[override]
+        """Not with constant steps: their results stay those of earlier versions, to the last bit."""
+        return self.schedule != "constant" and not self.random_start
+
     def step_length(self, k: int, from_clean: bool) -> float:
         """Length of step k in units of ε, k from 0 to N - 1, of a path that starts at the clean image or not."""
         if self.schedule == "constant":
             return self.alpha / self.steps
-        walk = self.steps // 3 if from_clean else 0
+        walk = math.ceil(self.steps / 3) if from_clean else 0
         if k < walk:
             return 1 / walk
         fallen = (1 - math.cos(math.pi * (k - walk) / max(1, self.steps - walk - 1))) / 2
@@ -135,7 +140,8 @@ class PathAttack(Attack):
         previous = target.image
         image = target.image if start_radius is None else self.draw(target, start_radius, generator)
         for k in range(self.steps):
-            prediction = target.predict_with_gradient(image)
+            from_clean = k == 0 and start_radius is None
+            prediction = target.at_clean() if from_clean else target.predict_with_gradient(image)
             gradient = prediction.gradient
             split = self._split(prediction)
             yield Iterate(index, previous, image, prediction, split)

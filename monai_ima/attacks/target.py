@@ -17,6 +17,7 @@ from monai_ima.utils.tensors import first_output
 from .health import Health
 
 __all__ = [
+    "CleanPass",
     "GradientPrediction",
     "Loss",
     "MostAdversarial",
@@ -24,7 +25,6 @@ __all__ = [
     "Prediction",
     "Split",
     "Target",
-    "bisect",
     "select_samples",
 ]
 
@@ -57,6 +57,19 @@ class GradientPrediction(Prediction):
     gradient: torch.Tensor
 
 
+@dataclass
+class CleanPass:
+    """The network's pass over the whole batch that the attack was called with, its graph kept until it is used.
+
+    Attributes:
+        image: ``[N, C, *spatial]``, the leaf.
+        logits: ``[N, ...]``; None from the first backward pass on.
+    """
+
+    image: torch.Tensor
+    logits: torch.Tensor | None
+
+
 @dataclass(frozen=True)
 class Target:
     """The samples under attack; every tensor has one row per sample.
@@ -73,6 +86,7 @@ class Target:
         clean_correct: bool ``[B]``, the clean prediction is correct.
         health: where what is not finite is noted.
         moving: the perturbation, where it moves voxels; None: labels stay.
+        clean_pass: of the clean images; None where it is not kept.
     """
 
     network: Callable[[torch.Tensor], Any]
@@ -88,6 +102,7 @@ class Target:
     clean_correct: torch.Tensor
     health: Health
     moving: Fitted | None = None
+    clean_pass: CleanPass | None = None
 
     def label_at(self, image: torch.Tensor) -> torch.Tensor:
         """The labels that hold for these images: others than the clean ones' where voxels move."""
@@ -113,9 +128,22 @@ class Target:
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             logits = first_output(self.network(image))
-            label = self.label_at(image.detach())
-            loss = self.loss(logits, label)
-            (gradient,) = torch.autograd.grad(loss.sum(), image)
+            return self._with_gradient(logits, image, None)
+
+    def at_clean(self) -> GradientPrediction:
+        """As :meth:`predict_with_gradient` of the clean images, from the pass that is kept where there is one, once."""
+        if self.clean_pass is None or self.clean_pass.logits is None:
+            return self.predict_with_gradient(self.image)
+        logits, self.clean_pass.logits = self.clean_pass.logits, None
+        with torch.enable_grad():
+            return self._with_gradient(logits[self.rows], self.clean_pass.image, self.rows)
+
+    def _with_gradient(self, logits: torch.Tensor, leaf: torch.Tensor, rows: torch.Tensor | None) -> GradientPrediction:
+        image = leaf.detach()
+        label = self.label_at(image if rows is None else image[rows])
+        loss = self.loss(logits, label)
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        gradient = gradient if rows is None else gradient[rows]
         self.health.note(self.rows, gradient=gradient)
         return GradientPrediction(**vars(self._judge(logits.detach(), label)), loss=loss.detach(), gradient=gradient)
 
@@ -205,24 +233,6 @@ class NearestAdversarial:
         nearer = ~prediction.correct & (distance < self.distance[rows])
         self._nearest[rows] = torch.where(per_sample(nearer, image), image, self._nearest[rows])
         self.distance[rows] = torch.where(nearer, distance, self.distance[rows])
-
-
-def bisect(
-    target: Target, correct: torch.Tensor, misclassified: torch.Tensor, steps: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lines 8-9 of IMA's Algorithm 3: the last correct and the last misclassified point between two.
-
-    Args:
-        target: the samples.
-        correct: x_n1, ``[B, C, *spatial]``, where the prediction is correct.
-        misclassified: x_n2, where it is not.
-        steps: number of bisections, >= 0.
-    """
-    for _ in range(steps):
-        middle = (correct + misclassified) / 2
-        inside = per_sample(target.predict(middle).correct, middle)
-        correct, misclassified = torch.where(inside, middle, correct), torch.where(inside, misclassified, middle)
-    return correct, misclassified
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,13 @@ class IMA(PerSampleMethod):
         beta: β, weight of the noisy samples, in [0, 1].
         steps: N_PGD of the training attacks, >= 1.
         margin_steps: N_PGD of the margin pass, >= 1.
-        binary_steps: N_binary, >= 0.
+        binary_steps: N_binary, >= 0; None: 10 for bisection, 4 for ITP.
         alpha: α; a constant PGD step is α ε / N_PGD long, > 0; None: 4.
         schedule: of the steps' lengths, ``"cosine"`` or ``"constant"`` (:class:`BoundaryPGD`). The paper's settings are
             ``schedule="constant", steps=20, margin_steps=50``; the default is as good at a lower cost
             (``docs/results/schedule.md``).
+        search: for the boundary on the last step, ``"bisection"`` or ``"itp"`` (:class:`BoundaryPGD`); None: bisection
+            with constant steps, as in the paper, ITP with cosine ones.
         update: ``"epoch"``: a pass over the training set after every ``update_interval`` epochs, as in the paper;
             ``"online"``: no extra pass, the epoch's own training attacks move the margins.
         update_interval: epochs between two margin passes, >= 1.
@@ -88,9 +90,9 @@ class IMA(PerSampleMethod):
         norm: str = "l2",
         delta: float | None = None,
         beta: float = 0.5,
-        steps: int = 12,
+        steps: int = 11,
         margin_steps: int = 25,
-        binary_steps: int = 10,
+        binary_steps: int | None = None,
         alpha: float | None = None,
         update: str = "epoch",
         update_interval: int = 1,
@@ -99,6 +101,7 @@ class IMA(PerSampleMethod):
         start: str = "clean",
         margin_restarts: int = 1,
         schedule: str = "cosine",
+        search: str | None = None,
         **settings: Unpack[MethodSettings],
     ) -> None:
         super().__init__(MarginTable(eps_max, delta), **settings)
@@ -110,7 +113,9 @@ class IMA(PerSampleMethod):
         margin_steps = check_count("margin_steps", margin_steps, 1)
         restarts = check_count("margin_restarts", margin_restarts, 1)
         self.training_attack, self.margin_attack = (
-            BoundaryPGD(norm, count, binary_steps, start, paths, alpha, schedule=schedule, **self.attack_settings)
+            BoundaryPGD(
+                norm, count, binary_steps, start, paths, alpha, schedule=schedule, search=search, **self.attack_settings
+            )
             for count, paths in ((steps, 1), (margin_steps, restarts))
         )
         self._outcomes = OutcomeLog()

@@ -1,0 +1,147 @@
+"""Python processes that are forked off one which has imported torch, MONAI and this package: a start takes no seconds.
+
+``python warm_python.py serve SOCKET`` is that process. ``python warm_python.py SOCKET NAME arguments...`` runs a
+command line in a fork of it, with the caller's folder, environment and standard streams, and ends with its exit status; NAME
+is ``python`` or ``monai-ima``. What a process imports and says at its very start is not seen in such a fork, and a
+signal does not reach it: tests of these start a process of their own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+
+STREAMS = 3
+NAMES = ("python", "python3", "monai-ima")
+
+
+def serve(path: str) -> None:
+    """Fork for every connection, until the parent process is gone."""
+    preload()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    listener.settimeout(1)
+    parent = os.getppid()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while os.getppid() == parent:
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            continue
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            answer(connection)
+        connection.close()
+
+
+def preload() -> None:
+    """What most commands import."""
+    import ignite.handlers
+    import matplotlib.pyplot
+    import monai.bundle.scripts
+    import monai.data
+    import monai.engines
+    import monai.networks.nets
+    import monai.transforms
+    import sklearn.metrics
+    import torch
+
+    import monai_ima.cli.app
+    import monai_ima.evaluation
+    import monai_ima.handlers
+    import monai_ima.report
+
+    assert all((ignite, matplotlib, monai, monai_ima, sklearn, torch))
+
+
+def answer(connection: socket.socket) -> None:
+    """Run what a connection asks for in a further fork, and send its exit status."""
+    request, streams, _, _ = socket.recv_fds(connection, 1 << 16, STREAMS)
+    while not request.endswith(b"\n"):
+        request += connection.recv(1 << 16)
+    runner = os.fork()
+    if runner == 0:
+        connection.close()
+        for k, stream in enumerate(streams):
+            os.dup2(stream, k)
+            os.close(stream)
+        asked = json.loads(request)
+        os.chdir(asked["folder"])
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        os._exit(ended(lambda: run(asked["name"], asked["arguments"])))
+    _, status = os.waitpid(runner, 0)
+    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """As ``python`` or ``monai-ima`` would."""
+    if not name.startswith("python"):
+        sys.argv = [name, *arguments]
+        from monai_ima.cli.app import main
+
+        sys.exit(main())
+    if arguments[0] == "-u":
+        sys.stdout.reconfigure(write_through=True)
+        arguments = arguments[1:]
+    if arguments[0] == "-m":
+        sys.path[0] = os.getcwd()
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    elif arguments[0] == "-c":
+        sys.path[0] = ""
+        sys.argv = ["-c", *arguments[2:]]
+        exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.path[0] = os.path.dirname(os.path.realpath(arguments[0]))
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+def ended(program: Callable[[], None]) -> int:
+    """The exit status of a program, at whose end Python does what it does at a process's end."""
+    status: object = 0
+    try:
+        program()
+    except SystemExit as stop:
+        status = 0 if stop.code is None else stop.code
+        if not isinstance(status, int):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return int(status)
+
+
+def ask(path: str, name: str, arguments: list[str]) -> int:
+    """Have a command line run; returns its exit status, 128 + N where signal N ended it."""
+    request = {"folder": os.getcwd(), "environment": dict(os.environ), "name": name, "arguments": arguments}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        data = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(connection, [data], list(range(STREAMS)))
+        connection.sendall(data[sent:])
+        status = int(connection.recv(64))
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    else:
+        sys.exit(ask(sys.argv[1], os.path.basename(sys.argv[2]), sys.argv[3:]))
