@@ -462,8 +462,8 @@ def page(records: Mapping[str, Mapping[str, Any]], command: str) -> list[str]:
         "and MSD hippocampus scans (140 to train, 40 to test, 5 epochs of IMA from the bundle's plain-trained small "
         f"U-Net). Seeds {', '.join(map(str, SEEDS))}. Machine: {'; '.join(devices)}. Times are wall times of processes "
         'that ran side by side: compare rows, not tables; "-" was made on another machine than the first row.',
-        "Margin passes of 25 cosine steps that search by bisection walked out to the surface in 8 steps when these records "
-        "were made, as do 9 today.",
+        "The 25 cosine steps of margin passes that search by bisection had 8 steps of the walk to the surface in these "
+        "records; today they have 9.",
     ]
     if missing:
         paragraphs.append(f"Not made yet: {'; '.join(missing)}.")

@@ -1,5 +1,6 @@
 """The search on the last step: the ITP method beside bisection, roots known from closed forms and from SciPy."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,17 @@ def test_every_sample_is_searched_as_if_alone(line):
         assert torch.equal(interpolate(one, part, 5).correct[0], together.correct[k])
 
 
+def test_scores_in_bfloat16_are_searched_in_the_precision_of_the_images(line):
+    target, segment = line
+    coarse = replace(
+        segment, correct_score=segment.correct_score.bfloat16(), wrong_score=segment.wrong_score.bfloat16()
+    )
+    found = interpolate(target, coarse, 6)
+    assert found.correct.dtype == torch.float64
+    assert target.predict(found.correct).correct.all()
+    assert (found.misclassified - found.correct <= 2.0**-5 + 1e-12).all()
+
+
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_boundary_points_are_on_the_boundary_of_a_linear_network(norm):
     torch.manual_seed(0)
@@ -109,7 +121,7 @@ def test_boundary_points_are_on_the_boundary_of_a_linear_network(norm):
     weight = (network[1].weight[0] - network[1].weight[1]).detach()
     distance = (logits[:, 0] - logits[:, 1]).abs() / (weight.norm() if norm == "l2" else weight.abs().sum())
     for restarts in (1, 3):
-        attack = BoundaryPGD(norm, 12, start="clean", restarts=restarts, schedule="cosine")
+        attack = BoundaryPGD(norm, 12, 7, restarts=restarts, schedule="cosine")
         result = attack(network, image, logits.argmax(1), eps=1.5 * distance)
         assert result.success.all()
         torch.testing.assert_close(result.distance, distance, rtol=1e-4, atol=1e-6)

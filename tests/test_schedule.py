@@ -127,7 +127,7 @@ def test_the_handlers_of_training_climb_in_cosine_steps_unless_told_otherwise():
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_the_clean_pass_serves_the_first_step_and_changes_nothing(norm, monkeypatch):
-    """Beside the same attack that makes a pass of its own; a sample that is wrong when clean is in the kept pass only."""
+    """Beside the same attack with a pass of its own; samples that are wrong when clean are in the kept pass only."""
     torch.manual_seed(2)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3))
     image = torch.rand(12, 1, 8, 8)

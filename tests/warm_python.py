@@ -1,8 +1,8 @@
 """Python processes that are forked off one which has imported torch, MONAI and this package: a start takes no seconds.
 
 ``python warm_python.py serve SOCKET`` is that process. ``python warm_python.py SOCKET NAME arguments...`` runs a
-command line in a fork of it, with the caller's folder, environment and standard streams, and ends with its exit status; NAME
-is ``python`` or ``monai-ima``. What a process imports and says at its very start is not seen in such a fork, and a
+command line in a fork of it, with the caller's folder, environment and standard streams, and ends with its exit status;
+NAME is ``python`` or ``monai-ima``. What a process imports and says at its very start is not seen in such a fork, and a
 signal does not reach it: tests of these start a process of their own.
 """
 

@@ -136,7 +136,7 @@ class Attack(ABC):
     """
 
     goes_on_from_clean = False
-    """Whether the clean prediction's pass is kept, for its gradient: the attack's first step is then a backward pass."""
+    """Whether the clean prediction's graph is kept: the attack's first step is then a backward pass alone."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

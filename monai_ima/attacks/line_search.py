@@ -63,14 +63,16 @@ def interpolate(target: Target, segment: Segment, steps: int) -> Segment:
 
     Interpolate, truncate, project (Oliveira & Takahashi, ACM Transactions on Mathematical Software 47, 2020): the
     secant's root is moved a little towards the middle, and only as far from the middle as leaves the k-th part at most
-    ``2^(1 - k)`` of the segment long: never worse than one bisection less, and where the score falls smoothly 5 points
-    come as near to the boundary as 10 bisections.
+    ``2^(1 - k)`` of the segment long: never worse than one bisection less. On the paper's Fashion-MNIST network 4 points
+    came as near to the boundary as 7 bisections on average, and 5 as near as 10.
     """
     whole = segment
     threshold = _threshold(target.criterion, segment)
-    near, far = torch.zeros_like(threshold), torch.ones_like(threshold)
+    near = torch.zeros_like(threshold, dtype=whole.correct.dtype)
+    far = torch.ones_like(near)
     for k in range(steps):
-        at = _itp(near, far, segment.correct_score - threshold, segment.wrong_score - threshold, k)
+        above, below = (score.sub(threshold).to(near) for score in (segment.correct_score, segment.wrong_score))
+        at = _itp(near, far, above, below, k)
         point = torch.lerp(whole.correct, whole.misclassified, per_sample(at, whole.correct))
         prediction = target.predict(point)
         segment = segment.cut(point, prediction)
