@@ -40,9 +40,9 @@ def real_data() -> Path:
     return Path(folder)
 
 
-def run_program(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, its processes with one thread each; ``variables`` come into its environment."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+def run_program(*command: object) -> subprocess.CompletedProcess[str]:
+    """Run a command, its processes with one thread each."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
 
@@ -58,14 +58,13 @@ def run_python(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def run_torchrun(port: int, *arguments: object) -> subprocess.CompletedProcess[str]:
     """``torchrun --nproc_per_node=2 arguments...``; it and the two processes are forks, as of :func:`run_python`."""
-    python = warm_programs() / "python"
-    torchrun = [python, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    return run_program(*torchrun, *arguments, PYTHON_EXEC=str(python))
+    torchrun = warm_programs() / "torchrun"
+    return run_program(torchrun, "--nproc_per_node=2", f"--master_port={port}", *arguments)
 
 
 @cache
 def warm_programs() -> Path:
-    """A folder with ``python`` and ``monai-ima``, which run in forks of one process (warm_python.py)."""
+    """A folder with ``python``, ``monai-ima`` and ``torchrun``, which run in forks of one process (warm_python.py)."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     address = folder / "socket"
@@ -73,10 +72,15 @@ def warm_programs() -> Path:
     server = [*own[:1], *own[2:], "serve", str(address)]
     process = subprocess.Popen(server, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL)
     for name in NAMES:
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.join([*own, str(address), name])} "$@"\n')
-        program.chmod(0o755)
+        _program(folder / name, f'{shlex.join([*own, str(address), name])} "$@"')
+    python = folder / "python"
+    _program(folder / "torchrun", f'env PYTHON_EXEC={python} {python} -m torch.distributed.run "$@"')
     while not address.exists():
         assert process.poll() is None, "the process that forks has ended"
         time.sleep(0.05)
     return folder
+
+
+def _program(file: Path, command: str) -> None:
+    file.write_text(f"#!/bin/sh\nexec {command}\n")
+    file.chmod(0o755)
