@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
-from .base import Count, Curve, Distances, Fraction, Levels, Part, mismatch, one_sentence, shown
+from .base import Count, Curve, Distances, Fraction, Levels, Number, Part, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
 from .perturbed import PerturbationResult
 from .pixel_size import PixelSize
@@ -51,6 +51,8 @@ class Results(Part):
         levels: perturbation budgets ε, rising.
         units: None where ε has no size in the data's own intensity.
         image_values: None in results of older versions.
+        bounds: lowest and highest intensity that attacks keep to, as the network sees them, each None where there is
+            none; None where there are no bounds, and in results of older versions.
         attacks: cumulative; the last is the strongest.
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
@@ -81,6 +83,7 @@ class Results(Part):
     levels: Levels
     units: Units | None
     image_values: ImageValues | None = None
+    bounds: tuple[Number, Number] | None = None
     classes: list[str]
     attacks: list[AttackCurve]
     noise: Noise | None
