@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from monai_ima.report.wording import attack_words, axis, capitalised, metric_name
 from monai_ima.results.base import as_numbers
@@ -17,6 +18,7 @@ from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import Results
 from monai_ima.utils.files import whole_file
 
+from .latex import code_point
 from .tables import CASES
 
 __all__ = ["KINDS", "paper_figures", "save"]
@@ -28,8 +30,8 @@ MARKERS = "osD^vP"
 DASHES = ("-", "--", ":", "-.")
 COLUMN = 3.4
 """Width of a column of text, in inches."""
-ACROSS = 2
-"""Charts of perturbations side by side."""
+ACROSS, DOWN = 2, 4
+"""Charts of perturbations side by side, and below each other on a page."""
 STYLE: Any = {
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
@@ -50,15 +52,17 @@ STYLE: Any = {
 
 
 def paper_figures(models: Sequence[Results]) -> dict[str, Figure]:
-    """The figures by name: ``robustness``, and ``perturbations`` where these were measured.
+    """The figures by name: ``robustness``, and ``perturbations`` where these were measured, more than eight numbered.
 
     Args:
         models: of one norm and metric, with a label each.
     """
     with matplotlib.rc_context(STYLE):
         figures = {"robustness": _robustness(models)}
-        if any(one.perturbations for one in models):
-            figures["perturbations"] = _perturbations(models)
+        names = list(dict.fromkeys((one.name, one.unit) for model in models for one in model.perturbations))
+        parts = [names[k : k + ACROSS * DOWN] for k in range(0, len(names), ACROSS * DOWN)]
+        for number, part in enumerate(parts, 1):
+            figures["perturbations" + f"-{number}" * (len(parts) > 1)] = _perturbations(models, part)
     return figures
 
 
@@ -92,9 +96,8 @@ def _common_size(models: Sequence[Results]) -> PixelSize:
     return sizes.pop() if len(sizes) == 1 else PixelSize(models[0].norm)
 
 
-def _perturbations(models: Sequence[Results]) -> Figure:
+def _perturbations(models: Sequence[Results], names: Sequence[tuple[str, str]]) -> Figure:
     """A chart for each perturbation: a colour for each model, dashes for the case, bands of the worst case alone."""
-    names = list(dict.fromkeys((one.name, one.unit) for model in models for one in model.perturbations))
     down = -(-len(names) // ACROSS)
     figure = Figure(figsize=(2 * COLUMN, 2.1 * down + 0.5), layout="constrained")
     grid = figure.subplots(down, ACROSS, squeeze=False)
@@ -103,14 +106,14 @@ def _perturbations(models: Sequence[Results]) -> Figure:
         for k, model in enumerate(models):
             for one in model.perturbations:
                 if (one.name, one.unit) == name:
-                    axes.set_title(capitalised(one.title), fontsize=8)
+                    axes.set_title(_drawable(capitalised(one.title)), fontsize=8)
                     for dash, (case, words) in enumerate(CASES.items()):
                         curve: CaseCurve | None = getattr(one, case)
                         if curve is not None:
                             label = f"{model.label}, {words}" if several else words
                             bands = curve.intervals if case == "worst" else ()
                             _line(axes, k, dash, label, one.levels, curve.values, bands)
-        axes.set_xlabel(f"size ({name[1]})")
+        axes.set_xlabel(f"size ({_drawable(name[1])})")
         axes.set_ylabel(capitalised(metric_name(models[0])))
         axes.set_ylim(0, 1.02)
     for axes in grid.flat[len(names) :]:
@@ -132,9 +135,16 @@ def _line(
     """A line with markers and the band of its intervals."""
     shown: Any = {"color": COLOURS[colour % len(COLOURS)]}
     style: Any = {"marker": MARKERS[colour % len(MARKERS)], "linestyle": DASHES[dash % len(DASHES)]}
-    axes.plot(x, as_numbers(y), label=name, **style, **shown)
+    axes.plot(x, as_numbers(y), label=_drawable(name), **style, **shown)
     if not intervals:
         return
     low = as_numbers([None if ends is None else ends[0] for ends in intervals])
     high = as_numbers([None if ends is None else ends[1] for ends in intervals])
     axes.fill_between(x, low, high, alpha=0.15, linewidth=0, **shown)
+
+
+def _drawable(text: str) -> str:
+    """The text with the code points of characters that the font lacks, as in the tables."""
+    with matplotlib.rc_context(STYLE):
+        known = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(character if ord(character) in known else code_point(character) for character in text)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Grid", "PaperTable", "escape", "table"]
+__all__ = ["Grid", "PaperTable", "code_point", "escape", "table"]
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -34,6 +34,9 @@ SPECIAL = {
     "±": r"$\pm$",
     "°": r"$^\circ$",
     "µ": r"$\mu$",
+    "§": r"\S{}",
+    "£": r"\pounds{}",
+    "©": r"\copyright{}",
     "²": "$^2$",
     "³": "$^3$",
     "≤": r"$\leq$",
@@ -75,6 +78,11 @@ def _character(character: str) -> str:
     if greek is not None and greek[2] != "OMICRON" and not (greek[1] == "CAPITAL" and greek[2] in NO_CAPITAL):
         name = greek[2].lower().replace("lamda", "lambda")
         return f"$\\{name.capitalize() if greek[1] == 'CAPITAL' else name}$"
+    return code_point(character)
+
+
+def code_point(character: str) -> str:
+    """What stands for a character that cannot be shown: ``[U+626B]``."""
     return f"[U+{ord(character):04X}]"
 
 

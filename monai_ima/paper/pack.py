@@ -32,6 +32,7 @@ CAPTIONS = {
 PAPER = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage{booktabs,graphicx}
+\emergencystretch=3em
 \title{@TITLE@}
 \author{}
 \date{}
@@ -89,7 +90,7 @@ def write_pack(
     check_can_be_made(folder)
     if folder.exists():
         raise FileExistsError(f"Folder {folder} exists and is not written over: give another --out.")
-    drawn = paper_figures(models)
+    drawn = paper_figures(models) if figures else {}
     shown = list(drawn) if "pdf" in figures else []
     texts = {
         "tables.tex": _head(models) + "\n".join(map(table, paper_tables(models, differences))),
@@ -138,9 +139,9 @@ def _paper(title: str, models: Sequence[Results], figures: Sequence[str]) -> str
     whom = joined(list(dict.fromkeys(samples(one.data) for one in models)))
     words = {"metric": capitalised(metric_name(models[0])), "samples": whom}
     floats = "".join(
-        FIGURE.replace("@WIDTH@", WIDTHS[name])
+        FIGURE.replace("@WIDTH@", WIDTHS[name.partition("-")[0]])
         .replace("@NAME@", name)
-        .replace("@CAPTION@", escape(CAPTIONS[name].format(**words)))
+        .replace("@CAPTION@", escape(CAPTIONS[name.partition("-")[0]].format(**words)))
         for name in figures
     )
     return PAPER.replace("@FIGURES@", floats).replace("@TITLE@", escape(title))

@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 WIDE = 3
 """Scores with intervals that fit side by side beside the ε."""
-TALL = 40
-"""Rows of a table that fit on a page."""
+TALL, HEAD, RULE = 48, 4, 2
+"""Rows of a table that fit on a page; those that a head takes, and those that the name of a group takes."""
 CASES = {"worst": "worst case", "average": "average case", "torchio": "TorchIO"}
 
 
@@ -167,12 +167,14 @@ def _minimum(models: Sequence[Results]) -> PaperTable:
 
 
 def _perturbations(models: Sequence[Results]) -> Iterator[PaperTable]:
+    if not any(one.perturbations for one in models):
+        return
     names = list(dict.fromkeys((one.name, one.unit) for model in models for one in model.perturbations))
     measured = [model for model in models if model.perturbations]
     cases = [case for case in CASES if any(_curve(one, case) for model in models for one in model.perturbations)]
     columns = [(model, case) for model in measured for case in cases]
     parts = list(_parts(columns, len(cases) * (WIDE // len(cases))))
-    pages = list(_pages(names, models, max(1, TALL // max(1, len(parts)))))
+    pages = list(_pages(names, models, TALL // len(parts) - HEAD))
     for number, page in enumerate(pages, 1):
         part = f" (part {number} of {len(pages)})" if len(pages) > 1 else ""
         yield PaperTable(
@@ -210,7 +212,7 @@ def _pages(names: Sequence[Name], models: Sequence[Results], rows: int) -> Itera
     page: list[Name] = []
     height = 0
     for name in names:
-        needed = len(_sizes(name, models)[0]) + 1
+        needed = len(_sizes(name, models)[0]) + RULE
         if page and height + needed > rows:
             yield page
             page, height = [], 0
