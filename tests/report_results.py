@@ -70,6 +70,7 @@ def classification(**changes: Any) -> dict[str, Any]:
         "levels": LEVELS,
         "units": {"name": "HU", "per_unit": 20.0},
         "image_values": {"fewest": 1600, "median": 1600.0, "most": 1600},
+        "bounds": [-0.5, 1.5],
         "classes": CLASSES,
         "attacks": [
             {
@@ -179,7 +180,7 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         },
         "norm": "l2",
         "levels": [0.0, 5.0, 10.0],
-        **dict.fromkeys(("units", "image_values", "noise", "minimum", "groups", "checks", "crosscheck")),
+        **dict.fromkeys(("units", "image_values", "bounds", "noise", "minimum", "groups", "checks", "crosscheck")),
         "classes": ["anterior", "posterior"],
         "attacks": [
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -59,12 +60,18 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     other = Results.read(tmp_path / "cli")
     for field in ("accuracy", "attacks", "noise", "minimum", "samples", "levels"):
         assert getattr(found, field) == getattr(other, field), field
+    assert found.bounds == other.bounds == (0, 1), "those of the call, and those of the bundle"
     assert Results.read(tmp_path / "api").model_dump() == found.model_dump()
     for name in ("records.jsonl", "minimum.csv", "cases/00.png"):
         assert (tmp_path / "api" / name).read_bytes() == (tmp_path / "cli" / name).read_bytes()
     assert found.command.startswith("monai_ima.evaluation.evaluate(network, loader, levels=[0.0, 0.3, 1.0], norm='l2'")
     assert found.command_with("checks").endswith(", checks=True)")
     assert main(["report", "--results", str(tmp_path / "api")]) == 0
+
+
+def test_bounds_on_one_side_are_kept(tmp_path):
+    found = evaluate(network(), batches(1), [0.1], attack="pgd2", out=tmp_path / "r", bounds=(0, math.inf))
+    assert found.bounds == Results.read(tmp_path / "r").bounds == (0, None)
 
 
 class Interrupted(list):

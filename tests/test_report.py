@@ -654,7 +654,7 @@ class TestReading:
         assert not (tmp_path / "report.html").exists()
 
     @pytest.mark.parametrize(
-        "key", sorted(set(classification()) - {"format", "date", "commit", "image_values", "perturbations"})
+        "key", sorted(set(classification()) - {"format", "date", "commit", "image_values", "bounds", "perturbations"})
     )
     def test_a_missing_key_is_named(self, tmp_path, key):
         content = classification()

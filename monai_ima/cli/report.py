@@ -8,39 +8,61 @@ from monai_ima.utils.checks import check_choice, check_path
 
 __all__ = ["report"]
 
-FORMATS = ("html", "md", "json")
-ENDINGS = {"html": (".html", ".htm"), "md": (".md", ".markdown"), "json": (".json",)}
+FORMATS = ("html", "md", "json", "csv", "latex")
+ENDINGS = {"html": (".html", ".htm"), "md": (".md", ".markdown"), "json": (".json",), "csv": (".csv",)}
+PAGE = {"checkpoint", "logs", "title"}
+USED = {"html": PAGE, "md": PAGE, "json": PAGE, "csv": set(), "latex": {"title", "figures", "trained"}}
+"""Options that a format has a use for."""
 
 RESULTS = "results.json of `evaluate`, or its folder; several (same norm and metric) separated by commas."
+FORMAT = (
+    "html, md (Markdown, tables in place of charts), json (the summary numbers), csv (every score as a row) or latex "
+    "(a folder for a paper: tables, figures, methods, references)."
+)
+FIGURES = "Kinds of the figures of --format latex, separated by commas: pdf (default), svg."
+TRAINED = (
+    "How each model was trained, for the methods of --format latex, separated by commas: plain, ima, pgd, trades, ddn, "
+    "iaat or mma."
+)
 NAMES = "A name for each model, one for each of the results, separated by commas; default: the bundles' names."
 
 
 def report(
     results: Annotated[str | Sequence[str], RESULTS],
     out: Annotated[str | None, "File to write, or a folder for it; default: beside the first results."] = None,
-    format: Annotated[str, "html, md (Markdown, tables in place of charts) or json (the summary numbers)."] = "html",
+    format: Annotated[str, FORMAT] = "html",
     checkpoint: Annotated[str | None, "Add the IMA margins in it, such as BUNDLE/models/model_last.pt."] = None,
     logs: Annotated[str | None, "Add training curves from the TensorBoard files in this folder and below."] = None,
     title: Annotated[str | None, "Title of the report."] = None,
     names: Annotated[str | Sequence[str] | None, NAMES] = None,
+    figures: Annotated[str | Sequence[str] | None, FIGURES] = None,
+    trained: Annotated[str | Sequence[str] | None, TRAINED] = None,
 ) -> None:
     """Write a report on the robustness of one model, or of several side by side.
 
     The HTML page is one file without scripts that loads nothing: curves with 95 % intervals, worst cases,
-    gradient-masking checks, and the provenance of each figure. Nothing is overwritten.
+    gradient-masking checks, and the provenance of each figure. For a paper --format latex writes a folder with tables,
+    vector figures, a paragraph of methods, its references and every score. Nothing is overwritten.
 
     \b
     Example: monai-ima report --results BUNDLE/eval/robustness --checkpoint BUNDLE/models/model_last.pt
     """
     from monai_ima.margins import load_margins, summarize_margins
+    from monai_ima.paper import long_table
     from monai_ima.report import Margins, build_report, html_page, json_summary, markdown, read_logs
+    from monai_ima.report.compare import labelled
     from monai_ima.results.schema import Results
     from monai_ima.utils.files import check_can_be_made, whole_file
 
     check_choice("format", format, FORMATS)
+    given = {"checkpoint": checkpoint, "logs": logs, "title": title, "figures": figures, "trained": trained}
+    _check_used(format, {name for name, value in given.items() if value is not None})
     models = _named([Results.read(path) for path in _paths(results)], names)
     _check_different([model.source.file for model in models])
     file = Path(check_path("out", out)) if out is not None else models[0].source.file.parent
+    if format == "latex":
+        _write_paper(models, file if out is not None else file / "paper", title, figures, trained)
+        return
     if file.is_dir():
         file = file / f"report.{format}"
     _check_ending(file, format)
@@ -54,6 +76,8 @@ def report(
     curves = None if logs is None else (Path(logs), read_logs(logs))
     if format == "json":
         text = json_summary(models, margins, curves, title)
+    elif format == "csv":
+        text = long_table(labelled(models))
     else:
         page = build_report(models, margins, curves, title)
         text = html_page(page) if format == "html" else markdown(page)
@@ -62,11 +86,39 @@ def report(
     print(f"Written to {file}")
 
 
+def _write_paper(
+    models: list[Any],
+    folder: Path,
+    title: str | None,
+    figures: str | Sequence[str] | None,
+    trained: str | Sequence[str] | None,
+) -> None:
+    from monai_ima.paper import write_pack
+
+    trainings = None if trained is None else _list(trained)
+    kinds = ["pdf"] if figures is None else _list(figures)
+    written, reason = write_pack(models, folder, kinds, title, trainings)
+    if reason is not None:
+        print(f"The models are not compared pair by pair: {reason}")
+    print(f"Written to {folder}: {', '.join(written)}")
+
+
+def _check_used(format: str, given: set[str]) -> None:
+    for name in sorted(given - USED[format]):
+        formats = " or ".join(one for one in FORMATS if name in USED[one])
+        raise ValueError(f"Option --{name} is of no use for --format {format}, expected it with {formats} only.")
+
+
+def _list(texts: str | Sequence[str]) -> list[str]:
+    """What an option lists, separated by commas or as a sequence."""
+    return [str(text).strip() for text in (texts.split(",") if isinstance(texts, str) else texts)]
+
+
 def _named(models: list[Any], names: str | Sequence[str] | None) -> list[Any]:
     """The models' results, labelled with the labels names."""
     if names is None:
         return models
-    labels = [str(name).strip() for name in (names.split(",") if isinstance(names, str) else names)]
+    labels = _list(names)
     if len(labels) != len(models) or len(set(labels)) != len(labels) or "" in labels:
         raise ValueError(f"Got names {', '.join(labels)} for {len(models)} results, expected a different one for each.")
     return [model.named(label) for model, label in zip(models, labels, strict=True)]

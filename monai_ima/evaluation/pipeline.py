@@ -260,6 +260,7 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
         "levels": outcome.levels,
         "units": units,
         "image_values": image_values(outcome.values),
+        "bounds": None if task.loaded.bounds is None else tuple(map(float, task.loaded.bounds)),
         "attacks": [
             AttackCurve(
                 name=name,

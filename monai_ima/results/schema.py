@@ -1,6 +1,6 @@
 """``results.json``, written and read by one class for each task.
 
-``python -m monai_ima.results.schema > docs/results_schema.json`` writes the JSON schema that docs/ shows.
+``docs/results_schema.json`` is what :func:`json_schema` returns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
-from .base import Count, Curve, Distances, Fraction, Levels, Part, mismatch, one_sentence, shown
+from .base import Count, Curve, Distances, Fraction, Levels, Number, Part, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
 from .perturbed import PerturbationResult
 from .pixel_size import PixelSize
@@ -51,6 +51,8 @@ class Results(Part):
         levels: perturbation budgets ε, rising.
         units: None where ε has no size in the data's own intensity.
         image_values: None in results of older versions.
+        bounds: lowest and highest intensity that attacks keep to, as the network sees them, each None where there is
+            none; None where there are no bounds, and in results of older versions.
         attacks: cumulative; the last is the strongest.
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
@@ -81,6 +83,7 @@ class Results(Part):
     levels: Levels
     units: Units | None
     image_values: ImageValues | None = None
+    bounds: tuple[Number, Number] | None = None
     classes: list[str]
     attacks: list[AttackCurve]
     noise: Noise | None
@@ -358,7 +361,3 @@ def _picture(file: Path, owner: str, name: str) -> bytes:
     if not content.startswith(PNG):
         raise ValueError(f"Picture {picture}, named by {key}, is not a PNG file.")
     return content
-
-
-if __name__ == "__main__":
-    print(json_schema(), end="")
