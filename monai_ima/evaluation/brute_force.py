@@ -86,7 +86,7 @@ def verify_segmentation(
             draws = torch.Generator(image.device).manual_seed(seed + row)
             ours.append(judge.worst_dice(noisy))
             theirs.append(judge.worst_dice(_search(judge, restarts, draws)))
-    by = f"brute force, {restarts} restarts x {len(_Judge.LOSSES)} losses"
+    by = f"brute force, {counted(restarts, 'restart')} x {len(_Judge.LOSSES)} losses"
     return [VerificationRow.compare(by, float(np.mean(theirs)), float(np.mean(ours)))]
 
 

@@ -63,7 +63,7 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
         curves = {"all classes": results.accuracy}
         if len(results.classes) <= MAX_CLASSES:
             curves |= {name: as_numbers(curve) for name, curve in results.accuracy_by_class.items()}
-        title = f"{self.attack_names}, {results.data.samples} samples ({results.data.name})"
+        title = f"{self.attack_names}, {counted(results.data.samples, 'sample')} ({results.data.name})"
         return robustness_curves(results.levels, curves, results.norm, title, second=results.pixel_size.scale)
 
     def tables(self, results: ClassificationResults) -> dict[str, list[Sequence[Any]]]:

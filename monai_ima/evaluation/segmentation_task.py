@@ -58,7 +58,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
 
     def curve(self, results: SegmentationResults) -> Figure:
         """Dice, mean and by class."""
-        title = f"{results.data.samples} scans ({results.data.name}), {'+'.join(one.name for one in results.attacks)}"
+        title = f"{counted(results.data.samples, 'scan')} ({results.data.name}), {'+'.join(one.name for one in results.attacks)}"
         lines = {name: as_numbers(curve) for name, curve in [("mean", results.dice), *results.dice_by_class.items()]}
         return robustness_curves(results.levels, lines, results.norm, title, "Dice", results.pixel_size.scale)
 

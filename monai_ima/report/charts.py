@@ -17,6 +17,8 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from monai_ima.utils.plain_numbers import plain_number
+
 from .svg import GRID, INK, MUTED, SERIES, inline_svg
 
 __all__ = ["LINES_A_CHART", "Bars", "Chart", "Histogram", "Line", "LineChart", "draw"]
@@ -131,7 +133,7 @@ class Histogram:
         """What the chart shows, for those who do not see it."""
         width = self.upper / self.bins
         filled = [
-            f"{k * width:.3g} to {(k + 1) * width:.3g}: {count}" for k, count in enumerate(self.counts) if count > 0
+            f"{plain_number(k * width, 3)} to {plain_number((k + 1) * width, 3)}: {count}" for k, count in enumerate(self.counts) if count > 0
         ]
         extra = [f"{self.beyond[1]}: {self.beyond[0]}"] if self.beyond else []
         marked = f" {self.mark[1]}." if self.mark else ""
@@ -146,11 +148,11 @@ def _said(line: Line) -> str:
     if not known:
         return f"{line.name}: no value."
     if len(known) <= WORDY:
-        return f"{line.name}: " + ", ".join(f"{y:.3g} at {x:.4g}" for x, y in known) + "."
+        return f"{line.name}: " + ", ".join(f"{plain_number(y, 3)} at {plain_number(x, 4)}" for x, y in known) + "."
     low, high = min(known, key=lambda point: point[1]), max(known, key=lambda point: point[1])
     return (
-        f"{line.name}: from {known[0][1]:.3g} at {known[0][0]:.4g} to {known[-1][1]:.3g} at {known[-1][0]:.4g}, "
-        f"lowest {low[1]:.3g} at {low[0]:.4g}, highest {high[1]:.3g} at {high[0]:.4g}."
+        f"{line.name}: from {plain_number(known[0][1], 3)} at {plain_number(known[0][0], 4)} to {plain_number(known[-1][1], 3)} at {plain_number(known[-1][0], 4)}, "
+        f"lowest {plain_number(low[1], 3)} at {plain_number(low[0], 4)}, highest {plain_number(high[1], 3)} at {plain_number(high[0], 4)}."
     )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from monai_ima.results.perturbed import CaseCurve, PerturbationResult
 from monai_ima.results.schema import Results
+from monai_ima.utils.plain_numbers import counted
 
-from .blocks import Block, Figures, Note, Picture, Pictures, Table, Text
+from .blocks import Block, Figures, Note, Picture, Table, Text
+from .sample_sections import shown_first
 from .charts import LINES_A_CHART, Line, LineChart
-from .wording import INTERVALS, NOTHING, capitalised, level, metric_name, score, score_cell
+from .wording import INTERVALS, NOTHING, attack_list, capitalised, level, metric_name, score, score_cell
 
 __all__ = ["perturbed"]
 
@@ -39,9 +41,6 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         )
     yield from _how(models)
     labels = [model.label for model in models if model.perturbations]
-    without = [model.label for model in models if not model.perturbations]
-    if without:
-        yield Text(f"Not measured under perturbations: {', '.join(without)}.")
     metric = metric_name(models[0])
     charts = [chart for found in groups for chart in _charts(found, metric, len(models) > 1)]
     yield Figures(charts, _table(groups, labels, metric, len(models) > 1))
@@ -51,20 +50,20 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
             "The sample that is broken most easily, at the smallest size that breaks it, else at the largest: clean, "
             "worst case found, and their difference (red: brighter, blue: darker)."
         )
-        yield Pictures(pictures)
+        yield from shown_first(pictures)
 
 
 def _how(models: Sequence[Results]) -> Iterator[Block]:
     """With which attacks and how many draws."""
     ways = {
-        model.label: f"{'+'.join(one.attacks)}, {one.draws} random draws"
+        model.label: f"{attack_list(one.attacks, model.metric)}; {counted(one.draws, 'random draw')}"
         for model in models
         for one in model.perturbations[:1]
     }
     if len(set(ways.values())) == 1:
-        yield Text(f"Measured with {next(iter(ways.values()))}. Bands and brackets are {INTERVALS}.")
+        yield Text(f"Measured with: {next(iter(ways.values()))}. Bands and brackets are {INTERVALS}.")
         return
-    shown = "; ".join(f"{label}: {way}" for label, way in ways.items())
+    shown = ". ".join(f"{label}: {way}" for label, way in ways.items())
     yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
 
 
