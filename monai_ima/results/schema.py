@@ -1,6 +1,6 @@
 """``results.json``, written and read by one class for each task.
 
-``python -m monai_ima.results.schema > docs/results_schema.json`` writes the JSON schema that docs/ shows.
+``docs/results_schema.json`` is what :func:`json_schema` returns.
 """
 
 from __future__ import annotations
@@ -361,7 +361,3 @@ def _picture(file: Path, owner: str, name: str) -> bytes:
     if not content.startswith(PNG):
         raise ValueError(f"Picture {picture}, named by {key}, is not a PNG file.")
     return content
-
-
-if __name__ == "__main__":
-    print(json_schema(), end="")

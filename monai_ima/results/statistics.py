@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from monai_ima.utils.checks import check_count, check_fraction
 
-__all__ = ["FEWEST", "bootstrap_intervals", "score_intervals"]
+__all__ = ["FEWEST", "bootstrap_intervals", "bootstrap_means", "score_intervals"]
 
 CHUNK = 200
 FEWEST = 10
@@ -51,7 +51,8 @@ def score_intervals(
         >>> round(low, 3), round(high, 3)
         (0.0, 0.138)
     """
-    table = _checked(values, patients, confidence)
+    check_fraction("confidence", confidence, "()")
+    table = _checked(values, patients)
     intervals = [(np.nan, np.nan)] * table.shape[1]
     bootstrapped = []
     for k, column in enumerate(table.T):
@@ -96,32 +97,52 @@ def bootstrap_intervals(
         Lower and upper end for each of the L columns; NaN for a column without values.
 
     Raises:
-        ValueError: if ``resamples`` < 1, ``confidence`` is not in (0, 1), ``values`` are not ``[N, L]`` with N, L >= 1,
-            or there is not one of ``patients`` for each sample.
+        ValueError: as :func:`bootstrap_means`, or if ``confidence`` is not in (0, 1).
+    """
+    tail = (1 - check_fraction("confidence", confidence, "()")) / 2
+    means = bootstrap_means(values, patients, resamples, seed)
+    ends = [_quantiles(column[~np.isnan(column)], tail) for column in means.T]
+    return [(float(lo), float(hi)) for lo, hi in ends]
+
+
+def bootstrap_means(
+    values: Sequence[Sequence[float | None]],
+    patients: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> np.ndarray:
+    """The mean of every column in each draw of the bootstrap; arguments as of :func:`bootstrap_intervals`.
+
+    Returns:
+        ``[resamples, L]``; NaN where no sample that was drawn has a value.
+
+    Raises:
+        ValueError: if ``resamples`` < 1, ``values`` are not ``[N, L]`` with N, L >= 1, or there is not one of
+            ``patients`` for each sample.
+
+    Example:
+        >>> bootstrap_means([[0.5, 1.0]] * 3, resamples=2).tolist()
+        [[0.5, 1.0], [0.5, 1.0]]
     """
     resamples = check_count("resamples", resamples, 1)
-    table = _checked(values, patients, confidence)
+    table = _checked(values, patients)
     names = np.arange(len(table)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     known = ~np.isnan(table)
     sums, counts = np.zeros((names.max() + 1, table.shape[1])), np.zeros((names.max() + 1, table.shape[1]))
     np.add.at(sums, names, np.where(known, table, 0))
     np.add.at(counts, names, known)
     rng = np.random.default_rng(seed)
-    means = np.concatenate(
+    return np.concatenate(
         [_means(sums, counts, rng, min(CHUNK, resamples - done)) for done in range(0, resamples, CHUNK)]
     )
-    tail = (1 - confidence) / 2
-    ends = [_quantiles(column[~np.isnan(column)], tail) for column in means.T]
-    return [(float(lo), float(hi)) for lo, hi in ends]
 
 
-def _checked(values: Sequence[Sequence[float | None]], patients: Sequence[str] | None, confidence: float) -> np.ndarray:
+def _checked(values: Sequence[Sequence[float | None]], patients: Sequence[str] | None) -> np.ndarray:
     """The values as a table ``[N, L]``, NaN where there is none.
 
     Raises:
-        ValueError: as :func:`bootstrap_intervals`.
+        ValueError: as :func:`bootstrap_means`.
     """
-    check_fraction("confidence", confidence, "()")
     table = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
     if table.ndim != 2 or not table.size:
         raise ValueError(f"Got values of shape {table.shape}, expected [samples, levels] with at least one of each.")
