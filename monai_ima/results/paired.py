@@ -198,8 +198,8 @@ def _check_comparable(first: Results, second: Results) -> None:
     digests = first.data.sha256, second.data.sha256
     if None not in digests and digests[0] != digests[1]:
         raise ValueError(
-            f"{_named(first)} and {_named(second)} have the same sample ids and different data.sha256, expected images of "
-            "the same sizes with the same labels, in the same order."
+            f"{_named(first)} and {_named(second)} have the same sample ids and different data.sha256, expected "
+            "images of the same sizes with the same labels, in the same order."
         )
 
 
