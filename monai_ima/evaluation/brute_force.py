@@ -19,6 +19,7 @@ from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import first_head, target_maps
+from monai_ima.utils.plain_numbers import counted
 from monai_ima.utils.tensors import first_output
 
 from .attack_problem import AttackProblem, Network, check_images

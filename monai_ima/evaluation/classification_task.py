@@ -16,6 +16,7 @@ from monai_ima.results.records import SampleRecord, as_outputs
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import ClassificationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.plain_numbers import counted
 from monai_ima.visualize import Example, attack_examples, case_picture, classes_in_words, robustness_curves, save_figure
 
 from .classification import ClassificationEvaluator, ClassificationOutcome

@@ -120,7 +120,9 @@ def randomness(network: nn.Module, batch: EvaluationBatch, passes: int = 1) -> C
         one, two = (first_output(batch.predict(batch.image)).float() for _ in range(2))
     difference = float((one - two).abs().max())
     handled = f"; attacks and decisions use the mean of {passes} passes" if passes > 1 else ""
-    layers = f"{counted(off, 'random layer')} {'is' if off == 1 else 'are'} switched off in evaluation mode. " if off else ""
+    layers = (
+        f"{counted(off, 'random layer')} {'is' if off == 1 else 'are'} switched off in evaluation mode. " if off else ""
+    )
     return result(
         "randomness",
         difference == 0 or passes > 1,

@@ -37,4 +37,6 @@ def _attacks(models: Sequence[Results]) -> Table:
             *(name for perturbation in one.perturbations for name in perturbation.attacks),
         )
     }
-    return Table("Names as options, CSV files and results.json have them", ["name", "attack"], list(words.items()), True)
+    return Table(
+        "Names as options, CSV files and results.json have them", ["name", "attack"], list(words.items()), True
+    )

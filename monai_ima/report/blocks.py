@@ -92,7 +92,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """Charts side by side, and the table of their numbers, which is folded unless it is ``open``."""
+    """Charts side by side, and the table of their numbers; a large one is folded unless it is ``open``."""
 
     charts: Sequence[Chart]
     table: Table

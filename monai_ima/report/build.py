@@ -56,7 +56,7 @@ def build_report(
     if missing:
         sections.append(Section("not-measured", "What was not measured", [Items(missing)]))
     return Report(
-        title or f"Robustness of {models[0].label if len(models) == 1 else counted(len(models), 'model')}",
+        title or f"Robustness of {_names(models)}",
         [*_synthetic(models), verdict(models)],
         strongest_figure(models[0]) if len(models) == 1 else comparison_figure(models),
         sections,
@@ -64,6 +64,11 @@ def build_report(
         f"Written by monai_ima {version('monai-ima')}. For research, not for clinical use.",
         open_appendix,
     )
+
+
+def _names(models: Sequence[Results]) -> str:
+    labels = [one.label for one in models]
+    return " and ".join(labels) if len(labels) < 3 else counted(len(labels), "model")
 
 
 def _synthetic(models: Sequence[Results]) -> Iterator[Block]:

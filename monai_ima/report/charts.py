@@ -133,7 +133,9 @@ class Histogram:
         """What the chart shows, for those who do not see it."""
         width = self.upper / self.bins
         filled = [
-            f"{plain_number(k * width, 3)} to {plain_number((k + 1) * width, 3)}: {count}" for k, count in enumerate(self.counts) if count > 0
+            f"{plain_number(k * width, 3)} to {plain_number((k + 1) * width, 3)}: {count}"
+            for k, count in enumerate(self.counts)
+            if count > 0
         ]
         extra = [f"{self.beyond[1]}: {self.beyond[0]}"] if self.beyond else []
         marked = f" {self.mark[1]}." if self.mark else ""
@@ -147,13 +149,12 @@ def _said(line: Line) -> str:
     known = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
     if not known:
         return f"{line.name}: no value."
+    points = [f"{plain_number(y, 3)} at {plain_number(x)}" for x, y in known]
     if len(known) <= WORDY:
-        return f"{line.name}: " + ", ".join(f"{plain_number(y, 3)} at {plain_number(x, 4)}" for x, y in known) + "."
-    low, high = min(known, key=lambda point: point[1]), max(known, key=lambda point: point[1])
-    return (
-        f"{line.name}: from {plain_number(known[0][1], 3)} at {plain_number(known[0][0], 4)} to {plain_number(known[-1][1], 3)} at {plain_number(known[-1][0], 4)}, "
-        f"lowest {plain_number(low[1], 3)} at {plain_number(low[0], 4)}, highest {plain_number(high[1], 3)} at {plain_number(high[0], 4)}."
-    )
+        return f"{line.name}: {', '.join(points)}."
+    values = [y for _, y in known]
+    low, high = (points[values.index(end)] for end in (min(values), max(values)))
+    return f"{line.name}: from {points[0]} to {points[-1]}, lowest {low}, highest {high}."
 
 
 def draw(chart: Chart, name: str) -> str:

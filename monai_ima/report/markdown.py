@@ -7,7 +7,21 @@ from collections.abc import Iterator, Sequence
 
 from monai_ima.utils.checks import check_instance
 
-from .blocks import Block, Command, Details, Figures, Findings, Items, Note, Pictures, Report, Section, Table, Text, Verdict
+from .blocks import (
+    Block,
+    Command,
+    Details,
+    Figures,
+    Findings,
+    Items,
+    Note,
+    Pictures,
+    Report,
+    Section,
+    Table,
+    Text,
+    Verdict,
+)
 
 __all__ = ["markdown"]
 

@@ -217,7 +217,8 @@ def _noise(results: Results) -> Iterator[Block]:
         "case, the attack the worst case; a network can be robust to the first and not to the second."
     )
     yield Details(
-        "Uniform random noise", [text, _over_levels(results, "share of correct predictions broken", lines, "share broken")]
+        "Uniform random noise",
+        [text, _over_levels(results, "share of correct predictions broken", lines, "share broken")],
     )
 
 
@@ -236,10 +237,11 @@ def _groups(results: Results) -> Iterator[Block]:
     ]
     metric = metric_name(results)
     if groups.largest_gap is not None:
-        (one, other), gap = groups.largest_gap.between, groups.largest_gap
+        gap = groups.largest_gap
+        one, other = (f"{name} ({counted(groups.samples[name], 'sample')})" for name in gap.between)
         yield Text(
-            f"The largest gap in {metric} is {gap.gap:.3f}, between {one} ({counted(groups.samples[one], 'sample')}) and {other} "
-            f"({counted(groups.samples[other], 'sample')}) at {epsilon(gap.level, results.pixel_size)}. Small subgroups have wide "
-            "intervals: a gap within them may be chance."
+            f"The largest gap in {metric} is {gap.gap:.3f}, between {one} and {other} at "
+            f"{epsilon(gap.level, results.pixel_size)}. Small subgroups have wide intervals: a gap within them may be "
+            "chance."
         )
     yield _over_levels(results, f"{metric} by {groups.column} under all attacks, with {INTERVALS}", lines)

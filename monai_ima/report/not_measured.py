@@ -70,8 +70,10 @@ def _absent(models: Sequence[Results]) -> Iterator[tuple[str, list[str], str]]:
     yield "Classes", classes, "The results name none."
     cases = [one.label for one in models if not one.cases]
     yield "Worst cases", cases, "The results hold no pictures."
-    yield "Other scanners, sites and trainings", [one.label for one in models], (
-        "Intervals say how far other samples of the same kind may differ, not more."
+    yield (
+        "Other scanners, sites and trainings",
+        [one.label for one in models],
+        ("Intervals say how far other samples of the same kind may differ, not more."),
     )
 
 

@@ -41,7 +41,8 @@ def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterat
     else:
         half = f"The median is {epsilon(minimum.median, size)}: half of them are broken by less."
     yield Text(
-        f"Of {counted(minimum.of, 'correctly classified sample')}, {minimum.found} were broken by a perturbation of at most "
+        f"Of {counted(minimum.of, 'correctly classified sample')}, {minimum.found} were broken by a perturbation of at "
+        "most "
         f"{epsilon(minimum.up_to, size)}. {half} A better search could find smaller ones, never larger: read "
         "the distances as upper limits."
     )
@@ -105,8 +106,8 @@ def worst_cases(results: Results) -> Iterator[Block]:
     )
 
 
-def shown_first(pictures: Sequence[Picture]) -> Iterator[Block]:
+def shown_first(pictures: Sequence[Picture], shown: int = SHOWN) -> Iterator[Block]:
     """The first pictures, the others folded."""
-    yield Pictures(pictures[:SHOWN])
-    if len(pictures) > SHOWN:
-        yield Details(f"{counted(len(pictures) - SHOWN, 'more picture')}", [Pictures(pictures[SHOWN:])])
+    yield Pictures(pictures[:shown])
+    if len(pictures) > shown:
+        yield Details(counted(len(pictures) - shown, "more picture"), [Pictures(pictures[shown:])])

@@ -58,7 +58,9 @@ def verification(results: Results) -> Iterator[Block]:
         return
     apart = sum(not row.agrees for row in other.rows)
     where = epsilon(other.epsilon, results.pixel_size)
-    yield Text(f"Independent code attacked {other.samples} of the {counted(results.data.samples, 'sample')} at {where}.")
+    yield Text(
+        f"Independent code attacked {other.samples} of the {counted(results.data.samples, 'sample')} at {where}."
+    )
     if apart:
         yield Note(
             "caution",

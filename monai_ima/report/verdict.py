@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from monai_ima.results.paired import PairedDifference, paired_differences
@@ -15,6 +16,7 @@ from .wording import counted_samples, epsilon_described, metric_name, score
 
 __all__ = ["differences", "middle", "trust", "verdict"]
 
+NO_PAIRS = "The models were not measured on the same samples under the same attacks, so no difference can be given"
 PERTURBATIONS = 3
 """As many are named in the verdict."""
 
@@ -30,7 +32,8 @@ def verdict(models: Sequence[Results]) -> Verdict:
         first, last = models[0], models[-1]
         found = differences(first, last)
         sentences = [("Gain", _gain(first, last, found)), ("Cost without an attack", _cost(first, last, found))]
-    return Verdict([*sentences, ("Can it be trusted?", trusted)], tone)
+    sentences.append(("Can it be trusted?", trusted))
+    return Verdict([(what, re.sub(r"(?<=\d) %", "\u00a0%", sentence)) for what, sentence in sentences], tone)
 
 
 def middle(levels: Sequence[float]) -> int | None:
@@ -44,12 +47,12 @@ def middle(levels: Sequence[float]) -> int | None:
     return above[(len(above) - 1) // 2] if above else None
 
 
-def differences(first: Results, second: Results) -> dict[float, PairedDifference] | None:
-    """Paired differences by level; None of models that were not measured on the same samples."""
-    ids = [{sample.sample_id for sample in one.samples} for one in (first, second)]  # type: ignore[attr-defined]
-    if ids[0] != ids[1] or first.data.sha256 != second.data.sha256 or not set(first.levels) & set(second.levels):
-        return None
-    return {one.level: one for one in paired_differences(first, second)}
+def differences(first: Results, second: Results) -> dict[float, PairedDifference]:
+    """Paired differences by level; none of models that were not measured on the same samples under the same attacks."""
+    try:
+        return {one.level: one for one in paired_differences(first, second)}
+    except ValueError:
+        return {}
 
 
 def _robustness(results: Results) -> str:
@@ -93,24 +96,28 @@ def _value(results: Results, value: float) -> str:
     return f"{100 * value:.1f}".removesuffix(".0") if results.metric == "accuracy" else score(value)
 
 
-def _gain(first: Results, last: Results, found: dict[float, PairedDifference] | None) -> str:
-    shared = [level for level in last.levels if level in first.levels]
-    k = middle(shared)
-    if found is None:
-        return _not_paired(first, last, k, shared)
+def _gain(first: Results, last: Results, found: dict[float, PairedDifference]) -> str:
     perturbed = _perturbed(first, last)
-    if k is None or first.pixel_size.units != last.pixel_size.units:
-        return _sentence("The models were measured at no common ε above 0", perturbed)
-    where = f"Under the strongest attack at {epsilon_described(shared[k], last.pixel_size)}"
-    return _sentence(f"{where}, {_compared(first, last, found[shared[k]])}", perturbed)
+    levels = list(found) or [level for level in last.levels if level in first.levels]
+    k = middle(levels)
+    if k is None:
+        return _sentence("The models have no ε above 0 of the same size in common", perturbed)
+    where = f"nder the strongest attack at {epsilon_described(levels[k], last.pixel_size)}"
+    if found:
+        return _sentence(f"U{where}, {_compared(first, last, found[levels[k]])}", perturbed)
+    scores = [f"{one.label} {_scored(one, one.levels.index(levels[k]))}" for one in (last, first)]
+    return _sentence(f"{NO_PAIRS}; u{where}, {' and '.join(scores)}", perturbed)
 
 
-def _cost(first: Results, last: Results, found: dict[float, PairedDifference] | None) -> str:
-    if found is None or 0.0 not in found:
-        return "There is no paired difference: the models were not both measured without an attack on the same samples."
-    clean = found[0.0]
-    whose = "" if last.data.patients is None else f", resampled by patient ({last.data.patients})"
-    return f"{_compared(first, last, clean)}, paired over {counted(clean.samples, 'sample')}{whose}."
+def _cost(first: Results, last: Results, found: dict[float, PairedDifference]) -> str:
+    if 0.0 in found:
+        clean = found[0.0]
+        whose = f", drawn by patient ({clean.groups})" if clean.groups < clean.samples else ""
+        return f"{_compared(first, last, clean)}, paired over {counted(clean.samples, 'sample')}{whose}."
+    if not first.levels[0] == last.levels[0] == 0:
+        return "One of the models was not measured without an attack, so there is no difference."
+    scores = [f"{one.label} {_scored(one, 0)}" for one in (last, first)]
+    return f"{NO_PAIRS}: {' and '.join(scores)}."
 
 
 def _compared(first: Results, last: Results, found: PairedDifference) -> str:
@@ -120,29 +127,20 @@ def _compared(first: Results, last: Results, found: PairedDifference) -> str:
 
 
 def _changed(results: Results, found: PairedDifference) -> str:
-    """``32 points more (95 % interval +20 to +44)``."""
+    """``32 points more (95 % interval +20.0 to +44.0)``."""
     points = results.metric == "accuracy"
     size = f"{100 * abs(found.difference):.1f}".removesuffix(".0") if points else score(abs(found.difference))
-    unit = f" point{'s' * (size != '1')}" if points else ""
     if float(size) == 0:
         text = "no difference"
     else:
+        unit = f" point{'s' * (size != '1')}" if points else ""
         text = f"{size}{unit} {'more' if found.difference > 0 else 'fewer' if points else 'less'}"
     if found.low is None or found.high is None:
         return f"{text} (too few to give an interval)"
-    low, high = (f"{100 * end:+.1f}".removesuffix(".0") if points else f"{end:+.3f}" for end in (found.low, found.high))
-    chance = ", which chance can explain" if found.low <= 0 <= found.high and float(size) else ""
-    return f"{text} (95 % interval {low} to {high}{chance})"
-
-
-def _not_paired(first: Results, last: Results, k: int | None, shared: Sequence[float]) -> str:
-    why = "The models were not measured on the same samples, so their difference says little"
-    if k is None:
-        return f"{why}."
-    scores = (
-        f"{one.label} {_scored(one, one.levels.index(shared[k]))}" for one in (last, first)
-    )
-    return f"{why}: at {epsilon_described(shared[k], last.pixel_size)}, {'; '.join(scores)}."
+    if found.low <= 0 <= found.high and float(size):
+        text += ", which chance can explain"
+    low, high = (f"{100 * end:+.1f}" if points else f"{end:+.3f}" for end in (found.low, found.high))
+    return f"{text} (95 % interval {low} to {high})".replace("-", "−")
 
 
 def _perturbed(first: Results, last: Results) -> str:
@@ -156,7 +154,7 @@ def _perturbed(first: Results, last: Results) -> str:
         if other is not None and k is not None:
             scores = [_worst(last, one, shared[k]), _worst(first, other, shared[k])]
             if None not in scores:
-                parts.append(f"{one.title} of {plain_number(shared[k])} {one.unit}: {scores[0]} instead of {scores[1]}")
+                parts.append(f"{one.title} at {plain_number(shared[k])} {one.unit}: {scores[0]} instead of {scores[1]}")
     return _worst_cases(parts)
 
 
@@ -166,7 +164,7 @@ def _one_perturbed(results: Results) -> str:
         k = middle(one.levels)
         found = None if k is None else _worst(results, one, one.levels[k])
         if k is not None and found is not None:
-            parts.append(f"{one.title} of {plain_number(one.levels[k])} {one.unit}: {found}")
+            parts.append(f"{one.title} at {plain_number(one.levels[k])} {one.unit}: {found}")
     return _worst_cases(parts)
 
 
@@ -179,7 +177,7 @@ def _worst(results: Results, one: PerturbationResult, level: float) -> str | Non
 
 def _worst_cases(parts: Sequence[str]) -> str:
     more = f", and {len(parts) - PERTURBATIONS} more below" if len(parts) > PERTURBATIONS else ""
-    return f"in the worst case of {', of '.join(parts[:PERTURBATIONS])}{more}" if parts else ""
+    return f"in the worst case of {'; of '.join(parts[:PERTURBATIONS])}{more}" if parts else ""
 
 
 def _sentence(*parts: str) -> str:
