@@ -13,6 +13,9 @@ ENDINGS = {"html": (".html", ".htm"), "md": (".md", ".markdown"), "json": (".jso
 
 RESULTS = "results.json of `evaluate`, or its folder; several (same norm and metric) separated by commas."
 NAMES = "A name for each model, one for each of the results, separated by commas; default: the bundles' names."
+APPENDIX = (
+    "Show and print the appendix (names of attacks, what each check saw, provenance, commands); else it is folded."
+)
 
 
 def report(
@@ -23,11 +26,12 @@ def report(
     logs: Annotated[str | None, "Add training curves from the TensorBoard files in this folder and below."] = None,
     title: Annotated[str | None, "Title of the report."] = None,
     names: Annotated[str | Sequence[str] | None, NAMES] = None,
+    appendix: Annotated[bool, APPENDIX] = False,
 ) -> None:
     """Write a report on the robustness of one model, or of several side by side.
 
-    The HTML page is one file without scripts that loads nothing: curves with 95 % intervals, worst cases,
-    gradient-masking checks, and the provenance of each figure. Nothing is overwritten.
+    The HTML page is one file without scripts that loads nothing. It begins with three sentences: what was gained (or
+    how robust one model is), at what cost, and whether that can be trusted. Nothing is overwritten.
 
     \b
     Example: monai-ima report --results BUNDLE/eval/robustness --checkpoint BUNDLE/models/model_last.pt
@@ -55,7 +59,7 @@ def report(
     if format == "json":
         text = json_summary(models, margins, curves, title)
     else:
-        page = build_report(models, margins, curves, title)
+        page = build_report(models, margins, curves, title, open_appendix=appendix)
         text = html_page(page) if format == "html" else markdown(page)
     with whole_file(file, overwrite=False) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ from monai_ima.results.schema import FORMAT, ClassificationResults, Results, Seg
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.results.statistics import score_intervals
 from monai_ima.results.subgroups import check_groups, subgroups
-from monai_ima.utils.checks import check_channels
+from monai_ima.utils.checks import check_bounds, check_channels
 from monai_ima.utils.files import whole_file
 from monai_ima.utils.ignored_labels import counted_entries, has_label
 from monai_ima.utils.spacing import image_spacing
@@ -260,6 +260,7 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
         "levels": outcome.levels,
         "units": units,
         "image_values": image_values(outcome.values),
+        "bounds": check_bounds(task.loaded.bounds),
         "attacks": [
             AttackCurve(
                 name=name,

@@ -15,6 +15,7 @@ from monai_ima.results.records import ScanRecord
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.plain_numbers import counted
 from monai_ima.visualize import robustness_curves, volume_example
 
 from .loaded import LoadedBundle
@@ -58,7 +59,8 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
 
     def curve(self, results: SegmentationResults) -> Figure:
         """Dice, mean and by class."""
-        title = f"{results.data.samples} scans ({results.data.name}), {'+'.join(one.name for one in results.attacks)}"
+        attacks = "+".join(one.name for one in results.attacks)
+        title = f"{counted(results.data.samples, 'scan')} ({results.data.name}), {attacks}"
         lines = {name: as_numbers(curve) for name, curve in [("mean", results.dice), *results.dice_by_class.items()]}
         return robustness_curves(results.levels, lines, results.norm, title, "Dice", results.pixel_size.scale)
 

@@ -12,7 +12,9 @@ from monai_ima.results.schema import Results
 
 from .compare import labelled
 from .logs import Scalars
+from .not_measured import not_measured
 from .training_sections import Margins
+from .verdict import verdict
 
 __all__ = ["json_summary"]
 
@@ -28,9 +30,13 @@ def json_summary(
     Raises:
         ValueError: if the models' norms or metrics differ.
     """
+    models = labelled(models)
+    found = verdict(models)
     content = {
         "title": title,
-        "models": list(map(_model, labelled(models))),
+        "verdict": {"tone": found.tone, **dict(found.sentences)},
+        "models": list(map(_model, models)),
+        "not_measured": dict(not_measured(models, margins is not None, logs is not None)),
         "margins": _margins(margins) if margins else None,
         "training": _training(logs[1]) if logs else None,
     }
@@ -48,6 +54,7 @@ FIELDS = {
         "levels",
         "units",
         "image_values",
+        "bounds",
         "attacks",
         "surface_dice",
         "hd95",

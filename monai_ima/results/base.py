@@ -14,6 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from monai_ima.utils.checks import shortened
 
 __all__ = [
+    "Bounds",
     "Classes",
     "Count",
     "Curve",
@@ -47,6 +48,13 @@ def _two_rising(value: Any) -> Any:
         if all(isinstance(end, (int, float)) for end in value) and value[0] > value[1]:
             raise ValueError("the lower end first")
         return tuple(value)
+    return value
+
+
+def _pair_rising(value: Any) -> Any:
+    value = _two_rising(value)
+    if isinstance(value, tuple) and value[0] == value[1]:
+        raise ValueError("two numbers, the lower one first")
     return value
 
 
@@ -86,6 +94,8 @@ Levels = Annotated[list[NonNegative], BeforeValidator(_rising)]
 """Perturbation budgets, rising."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Ends = Annotated[tuple[Fraction, Fraction], BeforeValidator(_two_rising)]
+Bounds = Annotated[tuple[float, float], BeforeValidator(_pair_rising)]
+"""Lowest and highest intensity."""
 Interval = Annotated[Ends | None, BeforeValidator(_null_if_undefined)]
 """Lower and upper end of a 95 % interval; None where none is defined."""
 Number = Annotated[float | None, BeforeValidator(_null_if_undefined)]

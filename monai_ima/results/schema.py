@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
-from .base import Count, Curve, Distances, Fraction, Levels, Part, mismatch, one_sentence, shown
+from .base import Bounds, Count, Curve, Distances, Fraction, Levels, Part, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
 from .perturbed import PerturbationResult
 from .pixel_size import PixelSize
@@ -51,6 +51,8 @@ class Results(Part):
         levels: perturbation budgets ε, rising.
         units: None where ε has no size in the data's own intensity.
         image_values: None in results of older versions.
+        bounds: lowest and highest intensity that the network may see; None where there are none, and in results of
+            older versions.
         attacks: cumulative; the last is the strongest.
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
@@ -81,6 +83,7 @@ class Results(Part):
     levels: Levels
     units: Units | None
     image_values: ImageValues | None = None
+    bounds: Bounds | None = None
     classes: list[str]
     attacks: list[AttackCurve]
     noise: Noise | None
@@ -102,7 +105,7 @@ class Results(Part):
     @property
     def pixel_size(self) -> PixelSize:
         """What ε is worth in a pixel."""
-        return PixelSize(self.norm, self.units, self.image_values)
+        return PixelSize(self.norm, self.units, self.image_values, self.bounds)
 
     @property
     def failed(self) -> list[CheckResult]:
@@ -161,11 +164,11 @@ class Results(Part):
             raise ImportError("A DataFrame needs pandas, expected it installed: pip install pandas.") from None
         return pandas.DataFrame(list(tidy_rows(self)))
 
-    def command_with(self, option: str) -> str:
-        """The command, or the call from Python, with one more option switched on."""
+    def command_with(self, *options: str) -> str:
+        """The command, or the call from Python, with more options switched on."""
         if self.command.endswith(")"):
-            return f"{self.command[:-1]}, {option}=True)"
-        return f"{self.command} --{option}"
+            return f"{self.command[:-1]}, {', '.join(f'{option}=True' for option in options)})"
+        return " ".join([self.command, *(f"--{option}" for option in options)])
 
     @staticmethod
     def read(path: str | Path) -> ClassificationResults | SegmentationResults:
