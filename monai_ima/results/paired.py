@@ -16,9 +16,10 @@ from .schema import Results
 from .statistics import FEWEST, bootstrap_means, score_intervals
 from .tidy import tidy_rows
 
-__all__ = ["PairedDifference", "differences_from_first", "holm", "paired_differences"]
+__all__ = ["RESAMPLES", "PairedDifference", "check_pairs", "differences_from_first", "holm", "paired_differences"]
 
 RESAMPLES = 10_000
+"""Draws of the bootstrap."""
 SEED = 0
 ROUNDING = 1e-12
 """Differences of means below this are rounding errors."""
@@ -141,8 +142,24 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
+def check_pairs(first: Results, second: Results, attack: str | None = None) -> None:
+    """Refuse results whose scores are no pairs.
+
+    Raises:
+        ValueError: as :func:`paired_differences`.
+    """
+    for what in ("norm", "metric"):
+        one, two = getattr(first, what), getattr(second, what)
+        if one != two:
+            raise ValueError(f"{first.origin} has {what} {one} and {second.origin} {two}, expected the same.")
+    _check_samples(first, second)
+    _attack(first, second, attack)
+    _levels(first, second)
+    _patients(first, second)
+
+
 def _unadjusted(first: Results, second: Results, attack: str | None) -> list[PairedDifference]:
-    _check_comparable(first, second)
+    check_pairs(first, second, attack)
     name = _attack(first, second, attack)
     levels = _levels(first, second)
     tables = [_scores(one, name, levels) for one in (first, second)]
@@ -175,12 +192,8 @@ def _unadjusted(first: Results, second: Results, attack: str | None) -> list[Pai
     return entries
 
 
-def _check_comparable(first: Results, second: Results) -> None:
-    """Refuse results whose scores are no pairs."""
-    for what in ("norm", "metric"):
-        one, two = getattr(first, what), getattr(second, what)
-        if one != two:
-            raise ValueError(f"{first.origin} has {what} {one} and {second.origin} {two}, expected the same.")
+def _check_samples(first: Results, second: Results) -> None:
+    """Refuse results of other samples."""
     samples = [_by_id(one) for one in (first, second)]
     alone = sorted(samples[0].keys() ^ samples[1].keys())
     if alone:
