@@ -89,12 +89,12 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
         levels = {record.sample_id: highest if record.broken is None else record.broken for record in wanted}
         return [record.sample_id for record in worst], levels
 
-    def picture(self, results: ClassificationResults, example: Example) -> tuple[str, Figure]:
+    def picture(self, results: ClassificationResults, example: Example, limit: float) -> tuple[str, Figure]:
         """Clean image, perturbation and adversarial image."""
         found = (example.label, example.predicted, example.noisy_predicted)
         names = [classes_in_words(one, results.classes) for one in found]
         summary = f"label {names[0]}, predicted {names[1]}, under attack {names[2]}"
-        return summary, case_picture(example.clean, example.noisy)
+        return summary, case_picture(example.clean, example.noisy, limit, names[1:])
 
     def draw_overview(self, folder: Path, results: ClassificationResults, examples: Mapping[str, Example]) -> None:
         """A sample of each class."""

@@ -284,11 +284,13 @@ def _draw_cases(folder: Path, task: Task[Any, Any, Any], outcome: Any, results: 
         return []
     examples: Mapping[str, Any] = task.evaluator.examples(task.loaded.data_loader, levels)
     remove_pictures(folder, task.overview)
+    drawn = [examples[sample_id] for sample_id in worst if sample_id in examples]
+    limit = max((float((example.noisy - example.clean).abs().max()) for example in drawn), default=1.0)
     cases = []
-    for k, sample_id in enumerate(sample_id for sample_id in worst if sample_id in examples):
-        example, picture = examples[sample_id], f"cases/{k:02d}.png"
-        summary, figure = task.picture(results, example)
+    for k, example in enumerate(drawn):
+        picture = f"cases/{k:02d}.png"
+        summary, figure = task.picture(results, example, limit)
         save_figure(figure, folder / picture)
-        cases.append(Case(sample_id=sample_id, epsilon=example.eps, summary=summary, picture=picture))
+        cases.append(Case(sample_id=example.sample_id, epsilon=example.eps, summary=summary, picture=picture))
     task.draw_overview(folder, results, examples)
     return cases

@@ -25,7 +25,7 @@ from .task import Task
 __all__ = ["SegmentationTask"]
 
 METRICS = SegmentationResults.curves
-CASE_DPI = 90
+CASE_DPI = 110
 
 
 class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
@@ -82,7 +82,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
         ids = [record.sample_id for record in worst[:MAX_CASES]]
         return ids, dict.fromkeys(ids, outcome.levels[-1])
 
-    def picture(self, results: SegmentationResults, example: ScanExample) -> tuple[str, Figure]:
+    def picture(self, results: SegmentationResults, example: ScanExample, limit: float) -> tuple[str, Figure]:
         """Three planes with the contours of label and predictions."""
         summary = f"Dice {example.clean_dice:.3f} clean, {example.noisy_dice:.3f} under attack"
         figure = volume_example(
@@ -95,6 +95,9 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
             results.norm,
             f"{example.sample_id}: {summary}",
             results.pixel_size.text(example.eps),
+            example.affine,
+            self.loaded.classes,
+            limit,
         )
         figure.set_dpi(CASE_DPI)
         return summary, figure

@@ -22,6 +22,8 @@ from .verdict import verdict
 
 __all__ = ["build_report"]
 
+LONGEST_TITLE = 60
+
 
 def build_report(
     models: Sequence[Results],
@@ -72,7 +74,12 @@ def build_report(
 
 def _names(models: Sequence[Results]) -> str:
     labels = [one.label for one in models]
-    return " and ".join(labels) if len(labels) < 3 else counted(len(labels), "model")
+    together = " and ".join(labels)
+    return (
+        together
+        if len(labels) == 1 or (len(labels) == 2 and len(together) <= LONGEST_TITLE)
+        else counted(len(labels), "model")
+    )
 
 
 def _synthetic(models: Sequence[Results]) -> Iterator[Block]:

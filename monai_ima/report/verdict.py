@@ -17,6 +17,7 @@ from .wording import counted_samples, epsilon_described, metric_name, score
 __all__ = ["differences", "middle", "trust", "verdict"]
 
 NO_PAIRS = "The models were not measured on the same samples under the same attacks, so no difference can be given"
+LONGEST_LABEL = 40
 PERTURBATIONS = 3
 """As many are named in the verdict."""
 
@@ -25,6 +26,7 @@ def verdict(models: Sequence[Results]) -> Verdict:
     """Of one model how robust it is, how good without an attack, and whether the figures can be trusted; of several
     what the last gained over the first, what that cost, and the same.
     """
+    models = [one.named(_short(one.label)) for one in models]
     tone, trusted = trust(models)
     if len(models) == 1:
         sentences = [("Robustness", _robustness(models[0])), ("Without an attack", _clean(models[0]))]
@@ -45,6 +47,12 @@ def middle(levels: Sequence[float]) -> int | None:
     """
     above = [k for k, value in enumerate(levels) if value > 0]
     return above[(len(above) - 1) // 2] if above else None
+
+
+def _short(label: str) -> str:
+    """A label with its middle left out where it is long: the end tells models of one name apart."""
+    half = LONGEST_LABEL // 2
+    return label if len(label) <= LONGEST_LABEL else f"{label[: half - 1]}…{label[-half:]}"
 
 
 def differences(first: Results, second: Results) -> dict[float, PairedDifference]:
