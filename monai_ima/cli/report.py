@@ -17,6 +17,11 @@ APPENDIX = (
     "Show and print the appendix (names of attacks, what each check saw, provenance, commands); else it is folded."
 )
 
+SUBMISSION = (
+    "Add to the appendix what was measured, and what not, by the questions of the FDA's draft guidance (January 2025) "
+    "and of ISO/IEC 24029: facts, no claim of conformity."
+)
+
 
 def report(
     results: Annotated[str | Sequence[str], RESULTS],
@@ -27,6 +32,7 @@ def report(
     title: Annotated[str | None, "Title of the report."] = None,
     names: Annotated[str | Sequence[str] | None, NAMES] = None,
     appendix: Annotated[bool, APPENDIX] = False,
+    submission: Annotated[bool, SUBMISSION] = False,
 ) -> None:
     """Write a report on the robustness of one model, or of several side by side.
 
@@ -57,9 +63,9 @@ def report(
         margins = Margins(Path(checkpoint), table, summarize_margins(table))
     curves = None if logs is None else (Path(logs), read_logs(logs))
     if format == "json":
-        text = json_summary(models, margins, curves, title)
+        text = json_summary(models, margins, curves, title, submission)
     else:
-        page = build_report(models, margins, curves, title, open_appendix=appendix)
+        page = build_report(models, margins, curves, title, open_appendix=appendix, submission=submission)
         text = html_page(page) if format == "html" else markdown(page)
     with whole_file(file, overwrite=False) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from monai_ima.results.schema import Results
 
 from .blocks import Block, Section, Table, Text
+from .submission_sections import submission
 from .trust_sections import all_findings, provenance
 from .wording import attack_words
 
 __all__ = ["appendix"]
 
 
-def appendix(models: Sequence[Results]) -> Section:
-    """Attacks by name, what each check saw, and where the figures come from."""
-    parts = [Section("attacks", "Attacks by name", [_attacks(models)])]
+def appendix(models: Sequence[Results], with_submission: bool = False) -> Section:
+    """Attacks by name, what each check saw, and where the figures come from; before them what a submission asks."""
+    parts = [Section("submission", "For a submission file", list(submission(models)))] if with_submission else []
+    parts.append(Section("attacks", "Attacks by name", [_attacks(models)]))
     for k, one in enumerate(models, 1):
         whose = "" if len(models) == 1 else f": {one.label}"
         if one.checks:

@@ -12,6 +12,7 @@ from monai_ima.utils.plain_numbers import counted
 from .appendix import appendix
 from .blocks import Block, Items, Note, Report, Section
 from .compare import comparison, comparison_figure, labelled
+from .comparison_sections import differences
 from .logs import Scalars
 from .model_sections import model_section, strongest_figure
 from .not_measured import not_measured
@@ -30,6 +31,7 @@ def build_report(
     logs: tuple[Path, Mapping[str, Scalars]] | None = None,
     title: str | None = None,
     open_appendix: bool = False,
+    submission: bool = False,
 ) -> Report:
     """A report on one model or several.
 
@@ -39,6 +41,7 @@ def build_report(
         logs: a folder and what was logged there, by run.
         title: of the report.
         open_appendix: the appendix is shown and printed; else it is folded.
+        submission: the appendix sorts the figures by the questions of regulatory documents.
 
     Raises:
         ValueError: if the models' norms or metrics differ.
@@ -47,6 +50,7 @@ def build_report(
     sections: list[Section] = []
     if len(models) > 1:
         sections.append(Section("comparison", "Comparison of the models", list(comparison(models))))
+        sections.append(Section("differences", "Differences between the models", list(differences(models))))
     if any(one.perturbations for one in models):
         sections.append(Section("perturbations", "Changes that scanners make", list(perturbed(models))))
     sections += [model_section(one, f"model-{k}") for k, one in enumerate(models, 1)]
@@ -62,7 +66,7 @@ def build_report(
         [*_synthetic(models), verdict(models)],
         strongest_figure(models[0]) if len(models) == 1 else comparison_figure(models),
         sections,
-        appendix(models),
+        appendix(models, submission),
         f"Written by monai_ima {version('monai-ima')}. For research, not for clinical use.",
         open_appendix,
     )

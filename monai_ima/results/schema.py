@@ -129,6 +129,11 @@ class Results(Part):
         return self._source
 
     @property
+    def origin(self) -> str:
+        """What errors call them: the file that they were read from, else the label."""
+        return self.label if self._source is None else str(self._source.file)
+
+    @property
     def label(self) -> str:
         """What the reader calls the model, else its own name."""
         return self._label or self.model.name
