@@ -129,7 +129,7 @@ class TestTwoModels:
         for sample in other["samples"]:
             sample["after"] = {"pgd100x2": [0.8, 0.9, 0.8]}
         gain = sentences(read(tmp_path, one, other))["Gain"]
-        assert "hardened has a Dice of 0.900, plain of 0.800: 0.100 more (too few to give an interval)" in gain
+        assert "hardened has a Dice of 0.900, plain of 0.800: 0.100 higher (too few to give an interval)" in gain
 
 
 class TestOneModel:
@@ -254,7 +254,9 @@ class TestWords:
         content["cases"] = [
             {**content["cases"][0], "sample_id": f"case{k}", "picture": f"cases/{k}.png"} for k in range(5)
         ]
+        content["noise_scale"] = 0.125
         page = self.page(tmp_path, content)
+        assert "one colour scale in all cases, from −0.12 (blue) over 0 (white) to 0.12 (red)" in page
         assert page.index("case2,") < page.index("<summary>2 more pictures</summary>") < page.index("case3,")
 
     def test_markdown_and_json_say_the_same(self, tmp_path):

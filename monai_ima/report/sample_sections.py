@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from monai_ima.results.parts import Minimum
-from monai_ima.results.schema import ClassificationResults, Results
-from monai_ima.utils.plain_numbers import counted
+from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
+from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Block, Details, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
@@ -93,11 +93,19 @@ def worst_cases(results: Results) -> Iterator[Block]:
     """The pictures."""
     if not results.cases:
         return
-    yield Text(
-        "Those that are broken most easily come first. Images: clean, perturbation, under attack. Signals: clean and, "
-        "dashed, under attack. Volumes: three planes with the contours of label (solid) and prediction (dashed). "
-        "Perturbations have one colour scale in all cases: red is brighter, blue darker."
+    segments = isinstance(results, SegmentationResults)
+    shown = (
+        "Planes of clean image, image under attack and perturbation, with the contours of label (solid) and prediction "
+        "(dashed)."
+        if segments
+        else "Images: clean, perturbation, under attack. Signals: clean and, dashed, under attack."
     )
+    if results.noise_scale is not None:
+        scale = plain_number(results.noise_scale, 2)
+        shown += (
+            f" Perturbations have one colour scale in all cases, from −{scale} (blue) over 0 (white) to {scale} (red)."
+        )
+    yield Text(f"Those that are broken most easily come first. {shown}")
     yield from shown_first(
         [
             Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.pixel_size)}", case.summary, picture)

@@ -142,13 +142,20 @@ def _changed(results: Results, found: PairedDifference) -> str:
         text = "no difference"
     else:
         unit = f" point{'s' * (size != '1')}" if points else ""
-        text = f"{size}{unit} {'more' if found.difference > 0 else 'fewer' if points else 'less'}"
+        more, fewer = ("more", "fewer") if points else ("higher", "lower")
+        text = f"{size}{unit} {more if found.difference > 0 else fewer}"
     if found.low is None or found.high is None:
         return f"{text} (too few to give an interval)"
     if found.low <= 0 <= found.high and float(size):
         text += ", which chance can explain"
-    low, high = (f"{100 * end:+.1f}" if points else f"{end:+.3f}" for end in (found.low, found.high))
+    low, high = (_signed(100 * end, 1) if points else _signed(end, 3) for end in (found.low, found.high))
     return f"{text} (95 % interval {low} to {high})".replace("-", "−")
+
+
+def _signed(value: float, digits: int) -> str:
+    """A number with its sign; one more digit where it would look like 0."""
+    text = f"{value:+.{digits}f}"
+    return f"{value:+.{digits + 1}f}" if value and float(text) == 0 else text
 
 
 def _perturbed(first: Results, last: Results) -> str:
@@ -200,13 +207,13 @@ def trust(models: Sequence[Results]) -> tuple[str, str]:
     last = models[-1]
     if not last.checks:
         return "caution", (
-            f"Not known: no checks for gradient masking were run of {last.label}, and a network can look robust only "
+            f"Not known: no checks for gradient masking were run for {last.label}, and a network can look robust only "
             "because the attack fails."
         )
     passed = sum(check.status == "passed" for check in last.checks)
     skipped = sum(check.status == "not run" for check in last.checks)
     if not passed:
-        return "caution", f"Not known: none of the checks for gradient masking could be run of {last.label}."
+        return "caution", f"Not known: none of the checks for gradient masking could be run for {last.label}."
     parts = [f"Nothing speaks against it: {last.label} passes {_all(passed)} for gradient masking"]
     if skipped:
         parts[0] += f" ({skipped} could not be run)"

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
-from .base import Bounds, Count, Curve, Distances, Fraction, Levels, Part, mismatch, one_sentence, shown
+from .base import Bounds, Count, Curve, Distances, Fraction, Levels, Part, Positive, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
 from .perturbed import PerturbationResult
 from .pixel_size import PixelSize
@@ -57,6 +57,8 @@ class Results(Part):
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
         cases: those that are broken most easily come first.
+        noise_scale: noise that the colour scale of all cases ends at, on both sides of 0; None without cases, and in
+            results of older versions, whose cases have a grey scale each.
         perturbations: with parameters, beside the noise of ``levels``; empty where none was asked for.
 
     Example:
@@ -92,6 +94,7 @@ class Results(Part):
     checks: list[CheckResult] | None
     crosscheck: Verification | None
     cases: list[Case]
+    noise_scale: Positive | None = None
     perturbations: list[PerturbationResult] = Field(default_factory=list)
 
     _source: Source | None = PrivateAttr(None)
