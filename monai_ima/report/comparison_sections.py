@@ -12,7 +12,7 @@ from monai_ima.results.statistics import FEWEST
 from monai_ima.utils.plain_numbers import counted
 
 from .blocks import Block, Note, Table, Text
-from .wording import INTERVALS, NOTHING, capitalised, level_table, metric_name, score
+from .wording import INTERVALS, NOTHING, capitalised, level_table, metric_name, names_in_words, score
 
 __all__ = ["differences", "differences_summary"]
 
@@ -26,7 +26,8 @@ def differences(models: Sequence[Results]) -> Iterator[Block]:
     first = models[0]
     compared, refused = _compared(models)
     for one, reason in refused:
-        yield Note("caution", f"{one.label} and {first.label} have no paired difference", reason)
+        said = names_in_words(reason, one.metric)
+        yield Note("caution", f"{one.label} and {first.label} have no paired difference", said)
     for one, found in compared:
         yield _table(first, one, found)
     if compared:

@@ -28,6 +28,7 @@ __all__ = [
     "level_header",
     "level_table",
     "metric_name",
+    "names_in_words",
     "score",
     "score_at",
     "score_cell",
@@ -118,6 +119,16 @@ def level_table(
 def attack_list(names: Sequence[str], metric: str) -> str:
     """Several attacks in words."""
     return "; ".join(attack_words(name, metric) for name in names)
+
+
+def names_in_words(text: str, metric: str) -> str:
+    """A text with the names of attacks in it, joined by + where they are several, in words."""
+
+    def in_words(found: re.Match[str]) -> str:
+        names = found[0].split("+")
+        return attack_list(names, metric) if all(attack_words(name, metric) != name for name in names) else found[0]
+
+    return re.sub(r"(?<![/\w.])[\w+-]+(?![/\w])", in_words, text)
 
 
 def axis(size: PixelSize) -> str:
