@@ -116,7 +116,8 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
                 "Fashion-MNIST",
                 "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "
                 "APGD-CE, APGD-DLR, DDN and a search for the smallest perturbation. Weights of `benchmarks/compare.py "
-                "--bundle fashion_mnist --norm l2`. Pictures: clean image, perturbation x 10, adversarial image.",
+                "--bundle fashion_mnist --norm l2`. Pictures: clean image, perturbation (one colour "
+                "scale in all cases of a model), adversarial image.",
                 "fashion_mnist.html",
                 pages["fashion_mnist.html"],
             ),

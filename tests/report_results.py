@@ -213,6 +213,26 @@ def segmentation(**changes: Any) -> dict[str, Any]:
     return {**content, **changes}
 
 
+def perturbed(changes: Iterable[tuple[str, str, float]], worst: float) -> list[dict[str, Any]]:
+    """Results under perturbations: (title, unit, size) of each, and the score in the worst case of that size."""
+    return [
+        {
+            "name": title.replace(" ", "_"),
+            "title": title,
+            "unit": unit,
+            "levels": [0.0, size],
+            "attacks": ["pgd100x2"],
+            "draws": 10,
+            "worst": {"values": [0.9, worst], "intervals": [None, None]},
+            "average": {"values": [0.9, 0.875], "intervals": [None, None]},
+            "degradation": {"worst": (0.9 - worst) / 0.9, "average": 0.025 / 0.9},
+            "samples": [],
+            "case": None,
+        }
+        for title, unit, size in changes
+    ]
+
+
 def write(folder: Path, content: dict[str, Any]) -> Path:
     """Write results.json and the pictures it names."""
     folder.mkdir(parents=True, exist_ok=True)

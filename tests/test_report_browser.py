@@ -1,16 +1,19 @@
-"""The report's page in a real browser: everything is there, readable, and nothing is loaded."""
+"""The report's page in a real browser: the verdict is on the first screen, everything is there, readable, and nothing
+is loaded; printed it is short.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report_results import classification, segmentation, write, write_margins
+from report_results import classification, perturbed, segmentation, write, write_margins
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_ima.cli.report import report
@@ -21,6 +24,10 @@ START = (
 )
 SCHEMES = ("light", "dark")
 WIDTHS = (390, 1280)
+
+SCREENS = ((390, 844), (1280, 800))
+PAGES = 8
+OPEN_ALL = "() => document.querySelectorAll('details').forEach(one => one.open = true)"
 
 SMALLEST_TEXT = """() => {
     const sizes = [];
@@ -119,6 +126,25 @@ def page_file(tmp_path_factory) -> Path:
     return folder / "report.html"
 
 
+@pytest.fixture(scope="module")
+def decision_file(tmp_path_factory) -> Path:
+    """A report as the demo writes it: SYNTHETIC data, perturbations, one model that was checked; one check failed."""
+    folder = tmp_path_factory.mktemp("decision")
+    changes = [
+        ("speckle", "%", 20.0),
+        ("bias field", "%", 20.0),
+        ("contrast (gamma)", "%", 40.0),
+        ("motion", "mm", 2.0),
+    ]
+    hardened = classification(perturbations=perturbed(changes, 0.75))
+    hardened["checks"][0]["status"] = "failed"
+    write(folder / "plain", classification(perturbations=perturbed(changes, 0.5), checks=None))
+    write(folder / "hardened", hardened)
+    file = folder / "report.html"
+    report([str(folder / "plain"), str(folder / "hardened")], str(file), names=["plain training", "hardened"])
+    return file
+
+
 @pytest.fixture
 def page(context, page_file) -> Iterator[Any]:
     """The report in the browser, with what it asked for and complained about."""
@@ -139,6 +165,7 @@ def test_nothing_is_loaded_and_nothing_goes_wrong(page, page_file):
 
 
 def test_every_figure_is_painted(page):
+    page.evaluate(OPEN_ALL)
     # The comparison; of each model attacks, classes (10: two charts; 3: one), distances, noise and groups; margins;
     # and of the logs margin, share, scores and loss.
     figures = page.evaluate(PAINTED)
@@ -153,17 +180,24 @@ def test_the_page_fits_and_its_text_can_be_read(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(OPEN_ALL)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     text = page.evaluate(SMALLEST_TEXT)
     assert text["count"] > 500
     assert text["smallest"][0] >= 9, text["smallest"]
     assert page.evaluate(CUT_OFF) == []
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_an_accessibility_checker_finds_nothing(page, scheme):
+def test_an_accessibility_checker_finds_nothing(page, scheme, folded, width):
     from axe_playwright_python.sync_playwright import Axe
 
+    page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
+    if not folded:
+        page.evaluate(OPEN_ALL)
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response
     passed = {rule["id"] for rule in found["passes"]}
     assert {"color-contrast", "image-alt", "svg-img-alt"} <= passed
@@ -173,6 +207,7 @@ def test_an_accessibility_checker_finds_nothing(page, scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_text_in_charts_has_contrast(page, scheme):
     page.emulate_media(color_scheme=scheme)
+    page.evaluate(OPEN_ALL)
     assert page.evaluate(FAINT_TEXT) == []
 
 
@@ -206,3 +241,53 @@ def test_a_short_report_on_a_segmentation_fits_too(context, tmp_path):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     assert len(tab.evaluate(PAINTED)) == 2
     tab.close()
+
+
+@pytest.mark.parametrize(("width", "height"), SCREENS)
+@pytest.mark.parametrize("which", ["decision_file", "page_file"])
+def test_the_first_screen_holds_the_whole_verdict(context, request, which, width, height):
+    tab = context.new_page()
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.goto(request.getfixturevalue(which).as_uri())
+    ends = tab.evaluate("[...document.querySelectorAll('.verdict dd')].map(one => one.getBoundingClientRect().bottom)")
+    assert len(ends) == 3
+    assert max(ends) <= height
+    order = tab.evaluate("[...document.querySelectorAll('.verdict, svg')].map(one => one.tagName)")
+    assert order[:2] == ["DL", "svg"], "one figure comes next"
+    tab.close()
+
+
+@pytest.mark.parametrize(("width", "shown"), [(390, False), (1280, True)])
+def test_contents_are_folded_on_phones(page, width, shown):
+    page.set_viewport_size({"width": width, "height": 900})
+    visible = (
+        "[...document.querySelectorAll('nav a')].filter(one => one.checkVisibility({contentVisibilityAuto: true}))"
+    )
+    count = page.evaluate(f"{visible}.length")
+    assert (count > 10) == shown
+    if not shown:
+        page.click("nav summary")
+        assert page.evaluate(f"{visible}.length") > 10
+
+
+def printed(context: Any, file: Path, out: Path) -> int:
+    """Pages of the file as it is printed."""
+    tab = context.new_page()
+    tab.goto(file.as_uri())
+    tab.pdf(path=str(out), prefer_css_page_size=True)
+    tab.close()
+    return len(re.findall(rb"/Type\s*/Page\b", out.read_bytes()))
+
+
+@pytest.mark.parametrize("which", ["decision_file", "page_file"])
+def test_printed_it_is_short(context, request, tmp_path, which):
+    assert 1 < printed(context, request.getfixturevalue(which), tmp_path / "report.pdf") <= PAGES
+
+
+def test_the_appendix_is_printed_on_request(context, tmp_path):
+    for name in ("short", "long"):
+        write(tmp_path / name, classification())
+    report(str(tmp_path / "short"))
+    report(str(tmp_path / "long"), appendix=True)
+    pages = [printed(context, tmp_path / k / "report.html", tmp_path / f"{k}.pdf") for k in ("short", "long")]
+    assert pages[0] < pages[1]

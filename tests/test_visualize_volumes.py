@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
+from nibabel import aff2axcodes
 
-from monai_ima.visualize import save_figure, volume_example
+from monai_ima.visualize import Example, attack_examples, case_picture, save_figure, volume_example
 from monai_ima.visualize.volumes import COLOURS
 
 
@@ -129,3 +130,82 @@ def test_bad_shapes_are_refused(scan):
         volume_example(image, noisy, label[..., 0], clean_pred, noisy_pred, 0.1, "l2")
     with pytest.raises(ValueError, match=r"a noisy prediction of shape \(2, 14, 16, 12\)"):
         volume_example(image, noisy, label, clean_pred, torch.stack([noisy_pred] * 2), 0.1, "l2")
+
+
+CODES = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA", "ILP"])
+def test_planes_are_named_by_the_affine_and_stand_upright(scan, codes):
+    """The stored slice of each plane, found by nibabel's codes alone, is what is drawn."""
+    image, noisy, label, *predictions = scan
+    affine = _affine(codes)
+    assert aff2axcodes(affine) == tuple(codes)
+    figure = volume_example(image, noisy, label, *predictions, 0.25, "linf", affine=affine)
+    areas = [(label > 0).sum(dim=tuple(k for k in range(3) if k != axis)) for axis in range(3)]
+    for row, plane in enumerate(("sagittal", "coronal", "axial")):
+        axis = next(k for k, code in enumerate(codes) if CODES[code] == plane)
+        name, index = figure.axes[3 * row].get_ylabel().split(", slice ")
+        assert name == plane
+        assert areas[axis][int(index)] == areas[axis].max(), "the slice of the volume as it is stored"
+        drawn = np.asarray(figure.axes[3 * row].get_images()[0].get_array())
+        across, up = (letter for letter in "RAS" if CODES[letter] != plane)
+        stored = image[0].numpy().take(int(index), axis)
+        left = [letter for k, letter in enumerate(codes) if k != axis]
+        if CODES[left[0]] != CODES[across]:
+            stored, left = stored.T, left[::-1]
+        if left[0] != across:
+            stored = stored[::-1]
+        if left[1] != up:
+            stored = stored[:, ::-1]
+        assert np.array_equal(drawn, stored.T), "to the right: right or anterior; upwards: superior or anterior"
+
+
+def _affine(codes: str) -> np.ndarray:
+    """Voxels of 1 mm whose axes run to these directions."""
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for axis, code in enumerate(codes):
+        row = "RAS".find(code) if code in "RAS" else "LPI".find(code)
+        affine[row, axis] = 1 if code in "RAS" else -1
+    return affine
+
+
+def test_an_affine_without_a_third_axis_names_no_plane(scan):
+    figure = volume_example(*scan, 0.25, "linf", affine=np.diag([1.0, 1.0, 0.0, 1.0]))
+    assert figure.axes[0].get_ylabel() == "axis 0, slice 6"
+
+
+def test_classes_have_names_and_the_noise_the_scale_of_all_cases(scan):
+    figure = volume_example(*scan, 0.25, "linf", names=["background", "anterior"], limit=0.5)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == ["anterior", "class 2", "label", "prediction"]
+    assert figure.axes[2].get_images()[0].get_clim() == (-0.5, 0.5)
+    assert figure.axes[2].get_title() == "noise, at most 0.25"
+
+
+def test_a_case_of_a_classifier_has_names_and_the_scale_of_all_cases():
+    clean = torch.rand(1, 6, 6)
+    noisy = clean + 0.1 * torch.ones(1, 6, 6)
+    figure = case_picture(clean, noisy, 0.4, ("healthy", "ill with a very long name of a class"))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["clean: healthy", "noise, scale ± 0.4", "noisy: ill with a very lon..."]
+    (noise,) = figure.axes[1].get_images()
+    assert noise.get_clim() == (-0.4, 0.4)
+    assert np.asarray(noise.get_array()) == pytest.approx(np.full((6, 6), 0.1), abs=1e-6)
+
+
+def test_of_colours_the_channel_that_changes_most_is_shown():
+    clean = torch.zeros(3, 2, 2)
+    noisy = clean.clone()
+    noisy[0, 0, 0], noisy[1, 0, 0], noisy[2, 1, 1] = 0.1, -0.3, 0.2
+    (noise,) = case_picture(clean, noisy).axes[1].get_images()
+    assert np.asarray(noise.get_array()) == pytest.approx(np.array([[-0.3, 0], [0, 0.2]]), abs=1e-6)
+    assert noise.get_clim() == pytest.approx((-0.3, 0.3))
+
+
+def test_examples_of_one_figure_share_their_scale():
+    clean = torch.rand(1, 4, 4)
+    examples = [Example(f"s{k}", 0, 0, 1, 0.1, clean, clean + size) for k, size in enumerate((0.1, 0.2))]
+    figure = attack_examples(examples, ["a", "b"])
+    assert [figure.axes[k].get_images()[0].get_clim() for k in (1, 4)] == [pytest.approx((-0.2, 0.2))] * 2

@@ -10,8 +10,8 @@ __all__ = ["report"]
 
 FORMATS = ("html", "md", "json", "csv", "latex")
 ENDINGS = {"html": (".html", ".htm"), "md": (".md", ".markdown"), "json": (".json",), "csv": (".csv",)}
-PAGE = {"checkpoint", "logs", "title"}
-USED = {"html": PAGE, "md": PAGE, "json": PAGE, "csv": set(), "latex": {"title", "figures", "trained"}}
+PAGE = {"checkpoint", "logs", "title", "submission"}
+USED = {"html": {*PAGE, "appendix"}, "md": PAGE, "json": PAGE, "csv": set(), "latex": {"title", "figures", "trained"}}
 """Options that a format has a use for."""
 
 RESULTS = "results.json of `evaluate`, or its folder; several (same norm and metric) separated by commas."
@@ -25,6 +25,14 @@ TRAINED = (
     "iaat or mma."
 )
 NAMES = "A name for each model, one for each of the results, separated by commas; default: the bundles' names."
+APPENDIX = (
+    "Show and print the appendix (names of attacks, what each check saw, provenance, commands); else it is folded."
+)
+
+SUBMISSION = (
+    "Add to the appendix what was measured, and what not, by the questions of the FDA's draft guidance (January 2025) "
+    "and of ISO/IEC 24029: facts, no claim of conformity."
+)
 
 
 def report(
@@ -37,12 +45,14 @@ def report(
     names: Annotated[str | Sequence[str] | None, NAMES] = None,
     figures: Annotated[str | Sequence[str] | None, FIGURES] = None,
     trained: Annotated[str | Sequence[str] | None, TRAINED] = None,
+    appendix: Annotated[bool, APPENDIX] = False,
+    submission: Annotated[bool, SUBMISSION] = False,
 ) -> None:
     """Write a report on the robustness of one model, or of several side by side.
 
-    The HTML page is one file without scripts that loads nothing: curves with 95 % intervals, worst cases,
-    gradient-masking checks, and the provenance of each figure. For a paper --format latex writes a folder with tables,
-    vector figures, a paragraph of methods, its references and every score. Nothing is overwritten.
+    The HTML page is one file without scripts that loads nothing. It begins with three sentences: what was gained (or
+    how robust one model is), at what cost, and whether that can be trusted. For a paper --format latex writes a folder
+    with tables, vector figures, a paragraph of methods, its references and every score. Nothing is overwritten.
 
     \b
     Example: monai-ima report --results BUNDLE/eval/robustness --checkpoint BUNDLE/models/model_last.pt
@@ -56,7 +66,9 @@ def report(
 
     check_choice("format", format, FORMATS)
     given = {"checkpoint": checkpoint, "logs": logs, "title": title, "figures": figures, "trained": trained}
-    _check_used(format, {name for name, value in given.items() if value is not None})
+    switched = {"appendix": appendix, "submission": submission}
+    asked = {name for name, value in given.items() if value is not None}
+    _check_used(format, asked | {name for name, value in switched.items() if value})
     models = _named([Results.read(path) for path in _paths(results)], names)
     _check_different([model.source.file for model in models])
     file = Path(check_path("out", out)) if out is not None else models[0].source.file.parent
@@ -75,11 +87,11 @@ def report(
         margins = Margins(Path(checkpoint), table, summarize_margins(table))
     curves = None if logs is None else (Path(logs), read_logs(logs))
     if format == "json":
-        text = json_summary(models, margins, curves, title)
+        text = json_summary(models, margins, curves, title, submission)
     elif format == "csv":
         text = long_table(labelled(models))
     else:
-        page = build_report(models, margins, curves, title)
+        page = build_report(models, margins, curves, title, open_appendix=appendix, submission=submission)
         text = html_page(page) if format == "html" else markdown(page)
     with whole_file(file, overwrite=False) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

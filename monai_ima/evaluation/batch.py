@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
 from torch import nn
@@ -17,7 +18,7 @@ from monai_ima.utils.checks import check_instance
 from monai_ima.utils.outputs import Output, choose_label
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.sample_ids import batch_patients, batch_sample_ids, check_labels
-from monai_ima.utils.spacing import scan_spacings
+from monai_ima.utils.spacing import scan_affines, scan_spacings
 
 __all__ = ["EvaluationBatch", "check_any", "evaluation_batch", "named_attacks", "note_ids", "one_output"]
 
@@ -28,6 +29,7 @@ class EvaluationBatch(Batch):
 
     Attributes:
         patients: whom the samples are of, None where the data do not say.
+        affines: of volumes, ``[4, 4]`` from voxels to mm; None where an image does not say.
 
     Example:
         >>> batch = {"image": torch.rand(2, 1, 4), "label": torch.tensor([0, 1]), "sample_id": ["a", "b"]}
@@ -38,6 +40,12 @@ class EvaluationBatch(Batch):
     """
 
     patients: list[str | None]
+    affines: list[np.ndarray | None] = field(default_factory=list, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.affines:
+            object.__setattr__(self, "affines", [None] * len(self.sample_ids))
 
 
 def evaluation_batch(
@@ -65,6 +73,7 @@ def evaluation_batch(
         sample_ids,
         batch_patients(batchdata, len(image)),
         spacings=scan_spacings(image),
+        affines=scan_affines(image),
     )
 
 

@@ -19,6 +19,7 @@ from monai_ima.utils.checks import check_count
 from monai_ima.utils.errors import SampleError
 from monai_ima.utils.generators import per_sample_generators
 from monai_ima.utils.label_maps import first_head, target_maps
+from monai_ima.utils.plain_numbers import counted
 from monai_ima.utils.tensors import first_output
 
 from .attack_problem import AttackProblem, Network, check_images
@@ -86,7 +87,7 @@ def verify_segmentation(
             draws = torch.Generator(image.device).manual_seed(seed + row)
             ours.append(judge.worst_dice(noisy))
             theirs.append(judge.worst_dice(_search(judge, restarts, draws)))
-    by = f"brute force, {restarts} restarts x {len(_Judge.LOSSES)} losses"
+    by = f"brute force, {counted(restarts, 'restart')} x {len(_Judge.LOSSES)} losses"
     return [VerificationRow.compare(by, float(np.mean(theirs)), float(np.mean(ours)))]
 
 

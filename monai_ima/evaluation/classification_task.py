@@ -16,6 +16,7 @@ from monai_ima.results.records import SampleRecord, as_outputs
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import ClassificationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.plain_numbers import counted
 from monai_ima.visualize import Example, attack_examples, case_picture, classes_in_words, robustness_curves, save_figure
 
 from .classification import ClassificationEvaluator, ClassificationOutcome
@@ -63,7 +64,7 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
         curves = {"all classes": results.accuracy}
         if len(results.classes) <= MAX_CLASSES:
             curves |= {name: as_numbers(curve) for name, curve in results.accuracy_by_class.items()}
-        title = f"{self.attack_names}, {results.data.samples} samples ({results.data.name})"
+        title = f"{self.attack_names}, {counted(results.data.samples, 'sample')} ({results.data.name})"
         return robustness_curves(results.levels, curves, results.norm, title, second=results.pixel_size.scale)
 
     def tables(self, results: ClassificationResults) -> dict[str, list[Sequence[Any]]]:
@@ -88,12 +89,12 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
         levels = {record.sample_id: highest if record.broken is None else record.broken for record in wanted}
         return [record.sample_id for record in worst], levels
 
-    def picture(self, results: ClassificationResults, example: Example) -> tuple[str, Figure]:
+    def picture(self, results: ClassificationResults, example: Example, limit: float) -> tuple[str, Figure]:
         """Clean image, perturbation and adversarial image."""
         found = (example.label, example.predicted, example.noisy_predicted)
         names = [classes_in_words(one, results.classes) for one in found]
         summary = f"label {names[0]}, predicted {names[1]}, under attack {names[2]}"
-        return summary, case_picture(example.clean, example.noisy)
+        return summary, case_picture(example.clean, example.noisy, limit, names[1:])
 
     def draw_overview(self, folder: Path, results: ClassificationResults, examples: Mapping[str, Example]) -> None:
         """A sample of each class."""

@@ -20,6 +20,7 @@ from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.records import CheckResult
 from monai_ima.utils.checks import check_positive
 from monai_ima.utils.generators import per_sample_generators
+from monai_ima.utils.plain_numbers import counted, plain_number
 from monai_ima.utils.tensors import first_output
 
 from . import prediction_checks
@@ -180,7 +181,7 @@ class GradientMaskingChecks:
             "more_restarts",
             reported - means[-1] <= self._tolerance() and means[-1] - means[0] <= self._tolerance(),
             self.count,
-            {**{f"{n} restarts": mean for n, mean in zip(RESTARTS, means, strict=True)}, "as reported": reported},
+            {**{counted(n, "restart"): mean for n, mean in zip(RESTARTS, means, strict=True)}, "as reported": reported},
             f"From 1 to {RESTARTS[-1]} restarts of {STEPS[1]} steps the score goes from {means[0]:.3f} to "
             f"{means[-1]:.3f}; the attacks used leave {reported:.3f}.",
         )
@@ -341,7 +342,7 @@ class GradientMaskingChecks:
 
     def _named(self, eps: float) -> str:
         size = self.pixel_size.text(eps) if self.pixel_size is not None else ""
-        return f"ε = {eps:.3g}" + (f" ({size})" if size else "")
+        return f"ε = {plain_number(eps, 3)}" + (f" ({size})" if size else "")
 
     def _pgd(self, steps: int, restarts: int = 1) -> PGD:
         first = self.attacks[0]

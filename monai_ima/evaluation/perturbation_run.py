@@ -181,7 +181,8 @@ def _drawn(task: Task[Any, Any, Any], measured: MeasuredPerturbation, folder: Pa
         return None
     example, listed = examples[sample.sample_id], measured.listed
     title = f"{listed.title}, {size:g} {listed.perturbation.unit}"
-    save_figure(perturbation_strip(example.clean, example.changed, example.foreground, title), folder / picture)
+    figure = perturbation_strip(example.clean, example.changed, example.foreground, title, example.affine)
+    save_figure(figure, folder / picture)
     return Case(sample_id=example.sample_id, epsilon=size, summary=_scored(task, example), picture=picture)
 
 

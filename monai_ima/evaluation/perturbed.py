@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from monai_ima.attacks import Attack
@@ -38,6 +39,7 @@ class PerturbedExample:
         clean: image ``[C, *spatial]``, the channels that may change.
         changed: image ``[C, *spatial]``, these channels.
         foreground: bool ``[*spatial]``, of the clean image's label map; None where the label is none.
+        affine: of a volume, ``[4, 4]`` from voxels to mm; None where it is not known.
     """
 
     sample_id: str
@@ -46,6 +48,7 @@ class PerturbedExample:
     clean: torch.Tensor
     changed: torch.Tensor
     foreground: torch.Tensor | None
+    affine: np.ndarray | None = None
 
 
 class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSample], PerturbedExample]):
@@ -220,6 +223,7 @@ class PerturbationEvaluator(SampleEvaluator[PerturbedSample, list[PerturbedSampl
                 self._shown(batch.image[row]),
                 self._shown(worst.image[row]),
                 self._foreground(batch, row),
+                batch.affines[row],
             )
             for row, sample_id in enumerate(batch.sample_ids)
         }

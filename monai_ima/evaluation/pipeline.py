@@ -222,7 +222,7 @@ def _written(
     results = task.results(outcome, _common(task, outcome, units))
     (folder / "curve.png").unlink(missing_ok=True)
     save_figure(task.curve(results), folder / "curve.png")
-    results = results.model_copy(update={"cases": _draw_cases(folder, task, outcome, results)})
+    results = results.model_copy(update=_draw_cases(folder, task, outcome, results))
     results = results.model_copy(update={"perturbations": perturbation_results(task, perturbed, folder)})
     for name, rows in {**task.tables(results), **perturbation_tables(results.perturbations)}.items():
         with whole_file(folder / name) as file, open(file, "w", newline="", encoding="utf-8") as table:
@@ -277,18 +277,20 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
     }
 
 
-def _draw_cases(folder: Path, task: Task[Any, Any, Any], outcome: Any, results: Any) -> list[Case]:
-    """The samples that are broken most easily, attacked once more for their pictures."""
+def _draw_cases(folder: Path, task: Task[Any, Any, Any], outcome: Any, results: Any) -> dict[str, Any]:
+    """The samples that are broken most easily, attacked once more for their pictures, and the scale of these."""
     worst, levels = task.drawn(outcome)
     if not worst or len(outcome.levels) < 2:
-        return []
+        return {"cases": []}
     examples: Mapping[str, Any] = task.evaluator.examples(task.loaded.data_loader, levels)
     remove_pictures(folder, task.overview)
+    drawn = [examples[sample_id] for sample_id in worst if sample_id in examples]
+    limit = max((float((example.noisy - example.clean).abs().max()) for example in drawn), default=0.0) or 1.0
     cases = []
-    for k, sample_id in enumerate(sample_id for sample_id in worst if sample_id in examples):
-        example, picture = examples[sample_id], f"cases/{k:02d}.png"
-        summary, figure = task.picture(results, example)
+    for k, example in enumerate(drawn):
+        picture = f"cases/{k:02d}.png"
+        summary, figure = task.picture(results, example, limit)
         save_figure(figure, folder / picture)
-        cases.append(Case(sample_id=sample_id, epsilon=example.eps, summary=summary, picture=picture))
+        cases.append(Case(sample_id=example.sample_id, epsilon=example.eps, summary=summary, picture=picture))
     task.draw_overview(folder, results, examples)
-    return cases
+    return {"cases": cases, "noise_scale": limit if cases else None}

@@ -12,6 +12,7 @@ from monai_ima.attacks.independence import allowed_difference, largest_differenc
 from monai_ima.criteria import BinaryCriterion, Criterion, SegmentationCriterion
 from monai_ima.results.records import CheckResult
 from monai_ima.utils.label_maps import first_head
+from monai_ima.utils.plain_numbers import counted, plain_number
 from monai_ima.utils.predictor import Predictor
 from monai_ima.utils.tensors import first_output
 
@@ -51,7 +52,7 @@ def logits(batches: Sequence[EvaluationBatch], criterion: Criterion) -> CheckRes
     low, high = float(torch.stack(lows).amin()), float(torch.stack(highs).amax())
     count = sum(len(batch.image) for batch in batches)
     numbers = {"lowest output": low, "highest output": high}
-    where = f"The outputs of {count} samples lie in {low:.3g} .. {high:.3g}"
+    where = f"The outputs of {counted(count, 'sample')} lie in {plain_number(low, 3)} .. {plain_number(high, 3)}"
     if sigmoid:
         inside = low >= 0 and high <= 1
         if inside and not isinstance(criterion, SegmentationCriterion) and count < SIGMOID_SAMPLES:
@@ -96,13 +97,13 @@ def batch_independence(batches: Sequence[EvaluationBatch], passes: int = 1) -> C
         further = any(batch.predict.args or batch.predict.kwargs for batch in batches)
         why = "the network takes further inputs" if further else "no two have images of one size"
         return not_run(name, f"Needs 2 samples in one batch: {why}.")
-    summary = ", ".join(f"{key} by {value:.3g}" for key, value in apart.items())
+    summary = ", ".join(f"{key} by {plain_number(value, 3)}" for key, value in apart.items())
     return result(
         name,
         max(apart.values()) <= allowed,
         count,
         {**apart, "largest output": largest},
-        f"The outputs of {count} samples, of at most {largest:.3g}, differ {summary}.",
+        f"The outputs of {counted(count, 'sample')}, of at most {plain_number(largest, 3)}, differ {summary}.",
     )
 
 
@@ -119,13 +120,15 @@ def randomness(network: nn.Module, batch: EvaluationBatch, passes: int = 1) -> C
         one, two = (first_output(batch.predict(batch.image)).float() for _ in range(2))
     difference = float((one - two).abs().max())
     handled = f"; attacks and decisions use the mean of {passes} passes" if passes > 1 else ""
-    layers = f"{off} random layers are switched off in evaluation mode. " if off else ""
+    layers = (
+        f"{counted(off, 'random layer')} {'is' if off == 1 else 'are'} switched off in evaluation mode. " if off else ""
+    )
     return result(
         "randomness",
         difference == 0 or passes > 1,
         len(batch.image),
         {"largest difference of two passes": difference, "random layers": off, "passes averaged": passes},
-        f"{layers}Two passes differ by {difference:.3g} at most{handled}.",
+        f"{layers}Two passes differ by {plain_number(difference, 3)} at most{handled}.",
     )
 
 

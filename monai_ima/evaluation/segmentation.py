@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from monai.utils import convert_to_tensor
@@ -44,6 +45,7 @@ class ScanExample:
         label: class indices ``[*spatial]``.
         clean_prediction: class indices ``[*spatial]``.
         noisy_prediction: class indices ``[*spatial]``.
+        affine: of a volume, ``[4, 4]`` from voxels to mm; None where it is not known.
     """
 
     sample_id: str
@@ -55,6 +57,7 @@ class ScanExample:
     label: torch.Tensor
     clean_prediction: torch.Tensor
     noisy_prediction: torch.Tensor
+    affine: np.ndarray | None = None
 
 
 @dataclass
@@ -233,6 +236,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
                 label=self._index(maps[0][row]),
                 clean_prediction=self._index(maps[1][row]),
                 noisy_prediction=self._index(maps[2][row]),
+                affine=batch.affines[row],
             )
             for row, sample_id in enumerate(batch.sample_ids)
         }

@@ -15,6 +15,7 @@ from monai_ima.results.records import ScanRecord
 from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
+from monai_ima.utils.plain_numbers import counted
 from monai_ima.visualize import robustness_curves, volume_example
 
 from .loaded import LoadedBundle
@@ -24,7 +25,7 @@ from .task import Task
 __all__ = ["SegmentationTask"]
 
 METRICS = SegmentationResults.curves
-CASE_DPI = 90
+CASE_DPI = 110
 
 
 class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
@@ -58,7 +59,8 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
 
     def curve(self, results: SegmentationResults) -> Figure:
         """Dice, mean and by class."""
-        title = f"{results.data.samples} scans ({results.data.name}), {'+'.join(one.name for one in results.attacks)}"
+        attacks = "+".join(one.name for one in results.attacks)
+        title = f"{counted(results.data.samples, 'scan')} ({results.data.name}), {attacks}"
         lines = {name: as_numbers(curve) for name, curve in [("mean", results.dice), *results.dice_by_class.items()]}
         return robustness_curves(results.levels, lines, results.norm, title, "Dice", results.pixel_size.scale)
 
@@ -80,7 +82,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
         ids = [record.sample_id for record in worst[:MAX_CASES]]
         return ids, dict.fromkeys(ids, outcome.levels[-1])
 
-    def picture(self, results: SegmentationResults, example: ScanExample) -> tuple[str, Figure]:
+    def picture(self, results: SegmentationResults, example: ScanExample, limit: float) -> tuple[str, Figure]:
         """Three planes with the contours of label and predictions."""
         summary = f"Dice {example.clean_dice:.3f} clean, {example.noisy_dice:.3f} under attack"
         figure = volume_example(
@@ -93,6 +95,9 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
             results.norm,
             f"{example.sample_id}: {summary}",
             results.pixel_size.text(example.eps),
+            example.affine,
+            self.loaded.classes,
+            limit,
         )
         figure.set_dpi(CASE_DPI)
         return summary, figure

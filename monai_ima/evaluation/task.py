@@ -62,8 +62,14 @@ class Task(ABC, Generic[Record, Outcome, Example]):
         """The sample ids of the cases, the one that is broken most easily first; ε by id of all that are drawn."""
 
     @abstractmethod
-    def picture(self, results: Any, example: Example) -> tuple[str, Figure]:
-        """What happened to a case, in words and as a picture."""
+    def picture(self, results: Any, example: Example, limit: float) -> tuple[str, Figure]:
+        """What happened to a case, in words and as a picture.
+
+        Args:
+            results: of the evaluation.
+            example: the case.
+            limit: noise that the colour scale of all cases ends at, on both sides of 0.
+        """
 
     @abstractmethod
     def draw_overview(self, folder: Path, results: Any, examples: Mapping[str, Example]) -> None:

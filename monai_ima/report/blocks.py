@@ -10,8 +10,10 @@ from .charts import Chart
 __all__ = [
     "Block",
     "Command",
+    "Details",
     "Figures",
     "Findings",
+    "Items",
     "Note",
     "Picture",
     "Pictures",
@@ -19,7 +21,7 @@ __all__ = [
     "Section",
     "Table",
     "Text",
-    "Tiles",
+    "Verdict",
 ]
 
 
@@ -47,10 +49,23 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Key figures; each is (what, value, detail)."""
+class Verdict:
+    """What a reader has to know, in three sentences; each is (what it is about, the sentence).
 
-    tiles: Sequence[tuple[str, str, str]]
+    Attributes:
+        sentences: gain or robustness, cost or clean score, trust.
+        tone: of the last: failed, caution or passed.
+    """
+
+    sentences: Sequence[tuple[str, str]]
+    tone: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list; each is (what, what there is to say about it)."""
+
+    items: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -77,10 +92,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """Charts side by side, and the table of their numbers."""
+    """Charts side by side, and the table of their numbers; a large one is folded unless it is ``open``."""
 
     charts: Sequence[Chart]
     table: Table
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,15 @@ class Pictures:
     pictures: Sequence[Picture]
 
 
-Block = Text | Note | Command | Tiles | Table | Figures | Findings | Pictures
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are folded until a reader opens them, and not printed while they are folded."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+
+Block = Text | Note | Command | Verdict | Items | Table | Figures | Findings | Pictures | Details
 
 
 @dataclass(frozen=True)
@@ -126,9 +150,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report: title, summary blocks and sections."""
+    """A whole report.
+
+    Attributes:
+        title: of the page.
+        verdict: what the first screen holds: three sentences, and what must not be overlooked.
+        figure: the one picture that goes with them.
+        sections: the rest; the last one lists what was not measured.
+        appendix: provenance and all numbers; folded, and not printed, unless ``open_appendix``.
+        footer: below everything.
+        open_appendix: the appendix is shown and printed.
+    """
 
     title: str
-    summary: Sequence[Block]
+    verdict: Sequence[Block]
+    figure: Figures
     sections: Sequence[Section]
+    appendix: Section
     footer: str
+    open_appendix: bool = False

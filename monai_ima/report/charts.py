@@ -17,6 +17,8 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from monai_ima.utils.plain_numbers import plain_number
+
 from .svg import GRID, INK, MUTED, SERIES, inline_svg
 
 __all__ = ["LINES_A_CHART", "Bars", "Chart", "Histogram", "Line", "LineChart", "draw"]
@@ -131,7 +133,9 @@ class Histogram:
         """What the chart shows, for those who do not see it."""
         width = self.upper / self.bins
         filled = [
-            f"{k * width:.3g} to {(k + 1) * width:.3g}: {count}" for k, count in enumerate(self.counts) if count > 0
+            f"{plain_number(k * width, 3)} to {plain_number((k + 1) * width, 3)}: {count}"
+            for k, count in enumerate(self.counts)
+            if count > 0
         ]
         extra = [f"{self.beyond[1]}: {self.beyond[0]}"] if self.beyond else []
         marked = f" {self.mark[1]}." if self.mark else ""
@@ -145,13 +149,12 @@ def _said(line: Line) -> str:
     known = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
     if not known:
         return f"{line.name}: no value."
+    points = [f"{plain_number(y, 3)} at {plain_number(x)}" for x, y in known]
     if len(known) <= WORDY:
-        return f"{line.name}: " + ", ".join(f"{y:.3g} at {x:.4g}" for x, y in known) + "."
-    low, high = min(known, key=lambda point: point[1]), max(known, key=lambda point: point[1])
-    return (
-        f"{line.name}: from {known[0][1]:.3g} at {known[0][0]:.4g} to {known[-1][1]:.3g} at {known[-1][0]:.4g}, "
-        f"lowest {low[1]:.3g} at {low[0]:.4g}, highest {high[1]:.3g} at {high[0]:.4g}."
-    )
+        return f"{line.name}: {', '.join(points)}."
+    values = [y for _, y in known]
+    low, high = (points[values.index(end)] for end in (min(values), max(values)))
+    return f"{line.name}: from {points[0]} to {points[-1]}, lowest {low}, highest {high}."
 
 
 def draw(chart: Chart, name: str) -> str:

@@ -11,9 +11,20 @@ from monai_ima.utils.checks import check_instance
 
 from .blocks import Block, Figures, Note, Text
 from .charts import Line, LineChart
-from .wording import INTERVALS, NOTHING, axis, capitalised, epsilon, level_table, metric_name, score_at
+from .wording import (
+    INTERVALS,
+    NOTHING,
+    attack_list,
+    axis,
+    capitalised,
+    counted_samples,
+    epsilon,
+    level_table,
+    metric_name,
+    score_at,
+)
 
-__all__ = ["comparison", "labelled"]
+__all__ = ["comparison", "comparison_figure", "labelled"]
 
 
 def labelled(models: Sequence[Results]) -> list[Results]:
@@ -43,10 +54,9 @@ def labelled(models: Sequence[Results]) -> list[Results]:
     return [one.named(label) for one, label in zip(models, labels, strict=True)]
 
 
-def comparison(models: Sequence[Results]) -> Iterator[Block]:
+def comparison_figure(models: Sequence[Results]) -> Figures:
     """At least two models of one norm and metric under their strongest attacks."""
-    yield from _differences(models)
-    size = models[0].pixel_size if len({one.pixel_size for one in models}) == 1 else PixelSize(models[0].norm)
+    size = _size(models)
     metric = metric_name(models[0])
     lines = [Line(one.label, one.levels, one.strongest.values, one.strongest.intervals) for one in models]
     title = f"{capitalised(metric)} under all attacks of each model"
@@ -59,16 +69,22 @@ def comparison(models: Sequence[Results]) -> Iterator[Block]:
         )
         for one in models
     ]
-    yield Figures([chart], level_table(f"{title}, with {INTERVALS}", levels, size, columns))
+    return Figures([chart], level_table(f"{title}, with {INTERVALS}", levels, size, columns), open=True)
 
 
-def _differences(models: Sequence[Results]) -> Iterator[Block]:
+def _size(models: Sequence[Results]) -> PixelSize:
+    return models[0].pixel_size if len({one.pixel_size for one in models}) == 1 else PixelSize(models[0].norm)
+
+
+def comparison(models: Sequence[Results]) -> Iterator[Block]:
     """What a reader must know before comparing the lines."""
     if len({(one.data.name, one.data.samples) for one in models}) > 1:
-        shown = "; ".join(f"{one.label}: {one.data.samples} samples of {one.data.name}" for one in models)
+        shown = "; ".join(f"{one.label}: {counted_samples(one)} of {one.data.name}" for one in models)
         yield Note("caution", "Different data", f"The models were not measured on the same samples. {shown}.")
     if len({tuple(attack.name for attack in one.attacks) for one in models}) > 1:
-        shown = "; ".join(f"{one.label}: {', '.join(attack.name for attack in one.attacks)}" for one in models)
+        shown = ". ".join(
+            f"{one.label}: {attack_list([attack.name for attack in one.attacks], one.metric)}" for one in models
+        )
         yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
     if len({one.units for one in models}) > 1:
         top = "; ".join(f"{one.label}: {epsilon(one.levels[-1], one.pixel_size)}" for one in models)
@@ -77,5 +93,4 @@ def _differences(models: Sequence[Results]) -> Iterator[Block]:
             "Different intensity scales",
             f"ε is in each network’s own units here, so equal ε are not equal perturbations. Largest ε: {top}.",
         )
-    else:
-        yield Text(f"Each line is drawn at the ε its model was measured at. Bands are {INTERVALS}.")
+    yield Text(f"Each line of the figure is drawn at the ε its model was measured at. Bands are {INTERVALS}.")

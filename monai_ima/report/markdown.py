@@ -7,7 +7,21 @@ from collections.abc import Iterator, Sequence
 
 from monai_ima.utils.checks import check_instance
 
-from .blocks import Block, Command, Figures, Findings, Note, Pictures, Report, Section, Table, Text, Tiles
+from .blocks import (
+    Block,
+    Command,
+    Details,
+    Figures,
+    Findings,
+    Items,
+    Note,
+    Pictures,
+    Report,
+    Section,
+    Table,
+    Text,
+    Verdict,
+)
 
 __all__ = ["markdown"]
 
@@ -22,8 +36,8 @@ def markdown(report: Report) -> str:
     """
     check_instance("report", report, Report, "what build_report returns")
     lines = [f"# {_plain(report.title)}", ""]
-    lines += [line for block in report.summary for line in _block(block)]
-    lines += [line for section in report.sections for line in _section(section, 2)]
+    lines += [line for block in (*report.verdict, report.figure) for line in _block(block)]
+    lines += [line for section in (*report.sections, report.appendix) for line in _section(section, 2)]
     return "\n".join([*lines, _plain(report.footer), ""])
 
 
@@ -43,12 +57,20 @@ def _block(block: Block) -> Iterator[str]:
             yield from (f"> **{_plain(heading)}** {_plain(text)}", "")
         case Command(text):
             yield from (f"    {' '.join(text.split())}", "")
-        case Tiles(tiles):
-            yield from _table(["figure", "value", "interval"], tiles)
+        case Verdict(sentences, _):
+            for what, sentence in sentences:
+                yield from (f"**{_plain(what)}** {_plain(sentence)}", "")
+        case Items(items):
+            yield from (f"- **{_plain(what)}.** {_plain(says)}" for what, says in items)
+            yield ""
+        case Details(summary, blocks):
+            yield from (f"**{_plain(summary)}**", "")
+            for part in blocks:
+                yield from _block(part)
         case Table(caption, header, rows):
             yield from (f"*{_plain(caption)}*", "")
             yield from _table(header, rows)
-        case Figures(_, table):
+        case Figures(table=table):
             yield from _block(table)
         case Findings(findings):
             yield from _table(["check", "result", "numbers", "what was seen", "what a failure means"], findings)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 from monai_ima.results.base import Curve, Distances
 from monai_ima.results.records import as_outputs
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.statistics import FEWEST
+from monai_ima.utils.plain_numbers import counted
 
-from .blocks import Block, Figures, Section, Table, Text
+from .blocks import Block, Details, Figures, Section, Table, Text
 from .charts import LINES_A_CHART, Line, LineChart
 from .sample_sections import distances, worst_cases
-from .trust_sections import checks, provenance, verification
+from .trust_sections import checks, verification
 from .wording import (
     INTERVALS,
+    NORMS,
+    attack_list,
     attack_words,
     axis,
     capitalised,
-    counted,
+    counted_samples,
     epsilon,
     level_table,
     metric_name,
@@ -27,11 +31,11 @@ from .wording import (
     score_cell,
 )
 
-__all__ = ["model_section"]
+__all__ = ["model_section", "strongest_figure"]
 
 
 def model_section(results: Results, name: str) -> Section:
-    """Everything about one model.
+    """Everything about one model that was measured; what was not is left out.
 
     Args:
         results: what was measured.
@@ -42,14 +46,22 @@ def model_section(results: Results, name: str) -> Section:
         ("classes", "By label" if _multi_label(results) else "By class", _classes(results)),
         ("distances", "Smallest perturbation that breaks a sample", distances(results)),
         ("cases", "Worst cases", worst_cases(results)),
-        ("noise", "Uniform random noise", _noise(results)),
         ("groups", "Subgroups", _groups(results)),
         ("checks", "Checks for gradient masking", checks(results)),
         ("verification", "Independent verification", verification(results)),
-        ("data", "Model, data and command", provenance(results)),
     ]
-    sections = [Section(f"{name}-{part}", title, list(blocks)) for part, title, blocks in parts]
-    return Section(name, results.label, (), sections)
+    found = [(part, title, list(blocks)) for part, title, blocks in parts]
+    return Section(
+        name, results.label, (), [Section(f"{name}-{part}", title, blocks) for part, title, blocks in found if blocks]
+    )
+
+
+def strongest_figure(results: Results) -> Figures:
+    """The score under all attacks, the only curve to quote."""
+    strongest = results.strongest
+    line = Line("all attacks", results.levels, strongest.values, strongest.intervals)
+    title = f"{metric_name(results)} under the strongest attack, with {INTERVALS}"
+    return replace(_over_levels(results, title, [line]), open=True)
 
 
 def _multi_label(results: Results) -> TypeGuard[ClassificationResults]:
@@ -62,29 +74,46 @@ def _curves(results: Results) -> Iterator[Block]:
             f"A sample has any number of the {len(results.classes)} labels; it counts as correct only if the network "
             "is right about each of them (exact match)."
         )
+    yield Text(f"{_attacked(results)} {_about_intervals(results)}")
     if len(results.attacks) > 1:
-        yield Text(
-            "Attacks are cumulative: a sample counts as correct only if it is robust to the named attack and all "
-            "before it, so the last line is the one to quote."
-            if results.metric == "accuracy"
-            else "Attacks are cumulative: each scan counts with its lowest Dice under the named attack and all before "
-            "it, so the last line is the one to quote."
-        )
-    lines = [Line(one.name, results.levels, one.values, one.intervals) for one in results.attacks]
-    yield _over_levels(results, f"{metric_name(results)} under attack, with {INTERVALS}", lines)
-    yield Text(_about_intervals(results))
-    words = {one.name: attack_words(one.name, results.metric) for one in results.attacks}
-    known = [f"{name}: {text}" for name, text in words.items() if text != name]
-    if known:
-        yield Text("; ".join(known) + ".")
+        yield _each_attack(results)
+    yield from _noise(results)
     if isinstance(results, SegmentationResults):
         whose = f"all classes (n = {results.data.samples})"
         yield _surface_table(results, whose, results.surface_dice, results.hd95)
 
 
+def _attacked(results: Results) -> str:
+    """What was done to how many samples."""
+    last = epsilon(results.levels[-1], results.pixel_size)
+    words = attack_list([one.name for one in results.attacks], results.metric)
+    return (
+        f"{counted_samples(results)} ({results.data.name}) were attacked in the {NORMS[results.norm]} norm up to "
+        f"{last} by: {words}."
+    )
+
+
+def _each_attack(results: Results) -> Details:
+    """The curves of all attacks, folded."""
+    cumulative = Text(
+        "Attacks are cumulative: a sample counts as correct only if it is robust to the named attack and all "
+        "before it, so the last line is the one to quote."
+        if results.metric == "accuracy"
+        else "Attacks are cumulative: each scan counts with its lowest Dice under the named attack and all before "
+        "it, so the last line is the one to quote."
+    )
+    lines = [
+        Line(attack_words(one.name, results.metric), results.levels, one.values, one.intervals)
+        for one in results.attacks
+    ]
+    title = f"{metric_name(results)} under attack, with {INTERVALS}"
+    figures = replace(_over_levels(results, title, lines), open=True)
+    return Details(f"All {len(lines)} attacks one after the other", [cumulative, figures])
+
+
 def _about_intervals(results: Results) -> str:
     patients, samples = results.data.patients, results.data.samples
-    whom = counted(results)
+    whom = counted_samples(results)
     if (samples if patients is None else patients) < FEWEST:
         return f"No intervals: {whom} are too few to say how much others differ, {FEWEST} are the fewest."
     return (
@@ -122,7 +151,6 @@ def _over_levels(results: Results, title: str, lines: Sequence[Line], label: str
 
 def _classes(results: Results) -> Iterator[Block]:
     if not results.by_class:
-        yield Text("The results name no classes.")
         return
     names = dict(zip(results.by_class, _class_names(results), strict=True))
     lines = [Line(names[name], results.levels, curve) for name, curve in results.by_class.items()]
@@ -131,8 +159,11 @@ def _classes(results: Results) -> Iterator[Block]:
         return
     yield _over_levels(results, f"{metric_name(results)} by class under all attacks", lines)
     if isinstance(results, SegmentationResults):
-        for name in results.by_class:
-            yield _surface_table(results, names[name], results.surface_dice_by_class[name], results.hd95_by_class[name])
+        tables = [
+            _surface_table(results, names[name], results.surface_dice_by_class[name], results.hd95_by_class[name])
+            for name in results.by_class
+        ]
+        yield Details("Surface Dice and HD95 by class", tables)
 
 
 def _class_names(results: Results) -> list[str]:
@@ -175,18 +206,20 @@ def _labels(results: ClassificationResults, lines: Sequence[Line]) -> Iterator[B
 def _noise(results: Results) -> Iterator[Block]:
     noise = results.noise
     if noise is None:
-        yield Text("Uniform random noise was not drawn.")
         return
-    lines = [Line(f"uniform noise, {noise.draws} draws", results.levels, noise.failure_rate)]
+    lines = [Line(f"uniform noise, {counted(noise.draws, 'draw')}", results.levels, noise.failure_rate)]
     if isinstance(results, ClassificationResults) and any(sample.correct for sample in results.samples):
         lines.append(Line("all attacks", results.levels, _broken(results)))
     correct = sum(sample.correct for sample in results.samples) if isinstance(results, ClassificationResults) else None
-    whose = "correct predictions" if correct is None else f"{correct} correct predictions"
-    yield Text(
+    whose = "correct predictions" if correct is None else counted(correct, "correct prediction")
+    text = Text(
         f"Share of {whose} that perturbations of the same norm break. Uniform random noise is an average "
         "case, the attack the worst case; a network can be robust to the first and not to the second."
     )
-    yield _over_levels(results, "share of correct predictions broken", lines, "share broken")
+    yield Details(
+        "Uniform random noise",
+        [text, _over_levels(results, "share of correct predictions broken", lines, "share broken")],
+    )
 
 
 def _broken(results: ClassificationResults) -> list[float]:
@@ -197,7 +230,6 @@ def _broken(results: ClassificationResults) -> list[float]:
 def _groups(results: Results) -> Iterator[Block]:
     groups = results.groups
     if groups is None:
-        yield Text("The samples were not divided into subgroups.")
         return
     lines = [
         Line(f"{name} (n = {groups.samples[name]})", results.levels, groups.values[name], groups.intervals[name])
@@ -205,10 +237,11 @@ def _groups(results: Results) -> Iterator[Block]:
     ]
     metric = metric_name(results)
     if groups.largest_gap is not None:
-        (one, other), gap = groups.largest_gap.between, groups.largest_gap
+        gap = groups.largest_gap
+        one, other = (f"{name} ({counted(groups.samples[name], 'sample')})" for name in gap.between)
         yield Text(
-            f"The largest gap in {metric} is {gap.gap:.3f}, between {one} ({groups.samples[one]} samples) and {other} "
-            f"({groups.samples[other]} samples) at {epsilon(gap.level, results.pixel_size)}. Small subgroups have wide "
-            "intervals: a gap within them may be chance."
+            f"The largest gap in {metric} is {gap.gap:.3f}, between {one} and {other} at "
+            f"{epsilon(gap.level, results.pixel_size)}. Small subgroups have wide intervals: a gap within them may be "
+            "chance."
         )
     yield _over_levels(results, f"{metric} by {groups.column} under all attacks, with {INTERVALS}", lines)

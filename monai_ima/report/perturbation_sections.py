@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from monai_ima.results.perturbed import CaseCurve, PerturbationResult
 from monai_ima.results.schema import Results
+from monai_ima.utils.plain_numbers import counted
 
-from .blocks import Block, Figures, Note, Picture, Pictures, Table, Text
+from .blocks import Block, Figures, Note, Picture, Table, Text
 from .charts import LINES_A_CHART, Line, LineChart
-from .wording import INTERVALS, NOTHING, capitalised, level, metric_name, score, score_cell
+from .sample_sections import shown_first
+from .wording import INTERVALS, NOTHING, attack_list, capitalised, level, metric_name, score, score_cell
 
 __all__ = ["perturbed"]
 
@@ -39,32 +41,29 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         )
     yield from _how(models)
     labels = [model.label for model in models if model.perturbations]
-    without = [model.label for model in models if not model.perturbations]
-    if without:
-        yield Text(f"Not measured under perturbations: {', '.join(without)}.")
     metric = metric_name(models[0])
     charts = [chart for found in groups for chart in _charts(found, metric, len(models) > 1)]
     yield Figures(charts, _table(groups, labels, metric, len(models) > 1))
-    pictures = [picture for model in models for picture in _pictures(model, len(models) > 1)]
+    pictures = [picture for name in names for model in models for picture in _pictures(model, name, len(models) > 1)]
     if pictures:
         yield Text(
             "The sample that is broken most easily, at the smallest size that breaks it, else at the largest: clean, "
             "worst case found, and their difference (red: brighter, blue: darker)."
         )
-        yield Pictures(pictures)
+        yield from shown_first(pictures, 2 * len(models))
 
 
 def _how(models: Sequence[Results]) -> Iterator[Block]:
     """With which attacks and how many draws."""
     ways = {
-        model.label: f"{'+'.join(one.attacks)}, {one.draws} random draws"
+        model.label: f"{attack_list(one.attacks, model.metric)}; {counted(one.draws, 'random draw')}"
         for model in models
         for one in model.perturbations[:1]
     }
     if len(set(ways.values())) == 1:
-        yield Text(f"Measured with {next(iter(ways.values()))}. Bands and brackets are {INTERVALS}.")
+        yield Text(f"Measured with: {next(iter(ways.values()))}. Bands and brackets are {INTERVALS}.")
         return
-    shown = "; ".join(f"{label}: {way}" for label, way in ways.items())
+    shown = ". ".join(f"{label}: {way}" for label, way in ways.items())
     yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
 
 
@@ -118,9 +117,9 @@ def _lost(result: PerturbationResult | None, case: str) -> str:
     return NOTHING if result is None else score(getattr(result.degradation, case))
 
 
-def _pictures(model: Results, several: bool) -> Iterator[Picture]:
+def _pictures(model: Results, name: tuple[str, str], several: bool) -> Iterator[Picture]:
     for one, picture in zip(model.perturbations, model.source.strips, strict=True):
-        if one.case is not None and picture is not None:
+        if (one.name, one.unit) == name and one.case is not None and picture is not None:
             whose = f"{model.label}: " if several else ""
             caption = f"{whose}{one.title}, {level(one.case.epsilon)} {one.unit}"
             yield Picture(caption, f"{one.case.sample_id}: {one.case.summary}", picture)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from monai_ima.results.parts import Minimum
-from monai_ima.results.schema import ClassificationResults, Results
+from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
+from monai_ima.utils.plain_numbers import counted, plain_number
 
-from .blocks import Block, Command, Figures, Picture, Pictures, Table, Text
+from .blocks import Block, Details, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
 from .wording import NOTHING, axis, epsilon, level, level_cells, level_header
 
-__all__ = ["distances", "worst_cases"]
+__all__ = ["distances", "shown_first", "worst_cases"]
+
+SHOWN = 3
+"""Pictures that are not folded."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -21,8 +25,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def distances(results: Results) -> Iterator[Block]:
     """The smallest perturbation that breaks each sample; where it was not searched for, the first ε that does."""
     if not isinstance(results, ClassificationResults):
-        yield Text("Not measured for segmentations.")
-    elif results.minimum is not None:
+        return
+    if results.minimum is not None:
         yield from _found_distances(results, results.minimum)
     else:
         yield from _first_levels(results)
@@ -37,7 +41,8 @@ def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterat
     else:
         half = f"The median is {epsilon(minimum.median, size)}: half of them are broken by less."
     yield Text(
-        f"Of {minimum.of} correctly classified samples, {minimum.found} were broken by a perturbation of at most "
+        f"Of {counted(minimum.of, 'correctly classified sample')}, {minimum.found} were broken by a perturbation of at "
+        "most "
         f"{epsilon(minimum.up_to, size)}. {half} A better search could find smaller ones, never larger: read "
         "the distances as upper limits."
     )
@@ -65,10 +70,9 @@ def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterat
 
 def _first_levels(results: ClassificationResults) -> Iterator[Block]:
     yield Text(
-        "Distances were not searched for; this is the first measured ε at which any of the attacks breaks a sample. "
-        "The smallest perturbation of every sample comes from this, with a new --out:"
+        "The first measured ε at which any of the attacks breaks a sample; the smallest perturbation of each was not "
+        "searched for."
     )
-    yield Command(results.command_with("minimum"))
     above = [value for value in results.levels if value > 0]
     broken = Counter(one.broken for one in results.samples)
     counts = [broken[eps] for eps in (0, *above, None)]
@@ -88,15 +92,30 @@ def _first_levels(results: ClassificationResults) -> Iterator[Block]:
 def worst_cases(results: Results) -> Iterator[Block]:
     """The pictures."""
     if not results.cases:
-        yield Text("The results hold no pictures.")
         return
-    yield Text(
-        "Those that are broken most easily come first. Images: clean, perturbation times 10, adversarial. Signals: "
-        "clean and, dashed, adversarial. Volumes: three planes with the contours of label and predictions."
+    segments = isinstance(results, SegmentationResults)
+    shown = (
+        "Planes of clean image, image under attack and perturbation, with the contours of label (solid) and prediction "
+        "(dashed)."
+        if segments
+        else "Images: clean, perturbation, under attack. Signals: clean and, dashed, under attack."
     )
-    yield Pictures(
+    if results.noise_scale is not None:
+        scale = plain_number(results.noise_scale, 2)
+        shown += (
+            f" Perturbations have one colour scale in all cases, from −{scale} (blue) over 0 (white) to {scale} (red)."
+        )
+    yield Text(f"Those that are broken most easily come first. {shown}")
+    yield from shown_first(
         [
             Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.pixel_size)}", case.summary, picture)
             for case, picture in zip(results.cases, results.source.pictures, strict=True)
         ]
     )
+
+
+def shown_first(pictures: Sequence[Picture], shown: int = SHOWN) -> Iterator[Block]:
+    """The first pictures, the others folded."""
+    yield Pictures(pictures[:shown])
+    if len(pictures) > shown:
+        yield Details(counted(len(pictures) - shown, "more picture"), [Pictures(pictures[shown:])])

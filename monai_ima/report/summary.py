@@ -11,8 +11,12 @@ from typing import Any
 from monai_ima.results.schema import Results
 
 from .compare import labelled
+from .comparison_sections import differences_summary
 from .logs import Scalars
+from .not_measured import not_measured
+from .submission_sections import submission_summary
 from .training_sections import Margins
+from .verdict import verdict
 
 __all__ = ["json_summary"]
 
@@ -22,18 +26,26 @@ def json_summary(
     margins: Margins | None = None,
     logs: tuple[Path, Mapping[str, Scalars]] | None = None,
     title: str | None = None,
+    submission: bool = False,
 ) -> str:
     """The summary numbers of all models as JSON; arguments as for :func:`monai_ima.report.build_report`.
 
     Raises:
         ValueError: if the models' norms or metrics differ.
     """
-    content = {
+    models = labelled(models)
+    found = verdict(models)
+    content: dict[str, Any] = {
         "title": title,
-        "models": list(map(_model, labelled(models))),
+        "verdict": {"tone": found.tone, **dict(found.sentences)},
+        "models": list(map(_model, models)),
+        "differences": differences_summary(models),
+        "not_measured": dict(not_measured(models, margins is not None, logs is not None)),
         "margins": _margins(margins) if margins else None,
         "training": _training(logs[1]) if logs else None,
     }
+    if submission:
+        content["submission"] = submission_summary(models)
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -48,6 +60,7 @@ FIELDS = {
         "levels",
         "units",
         "image_values",
+        "bounds",
         "attacks",
         "surface_dice",
         "hd95",

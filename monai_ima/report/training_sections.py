@@ -8,6 +8,7 @@ from pathlib import Path
 
 from monai_ima.margins import MarginSummary, MarginTable
 from monai_ima.results.pixel_size import PixelSize
+from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Block, Figures, Table, Text
 from .charts import LINES_A_CHART, Histogram, Line, LineChart
@@ -41,7 +42,7 @@ def margin_findings(margins: Margins) -> Iterator[Block]:
     table, summary = margins.table, margins.summary
     size = PixelSize.of(table.norm, table.image_values, measured=table.perturbation)
     yield Text(
-        f"IMA training gave each of {summary.count} training samples its own ε, its margin, between δ = "
+        f"IMA training gave each of {counted(summary.count, 'training sample')} its own ε, its margin, between δ = "
         f"{sized(table.delta, size)} and ε_max = {sized(table.eps_max, size)}. {100 * summary.at_delta:.1f} % of the "
         f"margins lie at δ (misclassified, or next to the boundary), {100 * summary.at_eps_max:.1f} % at ε_max. Read "
         f"from {margins.checkpoint}."
@@ -100,7 +101,7 @@ def curves(folder: str | Path, runs: Mapping[str, Scalars]) -> Iterator[Block]:
     rows = []
     for name, points in lines.items():
         values = [value for _, value in points]
-        shown = [f"{value:.4g}" for value in (values[0], values[-1], min(values), max(values))]
+        shown = [plain_number(value) for value in (values[0], values[-1], min(values), max(values))]
         rows.append([name, str(len(points)), *shown])
     header = ["scalar", "values", "first", "last", "lowest", "highest"]
     yield Figures(charts, Table("Logged scalars", header, rows))

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from monai_ima.results.parts import ImageValues
 from monai_ima.results.records import CheckResult, tally
 from monai_ima.results.schema import Results
+from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Block, Command, Findings, Note, Table, Text
+from .not_measured import missing_options
 from .wording import NORMS, NOTHING, capitalised, epsilon, level, metric_name, score
 
-__all__ = ["checks", "provenance", "verification"]
+__all__ = ["all_findings", "checks", "provenance", "verification"]
 
 
 def checks(results: Results) -> Iterator[Block]:
     """Whether there are signs that the attack, not the network, is the reason for a high score."""
     if not results.checks:
-        yield Text(
-            "None was run. A network can look robust because the attack fails, not because it is robust; these checks "
-            "look for signs of that. Run them with this, and a new --out:"
-        )
-        yield Command(results.command_with("checks"))
         return
-    if results.failed:
-        yield Note(
-            "failed",
-            tally(results.checks),
-            "The score under attack may be too high. Do not quote it before the cause is known.",
-        )
     yield Text(
-        f"{tally(results.checks)}. Each check looks for a sign that a high score comes from a weak attack, not from a "
-        "robust network; n is the number of samples that it used. One that lacks what it needs is not run: it says "
-        "nothing."
+        f"{tally(results.checks)}. Each looks for a sign that a high score comes from a weak attack, not from a robust "
+        "network. What each saw stands in the appendix."
     )
-    yield Findings(
-        [(check.title, check.status, _numbers(check), check.summary, check.interpretation) for check in results.checks]
+    if results.failed:
+        yield all_findings(results.failed)
+    passed = [check.title for check in results.checks if check.status == "passed"]
+    if passed:
+        yield Text(f"Passed: {'; '.join(passed)}.")
+
+
+def all_findings(found: Sequence[CheckResult]) -> Findings:
+    """What each check saw, with its numbers."""
+    return Findings(
+        [(check.title, check.status, _numbers(check), check.summary, check.interpretation) for check in found]
     )
 
 
 def _numbers(check: CheckResult) -> str:
-    shown = {name: NOTHING if value is None else f"{value:.4g}" for name, value in check.numbers.items()}
+    shown = {name: NOTHING if value is None else plain_number(value) for name, value in check.numbers.items()}
     used = [] if check.samples is None else [f"n = {check.samples}"]
     return "; ".join([*used, *(f"{name}: {value}" for name, value in shown.items())])
 
@@ -56,12 +55,12 @@ def verification(results: Results) -> Iterator[Block]:
     """What independent code found."""
     other = results.crosscheck
     if other is None:
-        yield Text("The figures were not verified with independent code. Do so with this, and a new --out:")
-        yield Command(results.command_with("crosscheck"))
         return
     apart = sum(not row.agrees for row in other.rows)
     where = epsilon(other.epsilon, results.pixel_size)
-    yield Text(f"Independent code attacked {other.samples} of the same samples at {where}.")
+    yield Text(
+        f"Independent code attacked {other.samples} of the {counted(results.data.samples, 'sample')} at {where}."
+    )
     if apart:
         yield Note(
             "caution",
@@ -113,4 +112,8 @@ def provenance(results: Results) -> Iterator[Block]:
     yield Table("What was measured, on what, by what", ["item", "value"], rows, words=True)
     yield Text("The command that measured this:")
     yield Command(results.command)
+    missing = missing_options(results)
+    if missing:
+        yield Text("The same with what was not measured; it needs a new --out:")
+        yield Command(results.command_with(*missing))
     yield Table("All settings of the evaluation", ["setting", "value"], list(settings.items()), words=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.utils.attack_names import AttackName
+from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Table
 
@@ -15,16 +16,19 @@ __all__ = [
     "INTERVALS",
     "NORMS",
     "NOTHING",
+    "attack_list",
     "attack_words",
     "axis",
     "capitalised",
-    "counted",
+    "counted_samples",
     "epsilon",
+    "epsilon_described",
     "level",
     "level_cells",
     "level_header",
     "level_table",
     "metric_name",
+    "names_in_words",
     "score",
     "score_at",
     "score_cell",
@@ -49,11 +53,11 @@ def metric_name(results: Results) -> str:
     return "Dice"
 
 
-def counted(results: Results) -> str:
+def counted_samples(results: Results) -> str:
     """How many samples, and of how many patients where that is known."""
     data = results.data
-    samples = f"{data.samples} sample{'s' * (data.samples != 1)}"
-    return samples if data.patients is None else f"{samples} of {data.patients} patient{'s' * (data.patients != 1)}"
+    samples = f"{counted(data.samples, 'SYNTHETIC sample' if data.synthetic else 'sample')}"
+    return samples if data.patients is None else f"{samples} of {counted(data.patients, 'patient')}"
 
 
 def score(value: float | None, digits: int = 3) -> str:
@@ -73,7 +77,7 @@ def score_at(results: Results, k: int) -> str:
 
 def level(value: float) -> str:
     """An ε, without needless digits."""
-    return f"{value:.4g}"
+    return plain_number(value)
 
 
 def sized(value: float, size: PixelSize) -> str:
@@ -85,6 +89,12 @@ def sized(value: float, size: PixelSize) -> str:
 def epsilon(value: float, size: PixelSize) -> str:
     """``ε = 1 (0.5 HU a pixel, RMS)``."""
     return f"ε\u00a0=\u00a0{sized(value, size)}"
+
+
+def epsilon_described(value: float, size: PixelSize) -> str:
+    """``ε = 0.02 (at most 2 % of the intensity range a pixel, 5.1 of 255 grey levels)``."""
+    text = re.sub(r"(?<=\d) ", "\u00a0", size.described(value))
+    return f"ε\u00a0=\u00a0{level(value)}" + (f" ({text})" if text else "")
 
 
 def level_header(size: PixelSize) -> list[str]:
@@ -104,6 +114,21 @@ def level_table(
     header = [*level_header(size), *(name for name, _ in columns)]
     rows = [[*level_cells(value, size), *(cells[k] for _, cells in columns)] for k, value in enumerate(levels)]
     return Table(caption, header, rows)
+
+
+def attack_list(names: Sequence[str], metric: str) -> str:
+    """Several attacks in words."""
+    return "; ".join(attack_words(name, metric) for name in names)
+
+
+def names_in_words(text: str, metric: str) -> str:
+    """A text with the names of attacks in it, joined by + where they are several, in words."""
+
+    def in_words(found: re.Match[str]) -> str:
+        names = found[0].split("+")
+        return attack_list(names, metric) if all(attack_words(name, metric) != name for name in names) else found[0]
+
+    return re.sub(r"(?<![/\w.])[\w+-]+(?![/\w])", in_words, text)
 
 
 def axis(size: PixelSize) -> str:

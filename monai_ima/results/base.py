@@ -14,6 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from monai_ima.utils.checks import shortened
 
 __all__ = [
+    "Bounds",
     "Classes",
     "Count",
     "Curve",
@@ -48,6 +49,13 @@ def _two_rising(value: Any) -> Any:
             raise ValueError("the lower end first")
         return tuple(value)
     return value
+
+
+def _pair_rising(value: Any) -> Any:
+    ends = list(value) if isinstance(value, list | tuple) else []
+    if len(ends) == 2 and all(type(end) in (int, float) for end in ends) and not ends[0] < ends[1]:
+        raise ValueError("two numbers, the lower one first")
+    return tuple(ends) if ends else value
 
 
 def _rising(levels: Any) -> Any:
@@ -89,6 +97,8 @@ Ends = Annotated[tuple[Fraction, Fraction], BeforeValidator(_two_rising)]
 Interval = Annotated[Ends | None, BeforeValidator(_null_if_undefined)]
 """Lower and upper end of a 95 % interval; None where none is defined."""
 Number = Annotated[float | None, BeforeValidator(_null_if_undefined)]
+Bounds = Annotated[tuple[Number, Number], BeforeValidator(_pair_rising)]
+"""Lowest and highest intensity, None where there is no such limit."""
 Curve = Sequence[Annotated[Fraction | None, BeforeValidator(_null_if_undefined)]]
 """A score in 0..1 for each ε; None where none is defined."""
 Distances = Sequence[Annotated[NonNegative | None, BeforeValidator(_null_if_undefined)]]

@@ -16,9 +16,10 @@ from .schema import Results
 from .statistics import FEWEST, bootstrap_means, score_intervals
 from .tidy import tidy_rows
 
-__all__ = ["PairedDifference", "differences_from_first", "holm", "paired_differences"]
+__all__ = ["RESAMPLES", "PairedDifference", "check_pairs", "differences_from_first", "holm", "paired_differences"]
 
 RESAMPLES = 10_000
+"""Draws of the bootstrap."""
 SEED = 0
 ROUNDING = 1e-12
 """Differences of means below this are rounding errors."""
@@ -141,8 +142,24 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
+def check_pairs(first: Results, second: Results, attack: str | None = None) -> None:
+    """Refuse results whose scores are no pairs.
+
+    Raises:
+        ValueError: as :func:`paired_differences`.
+    """
+    for what in ("norm", "metric"):
+        one, two = getattr(first, what), getattr(second, what)
+        if one != two:
+            raise ValueError(f"{first.origin} has {what} {one} and {second.origin} {two}, expected the same.")
+    _check_samples(first, second)
+    _attack(first, second, attack)
+    _levels(first, second)
+    _patients(first, second)
+
+
 def _unadjusted(first: Results, second: Results, attack: str | None) -> list[PairedDifference]:
-    _check_comparable(first, second)
+    check_pairs(first, second, attack)
     name = _attack(first, second, attack)
     levels = _levels(first, second)
     tables = [_scores(one, name, levels) for one in (first, second)]
@@ -175,36 +192,28 @@ def _unadjusted(first: Results, second: Results, attack: str | None) -> list[Pai
     return entries
 
 
-def _check_comparable(first: Results, second: Results) -> None:
-    """Refuse results whose scores are no pairs."""
-    for what in ("norm", "metric"):
-        one, two = getattr(first, what), getattr(second, what)
-        if one != two:
-            raise ValueError(f"{_named(first)} has {what} {one} and {_named(second)} {two}, expected the same.")
+def _check_samples(first: Results, second: Results) -> None:
+    """Refuse results of other samples."""
     samples = [_by_id(one) for one in (first, second)]
     alone = sorted(samples[0].keys() ^ samples[1].keys())
     if alone:
         which = first if alone[0] in samples[0] else second
         raise ValueError(
-            f"Sample {alone[0]!r} ({len(alone)} in all) is in {_named(which)} alone, expected the same samples in both."
+            f"Sample {alone[0]!r} ({len(alone)} in all) is in {which.origin} alone, expected the same samples in both."
         )
     for sample_id, one in samples[0].items():
         labels = [getattr(sample, "label", None) for sample in (one, samples[1][sample_id])]
         if labels[0] != labels[1]:
             raise ValueError(
-                f"Sample {sample_id!r} has label {labels[0]} in {_named(first)} and {labels[1]} in {_named(second)}, "
+                f"Sample {sample_id!r} has label {labels[0]} in {first.origin} and {labels[1]} in {second.origin}, "
                 "expected the same."
             )
     digests = first.data.sha256, second.data.sha256
     if None not in digests and digests[0] != digests[1]:
         raise ValueError(
-            f"{_named(first)} and {_named(second)} have the same sample ids and different data.sha256, expected "
+            f"{first.origin} and {second.origin} have the same sample ids and different data.sha256, expected "
             "images of the same sizes with the same labels, in the same order."
         )
-
-
-def _named(results: Results) -> str:
-    return str(results.source.file) if results._source else results.label
 
 
 def _by_id(results: Results) -> dict[str, Any]:
@@ -212,9 +221,7 @@ def _by_id(results: Results) -> dict[str, Any]:
     samples = results.samples  # type: ignore[attr-defined]
     records = {sample.sample_id: sample for sample in samples}
     if len(records) != len(samples):
-        raise ValueError(
-            f"{_named(results)} has {len(samples)} samples with {len(records)} ids, expected each id once."
-        )
+        raise ValueError(f"{results.origin} has {len(samples)} samples with {len(records)} ids, expected each id once.")
     return records
 
 
@@ -224,11 +231,11 @@ def _attack(first: Results, second: Results, attack: str | None) -> str:
     if attack is not None:
         for results, known in zip((first, second), names, strict=True):
             if attack not in known:
-                raise ValueError(f"{_named(results)} has no attack {attack!r}, expected one of {', '.join(known)}.")
+                raise ValueError(f"{results.origin} has no attack {attack!r}, expected one of {', '.join(known)}.")
         names = [known[: known.index(attack) + 1] for known in names]
     if names[0] != names[1]:
         one, two = ("+".join(known) for known in names)
-        raise ValueError(f"{_named(first)} has the attacks {one} and {_named(second)} {two}, expected the same.")
+        raise ValueError(f"{first.origin} has the attacks {one} and {second.origin} {two}, expected the same.")
     return names[0][-1]
 
 
@@ -239,7 +246,7 @@ def _levels(first: Results, second: Results) -> list[float]:
         shared = [level for level in shared if level == 0]
     if not shared:
         raise ValueError(
-            f"{_named(first)} and {_named(second)} have no level in common, expected at least one that both were "
+            f"{first.origin} and {second.origin} have no level in common, expected at least one that both were "
             "measured at, in units of the same size."
         )
     return shared
@@ -258,7 +265,7 @@ def _patients(first: Results, second: Results) -> list[str] | None:
     if len(known) == 2 and known[0] != known[1]:
         sample_id, one, two = next(row for row in zip(sorted(_by_id(first)), *known, strict=True) if row[1] != row[2])
         raise ValueError(
-            f"Sample {sample_id!r} is of patient {one} in {_named(first)} and {two} in {_named(second)}, "
+            f"Sample {sample_id!r} is of patient {one} in {first.origin} and {two} in {second.origin}, "
             "expected the same."
         )
     return known[0] if known else None

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from monai_ima.utils.plain_numbers import plain_number
+
 from .parts import ImageValues, Units
 
 __all__ = ["ParameterSize", "PixelSize", "image_values"]
@@ -36,6 +38,8 @@ class PixelSize:
         norm: ``"l2"`` or ``"linf"``.
         units: of the image files; None: those that the network sees.
         values: of a sample; None where that is unknown.
+        bounds: lowest and highest intensity that the network sees, each None where there is none; None where they are
+            unknown.
 
     Attributes:
         factor: the size in a pixel of ε = 1; None where it is unknown, and in L∞ without units, where it is ε itself.
@@ -46,11 +50,14 @@ class PixelSize:
         '4.55 grey levels a pixel, RMS'
         >>> PixelSize("linf", Units("HU", 400.0)).text(0.02), PixelSize("linf").text(0.02)
         ('at most 8 HU a pixel', '')
+        >>> PixelSize("linf", bounds=(0.0, 1.0)).described(0.02)
+        'at most 2 % of the intensity range a pixel, 5.1 of 255 grey levels'
     """
 
     norm: str
     units: Units | None = None
     values: ImageValues | None = None
+    bounds: tuple[float | None, float | None] | None = None
 
     @classmethod
     def of(
@@ -90,7 +97,7 @@ class PixelSize:
 
     def number(self, eps: float) -> str:
         """The size of ε in a pixel, without a unit; an empty text where it is unknown."""
-        return "" if self.factor is None else f"{eps * self.factor:.3g}"
+        return "" if self.factor is None else plain_number(eps * self.factor, 3)
 
     def text(self, eps: float) -> str:
         """The size of ε in a pixel; an empty text where it is unknown, and in L∞ without units, where it is ε."""
@@ -101,6 +108,25 @@ class PixelSize:
             return f"at most {size}"
         varies = self.values is not None and self.values.fewest < self.values.most
         return f"{'about ' * varies}{size}, RMS"
+
+    def share(self, eps: float) -> float | None:
+        """The size of ε in a pixel as a share of the intensity range; None where that is unknown."""
+        low, high = self.bounds or (None, None)
+        if low is None or high is None or (self.norm == "l2" and self.values is None):
+            return None
+        size = eps if self.values is None or self.norm == "linf" else eps / math.sqrt(self.values.median)
+        return size / (high - low)
+
+    def described(self, eps: float) -> str:
+        """:meth:`text`, with the share of the intensity range, and grey levels of 255, where the range is known."""
+        share = self.share(eps)
+        if share is None:
+            return self.text(eps)
+        range_ = f"{plain_number(100 * share, 2)} % of the intensity range"
+        levels = "" if "grey" in self.unit else f", {plain_number(255 * share, 2)} of 255 grey levels"
+        if self.units is not None:
+            return f"{self.text(eps)}: {range_}{levels}"
+        return f"at most {range_} a pixel{levels}" if self.norm == "linf" else f"{range_} a pixel, RMS{levels}"
 
 
 @dataclass(frozen=True)

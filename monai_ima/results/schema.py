@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from monai_ima.utils.checks import check_path
 from monai_ima.utils.files import whole_file
 
-from .base import Count, Curve, Distances, Fraction, Levels, Number, Part, mismatch, one_sentence, shown
+from .base import Bounds, Count, Curve, Distances, Fraction, Levels, Part, Positive, mismatch, one_sentence, shown
 from .parts import AttackCurve, Case, Data, Groups, ImageValues, Minimum, Model, Noise, Units, Verification
 from .perturbed import PerturbationResult
 from .pixel_size import PixelSize
@@ -57,6 +57,8 @@ class Results(Part):
         noise: uniform random noise beside the attacks; None where it was not drawn.
         minimum, groups, checks, crosscheck: None where they were not asked for.
         cases: those that are broken most easily come first.
+        noise_scale: noise that the colour scale of all cases ends at, on both sides of 0; None without cases, and in
+            results of older versions, whose cases have a grey scale each.
         perturbations: with parameters, beside the noise of ``levels``; empty where none was asked for.
 
     Example:
@@ -83,7 +85,7 @@ class Results(Part):
     levels: Levels
     units: Units | None
     image_values: ImageValues | None = None
-    bounds: tuple[Number, Number] | None = None
+    bounds: Bounds | None = None
     classes: list[str]
     attacks: list[AttackCurve]
     noise: Noise | None
@@ -92,6 +94,7 @@ class Results(Part):
     checks: list[CheckResult] | None
     crosscheck: Verification | None
     cases: list[Case]
+    noise_scale: Positive | None = None
     perturbations: list[PerturbationResult] = Field(default_factory=list)
 
     _source: Source | None = PrivateAttr(None)
@@ -105,7 +108,7 @@ class Results(Part):
     @property
     def pixel_size(self) -> PixelSize:
         """What ε is worth in a pixel."""
-        return PixelSize(self.norm, self.units, self.image_values)
+        return PixelSize(self.norm, self.units, self.image_values, self.bounds)
 
     @property
     def failed(self) -> list[CheckResult]:
@@ -127,6 +130,11 @@ class Results(Part):
         if self._source is None:
             raise ValueError("These results were not read from a file, expected those of Results.read.")
         return self._source
+
+    @property
+    def origin(self) -> str:
+        """What errors call them: the file that they were read from, else the label."""
+        return self.label if self._source is None else str(self._source.file)
 
     @property
     def label(self) -> str:
@@ -159,11 +167,11 @@ class Results(Part):
             raise ImportError("A DataFrame needs pandas, expected it installed: pip install pandas.") from None
         return pandas.DataFrame(list(tidy_rows(self)))
 
-    def command_with(self, option: str) -> str:
-        """The command, or the call from Python, with one more option switched on."""
+    def command_with(self, *options: str) -> str:
+        """The command, or the call from Python, with more options switched on."""
         if self.command.endswith(")"):
-            return f"{self.command[:-1]}, {option}=True)"
-        return f"{self.command} --{option}"
+            return f"{self.command[:-1]}, {', '.join(f'{option}=True' for option in options)})"
+        return " ".join([self.command, *(f"--{option}" for option in options)])
 
     @staticmethod
     def read(path: str | Path) -> ClassificationResults | SegmentationResults:

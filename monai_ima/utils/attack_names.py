@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from .checks import shown
+from .plain_numbers import counted
 
 __all__ = ["STRONGEST_CLASSIFICATION", "STRONGEST_SEGMENTATION", "AttackName", "passes", "strongest"]
 
@@ -86,9 +87,10 @@ class AttackName:
         """
         text = FAMILIES[self.family]
         if self.steps is not None:
-            text += f", {self.steps} {'draws' if self.family == 'noise' else 'steps'}"
+            text += f", {counted(self.steps, 'draw' if self.family == 'noise' else 'step')}"
         if self.times is not None:
-            text += f", {self.times} {'directions a step' if self.family == 'spsa' else 'restarts'}"
+            times = counted(self.times, "direction" if self.family == "spsa" else "restart")
+            text += f", {times}{' a step' * (self.family == 'spsa')}"
         if self.objective is None:
             return text
         objectives = SEGMENTATION_OBJECTIVES if segmentation else CLASSIFIER_OBJECTIVES

@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.utils import ImageMetaKey
 
-__all__ = ["image_spacing", "scan_spacings", "where_all_known"]
+__all__ = ["image_spacing", "scan_affines", "scan_spacings", "where_all_known"]
 
 PICTURE = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
 """Files that do not say how large a pixel is."""
@@ -63,6 +64,22 @@ def scan_spacings(image: Any) -> list[list[float] | None]:
     else:
         names = [str(files or "")] * len(image)
     return [_spacing(affine, name, image.ndim - 2) for affine, name in zip(_affines(image), names, strict=True)]
+
+
+def scan_affines(image: Any) -> list[np.ndarray | None]:
+    """``[4, 4]`` from voxels to mm of every volume of a batch ``[B, C, H, W, D]``; None where a volume does not know
+    the size of its voxels, and of what is no volume.
+
+    Example:
+        >>> image = MetaTensor(torch.zeros(1, 1, 4, 4, 4), affine=torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0]))[None])
+        >>> scan_affines(image)[0].shape, scan_affines(torch.zeros(1, 1, 4, 4, 4))
+        ((4, 4), [None])
+    """
+    spacings = scan_spacings(image)
+    if image.ndim != 5 or not isinstance(image, MetaTensor):
+        return [None] * len(spacings)
+    affines = [affine.detach().cpu().double().numpy() for affine in _affines(image)]
+    return [None if spacing is None else affines[row] for row, spacing in enumerate(spacings)]
 
 
 def _affines(image: MetaTensor) -> torch.Tensor:

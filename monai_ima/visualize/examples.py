@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monai_ima.utils.checks import check_instance
+from monai_ima.utils.checks import check_instance, shortened
+from monai_ima.utils.plain_numbers import plain_number
 from monai_ima.utils.tensors import check_tensor
 
 __all__ = ["Example", "attack_examples", "case_picture", "classes_in_words"]
 
-NOISE_GAIN = 10
+WHAT = ("clean", "noisy")
+LONGEST_NAME = 22
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ def attack_examples(
     title: str = "",
     size: Callable[[float], str] = lambda eps: "",
 ) -> Figure:
-    """Clean image, noise times 10 and noisy image with predicted classes, one row a sample; signals are drawn as lines.
+    """Clean image, noise and noisy image with predicted classes, one row a sample; signals are drawn as lines.
+
+    The noise has one colour scale in all rows: red is brighter, blue darker.
 
     Args:
         examples: images ``[C, H, W]`` (three channels are shown in colour, of any other number the first) or signals
@@ -82,29 +87,23 @@ def attack_examples(
     check_instance("examples", examples, Sequence, "a sequence of Example(...)")
     if not examples:
         raise ValueError("Got no examples, expected at least one sample that is correct without an attack.")
-    figure = Figure(figsize=(7.5, 2.6 * len(examples)), dpi=120, layout="constrained")
-    grid = figure.subplots(len(examples), 3, squeeze=False)
-    for axes, example in zip(grid, examples, strict=True):
+    for example in examples:
         check_instance("examples", example, Example, "a sequence of Example(...)")
         if example.clean.ndim not in (2, 3):
             raise ValueError(
                 f"Sample {example.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or [C, L]."
             )
-        panels = _panels(example.clean, example.noisy)
-        for axis, panel in zip(axes, panels, strict=True):
-            if panel.ndim == 1:
-                axis.plot(panel, color="black", linewidth=0.8)
-            else:
-                axis.imshow(panel, cmap="gray", vmin=0, vmax=1)
-            axis.set_xticks([])
-            axis.set_yticks([])
+    figure = Figure(figsize=(7.5, 2.6 * len(examples)), dpi=120, layout="constrained")
+    grid = figure.subplots(len(examples), 3, squeeze=False)
+    limit = max(float((example.noisy - example.clean).abs().max()) for example in examples)
+    for axes, example in zip(grid, examples, strict=True):
         if example.clean.ndim == 2:
-            limits = np.concatenate(panels[::2])
-            axes[0].set_ylim(limits.min(), limits.max())
-            axes[2].set_ylim(limits.min(), limits.max())
+            _draw_signals(axes, example.clean, example.noisy, limit)
+        else:
+            _draw_images(axes, example.clean, example.noisy, limit)
         misclassified = example.noisy_predicted != example.predicted
         axes[0].set_title(f"clean: {classes_in_words(example.predicted, classes)}", fontsize=9)
-        axes[1].set_title(f"noise × {NOISE_GAIN}, ε = {example.eps:g}\n{size(example.eps)}".rstrip(), fontsize=9)
+        axes[1].set_title(f"noise, ε = {plain_number(example.eps)}\n{size(example.eps)}".rstrip(), fontsize=9)
         axes[2].set_title(
             f"noisy: {classes_in_words(example.noisy_predicted, classes)}",
             fontsize=9,
@@ -115,13 +114,17 @@ def attack_examples(
     return figure
 
 
-def case_picture(clean: torch.Tensor, noisy: torch.Tensor) -> Figure:
-    """Clean image, noise times 10 and noisy image side by side, without words; a signal as two lines.
+def case_picture(
+    clean: torch.Tensor, noisy: torch.Tensor, limit: float | None = None, predicted: Sequence[str] = ("", "")
+) -> Figure:
+    """Clean image, noise and noisy image side by side, with what is predicted; a signal as two lines.
 
     Args:
         clean: image ``[C, H, W]`` (three channels are shown in colour, of any other number the first) or signal
             ``[C, L]`` (the first channel is shown).
         noisy: of the same shape.
+        limit: noise that the colour scale ends at, blue below 0 and red above; None: the largest here.
+        predicted: names of the classes of the clean and of the noisy image.
 
     Raises:
         TypeError: when one is no tensor.
@@ -134,31 +137,54 @@ def case_picture(clean: torch.Tensor, noisy: torch.Tensor) -> Figure:
             f"Got a clean image of shape {tuple(clean.shape)} and a noisy one of {tuple(noisy.shape)}, expected the "
             "same shape [C, H, W] or [C, L]."
         )
-    panels = _panels(clean, noisy)
+    limit = limit or float((noisy - clean).abs().max())
+    headings = [
+        f"{what}: {shortened(name, LONGEST_NAME)}" if name else what for what, name in zip(WHAT, predicted, strict=True)
+    ]
     if clean.ndim == 2:
-        figure = Figure(figsize=(4, 2), dpi=100, layout="constrained")
+        figure = Figure(figsize=(5, 2.4), dpi=110, layout="constrained")
         axes = figure.add_subplot()
-        axes.plot(panels[0], color="#0072B2", linewidth=1.2)
-        axes.plot(panels[2], color="#D55E00", linewidth=0.9, linestyle="--")
+        axes.plot(_drawn(clean), color="#0072B2", linewidth=1.2, label=headings[0])
+        axes.plot(_drawn(noisy), color="#D55E00", linewidth=0.9, linestyle="--", label=headings[1])
         axes.set_axis_off()
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
         return figure
     height = 2 * clean.shape[1] / clean.shape[2]
-    figure = Figure(figsize=(6.2, height), dpi=100, layout="constrained")
-    for axes, panel in zip(figure.subplots(1, 3), panels, strict=True):
-        axes.imshow(panel, cmap="gray", vmin=0, vmax=1)
-        axes.set_axis_off()
+    figure = Figure(figsize=(6.4, height + 0.35), dpi=110, layout="constrained")
+    panels = figure.subplots(1, 3)
+    _draw_images(panels, clean, noisy, limit)
+    titles = (headings[0], f"noise, scale ± {plain_number(limit, 2)}", headings[1])
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=11)
     return figure
 
 
-def _panels(clean: torch.Tensor, noisy: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clean image, noise times 10 and noisy image: ``[H, W]`` or ``[H, W, 3]`` on a scale from 0 to 1, or ``[L]``."""
+def _draw_images(panels: Sequence[Axes], clean: torch.Tensor, noisy: torch.Tensor, limit: float) -> None:
+    """Clean image, noise and noisy image; of colours the change of the channel that changes most."""
     first, second = _drawn(clean), _drawn(noisy)
-    noise = NOISE_GAIN * (second - first)
-    if first.ndim == 1:
-        return first, noise, second
-    lo, hi = min(first.min(), second.min()), max(first.max(), second.max())
-    span = (hi - lo) or 1.0
-    return (first - lo) / span, np.clip(noise / span + 0.5, 0, 1), (second - lo) / span
+    low, high = min(first.min(), second.min()), max(first.max(), second.max())
+    span = (high - low) or 1.0
+    noise = second - first
+    if noise.ndim == 3:
+        noise = np.take_along_axis(noise, np.abs(noise).argmax(axis=2, keepdims=True), axis=2)[..., 0]
+    panels[0].imshow((first - low) / span, cmap="gray", vmin=0, vmax=1)
+    panels[1].imshow(noise, cmap="RdBu_r", vmin=-(limit or 1.0), vmax=limit or 1.0)
+    panels[2].imshow((second - low) / span, cmap="gray", vmin=0, vmax=1)
+    for axes in panels:
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+
+def _draw_signals(panels: Sequence[Axes], clean: torch.Tensor, noisy: torch.Tensor, limit: float) -> None:
+    first, second = _drawn(clean), _drawn(noisy)
+    for axes, values in zip(panels, (first, second - first, second), strict=True):
+        axes.plot(values, color="black", linewidth=0.8)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    both = np.concatenate([first, second])
+    for axes in (panels[0], panels[2]):
+        axes.set_ylim(both.min(), both.max())
+    panels[1].set_ylim(-(limit or 1.0), limit or 1.0)
 
 
 def _drawn(image: torch.Tensor) -> np.ndarray:

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from monai_ima.utils.checks import check_instance
 from monai_ima.utils.tensors import check_tensor
-from monai_ima.visualize.volumes import largest_slice
+
+from .planes import Orientation
+from .volumes import largest_slice
 
 __all__ = ["Case", "PerturbationCurves", "perturbation_curves", "perturbation_strip"]
 
@@ -104,19 +106,25 @@ def _line(axes: Axes, levels: Sequence[float], case: Case, label: str, colour: s
 
 
 def perturbation_strip(
-    clean: torch.Tensor, changed: torch.Tensor, foreground: torch.Tensor | None = None, title: str = ""
+    clean: torch.Tensor,
+    changed: torch.Tensor,
+    foreground: torch.Tensor | None = None,
+    title: str = "",
+    affine: np.ndarray | None = None,
 ) -> Figure:
     """Clean sample, changed sample and their signed difference side by side.
 
     Both samples have one grey scale; the difference has one colour scale, blue below 0 and red above, symmetric
-    around 0. Of a volume the slice across its last axis with the most foreground is drawn, of equals the middle one.
+    around 0. Of a volume the axial slice with the most foreground is drawn, of equals the middle one; where its affine
+    is not known the slice across its last axis.
 
     Args:
         clean: image ``[C, H, W]`` (of three channels the mean is shown, of any other number the first), volume
             ``[C, H, W, D]`` or signal ``[C, L]``.
         changed: of the same shape.
         foreground: of the label map, ``[*spatial]``; None where there is none.
-        title: above the figure, such as name and size of the perturbation.
+        title: above the figure, such as name and size of the perturbation; of a volume the plane is added.
+        affine: ``[4, 4]`` of a volume, from voxels to mm (RAS); None where it is not known.
 
     Raises:
         TypeError: when one is no tensor.
@@ -137,26 +145,29 @@ def perturbation_strip(
         check_tensor("foreground", foreground)
         if foreground.shape != clean.shape[1:]:
             raise ValueError(f"Got a foreground of shape {tuple(foreground.shape)}, expected {tuple(clean.shape[1:])}.")
-    first, second = (_drawn(image, foreground) for image in (clean, changed))
+    (first, plane), (second, _) = (_drawn(image, foreground, Orientation(affine)) for image in (clean, changed))
     flat = first.ndim == 1
     height = 2.4 if flat else min(max(3.0 * first.shape[0] / first.shape[1], 1.2), 6.0) + 0.6
-    figure = Figure(figsize=(9.6, height), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.2, 0.75 * height), dpi=100, layout="constrained")
     panels = figure.subplots(1, 3)
     (_signals if flat else _images)(figure, panels, first, second)
     for axes, heading in zip(panels, HEADINGS, strict=True):
-        axes.set_title(heading, fontsize=9)
-    figure.suptitle(title, fontsize=10)
+        axes.set_title(heading, fontsize=11)
+    figure.suptitle(" – ".join(filter(None, (title, plane))), fontsize=11)
     return figure
 
 
-def _drawn(image: torch.Tensor, foreground: torch.Tensor | None) -> np.ndarray:
-    """What of a sample is drawn: ``[H, W]`` or ``[L]``; a volume's slice lies with its first axis to the right."""
+def _drawn(image: torch.Tensor, foreground: torch.Tensor | None, orientation: Orientation) -> tuple[np.ndarray, str]:
+    """What of a sample is drawn: ``[H, W]`` or ``[L]``; a volume's slice lies with its first axis to the right, and
+    has a name."""
     values = image.detach().cpu().float()
     shown = (values.mean(dim=0) if len(values) == 3 and values.ndim == 3 else values[0]).numpy()
     if shown.ndim < 3:
-        return shown
+        return shown, ""
     area = np.zeros(shown.shape) if foreground is None else foreground.detach().cpu().numpy()
-    return np.flipud(shown[:, :, largest_slice(area, 2)].T)
+    shown, area = orientation.upright(shown), orientation.upright(area)
+    index = largest_slice(area, 2)
+    return np.flipud(shown[:, :, index].T), orientation.name(2, index, shown.shape)
 
 
 def _images(figure: Figure, panels: Sequence[Axes], first: np.ndarray, second: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,14 +11,17 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from monai_ima.utils.plain_numbers import plain_number
 from monai_ima.utils.tensors import check_tensor
+
+from .planes import Orientation
 
 __all__ = ["largest_slice", "volume_example"]
 
 # Okabe and Ito's colours, told apart with any colour vision; the best on grey first.
 COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#D55E00", "#0072B2")
 WINDOW = (0.5, 99.5)  # percentiles of the clean image, black to white
-INCHES = 2.9
+INCHES = 2.3
 FLATTEST = 0.4  # height to width of a plane; thick slices make flatter ones, which are stretched
 
 
@@ -31,12 +35,15 @@ def volume_example(
     norm: str,
     title: str = "",
     size: str = "",
+    affine: np.ndarray | None = None,
+    names: Sequence[str] = (),
+    limit: float | None = None,
 ) -> Figure:
     """One scan under attack: clean image, noisy image and noise, with contours of label and prediction.
 
-    A volume is cut across each axis where the label's foreground is largest, one row a cut; a plane is drawn with its
-    first axis to the right and its second upwards, so that a volume in RAS stands upright; very flat ones are
-    stretched. A 2-D image is one row, drawn as stored.
+    A volume is cut across each axis where the label's foreground is largest, one row a cut: sagittal, coronal and axial
+    where its affine is known. A plane is drawn with its first axis to the right and its second upwards, so that a
+    volume stands upright; very flat ones are stretched. A 2-D image is one row, drawn as stored.
 
     Args:
         image: clean, ``[C, *spatial]``, 2-D or 3-D; of several channels the first is shown.
@@ -48,6 +55,9 @@ def volume_example(
         norm: its norm, ``"l2"`` or ``"linf"``.
         title: above the figure, such as the scan's name and its scores.
         size: of ε in a pixel, in words.
+        affine: ``[4, 4]`` of a volume, from voxels to mm (RAS); None where it is not known.
+        names: of the classes, the background first; those without one are called by their number.
+        limit: noise that the colour scale ends at, on both sides of 0; None: the largest here.
 
     Raises:
         TypeError: when one of the first five is no tensor.
@@ -68,12 +78,18 @@ def volume_example(
     lo, hi = np.percentile(clean, WINDOW)
     noise = changed - clean
     largest = float(np.abs(noise).max())
-
-    cuts = [(axis, largest_slice(truth, axis)) for axis in range(3)] if len(shape) == 3 else [(None, 0)]
+    limit = limit or largest or 1.0
+    orientation = Orientation(affine)
+    if len(shape) == 3:
+        clean, changed, noise, truth, *predictions = map(
+            orientation.upright, (clean, changed, noise, truth, *predictions)
+        )
+        cuts: list[tuple[int | None, int]] = [(axis, largest_slice(truth, axis)) for axis in range(3)]
+    else:
+        cuts = [(None, 0)]
     heights = [_height(_plane(clean, axis, index)) for axis, index in cuts]
     figure = Figure(figsize=(3 * INCHES + 0.9, INCHES * sum(heights) + 1.1), dpi=150, layout="constrained")
     grid = figure.subplots(len(cuts), 3, squeeze=False, height_ratios=heights)
-    limit = largest or 1.0
     for row, (axis, index) in zip(grid, cuts, strict=True):
         for axes, values, predicted in zip(row, (clean, changed), predictions, strict=False):
             _image(axes, _plane(values, axis, index), axis, "gray", lo, hi)
@@ -82,15 +98,15 @@ def volume_example(
                     _contour(axes, _plane(mask, axis, index), k, style)
         shown = _image(row[2], _plane(noise, axis, index), axis, "RdBu_r", -limit, limit)
         if axis is not None:
-            row[0].set_ylabel(f"axis {axis}, slice {index}", fontsize=9)
+            row[0].set_ylabel(orientation.name(axis, index, truth.shape), fontsize=9)
         for axes in row:
             axes.set_xticks([])
             axes.set_yticks([])
-    for axes, heading in zip(grid[0], ("clean", "noisy", f"noise, at most {largest:.3g}"), strict=True):
+    for axes, heading in zip(grid[0], ("clean", "noisy", f"noise, at most {plain_number(largest, 3)}"), strict=True):
         axes.set_title(heading, fontsize=9)
     figure.colorbar(shown, ax=list(grid[:, 2]), shrink=0.8, aspect=30).ax.tick_params(labelsize=7)
-    _legend(figure, classes)
-    level = f"ε = {eps:g} ({'L2' if norm == 'l2' else 'L∞'} norm{f': {size}' if size else ''})"
+    _legend(figure, {k: names[k] if k < len(names) else f"class {k}" for k in classes})
+    level = f"ε = {plain_number(eps)} ({'L2' if norm == 'l2' else 'L∞'} norm{f': {size}' if size else ''})"
     figure.suptitle(f"{title}\n{level}" if title else level, fontsize=10)
     return figure
 
@@ -141,10 +157,10 @@ def _colour(k: int) -> str:
     return COLOURS[(k - 1) % len(COLOURS)]
 
 
-def _legend(figure: Figure, classes: list[int]) -> None:
-    entries = [Line2D([], [], color=_colour(k), linewidth=3, label=f"class {k}") for k in classes]
+def _legend(figure: Figure, names: Mapping[int, str]) -> None:
+    entries = [Line2D([], [], color=_colour(k), linewidth=3, label=name) for k, name in names.items()]
     entries += [
         Line2D([], [], color="black", linestyle="solid", label="label"),
         Line2D([], [], color="black", linestyle="dashed", label="prediction"),
     ]
-    figure.legend(handles=entries, loc="outside lower center", ncols=len(entries), fontsize=8, frameon=False)
+    figure.legend(handles=entries, loc="outside lower center", ncols=min(len(entries), 4), fontsize=9, frameon=False)

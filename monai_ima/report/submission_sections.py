@@ -1,0 +1,305 @@
+"""What was measured, and what not, by the questions that documents on medical devices ask about robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from monai_ima.results.records import tally
+from monai_ima.results.schema import ClassificationResults, Results
+from monai_ima.utils.plain_numbers import counted
+
+from .blocks import Block, Note, Table, Text
+from .wording import NORMS, attack_list, counted_samples, epsilon, level, metric_name, score, score_at, score_cell
+
+__all__ = ["Answer", "answers", "submission", "submission_summary"]
+
+GUIDANCE = (
+    "FDA, draft guidance “Artificial Intelligence-Enabled Device Software Functions: Lifecycle Management and "
+    "Marketing Submission Recommendations”, January 2025"
+)
+OVERVIEW = "ISO/IEC TR 24029-1:2021, “Assessment of the robustness of neural networks, part 1: overview”"
+FORMAL = "ISO/IEC 24029-2:2023, “… part 2: methodology for the use of formal methods”"
+
+OTHER = {"l2": "linf", "linf": "l2"}
+NOT_MEASURED = "not measured"
+NO_COMMAND = "No command of this package measures it."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a report has on one question.
+
+    Attributes:
+        question: of a document, in our words.
+        measured: the figures; ``"not measured"`` where there are none.
+        missing: what was not measured, and the command that would measure it where there is one.
+    """
+
+    question: str
+    measured: str
+    missing: str
+
+
+def submission(models: Sequence[Results]) -> Iterator[Block]:
+    """A table for each model and document.
+
+    Args:
+        models: with different labels.
+    """
+    yield Text(
+        "The figures of this report, sorted by the questions that three documents ask. The questions are in our words "
+        "and short: read the documents. The guidance is a draft of January 2025, and a later version may ask otherwise."
+    )
+    yield Note(
+        "caution",
+        "No claim of conformity",
+        "These are facts on what was measured and what was not. They neither claim nor show conformity with any of the "
+        "documents, and are no regulatory advice.",
+    )
+    for one in models:
+        for document, found in answers(one).items():
+            rows = [[answer.question, answer.measured, answer.missing] for answer in found]
+            caption = document if len(models) == 1 else f"{one.label}: {document}"
+            yield Table(
+                caption, ["asked about", "measured here", "not measured, and what measures it"], rows, words=True
+            )
+
+
+def submission_summary(models: Sequence[Results]) -> list[dict[str, Any]]:
+    """The same for machines."""
+    return [
+        {
+            "model": one.label,
+            "documents": [
+                {"document": document, "answers": list(map(asdict, found))} for document, found in answers(one).items()
+            ],
+        }
+        for one in models
+    ]
+
+
+def answers(results: Results) -> Mapping[str, list[Answer]]:
+    """By document what was measured of one model on each of its questions."""
+    return {
+        GUIDANCE: [
+            _identity(results),
+            _performance(results),
+            _subgroups(results),
+            _variation(results),
+            _adversarial(results),
+            _trust(results),
+            Answer(
+                "Cybersecurity, other threats: poisoned training data, theft or inversion of the model, leaks of data",
+                NOT_MEASURED,
+                NO_COMMAND,
+            ),
+            _limits(results),
+            Answer("Performance after release: monitoring and drift", NOT_MEASURED, NO_COMMAND),
+        ],
+        OVERVIEW: list(_overview(results)),
+        FORMAL: list(_formal(results)),
+    }
+
+
+def _identity(results: Results) -> Answer:
+    model, data = results.model, results.data
+    version = f", version {model.version}" if model.version else ""
+    weights = f"weights with SHA-256 {model.sha256[:12]}…" if model.sha256 else "weights without a digest"
+    return Answer(
+        "Description of model and test data",
+        f"{model.name}{version}: {model.network} with {model.parameters:,} parameters, {weights}. Tested on "
+        f"{counted_samples(results)} of {data.name}, licence {data.licence or 'not stated'}. Command, settings, seed, "
+        "machine and versions: “Model, data and command”.",
+        "Training data, and how labels came about, are not part of results.",
+    )
+
+
+def _performance(results: Results) -> Answer:
+    question = "Performance validation: performance on test data, and how sure it is"
+    if results.levels[0] != 0:
+        return Answer(question, NOT_MEASURED, _command("--levels that begin with 0"))
+    text = f"{_score_name(results)} {score_at(results, 0)} without an attack, on {counted_samples(results)}."
+    clean = {name: curve[0] for name, curve in results.by_class.items() if curve[0] is not None}
+    if clean:
+        low, high = min(clean, key=lambda name: clean[name]), max(clean, key=lambda name: clean[name])
+        text += f" By class from {score(clean[low])} ({low}) to {score(clean[high])} ({high})."
+    if results.data.synthetic:
+        text += " The data are SYNTHETIC: nothing follows for patients."
+    return Answer(
+        question, text, "Other metrics (sensitivity, specificity), readers, other sites and devices. " + NO_COMMAND
+    )
+
+
+def _subgroups(results: Results) -> Answer:
+    question = "Performance validation: performance in subgroups of patients, sites and devices"
+    groups = results.groups
+    if groups is None:
+        return Answer(question, NOT_MEASURED, _command("--groups FILE.csv --group_by COLUMN"))
+    where = "without an attack" if results.levels[0] == 0 else f"at {epsilon(results.levels[0], results.pixel_size)}"
+    parts = [
+        f"{name} {score_cell(groups.values[name][0], groups.intervals[name][0])} (n = {count})"
+        for name, count in groups.samples.items()
+    ]
+    text = f"{_score_name(results)} {where} by {groups.column}: {'; '.join(parts)}."
+    if groups.largest_gap is not None:
+        gap, (one, other) = groups.largest_gap, groups.largest_gap.between
+        at = "without an attack" if gap.level == 0 else f"at {epsilon(gap.level, results.pixel_size)}"
+        text += f" Largest gap: {gap.gap:.3f}, {one} above {other}, {at}."
+    return Answer(question, text, f"Groups by other columns. {_command('--group_by COLUMN')}")
+
+
+def _variation(results: Results) -> Answer:
+    question = "Performance validation: how far performance depends on acquisition (input variation)"
+    parts = [
+        f"{one.title} up to {level(one.levels[-1])} {one.unit}: worst case "
+        f"{score_cell(one.worst.values[-1], one.worst.intervals[-1])}, on average "
+        f"{score_cell(one.average.values[-1], one.average.intervals[-1])}"
+        for one in results.perturbations
+    ]
+    if results.noise is not None and results.noise.failure_rate[-1] is not None:
+        parts.append(
+            f"uniform random noise at {epsilon(results.levels[-1], results.pixel_size)}: "
+            f"{100 * results.noise.failure_rate[-1]:.1f} % of the draws, {results.noise.draws} a sample, break a "
+            "correct prediction"
+        )
+    simulated = "Simulated changes are no scans: repeat scans and other devices were not measured."
+    if not results.perturbations:
+        simulated = f"Changes that scanners make. {_command('--perturbation NAMES')}"
+    return Answer(question, f"{_score_name(results)}, {'; '.join(parts)}." if parts else NOT_MEASURED, simulated)
+
+
+def _adversarial(results: Results) -> Answer:
+    question = "Cybersecurity: input made to mislead the model (model evasion)"
+    places = [k for k, value in enumerate(results.levels) if value > 0]
+    if not places:
+        return Answer(question, NOT_MEASURED, _command("--levels above 0"))
+    attacks = attack_list([one.name for one in results.attacks], results.metric)
+    parts = [f"{score_at(results, k)} at {epsilon(results.levels[k], results.pixel_size)}" for k in places]
+    text = f"{_score_name(results)} {'; '.join(parts)}. Attacks, in the {NORMS[results.norm]} norm: {attacks}."
+    other_norm = f"Attacks in the other norm. {_command('--norm ' + OTHER[results.norm])}"
+    if not isinstance(results, ClassificationResults):
+        return Answer(question, text, other_norm)
+    if results.minimum is None:
+        return Answer(question, text, f"The smallest perturbation of each sample. {_command('--minimum')}")
+    median = results.minimum.median
+    half = "fewer than half" if median is None else f"half at {epsilon(median, results.pixel_size)} or less"
+    text += f" A search for the smallest perturbation breaks {half}, of {results.minimum.of} correct predictions."
+    return Answer(question, text, other_norm)
+
+
+def _trust(results: Results) -> Answer:
+    parts, missing = [], []
+    if results.checks:
+        parts.append(f"Checks for gradient masking: {tally(results.checks)}.")
+    else:
+        missing.append(f"Checks for gradient masking. {_command('--checks')}")
+    if results.crosscheck is None:
+        missing.append(f"Verification with independent code. {_command('--crosscheck')}")
+    else:
+        rows, where = results.crosscheck.rows, epsilon(results.crosscheck.epsilon, results.pixel_size)
+        agree = sum(row.agrees for row in rows)
+        parts.append(
+            f"Independent code: {agree} of {counted(len(rows), 'result')} agree, on "
+            f"{counted(results.crosscheck.samples, 'sample')} at {where}."
+        )
+    return Answer(
+        "Cybersecurity: whether the test under attack was strong enough to be believed",
+        " ".join(parts) or NOT_MEASURED,
+        " ".join(missing),
+    )
+
+
+def _limits(results: Results) -> Answer:
+    """Where the figures are worst; limits of use themselves are not for a program to state."""
+    parts = []
+    values = results.strongest.values
+    if results.levels[0] == 0 and len(values) > 1:
+        low = next((k for k, value in enumerate(values) if value < values[0] / 2), None)
+        if low is None:
+            last = epsilon(results.levels[-1], results.pixel_size)
+            parts.append(f"up to {last} the score stays above half of the clean one")
+        else:
+            where = epsilon(results.levels[low], results.pixel_size)
+            parts.append(f"from {where} on the score under attack is below half of the clean one")
+    worst = [(one.worst.values[-1], one) for one in results.perturbations if one.worst.values[-1] is not None]
+    if worst:
+        value, one = min(worst, key=lambda found: found[0] or 0.0)
+        parts.append(f"of the changes by scanners {one.title} does most harm: {score(value)} in the worst case")
+    weakest = {name: curve[0] for name, curve in results.by_class.items() if curve[0] is not None}
+    if weakest:
+        name = min(weakest, key=lambda one: weakest[one])
+        parts.append(f"the class with the lowest score is {name}: {score(weakest[name])}")
+    return Answer(
+        "Labeling: known limits of use",
+        f"Worst figures here: {'; '.join(parts)}." if parts else NOT_MEASURED,
+        "Images unlike these test data. The limits themselves are for the manufacturer to state.",
+    )
+
+
+def _overview(results: Results) -> Iterator[Answer]:
+    ways = [f"{sum(value > 0 for value in results.levels)} ε above 0 under attack"]
+    if results.perturbations:
+        ways.append(counted(len(results.perturbations), "simulated change"))
+    yield Answer(
+        "Statistical methods: performance over many samples",
+        f"{_score_name(results)} over {counted_samples(results)}, for {' and '.join(ways)}, with 95 % intervals where "
+        "there are enough.",
+        "How the samples represent the intended use.",
+    )
+    yield Answer(
+        "Formal methods: proofs", NOT_MEASURED, "An attack finds counterexamples and proves nothing. " + NO_COMMAND
+    )
+    cases = f"{counted(len(results.cases), 'picture')} of worst cases, for experts to judge." if results.cases else ""
+    yield Answer(
+        "Empirical methods: trials, and tests that experts judge", cases or NOT_MEASURED, f"Trials in use. {NO_COMMAND}"
+    )
+
+
+def _formal(results: Results) -> Iterator[Answer]:
+    size = results.pixel_size
+    ends = zip(("from", "to"), results.bounds or (), strict=False)
+    limits = [f"{word} {level(end)}" for word, end in ends if end is not None]
+    bounds = f"within intensities {' '.join(limits)}" if limits else "bounds of intensity not stated"
+    yield Answer(
+        "Domain: the inputs for which a property has to hold",
+        f"Balls in the {NORMS[results.norm]} norm around {counted_samples(results)}, up to "
+        f"{epsilon(results.levels[-1], size)}, {bounds}.",
+        "Inputs between and beyond these balls.",
+    )
+    yield _stability(results)
+    for name in (
+        "Sensitivity: how far outputs move when inputs do",
+        "Relevance: which parts of the input a decision rests on",
+        "Reachability: which outputs the domain can lead to",
+    ):
+        yield Answer(name, NOT_MEASURED, NO_COMMAND)
+
+
+def _stability(results: Results) -> Answer:
+    question = "Stability: the decision stays the same in the whole domain"
+    last = epsilon(results.levels[-1], results.pixel_size)
+    if not isinstance(results, ClassificationResults):
+        return Answer(
+            question,
+            f"No proof. The lowest {metric_name(results)} that was found, as a mean over scans, is "
+            f"{score(results.strongest.values[-1])} at {last}.",
+            f"Proofs. {NO_COMMAND}",
+        )
+    correct = [sample for sample in results.samples if sample.correct]
+    broken = sum(sample.broken is not None for sample in correct)
+    return Answer(
+        question,
+        f"Counterexamples for {broken} of {counted(len(correct), 'correct prediction')} up to {last}.",
+        f"Proofs: for the other {len(correct) - broken} no counterexample was found, which is no proof. {NO_COMMAND}",
+    )
+
+
+def _score_name(results: Results) -> str:
+    name = metric_name(results)
+    return name[0].upper() + name[1:]
+
+
+def _command(options: str) -> str:
+    return f"Measured by “monai-ima evaluate … {options}”."

@@ -1,0 +1,30 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["counted", "plain_number"]
+
+
+def plain_number(value: float, digits: int = 4) -> str:
+    """A number with ``digits`` significant digits and never an exponent; whole digits are all kept.
+
+    Example:
+        >>> plain_number(1510.4, 3), plain_number(0.0000234, 3), plain_number(2.0)
+        ('1510', '0.0000234', '2')
+    """
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    return f"{value:.0f}" if abs(value) >= 1 else np.format_float_positional(float(text), trim="-")
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun, with an s unless it is one.
+
+    Example:
+        >>> counted(1, "restart"), counted(10, "restart")
+        ('1 restart', '10 restarts')
+    """
+    return f"{count} {noun}" + "s" * (count != 1)
