@@ -527,7 +527,7 @@ def test_the_trainers_tensorboard_shows_the_robust_metric(zoo, capsys):
     assert harden(zoo, *QUICK) == 0, capsys.readouterr().err
     train(zoo, "train.json", "train_ima.json", epochs=2)
     written = EventAccumulator(str(zoo / "eval")).Reload()
-    assert [event.step for event in written.Scalars("robust_val_accu")] == [1, 2]
+    assert [event.step for event in written.Scalars("val_robust_accu")] == [1, 2]
     assert [event.step for event in written.Scalars("ima/margin_mean")] == [1, 2]
 
 
