@@ -46,7 +46,7 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
     return parse
 
 
-def help_texts(verb: Callable[..., None]) -> dict[str, str]:
+def help_texts(verb: Callable[..., None]) -> dict[str, Any]:
     """What typer shows of a verb: its docstring, whose first sentence is all that a list of verbs has of it, and whose
     last line, the example, stands below the options."""
     text, start, example = (inspect.getdoc(verb) or "").partition("\b\nExample: ")

@@ -22,7 +22,7 @@ class SharedTracking:
             built before and runs after it, closes it then.
 
     Example:
-        >>> SharedTracking(handlers=[]).attach(Evaluator("cpu", [], epoch_length=1))
+        >>> SharedTracking(handlers=[]).attach(Engine(lambda engine, batch: None))
     """
 
     def __init__(self, handlers: Sequence[Any], evaluator: Engine | None = None) -> None:
