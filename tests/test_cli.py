@@ -149,7 +149,7 @@ def test_a_missing_option_and_a_surplus_word_are_refused(verb, capsys):
         (["evalute"], "Unknown verb 'evalute', expected evaluate."),
         (
             ["zzz"],
-            "Unknown verb 'zzz', expected one of attack, evaluate, harden, margins, report, suggest, bundle, nnunet.",
+            "Unknown verb 'zzz', expected one of suggest, harden, evaluate, attack, margins, report, bundle, nnunet.",
         ),
         (["--verison"], "Unknown option --verison, expected --version."),
         (["evaluate", *REQUIRED["evaluate"], "--checks", "maybe"], "Got checks 'maybe', expected True or False."),

@@ -38,6 +38,11 @@ def curve(printed: str) -> dict[float, float]:
     return {float(row[0]): float(row[column]) for row in rows}
 
 
+def kept_in_epoch(printed: str) -> int:
+    """The epoch whose weights a training has kept."""
+    return int(re.findall(r"Epoch ([0-9]+): val_robust_\w+ [0-9.]+ is the best so far", printed)[-1])
+
+
 @pytest.mark.slow
 def test_the_quick_classification_is_better_than_chance_and_falls_with_epsilon(readme):
     folder, printed = readme
@@ -49,6 +54,8 @@ def test_the_quick_classification_is_better_than_chance_and_falls_with_epsilon(r
     assert sorted(p.name for p in (root / "eval" / "robustness").glob("results.*")) == ["results.csv", "results.json"]
     assert (root / "eval" / "robustness" / "report.html").read_text().count("<svg") > 2
     rows = read_rows(root / "eval" / "predictions.csv")
+    assert f"Class probabilities of {len(rows)} samples written to " in printed["oct"]
+    assert kept_in_epoch(printed["oct"]) > 6, "the weights that are measured are of IMA, not of the plain start"
     right = sum(row["sample_id"].split("/")[1] == row["predicted"] for row in rows)
     assert right / len(rows) == pytest.approx(accuracy[0], abs=5e-4), "inference uses the same weights and scans"
 
@@ -79,7 +86,13 @@ def test_the_quick_segmentation_outlines_the_phantom_and_dice_falls_with_epsilon
     root = folder / "hippocampus_segmentation_ima"
     shipped = REPO / "bundles" / root.name / "models" / "model.pt"
     assert (root / "models" / "model.pt").read_bytes() == shipped.read_bytes(), "shipped weights stay"
-    assert len(list((root / "eval").glob("*_seg.nii.gz"))) == 2
+    assert len(list((root / "eval").glob("*_seg.nii.gz"))) == 5
+    assert len(re.findall(r"writing: .*_seg\.nii\.gz", printed["hippocampus"])) == 5, (
+        "inference says where its predictions are"
+    )
+    assert kept_in_epoch(printed["hippocampus"]) > 10, (
+        "the weights that are measured are of IMA, not of the plain start"
+    )
     assert (root / "eval" / "robustness" / "scan.png").is_file()
     assert len(list((root / "eval" / "attack").glob("*_noisy.nii.gz"))) > 0
 

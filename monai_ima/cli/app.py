@@ -20,30 +20,55 @@ from .evaluate import EvaluateOptions, evaluate
 from .harden import HardenOptions, harden
 from .margins import margins
 from .nnunet import nnunet_evaluate, nnunet_path
-from .options import verb_command
+from .options import help_texts, verb_command
 from .report import report
 from .suggest import SuggestOptions, suggest
 
 __all__ = ["app", "main"]
 
 NAME = "monai-ima"
+PATH = """\b
+The path, for BUNDLE, a folder with configs/train.json and weights in models/model.pt:
+  1. which noise is plausible in its images
+     monai-ima suggest --bundle BUNDLE
+  2. harden: writes configs/train_ima.json and prints the line that trains
+     monai-ima harden --bundle BUNDLE
+  3. measure the trained network under attack
+     monai-ima evaluate --bundle BUNDLE --checkpoint BUNDLE/models/model_ima.pt --levels 0,0.01,0.02
+  4. a page to read and to send
+     monai-ima report --results BUNDLE/eval/robustness
+
+\b
+Without a bundle of your own: those that come with monai_ima, and a copy to train (its docs/README.md says how)
+     monai-ima bundle list
+     monai-ima bundle get ecg_classification_ima my_bundles
+
+\b
+In nnU-Net v2:
+     export nnUNet_extTrainer=$(monai-ima nnunet path)
+     nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTrainerIMA
+
+Each verb's --help ends with an example.
+"""
 
 app = typer.Typer(
     help="Increasing-Margin Adversarial training for MONAI: harden, evaluate, attack and report on image networks.",
-    epilog=f"Example: {NAME} harden --bundle DIR --dry_run",
+    epilog=PATH,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS: dict[Callable[..., None], type | None] = {
-    attack: AttackOptions,
-    evaluate: EvaluateOptions,
+    suggest: SuggestOptions,
     harden: HardenOptions,
+    evaluate: EvaluateOptions,
+    attack: AttackOptions,
     margins: None,
     report: None,
-    suggest: SuggestOptions,
 }
-"""The verbs; those with a class of options take further ones: ids of a config, or arguments of a handler."""
+"""The verbs, in the order in which they are used.
+
+Those with a class of options take further ones: ids of a config, or arguments of a handler."""
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "bundle": (
         "The bundles of monai_ima: list them, get a copy.",
@@ -59,11 +84,12 @@ GO_ON = dict.fromkeys(("attack", "evaluate", "nnunet"), "Give the same command a
 """What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(context_settings=further)(verb_command(verb, settings))
+    app.command(context_settings=further, **help_texts(verb))(verb_command(verb, settings))
 for group, (description, verbs) in GROUPS.items():
-    app.add_typer(members := typer.Typer(help=description, rich_markup_mode=None), name=group)
+    members = typer.Typer(help=description, short_help=description, rich_markup_mode=None)
+    app.add_typer(members, name=group)
     for name, verb in verbs.items():
-        members.command(name)(verb_command(verb, None))
+        members.command(name, **help_texts(verb))(verb_command(verb, None))
 
 
 @app.callback(invoke_without_command=True)

@@ -57,7 +57,7 @@ def attack(options: AttackOptions, further: Mapping[str, Any]) -> None:
     run is resumed by the same command.
 
     \b
-    Example: monai-ima attack --bundle DIR --eps 10 --norm l2 --limit 3
+    Example: monai-ima attack --bundle BUNDLE --eps 0.02 --limit 3
     """
     overrides = config_overrides("attack", options, further)
     from monai_ima.attacks import attack_from_name

@@ -27,7 +27,7 @@ def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
     evaluation is resumed by the same command. `monai-ima report` makes a report of it.
 
     \b
-    Example: monai-ima evaluate --bundle DIR --levels 0,0.01,0.02 --attack pgd100x2+apgd100-dlr --checks
+    Example: monai-ima evaluate --bundle BUNDLE --levels 0,0.01,0.02 --checks
     """
     overrides = _overrides(options, further)
     from .evaluation_run import run_evaluation

@@ -63,7 +63,7 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     is set for the trial run, such as --dataset_dir DIR, and so it is with --max_clean_loss for its search.
 
     \b
-    Example: monai-ima harden --bundle DIR --pretrained DIR/models/model.pt --min_clean 0.85 --dry_run
+    Example: monai-ima harden --bundle BUNDLE --pretrained BUNDLE/models/model.pt --min_clean 0.85 --dry_run
     """
     from monai_ima.harden.overlay import evaluation_lines, make_overlay, overlay_text, run_lines
     from monai_ima.harden.parts import find_parts

@@ -14,7 +14,7 @@ from monai_ima.utils.checks import shown
 
 from .arguments import further_options, literal, text, unknown_option
 
-__all__ = ["config_overrides", "option_names", "verb_command"]
+__all__ = ["config_overrides", "help_texts", "option_names", "verb_command"]
 
 
 def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None) -> Callable[..., Callable[[], None]]:
@@ -42,8 +42,19 @@ def verb_command(verb: Callable[..., None], settings: Callable[..., Any] | None)
     required_first = sorted(options, key=lambda option: option.default is not option.empty)
     parse.__signature__ = inspect.Signature([context, *required_first])  # type: ignore[attr-defined]
     parse.__annotations__ = {option.name: option.annotation for option in [context, *options]}
-    parse.__name__, parse.__doc__ = verb.__name__, verb.__doc__
+    parse.__name__ = verb.__name__
     return parse
+
+
+def help_texts(verb: Callable[..., None]) -> dict[str, Any]:
+    """What typer shows of a verb: its docstring, whose first sentence is all that a list of verbs has of it, and whose
+    last line, the example, stands below the options."""
+    text, start, example = (inspect.getdoc(verb) or "").partition("\b\nExample: ")
+    return {
+        "help": text,
+        "short_help": " ".join(text.partition("\n\n")[0].split()),
+        "epilog": f"{start}{example}",
+    }
 
 
 def option_names(settings: Any) -> list[str]:

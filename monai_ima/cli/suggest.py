@@ -78,7 +78,7 @@ def suggest(options: SuggestOptions, further: Mapping[str, Any]) -> None:
     repeat scan's noise are in L2, L∞ and RMS a pixel, and the commands that go with that.
 
     \b
-    Example: monai-ima suggest --images scans/ --scale 0:255 --out suggested
+    Example: monai-ima suggest --bundle BUNDLE --out suggested
     """
     if options.images is not None:
         for name in further:

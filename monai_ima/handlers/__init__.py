@@ -7,6 +7,7 @@ from .class_probability_csv import ClassProbabilityCSV
 from .epoch_seed import EpochSeed
 from .resumable import Resumable
 from .robust_validation import RobustValidation
+from .shared_tracking import SharedTracking
 from .start_weights import StartWeights
 from .training import (
     DDNHandler,
@@ -30,6 +31,7 @@ __all__ = [
     "PGDTrainingHandler",
     "Resumable",
     "RobustValidation",
+    "SharedTracking",
     "StartWeights",
     "TRADESHandler",
 ]

@@ -70,14 +70,15 @@ class BestWeights:
         assert isinstance(engine, Evaluator)
         value = key_metric(engine)
         if better(engine, value, self.best):
-            self.keep(value, engine.state.epoch)
+            self.keep(value, engine.state.epoch, engine.state.key_metric_name)
 
-    def keep(self, value: float, epoch: int) -> None:
+    def keep(self, value: float, epoch: int, metric: str) -> None:
         """Keep the weights as those of the best metric so far.
 
         Args:
             value: the metric.
             epoch: from 1 on.
+            metric: its name.
         """
         self.best, self.best_epoch = value, epoch
         if rank() > 0:
@@ -87,7 +88,7 @@ class BestWeights:
         if self.margins is not None:
             with whole_file(self.file.with_name(f"{self.file.stem}_margins.pt")) as file:
                 torch.save({"margins": self.margins.state_dict()}, file)
-        logger.info("Epoch %d: %.4f is the best so far, weights kept in %s.", epoch, value, self.file)
+        logger.info("Epoch %d: %s %.4f is the best so far, weights kept in %s.", epoch, metric, value, self.file)
 
     def state_dict(self) -> dict[str, Any]:
         """The best metric so far and its epoch."""

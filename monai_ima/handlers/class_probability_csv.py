@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from monai_ima.utils.distributed import gather_all, rank
 from monai_ima.utils.sample_ids import SAMPLE_ID
 
 __all__ = ["ClassProbabilityCSV"]
+
+logger = logging.getLogger(__name__)
 
 
 class ClassProbabilityCSV:
@@ -80,3 +83,4 @@ class ClassProbabilityCSV:
             for sample_id, values in rows:
                 predicted = self.classes[max(range(len(values)), key=values.__getitem__)]
                 writer.writerow([sample_id, *(f"{value:.6f}" for value in values), predicted])
+        logger.info("Class probabilities of %d samples written to %s.", len(rows), self.path)

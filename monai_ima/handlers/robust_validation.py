@@ -12,6 +12,7 @@ from torch import nn
 from monai_ima.margins import MarginTable
 from monai_ima.utils.checks import check_finite_number, check_instance
 from monai_ima.utils.distributed import rank
+from monai_ima.utils.metric_names import robust_name
 
 from .best_weights import BestWeights, better, key_metric
 from .validation_progress import validation_progress
@@ -31,9 +32,9 @@ class RobustValidation:
 
     On a terminal each run under attack shows samples, ε, attack and remaining time.
 
-    The robust key metric appears in the trainer's ``state.metrics`` as ``robust_...``, where its TensorBoard and MLflow
-    handlers find it. Put this handler into the ``save_dict`` of a checkpoint: a resumed run compares with the best so
-    far.
+    The robust key metric appears in the trainer's ``state.metrics`` as ``val_robust_...`` (``robust_...`` where the
+    clean name does not begin with ``val_``), where its TensorBoard and MLflow handlers find it. Put this handler
+    into the ``save_dict`` of a checkpoint: a resumed run compares with the best so far.
 
     Args:
         evaluator: validates without noise; whoever runs it, the robust evaluator follows.
@@ -96,14 +97,15 @@ class RobustValidation:
         with validation_progress(self.robust_evaluator):
             self.robust_evaluator.run(epoch)
         clean, robust = key_metric(self.evaluator), key_metric(self.robust_evaluator)
-        trainer.state.metrics[f"robust_{self.robust_evaluator.state.key_metric_name.removeprefix('robust_')}"] = robust
+        robust_metric = robust_name(self.robust_evaluator.state.key_metric_name)
+        trainer.state.metrics[robust_metric] = robust
         if better(self.robust_evaluator, clean, self.cleanest):
             self.cleanest = clean
         if rank() == 0:
             name = self.evaluator.state.key_metric_name
             logger.info(f"Epoch {epoch}: clean {name} {clean:.4f}, under attack {robust:.4f}.")
         if self._clean_enough(clean) and better(self.robust_evaluator, robust, self.weights.best):
-            self.weights.keep(robust, epoch)
+            self.weights.keep(robust, epoch, robust_metric)
 
     def report(self, engine: Engine) -> None:
         """Say at the end of training which weights were kept, or that none were."""

@@ -1,14 +1,38 @@
-"""What goes wrong while the parts of a foreign config are built, in one sentence."""
+"""Foreign configs are built: quietly, and what goes wrong is said in one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
 
 from monai_ima.utils.errors import one_line, root_cause
 
-__all__ = ["buildable"]
+__all__ = ["buildable", "quiet_workflow"]
+
+
+def quiet_workflow(files: Sequence[str | Path], root: Path, **arguments: Any) -> ConfigWorkflow:
+    """A bundle's workflow that leaves the logging of this process as it is; MONAI's warning that it does is left out.
+
+    Args:
+        files: the configs, merged in this order.
+        root: folder of the bundle.
+        arguments: further ones of ``ConfigWorkflow``, and values of ids of the configs.
+    """
+    log = logging.getLogger(ConfigWorkflow.__module__)
+    log.addFilter(_says_more)
+    try:
+        return ConfigWorkflow([str(file) for file in files], logging_file=False, bundle_root=str(root), **arguments)
+    finally:
+        log.removeFilter(_says_more)
+
+
+def _says_more(record: logging.LogRecord) -> bool:
+    return "skipping logging" not in record.getMessage()
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
 from monai.engines import default_prepare_batch
 from monai.utils import CommonKeys
 from torch.utils.data import SequentialSampler
@@ -17,7 +16,7 @@ from monai_ima.utils.errors import one_line, root_cause
 from monai_ima.utils.sample_ids import batch_sample_ids, common_folder, item_file
 from monai_ima.utils.tensors import plain
 
-from .building import buildable
+from .building import buildable, quiet_workflow
 from .loading import added_sample_ids, find_evaluation
 from .modules import make_importable
 from .reading import evaluation_files
@@ -95,11 +94,10 @@ def load_images(
     make_importable(root)
     meta = root / "configs" / "metadata.json"
     with buildable(parts.config.files[-1]):
-        workflow = ConfigWorkflow(
-            config_file=[str(file) for file in parts.config.files],
+        workflow = quiet_workflow(
+            parts.config.files,
+            root,
             meta_file=str(meta) if meta.is_file() else None,
-            logging_file=False,
-            bundle_root=str(root),
             **added_sample_ids(parts),
             **overrides,
         )

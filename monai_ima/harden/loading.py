@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, Criterion, DiceCriterion
 from monai_ima.data.image_table import is_table
@@ -17,7 +17,7 @@ from monai_ima.evaluation.loaded import LoadedBundle
 from monai_ima.utils.devices import check_device
 from monai_ima.utils.weights import fit_weights, load_weights
 
-from .building import buildable
+from .building import buildable, quiet_workflow
 from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
@@ -186,13 +186,7 @@ def _loaded(
     overrides: dict[str, Any],
 ) -> LoadedBundle:
     root = parts.config.root
-    workflow = ConfigWorkflow(
-        config_file=[str(file) for file in parts.config.files],
-        logging_file=False,
-        bundle_root=str(root),
-        **added_sample_ids(parts),
-        **overrides,
-    )
+    workflow = quiet_workflow(parts.config.files, root, **added_sample_ids(parts), **overrides)
     parser = workflow.parser
     if checkpoint is None:
         given = parser.get_parsed_content("ckpt_path") if "ckpt_path" in parser else None

@@ -12,6 +12,7 @@ from monai.engines import SupervisedEvaluator
 
 from monai_ima.methods import PerSampleMethod
 from monai_ima.utils.attack_names import passes, strongest
+from monai_ima.utils.metric_names import robust_name
 
 from .own_configs import bundle_line, own_lines, shell_word
 from .parts import CRITERION, SAVERS
@@ -301,7 +302,7 @@ def _copied_metrics(plan: Plan, path: str) -> Any:
     path, value = config.follow(path)
     if isinstance(value, dict) and "_target_" not in value:
         ends = {name: config.follow(f"{path}{SEPARATOR}{name}")[0] for name in value}
-        return {f"robust_{name}": f"%{readable(end)}" for name, end in ends.items()}
+        return {robust_name(name): f"%{readable(end)}" for name, end in ends.items()}
     return f"%{readable(path)}"
 
 

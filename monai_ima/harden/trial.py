@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 
 from monai_ima.utils.errors import one_line, root_cause
 
+from .building import quiet_workflow
 from .modules import forget_modules, forget_other_bundles
 from .overlay import SECTION
 from .plan import Plan
@@ -125,12 +126,7 @@ def _shortened(plan: Plan, overlay: dict[str, Any], folder: str) -> dict[str, An
 
 def _built(files: list[str], root: Path) -> ConfigParser:
     meta = root / "configs" / "metadata.json"
-    workflow = ConfigWorkflow(
-        config_file=files,
-        meta_file=str(meta) if meta.is_file() else None,
-        logging_file=False,
-        bundle_root=str(root),
-    )
+    workflow = quiet_workflow(files, root, meta_file=str(meta) if meta.is_file() else None)
     workflow.initialize()
     return workflow.parser
 
