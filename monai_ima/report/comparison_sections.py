@@ -12,7 +12,7 @@ from monai_ima.results.statistics import FEWEST
 from monai_ima.utils.plain_numbers import counted
 
 from .blocks import Block, Note, Table, Text
-from .wording import INTERVALS, NOTHING, capitalised, level_table, metric_name, score
+from .wording import INTERVALS, NOTHING, attack_list, capitalised, level_table, metric_name, score
 
 __all__ = ["differences", "differences_summary"]
 
@@ -26,7 +26,7 @@ def differences(models: Sequence[Results]) -> Iterator[Block]:
     first = models[0]
     compared, refused = _compared(models)
     for one, reason in refused:
-        yield Note("caution", f"{one.label} and {first.label} have no paired difference", reason)
+        yield Note("caution", f"{one.label} and {first.label} have no paired difference", _in_words(reason, first, one))
     for one, found in compared:
         yield _table(first, one, found)
     if compared:
@@ -59,6 +59,14 @@ def _compared(
             pairs.append(other)
     found = differences_from_first([first, *pairs]) if pairs else []
     return list(zip(pairs, found, strict=True)), refused
+
+
+def _in_words(reason: str, *models: Results) -> str:
+    """A reason without short names of attacks, which stand in the appendix only."""
+    joined = {"+".join(attack.name for attack in one.attacks): one for one in models}
+    for names in sorted(joined, key=len, reverse=True):
+        reason = reason.replace(f" {names}", f" {attack_list(names.split('+'), joined[names].metric)}")
+    return reason
 
 
 def _table(first: Results, other: Results, found: Sequence[PairedDifference]) -> Table:
