@@ -70,7 +70,8 @@ def classification(**changes: Any) -> dict[str, Any]:
         "levels": LEVELS,
         "units": {"name": "HU", "per_unit": 20.0},
         "image_values": {"fewest": 1600, "median": 1600.0, "most": 1600},
-        "bounds": [-0.5, 1.5],
+        "bounds": None,
+        "noise_scale": None,
         "classes": CLASSES,
         "attacks": [
             {
@@ -180,7 +181,9 @@ def segmentation(**changes: Any) -> dict[str, Any]:
         },
         "norm": "l2",
         "levels": [0.0, 5.0, 10.0],
-        **dict.fromkeys(("units", "image_values", "bounds", "noise", "minimum", "groups", "checks", "crosscheck")),
+        **dict.fromkeys(
+            ("units", "image_values", "bounds", "noise_scale", "noise", "minimum", "groups", "checks", "crosscheck")
+        ),
         "classes": ["anterior", "posterior"],
         "attacks": [
             {

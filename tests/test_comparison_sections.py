@@ -91,6 +91,15 @@ def test_models_that_cannot_be_compared_are_named_with_the_reason(tmp_path):
     assert [type(block) for block in alone] == [Note]
 
 
+def test_a_reason_names_attacks_in_words(tmp_path):
+    folders = models(tmp_path)
+    content = json.loads((folders[1] / "results.json").read_text())
+    write(folders[1], content | {"attacks": content["attacks"][:1]})
+    (note,) = section(folders)
+    assert "pgd" not in note.text
+    assert "projected gradient descent, 100 steps, 2 restarts, expected the same." in note.text
+
+
 def test_markdown_html_and_json_have_it(tmp_path):
     folders = models(tmp_path)
     names = ",".join(map(str, folders))

@@ -666,7 +666,11 @@ class TestReading:
         assert not (tmp_path / "report.html").exists()
 
     @pytest.mark.parametrize(
-        "key", sorted(set(classification()) - {"format", "date", "commit", "image_values", "bounds", "perturbations"})
+        "key",
+        sorted(
+            set(classification())
+            - {"format", "date", "commit", "image_values", "bounds", "noise_scale", "perturbations"}
+        ),
     )
     def test_a_missing_key_is_named(self, tmp_path, key):
         content = classification()

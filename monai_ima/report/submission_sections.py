@@ -84,7 +84,7 @@ def answers(results: Results) -> Mapping[str, list[Answer]]:
     """By document what was measured of one model on each of its questions."""
     return {
         GUIDANCE: [
-            _identity(results),
+            _what_it_is(results),
             _performance(results),
             _subgroups(results),
             _variation(results),
@@ -103,7 +103,7 @@ def answers(results: Results) -> Mapping[str, list[Answer]]:
     }
 
 
-def _identity(results: Results) -> Answer:
+def _what_it_is(results: Results) -> Answer:
     model, data = results.model, results.data
     version = f", version {model.version}" if model.version else ""
     weights = f"weights with SHA-256 {model.sha256[:12]}…" if model.sha256 else "weights without a digest"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from monai_ima.utils.checks import check_instance
 from monai_ima.utils.tensors import check_tensor
 
-from .planes import Orientation
+from .planes import Planes
 from .volumes import largest_slice
 
 __all__ = ["Case", "PerturbationCurves", "perturbation_curves", "perturbation_strip"]
@@ -145,7 +145,7 @@ def perturbation_strip(
         check_tensor("foreground", foreground)
         if foreground.shape != clean.shape[1:]:
             raise ValueError(f"Got a foreground of shape {tuple(foreground.shape)}, expected {tuple(clean.shape[1:])}.")
-    (first, plane), (second, _) = (_drawn(image, foreground, Orientation(affine)) for image in (clean, changed))
+    (first, plane), (second, _) = (_drawn(image, foreground, Planes(affine)) for image in (clean, changed))
     flat = first.ndim == 1
     height = 2.4 if flat else min(max(3.0 * first.shape[0] / first.shape[1], 1.2), 6.0) + 0.6
     figure = Figure(figsize=(7.2, 0.75 * height), dpi=100, layout="constrained")
@@ -157,7 +157,7 @@ def perturbation_strip(
     return figure
 
 
-def _drawn(image: torch.Tensor, foreground: torch.Tensor | None, orientation: Orientation) -> tuple[np.ndarray, str]:
+def _drawn(image: torch.Tensor, foreground: torch.Tensor | None, orientation: Planes) -> tuple[np.ndarray, str]:
     """What of a sample is drawn: ``[H, W]`` or ``[L]``; a volume's slice lies with its first axis to the right, and
     has a name."""
     values = image.detach().cpu().float()

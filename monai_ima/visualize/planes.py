@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 
-__all__ = ["Orientation"]
+__all__ = ["Planes"]
 
 PLANES = ("sagittal", "coronal", "axial")
 """Across the axes right, anterior and superior."""
 
 
-class Orientation:
+class Planes:
     """How a volume lies in the patient.
 
     Args:
         affine: ``[4, 4]`` from voxels to mm, right, anterior and superior (RAS); None where it is not known.
 
     Example:
-        >>> Orientation(np.diag([-1.0, 1.0, 1.0, 1.0])).name(0, 2, (10, 12, 14))
+        >>> Planes(np.diag([-1.0, 1.0, 1.0, 1.0])).name(0, 2, (10, 12, 14))
         'sagittal, slice 7'
-        >>> Orientation(None).name(0, 2, (10, 12, 14))
+        >>> Planes(None).name(0, 2, (10, 12, 14))
         'axis 0, slice 2'
     """
 

@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from monai_ima.utils.plain_numbers import plain_number
 from monai_ima.utils.tensors import check_tensor
 
-from .planes import Orientation
+from .planes import Planes
 
 __all__ = ["largest_slice", "volume_example"]
 
@@ -79,7 +79,7 @@ def volume_example(
     noise = changed - clean
     largest = float(np.abs(noise).max())
     limit = limit or largest or 1.0
-    orientation = Orientation(affine)
+    orientation = Planes(affine)
     if len(shape) == 3:
         clean, changed, noise, truth, *predictions = map(
             orientation.upright, (clean, changed, noise, truth, *predictions)
