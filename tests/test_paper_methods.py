@@ -76,7 +76,7 @@ def test_what_was_not_run_is_not_mentioned(tmp_path, present):
 
 
 def test_everything_is_said_of_an_evaluation_with_everything(tmp_path):
-    plain = classification(perturbations=[perturbation(torchio=True)], norm="l2")
+    plain = classification(perturbations=[perturbation(torchio=True)], norm="l2", bounds=[-0.5, 1.5])
     plain["settings"] |= {"eot": 16}
     hardened = other(perturbations=[])
     models = [one.named(name) for one, name in zip(read(tmp_path, plain, hardened), "AB", strict=True)]
