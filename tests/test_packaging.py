@@ -87,9 +87,9 @@ def test_the_package_has_the_version_of_the_project():
 
 def test_the_source_distribution_holds_every_file_of_the_repository(tmp_path):
     """So its tests run from it: they read bundles, documents, benchmarks and the files beside the package."""
-    git = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True)
-    if git.returncode != 0:
+    if not (REPO / ".git").exists():
         pytest.skip("this is no git checkout: nothing says which files are the repository's")
+    git = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=True)
     tracked = {name for name in git.stdout.splitlines() if (REPO / name).is_file()}
     tree = tmp_path / "tree"
     for name in tracked:
