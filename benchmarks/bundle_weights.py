@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 
 from monai_ima.cli.app import main as monai_ima
 from monai_ima.margins import load_margins
+from monai_ima.results.base import as_numbers
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.utils.weights import load_weights
 from studies import REPO, CommandLine, cells, chosen, level_titles, setting, table, train_bundle, write_page
@@ -71,8 +72,8 @@ def evaluation(root: Path, last: Path) -> list[str]:
 def card(root: Path, results: ClassificationResults | SegmentationResults, last: Path, command: list[str]) -> list[str]:
     """The model card, in paragraphs."""
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    is_scored = isinstance(results, SegmentationResults)
-    metric, values = ("Dice", results.dice) if is_scored else ("accuracy", results.accuracy)
+    metric = "Dice" if isinstance(results, SegmentationResults) else "accuracy"
+    values = as_numbers(results.dice if isinstance(results, SegmentationResults) else results.accuracy)
     return [
         f"# Weights on SYNTHETIC data: {metadata['name']}",
         "They show that training, evaluation, inference and export of this bundle work, without a download. **On real "
@@ -82,7 +83,8 @@ def card(root: Path, results: ClassificationResults | SegmentationResults, last:
         table(["", *level_titles(results.levels)], [[metric, *cells(values)]]),
         f"(`monai-ima {' '.join(command)}`, which also gives 95 % intervals.)",
         "Limits: one seed, few samples, a network and a training made small so that the file is small and made within "
-        "minutes. No setting was chosen by these figures, and nothing is said about data of another kind.",
+        "minutes. The figures are no measure of what IMA reaches (`docs/results` of the project has those), and nothing is "
+        "said about data of another kind.",
         f"Inference on the synthetic test samples: `{_run(root, 'inference.json')}`",
     ]
 
