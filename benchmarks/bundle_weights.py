@@ -83,8 +83,8 @@ def card(root: Path, results: ClassificationResults | SegmentationResults, last:
         table(["", *level_titles(results.levels)], [[metric, *cells(values)]]),
         f"(`monai-ima {' '.join(command)}`, which also gives 95 % intervals.)",
         "Limits: one seed, few samples, a network and a training made small so that the file is small and made within "
-        "minutes. The figures are no measure of what IMA reaches (`docs/results` of the project has those), and nothing is "
-        "said about data of another kind.",
+        "minutes. The figures are no measure of what IMA reaches (`docs/results` of the project has those), and "
+        "nothing is said about data of another kind.",
         f"Inference on the synthetic test samples: `{_run(root, 'inference.json')}`",
     ]
 
