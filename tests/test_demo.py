@@ -97,6 +97,6 @@ def test_a_process_that_fails_ends_the_demo_with_the_place_of_its_log(monkeypatc
 
 def test_settings_of_another_kind_are_refused(capsys, tmp_path):
     assert main(["demo", "--out", str(tmp_path / "out"), "--noisy_samples", "some"]) == 2
-    assert "Got noisy_samples 'some'" in capsys.readouterr().err
+    assert "Unknown noisy_samples 'some'" in capsys.readouterr().err
     assert main(["demo", "--out", str(tmp_path / "out"), "--seed", "-1"]) == 2
     assert not (tmp_path / "out").exists()
