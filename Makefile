@@ -13,7 +13,7 @@ TESTS_MAY := $(addprefix --disable-error-code ,arg-type assignment dict-item fun
 
 demo: $(STAMP)
 	rm -rf demo_output
-	$(BIN)/python benchmarks/demo.py --out demo_output
+	$(BIN)/monai-ima demo --out demo_output
 
 test: $(STAMP)
 	$(BIN)/python $(PYTEST)

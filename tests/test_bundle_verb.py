@@ -8,20 +8,37 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from bundle_runs import options
 from conftest import REPO
 from small_image_files import write_pictures
+from wild_bundles import STYLES
 
 from monai_ima.__main__ import main
 from monai_ima.cli import bundle as bundle_verbs
 
 NAME = "image_classification_ima"
 BUNDLES = sorted(file.parent.parent.name for file in (REPO / "bundles").glob("*/configs/metadata.json"))
-LEFT_BEHIND = ("eval/results.json", "models/model_last.pt", "models/classes.json")
-SHIPPED = ("hippocampus_segmentation_ima/models/model.pt", "hippocampus_segmentation_ima/models/model_ce.pt")
+LEFT_BEHIND = (
+    "eval/results.json",
+    "models/model_last.pt",
+    "models/classes.json",
+    "models/synthetic/model_last.pt",
+    "models/unknown/model.pt",
+)
+HIPPOCAMPUS = ("hippocampus_segmentation_ima/models/model.pt", "hippocampus_segmentation_ima/models/model_ce.pt")
+SHIPPED = {
+    *HIPPOCAMPUS,
+    *(
+        file.relative_to(REPO / "bundles").as_posix()
+        for name in ("README.md", "model.pt", "plan.json")
+        for file in (REPO / "bundles").glob(f"*/models/synthetic/{name}")
+    ),
+}
 SMALL = {"image_size": 40, "network_def#channels": [4, 8, 8, 8]}
 QUICK = {"epochs": 2, "batch_size": 8, "steps": 2, "margin_steps": 2, "val_steps": 2, "update_interval": 1}
 
@@ -44,7 +61,7 @@ def source(tmp_path, monkeypatch) -> Path:
     for name in (NAME, "hippocampus_segmentation_ima"):
         shutil.copytree(REPO / "bundles" / name, root / name, ignore=shutil.ignore_patterns("eval"))
         for left in LEFT_BEHIND:
-            (root / name / left).parent.mkdir(exist_ok=True)
+            (root / name / left).parent.mkdir(parents=True, exist_ok=True)
             (root / name / left).touch()
     monkeypatch.setattr(bundle_verbs, "__file__", str(tmp_path / "source" / "monai_ima" / "cli" / "bundle.py"))
     return root
@@ -114,7 +131,7 @@ def built(tmp_path_factory) -> Path:
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPO / name, tree)
     for left in LEFT_BEHIND:
-        (tree / "bundles" / NAME / left).parent.mkdir(exist_ok=True)
+        (tree / "bundles" / NAME / left).parent.mkdir(parents=True, exist_ok=True)
         (tree / "bundles" / NAME / left).touch()
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     done = subprocess.run([*pip, "--wheel-dir", "dist", "."], cwd=tree, capture_output=True, text=True)
@@ -132,22 +149,29 @@ def test_the_wheel_holds_every_package_and_what_is_shipped_of_every_bundle(built
         if name in SHIPPED or not ("/eval/" in name or "/models/" in name) or name.endswith((".gitkeep", "README.md"))
     }
     assert {name.removeprefix("bundles/") for name in packed if name.startswith("bundles/")} == tracked
-    assert built.stat().st_size < 3e6
+    assert built.stat().st_size < 6e6
+
+
+@pytest.fixture(scope="module")
+def site(built, tmp_path_factory) -> Path:
+    """The folder that the wheel was installed into, by itself."""
+    folder = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder)]
+    subprocess.run([*pip, str(built)], check=True)
+    return folder
+
+
+def run_installed(site: Path, work: Path, *command: object) -> str:
+    """Run a command in a folder, with the installed package in the place of the source tree; it must succeed."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), cwd=work, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.mark.slow
-def test_from_the_wheel_alone_to_a_report_on_class_folders(built, tmp_path):
-    site, work = tmp_path / "site", tmp_path / "work"
-    work.mkdir()
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
-    subprocess.run([*pip, str(built)], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-
-    def run(*command):
-        done = subprocess.run(list(map(str, command)), cwd=work, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
+def test_from_the_wheel_alone_to_a_report_on_class_folders(site, tmp_path):
+    run, work = partial(run_installed, site, tmp_path), tmp_path
     python, script = (sys.executable, "-P"), site / "bin" / "monai-ima"
     assert run(*python, "-c", "import monai_ima; print(monai_ima.__file__)").startswith(str(site))
     data = [f"{name}/{name}{k}.png" for name in ("healthy", "scar") for k in range(12)]
@@ -164,3 +188,26 @@ def test_from_the_wheel_alone_to_a_report_on_class_folders(built, tmp_path):
     assert {sample["sample_id"] for sample in results["samples"]} == set(split["test"])
     assert sorted(name for own in split.values() for name in own) == sorted(data)
     assert "healthy" in (work / root / "eval" / "robustness" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_from_the_wheel_alone_to_reports_of_the_quick_demo_and_on_a_hardened_bundle_of_others(site, tmp_path):
+    run, script = partial(run_installed, site, tmp_path), site / "bin" / "monai-ima"
+    shipped = files_below(site / "monai_ima" / "bundles")
+    with ThreadPoolExecutor(1) as pool:
+        demo = pool.submit(run, script, "demo", "--quick", "--out", "demo")
+        STYLES["zoo_classification"](tmp_path / "wild")
+        steps = ["--steps", "2", "--margin_steps", "2", "--binary_steps", "3", "--val_steps", "2"]
+        assert "configs/train_ima.json" in run(script, "harden", "--bundle", "wild", *steps)
+        run(script, "evaluate", "--bundle", "wild", "--levels", "0,0.05", "--norm", "linf", "--attack", "pgd2")
+        run(script, "report", "--results", "wild/eval/robustness")
+        printed = demo.result()
+    assert (tmp_path / "wild" / "eval" / "robustness" / "report.html").is_file()
+    assert "QUICK" in printed
+    assert "SYNTHETIC" in printed
+    assert "plain training" in (tmp_path / "demo" / "report.html").read_text()
+    for name in ("plain", "ima"):
+        found = json.loads((tmp_path / "demo" / name / "robustness" / "results.json").read_text())
+        assert found["command"] == "monai-ima demo --quick"
+        assert [attack["name"] for attack in found["attacks"]] == ["pgd10"]
+    assert files_below(site / "monai_ima" / "bundles") == shipped, "the demo writes nothing into the package"

@@ -1,4 +1,4 @@
-"""``benchmarks/demo.py``, made tiny: one report on both networks, from runs side by side."""
+"""``monai-ima demo``, made tiny: one report on both networks, from runs side by side."""
 
 from __future__ import annotations
 
@@ -11,47 +11,50 @@ from threading import Lock
 
 import pytest
 
-import demo
+from monai_ima.__main__ import main
 from monai_ima.attacks import MinimumNorm
+from monai_ima.cli import demo_run
+from monai_ima.cli.demo_run import Size
 from monai_ima.evaluation import classification_task, gradient_masking
+
+SCANS = {"train": 4, "val": 2, "test": 3}
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """The demo with few scans and steps, its processes played by this one; the calls are noted."""
-    monkeypatch.setattr(demo, "DATA", {"image_size": 40, "phantom_per_class": {"train": 4, "val": 2, "test": 3}})
-    monkeypatch.setattr(demo, "NETWORK", {"network_def#channels": [2, 2, 2, 2], "network_def#blocks": [1, 1, 1, 1]})
-    monkeypatch.setattr(demo, "TRAINING", {**demo.TRAINING, "epochs": 2, "val_interval": 2})
-    monkeypatch.setattr(demo, "IMA", {**demo.IMA, "train#handlers#0#start_epoch": 1})
-    monkeypatch.setattr(demo, "ATTACK", "pgd2")
+    monkeypatch.setattr(demo_run, "FULL", Size(40, SCANS, epochs=2, val_interval=2, attack="pgd2", thorough=True))
+    monkeypatch.setattr(demo_run, "NETWORK", {"network_def#channels": [2] * 4, "network_def#blocks": [1] * 4})
     monkeypatch.setattr(gradient_masking, "STEPS", (1, 2, 3, 4))
     monkeypatch.setattr(gradient_masking, "RESTARTS", (1, 2, 3))
     monkeypatch.setattr(classification_task, "MinimumNorm", partial(MinimumNorm, steps=2, rounds=1))
     calls, lock = [], Lock()
 
-    def run_one(script, arguments, log, threads, check):
+    def run_process(stages, name, demo, log):
         with lock:
-            calls.append((*arguments[:1], *arguments[2:], threads))
-            demo.one(*map(str, arguments))
+            calls.append((",".join(stages), name))
+            for stage in stages:
+                demo_run.STAGES[stage](demo, name)
         return 0
 
-    monkeypatch.setattr(demo, "run_one", run_one)
+    monkeypatch.setattr(demo_run, "run_process", run_process)
     yield calls
     logging.disable(logging.NOTSET)
 
 
 def test_both_networks_are_trained_before_they_are_evaluated_and_come_into_one_report(tiny, tmp_path, capsys):
     out = tmp_path / "out"
-    demo.main(str(out), seed=3)
+    assert main(["demo", "--out", str(out), "--seed", "3"]) == 0
     assert {call[0] for call in tiny[:2]} == {"training"}
     assert {call[0] for call in tiny[2:]} == {"attacks", "perturbations"}
-    assert sorted(call[1:] for call in tiny) == sorted([("plain", 3, "all", 1), ("ima", 3, "all", 1)] * 3)
+    assert sorted(call[1] for call in tiny) == ["ima"] * 3 + ["plain"] * 3
     printed = capsys.readouterr().out
     with open(out / "table.csv", encoding="utf-8") as file:
         rows = {name: values for name, *values in csv.reader(file)}
     for name in ("plain", "ima"):
         found = json.loads((out / name / "robustness" / "results.json").read_text())
         assert found["attacks"][-1]["name"] == "minimum"
+        assert found["command"] == "monai-ima demo --seed 3"
         assert len(found["samples"]) == 12
         assert found["settings"]["training"]["seed"] == 3
         assert [float(value) for value in rows[name]] == found["attacks"][-1]["values"]
@@ -65,17 +68,35 @@ def test_both_networks_are_trained_before_they_are_evaluated_and_come_into_one_r
         assert heading in page
 
 
+def test_the_settings_are_those_that_the_figures_in_the_readme_come_from():
+    demo = demo_run.Demo(Path("out"))
+    assert demo.size == Size(64, {"train": 225, "val": 30, "test": 25}, 18, 6, "pgd100x2", True)
+    plain, ima = demo.settings("plain"), demo.settings("ima")
+    assert {key: plain[key] for key in ("seed", "batch_size", "learning_rate", "epochs", "val_interval")} == {
+        "seed": 0, "batch_size": 24, "learning_rate": 0.003, "epochs": 18, "val_interval": 6,
+    }  # fmt: skip
+    assert {key: value for key, value in ima.items() if key not in plain} == {
+        "norm": "linf", "eps_max": 0.02, "delta": 0.0025, "beta": 0.5, "steps": 7, "update": "online", "val_eps": 0.01,
+        "val_steps": 10, "train#handlers#0#start_epoch": 9, "train#handlers#0#noisy_samples": "all",
+    }  # fmt: skip
+
+
 def test_a_folder_with_files_is_refused_before_anything_runs(tiny, tmp_path, capsys):
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit) as stop:
-        demo.main(str(tmp_path))
-    assert stop.value.code == 2
+    assert main(["demo", "--out", str(tmp_path)]) == 2
     assert f"Folder {tmp_path} is not empty" in capsys.readouterr().err
     assert tiny == []
     assert [file.name for file in Path(tmp_path).iterdir()] == ["file"]
 
 
 def test_a_process_that_fails_ends_the_demo_with_the_place_of_its_log(monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "run_one", lambda *_, **__: 1)
+    monkeypatch.setattr(demo_run, "run_process", lambda *_: 1)
     with pytest.raises(SystemExit, match=r"training failed, see .*training_ima\.log"):
-        demo.main(str(tmp_path / "out"))
+        main(["demo", "--out", str(tmp_path / "out")])
+
+
+def test_settings_of_another_kind_are_refused(capsys, tmp_path):
+    assert main(["demo", "--out", str(tmp_path / "out"), "--noisy_samples", "some"]) == 2
+    assert "Unknown noisy_samples 'some'" in capsys.readouterr().err
+    assert main(["demo", "--out", str(tmp_path / "out"), "--seed", "-1"]) == 2
+    assert not (tmp_path / "out").exists()

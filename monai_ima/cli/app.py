@@ -16,6 +16,7 @@ from monai_ima.utils.workers import workers, workers_of_torchrun
 from .arguments import normalise, one_of
 from .attack import AttackOptions, attack
 from .bundle import get_bundle, list_bundles
+from .demo import demo
 from .evaluate import EvaluateOptions, evaluate
 from .harden import HardenOptions, harden
 from .margins import margins
@@ -39,6 +40,10 @@ The path, for BUNDLE, a folder with configs/train.json and weights in models/mod
      monai-ima report --results BUNDLE/eval/robustness
 
 \b
+Nothing at hand yet? A demonstration on synthetic scans, plain training beside IMA, in minutes
+     monai-ima demo --quick --out ima_demo
+
+\b
 Without a bundle of your own: those that come with monai_ima, and a copy to train (its docs/README.md says how)
      monai-ima bundle list
      monai-ima bundle get ecg_classification_ima my_bundles
@@ -59,6 +64,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS: dict[Callable[..., None], type | None] = {
+    demo: None,
     suggest: SuggestOptions,
     harden: HardenOptions,
     evaluate: EvaluateOptions,
@@ -81,6 +87,8 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 }
 """Verbs with verbs of their own, and what each group is for."""
 GO_ON = dict.fromkeys(("attack", "evaluate", "nnunet"), "Give the same command again: it goes on where it was.")
+"""What an interrupted verb says that several processes may run."""
+INTERRUPTED = {**GO_ON, "demo": "It starts afresh: give another --out, or empty the folder."}
 """What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -127,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     """Run a verb; of several processes that fail alike one says why."""
     try:
-        with ending_with_one_line(GO_ON.get(words[0], "Nothing was kept of it: give the same command again.")):
+        with ending_with_one_line(INTERRUPTED.get(words[0], "Nothing was kept of it: give the same command again.")):
             program = typer.main.get_command(app)
             work = program.main(_checked(program, words), prog_name=NAME, standalone_mode=False)
             if callable(work):
