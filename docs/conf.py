@@ -34,6 +34,8 @@ nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_output_stderr = "remove"
+nb_execution_show_tb = True
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 # Kernels find the library of this tree, and the studies that the pictures of the concepts are drawn with.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(REPO), str(REPO / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]
