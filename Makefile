@@ -22,10 +22,11 @@ test: $(STAMP)
 test-lowest: $(LOWEST_STAMP)
 	$(LOWEST)/bin/python $(PYTEST)
 
-# Runs the notebooks. Links and anchors within the site are checked by the build, warnings are errors.
+# Runs the notebooks; warnings are errors, and every link within the site has to hold.
 docs: $(DOCS_STAMP)
 	rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
 	@echo "The site: docs/_build/html/index.html"
 
 # Links to other sites, which takes a network.

@@ -69,6 +69,17 @@ def train(epochs_kept: tuple[int, ...], hardened: bool, seed: int = 0) -> list[S
     return kept
 
 
+def figures() -> dict[str, Figure]:
+    """All pictures, by name."""
+    hardened = train((2, 10, 30), hardened=True)
+    (plain,) = train((30,), hardened=False)
+    return {
+        "growing_ball": growing_ball(hardened),
+        "path_to_boundary": path_to_boundary(hardened[-1].network),
+        "equilibrium": equilibrium({"plain training": plain.network, "IMA": hardened[-1].network}),
+    }
+
+
 def growing_ball(snapshots: list[Snapshot]) -> Figure:
     """Points, decision boundary and the balls of every 11th point, one panel an epoch."""
     figure = Figure(figsize=(4 * len(snapshots), 4), layout="constrained")

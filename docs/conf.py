@@ -11,7 +11,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 REPO = DOCS.parent
-sys.path[:0] = [str(DOCS), str(REPO)]
+sys.path[:0] = [str(DOCS), str(REPO), str(REPO / "benchmarks")]
 
 import site_pages  # noqa: E402
 
@@ -25,8 +25,6 @@ suppress_warnings = ["ref.python"]  # two classes of one name: the nearer one is
 
 html_theme = "furo"
 html_title = "monai_ima"
-html_static_path = ["_static"]
-html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
 nb_execution_mode = os.environ.get("MONAI_IMA_NOTEBOOKS", "force")
@@ -36,10 +34,8 @@ nb_execution_timeout = 600
 nb_output_stderr = "remove"
 nb_execution_show_tb = True
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-# Kernels find the library of this tree, and the studies that the pictures of the concepts are drawn with.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(REPO), str(REPO / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+# What the notebooks run is this tree's library.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -54,6 +50,7 @@ def setup(app: Any) -> None:
     """Hooks of :mod:`site_pages`."""
     site_pages.without_metadata()
     app.connect("builder-inited", lambda app: site_pages.write_pages(DOCS))
+    app.connect("builder-inited", lambda app: site_pages.write_pictures(DOCS))
     app.connect("source-read", site_pages.lead_to_copies)
     app.connect("autodoc-process-docstring", site_pages.read_docstring)
     app.connect("autodoc-process-signature", site_pages.read_signature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -121,6 +122,16 @@ def write_pages(docs: Path) -> None:
             file.write_text(text, encoding="utf-8")
 
 
+def write_pictures(docs: Path) -> None:
+    """The pictures of the concepts, drawn by ``benchmarks/concepts.py`` where they are not there."""
+    folder = docs / GENERATED
+    if not (folder / "equilibrium.png").is_file():
+        import concepts
+
+        for name, figure in concepts.figures().items():
+            figure.savefig(folder / f"{name}.png", dpi=120)
+
+
 def lead_to_copies(app: Any, document: str, source: list[str]) -> None:
     """Links to a bundle's README, which stands outside the site, lead to its copy."""
     source[0] = BUNDLE_LINK.sub(rf"](/{GENERATED}/bundles/\1.md", source[0])
@@ -151,8 +162,9 @@ def without_metadata() -> None:
             for described in [value, *(part for part in own if inspect.isfunction(part))]:
                 annotations = getattr(described, "__annotations__", None)
                 if annotations:
+                    fields = described.__name__ == "__init__" and dataclasses.is_dataclass(value)
                     with contextlib.suppress(NameError):  # of a name that is imported for type checkers only
-                        plain = get_type_hints(described)
+                        plain = {"return": None, **get_type_hints(value if fields else described)}
                         described.__annotations__ = {key: plain[key] for key in annotations}
 
 

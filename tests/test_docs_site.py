@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import subprocess
 import sys
 
 import pytest
@@ -122,3 +123,16 @@ def test_a_returned_value_with_a_colon_is_no_type(pages):
     constant = ["What counts: the first."]
     pages.read_docstring(None, "data", "C", None, None, constant)
     assert constant[0] == "What counts: the first."
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    script = DOCS / "check_links.py"
+    links = ["b.html#there", "https://example.org/", "#top"]
+    (tmp_path / "a.html").write_text("".join(f'<a href="{link}">x</a>' for link in links))
+    (tmp_path / "b.html").write_text('<p id="there">x</p> <a href="a.html">x</a> <img src="c.png">')
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["a.html: #top has no such place", "b.html: c.png is no file"]
+    (tmp_path / "a.html").write_text('<p id="top"><a href="b.html#there">x</a></p> <a href="#top">x</a>')
+    (tmp_path / "c.png").write_bytes(b"")
+    assert subprocess.run([sys.executable, script, tmp_path], capture_output=True).returncode == 0
