@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import io
 import itertools
 import pkgutil
 import re
@@ -128,7 +129,9 @@ def write_pictures(docs: Path) -> None:
     if not (folder / "equilibrium.png").is_file():
         import concepts
 
-        for name, figure in concepts.figures().items():
+        with contextlib.redirect_stderr(io.StringIO()):  # progress of the training
+            figures = concepts.figures()
+        for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=120)
 
 
