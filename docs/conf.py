@@ -25,6 +25,7 @@ suppress_warnings = ["ref.python"]  # two classes of one name: the nearer one is
 
 html_theme = "furo"
 html_title = "monai_ima"
+html_show_copyright = False
 
 myst_heading_anchors = 3
 nb_execution_mode = os.environ.get("MONAI_IMA_NOTEBOOKS", "force")
