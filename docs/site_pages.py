@@ -161,7 +161,7 @@ def without_metadata() -> None:
         for value in list(vars(importlib.import_module(name)).values()):
             if getattr(value, "__module__", None) != name:
                 continue
-            own = list(vars(value).values()) if inspect.isclass(value) else []
+            own = [getattr(part, "fget", part) for part in vars(value).values()] if inspect.isclass(value) else []
             for described in [value, *(part for part in own if inspect.isfunction(part))]:
                 annotations = getattr(described, "__annotations__", None)
                 if annotations:
