@@ -42,15 +42,15 @@ class _PlainStack(nn.Module):
 class ECGNet(_PlainStack):
     """The ECG network of section 3.1 of the IMA paper (arXiv 2005.09147), for single beats ``[B, 1, 187]``.
 
-    ========================  ==========================================================
-    the paper                 here
-    ========================  ==========================================================
-    COV(1, 32, 5, 2, 2) - LR  convolution, 5 wide, stride 2, padding 2: 94 samples left
-    COV(32, 32, 5, 2, 2) - LR three times: 47, 24 and 12 samples left
-    Linear(384, 128) - LR     384 = 32 x 12
-    Linear(128, 128) - LR     twice
-    Linear(128, 5)            the logits
-    ========================  ==========================================================
+    =========================  ==========================================================
+    the paper                  here
+    =========================  ==========================================================
+    COV(1, 32, 5, 2, 2) - LR   convolution, 5 wide, stride 2, padding 2: 94 samples left
+    COV(32, 32, 5, 2, 2) - LR  three times: 47, 24 and 12 samples left
+    Linear(384, 128) - LR      384 = 32 x 12
+    Linear(128, 128) - LR      twice
+    Linear(128, 5)             the logits
+    =========================  ==========================================================
 
     98 597 parameters with one lead and five classes. The paper gives no slope for its leaky ReLU (LR): it is
     PyTorch's default, 0.01, here.

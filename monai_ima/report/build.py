@@ -52,7 +52,7 @@ def build_report(
         sections.append(Section("comparison", "Comparison of the models", list(comparison(models))))
         sections.append(Section("differences", "Differences between the models", list(differences(models))))
     if any(one.perturbations for one in models):
-        sections.append(Section("perturbations", "Changes that scanners make", list(perturbed(models))))
+        sections.append(Section("perturbations", "Noise that scanners make", list(perturbed(models))))
     sections += [model_section(one, f"model-{k}") for k, one in enumerate(models, 1)]
     if margins is not None:
         sections.append(Section("margins", "Margins of the training samples", list(margin_findings(margins))))
