@@ -184,7 +184,10 @@ def lead_to_public_name(app: Any, environment: Any, node: Any, content: Any) -> 
         name for name in names_by_end(domain, len(domain.objects))[target.split(".")[-1]] if name.endswith(f".{target}")
     ]
     if len(found) == 1:
-        return domain.resolve_xref(environment, node["refdoc"], app.builder, node["reftype"], found[0], node, content)
+        kind, document = node["reftype"], node["refdoc"]
+        resolved = domain.resolve_xref(environment, document, app.builder, kind, found[0], node, content)
+        if resolved is not None:
+            return resolved
     ours = target.startswith("monai_ima.")
     return content if target.split(".")[-1] in identifiers() or ("." in target and not ours) else None
 
