@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from decimal import Decimal
 
 __all__ = ["counted", "plain_number"]
 
@@ -17,7 +17,7 @@ def plain_number(value: float, digits: int = 4) -> str:
     text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
-    return f"{value:.0f}" if abs(value) >= 1 else np.format_float_positional(float(text), trim="-")
+    return f"{value:.0f}" if abs(value) >= 1 else f"{Decimal(text):f}"
 
 
 def counted(count: int, noun: str) -> str:
