@@ -351,6 +351,7 @@ EVALUATION_ROWS = [
     *each(evaluated, "seed", *SEEDS, 2**63),
     *each(evaluated, "tolerance", -1, NAN, INF, "x", True, None),
     *each(evaluated, "eot", *COUNTS, 10_001),
+    *each(evaluated, "cases", -1, 1.5, NAN, "x", True, None, 101),
     *each(evaluated, "channels", [3], [-1], "x", []),
     *each(evaluated, "minimum", *SWITCHES),
     *each(evaluated, "checks", *SWITCHES),

@@ -64,6 +64,7 @@ EVALUATION_ROWS = [
     *rows(RUNS, "seed", *NO_NUMBERS, "1.5", "-1", "None", "9" * 30),
     *rows("evaluate", "tolerance", *NO_NUMBERS, "-1"),
     *rows("evaluate", "eot", *NO_COUNTS, "10001"),
+    *rows("evaluate", "cases", *NO_NUMBERS, "-1", "1.5", "101"),
     *rows(RUNS, "norm", "l1", "2", "[l2]", "", "nan"),
     *rows(RUNS, "attack", "x", "", "3", "[pgd2]", "pgd0", "pgd2x0", "noise0", "pgd2+", "pgd2+x", "x+pgd2"),
     *rows(RUNS, "attack", "pgd2+pgd2", "ddn5", "pgd2-dlr"),

@@ -289,7 +289,15 @@ def test_the_defaults_are_those_of_the_function(calls):
         **dict.fromkeys(["model", *FILE_OPTIONS]),
         **dict.fromkeys(["minimum", "checks", "crosscheck"], False),
         **{"bundle": BUNDLE, "levels": (0, 1), "norm": "linf", "config": None, "seed": 0, "tolerance": 1.0},
-        **{"units": "network", "eot": 1, "overrides": {}, "perturbation": None, "draws": 10, "torchio": False},
+        **{
+            "units": "network",
+            "eot": 1,
+            "overrides": {},
+            "perturbation": None,
+            "draws": 10,
+            "torchio": False,
+            "cases": 10,
+        },
     }
 
 

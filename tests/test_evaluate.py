@@ -84,7 +84,8 @@ def checkpoint(tmp_path_factory) -> Path:
 
 def command(checkpoint: Path, out: Path, *options: object) -> list[str]:
     fixed = ["evaluate", "--bundle", BUNDLE, "--checkpoint", checkpoint, "--norm", "l2", "--out", out]
-    return [str(part) for part in [*fixed, *SETTINGS, *options]]
+    drawn = [] if "--cases" in options else ["--cases", "2"]
+    return [str(part) for part in [*fixed, *SETTINGS, *drawn, *options]]
 
 
 def results(out: Path) -> dict:
@@ -127,7 +128,8 @@ def test_a_killed_evaluation_is_resumed_to_the_same_results(checkpoint, tmp_path
 @pytest.mark.slow
 def test_attacks_follow_one_another_and_the_numbers_agree(checkpoint, tmp_path):
     attacks = "noise5+pgd20+ddn50"
-    assert main(command(checkpoint, tmp_path / "r", "--levels", "0,0.3,1", "--attack", attacks, "--minimum")) == 0
+    options = ["--levels", "0,0.3,1", "--attack", attacks, "--minimum", "--cases", "10"]
+    assert main(command(checkpoint, tmp_path / "r", *options)) == 0
     found = results(tmp_path / "r")
     names = [*attacks.split("+"), "minimum"]
     assert [attack["name"] for attack in found["attacks"]] == names

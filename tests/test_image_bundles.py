@@ -200,7 +200,17 @@ def test_cifar100_is_evaluated_and_its_probabilities_bear_its_class_names(traine
 
 def test_robustness_of_cifar100_is_measured_from_the_command_line(trained_cifar100, tmp_path, capsys):
     common = ["evaluate", "--bundle", str(CIFAR), "--checkpoint", str(trained_cifar100)]
-    common += ["--levels", "0,0.5", "--norm", "l2", "--attack", "pgd2", *options({**SMALL["cifar10"], **CIFAR100})]
+    common += [
+        "--levels",
+        "0,0.5",
+        "--norm",
+        "l2",
+        "--attack",
+        "pgd2",
+        "--cases",
+        "2",
+        *options({**SMALL["cifar10"], **CIFAR100}),
+    ]
     assert main([*common, "--out", str(tmp_path / "r")]) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert sorted(sample["label"] for sample in found["samples"]) == list(range(100))
@@ -295,7 +305,7 @@ def test_a_folder_of_files_is_read(name, tmp_path, caplog):
 def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys):
     name, out = trained
     common = ["--bundle", str(copy_bundle(f"{name}_classification", tmp_path / "bundle")), *options(SMALL[name])]
-    common += ["--checkpoint", str(out / "models" / "model.pt"), "--norm", "l2", "--attack", "pgd2"]
+    common += ["--checkpoint", str(out / "models" / "model.pt"), "--norm", "l2", "--attack", "pgd2", "--cases", "2"]
     command = ["evaluate", *common, "--levels", "0,0.5", "--out", str(tmp_path / "r")]
     assert main(command) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())

@@ -255,7 +255,7 @@ def test_evaluate_and_attack_leave_the_clicks_alone(given, interactive, tmp_path
     attacked = given or (0,)
     words = ["--bundle", str(interactive), *([] if given is None else ["--channels", ",".join(map(str, given))])]
     out = tmp_path / "results"
-    assert main(["evaluate", *words, "--levels", "0,0.1", "--attack", "pgd2", "--out", str(out)]) == 0
+    assert main(["evaluate", *words, "--levels", "0,0.1", "--attack", "pgd2", "--cases", "1", "--out", str(out)]) == 0
     results = Results.read(out)
     assert results.settings["channels"] == list(attacked)
     assert f"--channels {','.join(map(str, attacked))}" in results.command

@@ -152,7 +152,7 @@ def phantom(trained):
 
 def test_evaluate_writes_consistent_numbers_and_pictures(trained, tmp_path):
     command = ["evaluate", "--bundle", trained, "--levels", "0,0.001,0.02", "--out", tmp_path / "r"]
-    done = monai_ima(*command, "--attack", "pgd5x2", *phantom(trained))
+    done = monai_ima(*command, "--attack", "pgd5x2", "--cases", "2", *phantom(trained))
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert found["data"]["synthetic"]

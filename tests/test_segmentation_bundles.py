@@ -172,7 +172,8 @@ def test_the_command_line_evaluates_goes_on_and_attacks(trained, tmp_path, capsy
     out = tmp_path / "out"
     settings = options({**small(task, task != "hippocampus"), "checkpoint": str(root / "models" / "model.pt")})
     settings += ["--phantom_dir", root / "eval" / f"synthetic_{task}"]
-    command = ["evaluate", "--bundle", root, "--levels", "0,1,3", "--norm", "l2", "--attack", "pgd2+pgd2-ce"]
+    command = ["evaluate", "--bundle", root, "--levels", "0,1,3", "--norm", "l2", "--cases", "2"]
+    command += ["--attack", "pgd2+pgd2-ce"]
     done = command_line(capsys, *command, "--out", out, *settings)
     assert done[0] == 0, done[1]
     whole = json.loads((out / "results.json").read_text())

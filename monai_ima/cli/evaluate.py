@@ -23,7 +23,7 @@ def evaluate(options: EvaluateOptions, further: Mapping[str, Any]) -> None:
     Writes results.json (every number, per sample too, with 95 % intervals over patients or samples),
     results.csv (one row a level), curve.png and pictures: for a classifier accuracy by class, and clean image, noise
     and adversarial image; for a segmentation Dice by class, surface Dice and HD95, and three planes of a scan with
-    the contours of label and predictions; of the worst ten cases each in cases/. Nothing is overwritten. An interrupted
+    the contours of label and predictions; of the worst cases each in cases/. Nothing is overwritten. An interrupted
     evaluation is resumed by the same command. `monai-ima report` makes a report of it.
 
     \b

@@ -13,7 +13,6 @@ from monai_ima.attacks import MinimumNorm
 from monai_ima.results.base import as_numbers
 from monai_ima.results.parts import Minimum, Noise
 from monai_ima.results.records import SampleRecord, as_outputs
-from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import ClassificationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.utils.plain_numbers import counted
@@ -83,7 +82,7 @@ class ClassificationTask(Task[SampleRecord, ClassificationOutcome, Example]):
     def drawn(self, outcome: ClassificationOutcome) -> tuple[list[str], dict[str, float]]:
         """Those that are broken most easily; one sample of each class is drawn too."""
         correct = [record for record in outcome.records if record.correct]
-        worst = sorted(correct, key=lambda record: (*_difficulty(record), record.sample_id))[:MAX_CASES]
+        worst = sorted(correct, key=lambda record: (*_difficulty(record), record.sample_id))[: self.settings.cases]
         wanted = [*worst, *_one_of_each_class(outcome.records)]
         highest = outcome.levels[-1]
         levels = {record.sample_id: highest if record.broken is None else record.broken for record in wanted}

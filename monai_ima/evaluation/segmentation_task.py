@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from monai_ima.results.base import as_numbers
 from monai_ima.results.records import ScanRecord
-from monai_ima.results.run_folder import MAX_CASES
 from monai_ima.results.schema import SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.utils.plain_numbers import counted
@@ -79,7 +78,7 @@ class SegmentationTask(Task[ScanRecord, SegmentationOutcome, ScanExample]):
     def drawn(self, outcome: SegmentationOutcome) -> tuple[list[str], dict[str, float]]:
         """The scans of the lowest Dice over all ε."""
         worst = sorted(outcome.records, key=lambda r: math.fsum(scores.mean("dice") for scores in r.scores))
-        ids = [record.sample_id for record in worst[:MAX_CASES]]
+        ids = [record.sample_id for record in worst[: self.settings.cases]]
         return ids, dict.fromkeys(ids, outcome.levels[-1])
 
     def picture(self, results: SegmentationResults, example: ScanExample, limit: float) -> tuple[str, Figure]:

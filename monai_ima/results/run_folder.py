@@ -19,13 +19,11 @@ from monai_ima.utils.workers import workers
 from .base import Part
 from .schema import RESULTS
 
-__all__ = ["MAX_CASES", "RecordFile", "check_folder", "one_writer", "remove_pictures", "shared_folder", "start_folder"]
+__all__ = ["RecordFile", "check_folder", "one_writer", "remove_pictures", "shared_folder", "start_folder"]
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
 OTHER_CONTENTS = {"weights_sha256": "weights of the network", "data_sha256": "data"}
-MAX_CASES = 10
-"""How many of the cases that are broken most easily are shown."""
 
 Record = TypeVar("Record", bound=Part)
 

@@ -81,6 +81,7 @@ Levels = Annotated[tuple[float, ...], BeforeValidator(check_levels)]
 Channels = Annotated[tuple[int, ...] | None, BeforeValidator(check_channels)]
 Bounds = Annotated[tuple[float, float] | None, BeforeValidator(check_bounds)]
 MAX_EOT = 10_000
+MAX_CASES = 100
 SEED = BeforeValidator(check_seed)
 DISTANCE = BeforeValidator(lambda value: check_not_negative("tolerance", value))
 PASSES = BeforeValidator(lambda value: check_count("eot", value, 1, MAX_EOT))
@@ -120,6 +121,7 @@ TORCHIO = (
     "Also measure random transforms of TorchIO at the sizes of --perturbation, where it has them (needs `pip install "
     "'monai-ima[torchio]'`)."
 )
+CASES = "How many of the samples that are broken most easily are drawn, 0 to 100; 0: no pictures of samples."
 MAX_DRAWS = 10_000
 UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), where all images are scaled alike."
 
@@ -127,7 +129,7 @@ UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), w
 class EvaluationSettings(BaseModel):
     """The settings of one evaluation, checked when they are made; each field's annotation says what it is.
 
-    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000; ``bundle`` is None if the network
+    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000, ``cases`` 0 to 100; ``bundle`` is None if the network
     is not from a bundle; ``overrides`` are values of the bundle's config ids.
 
     Raises:
@@ -160,6 +162,7 @@ class EvaluationSettings(BaseModel):
     transfer_from: Annotated[FilePath, TRANSFER] = None
     crosscheck: Annotated[bool, _switch("crosscheck"), CROSSCHECK] = False
     eot: Annotated[int, PASSES, "Expectation over transformation: averaged passes of a randomised network."] = 1
+    cases: Annotated[int, BeforeValidator(lambda value: check_count("cases", value, 0, MAX_CASES)), CASES] = 10
     perturbation: Annotated[Text, PERTURBATION] = None
     draws: Annotated[int, BeforeValidator(lambda value: check_count("draws", value, 1, MAX_DRAWS)), DRAWS] = 10
     torchio: Annotated[bool, _switch("torchio"), TORCHIO] = False
@@ -202,7 +205,8 @@ class EvaluationSettings(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """Option and value, as JSON has them; ``overrides`` are options too."""
-        used = {"draws": self.perturbation is not None, "torchio": self.torchio}
+        all_cases = self.cases == type(self).model_fields["cases"].default
+        used = {"draws": self.perturbation is not None, "torchio": self.torchio, "cases": not all_cases}
         unused = {name for name, is_used in used.items() if not is_used}
         values = self.model_dump(exclude={"overrides", *unused})
         return json.loads(json.dumps({**values, **self.overrides}, default=str))

@@ -16,6 +16,8 @@ __all__ = ["Example", "attack_examples", "case_picture", "classes_in_words"]
 
 WHAT = ("clean", "noisy")
 LONGEST_NAME = 22
+ROW, TITLE, HEADING = 2.65, 0.45, 0.3
+"""Inches: of a row of examples, of the titles above each, and of the heading above all."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,14 @@ def attack_examples(
             raise ValueError(
                 f"Sample {example.sample_id!r} has shape {tuple(example.clean.shape)}, expected [C, H, W] or [C, L]."
             )
-    figure = Figure(figsize=(7.5, 2.6 * len(examples)), dpi=120, layout="constrained")
-    grid = figure.subplots(len(examples), 3, squeeze=False)
+    height = ROW * len(examples) + HEADING
+    figure = Figure(figsize=(7.5, height), dpi=120)
+    grid = figure.subplots(
+        len(examples),
+        3,
+        squeeze=False,
+        gridspec_kw=_edges(height, top=HEADING + TITLE, left=0.05, hspace=TITLE / (ROW - TITLE)),
+    )
     limit = max(float((example.noisy - example.clean).abs().max()) for example in examples)
     for axes, example in zip(grid, examples, strict=True):
         if example.clean.ndim == 2:
@@ -110,7 +118,7 @@ def attack_examples(
             color="firebrick" if misclassified else "black",
         )
         axes[0].set_ylabel(f"label: {classes_in_words(example.label, classes)}", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, y=1 - 0.1 / height)
     return figure
 
 
@@ -149,14 +157,24 @@ def case_picture(
         axes.set_axis_off()
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
         return figure
-    height = 2 * clean.shape[1] / clean.shape[2]
-    figure = Figure(figsize=(6.4, height + 0.35), dpi=110, layout="constrained")
-    panels = figure.subplots(1, 3)
+    height = 2 * clean.shape[1] / clean.shape[2] + 0.35
+    figure = Figure(figsize=(6.4, height), dpi=110)
+    panels = figure.subplots(1, 3, gridspec_kw=_edges(height, top=0.32))
     _draw_images(panels, clean, noisy, limit)
     titles = (headings[0], f"noise, scale ± {plain_number(limit, 2)}", headings[1])
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, fontsize=11)
     return figure
+
+
+def _edges(height: float, top: float, left: float = 0.01, hspace: float = 0.0) -> dict[str, float]:
+    """Where panels stand in a figure that is ``height`` inches high, ``top`` of them above the first row.
+
+    Matplotlib's layout engines would find these places by drawing everything once more.
+    """
+    return {"left": left, "right": 0.99, "bottom": 0.05 / height, "top": 1 - top / height, "wspace": 0.04} | {
+        "hspace": hspace
+    }
 
 
 def _draw_images(panels: Sequence[Axes], clean: torch.Tensor, noisy: torch.Tensor, limit: float) -> None:
@@ -184,7 +202,7 @@ def _draw_signals(panels: Sequence[Axes], clean: torch.Tensor, noisy: torch.Tens
     both = np.concatenate([first, second])
     for axes in (panels[0], panels[2]):
         axes.set_ylim(both.min(), both.max())
-    panels[1].set_ylim(-(limit or 1.0), limit or 1.0)
+    panels[1].set_ylim(-1.05 * (limit or 1.0), 1.05 * (limit or 1.0))
 
 
 def _drawn(image: torch.Tensor) -> np.ndarray:
