@@ -129,8 +129,8 @@ UNITS = "Of the levels: network, or raw: those of the image files (HU for CT), w
 class EvaluationSettings(BaseModel):
     """The settings of one evaluation, checked when they are made; each field's annotation says what it is.
 
-    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000, ``cases`` 0 to 100; ``bundle`` is None if the network
-    is not from a bundle; ``overrides`` are values of the bundle's config ids.
+    ``levels`` are >= 0, rise and start with 0; ``eot`` and ``draws`` are 1 to 10 000, ``cases`` 0 to 100; ``bundle`` is
+    None if the network is not from a bundle; ``overrides`` are values of the bundle's config ids.
 
     Raises:
         FileNotFoundError: if the file of ``groups`` does not exist.
