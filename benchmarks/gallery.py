@@ -5,6 +5,7 @@ to be in ``runs/compare``; the first 200 test images. Hippocampus: the weights t
 40 test scans.
 
     python benchmarks/gallery.py --data DIR      (with fashion_mnist.npz or IDX files, and Task04_Hippocampus)
+    python benchmarks/gallery.py --data DIR --only Hippocampus
 
 Writes docs/gallery.md with docs/gallery/; an interrupted run is resumed in ``runs/gallery``.
 """
@@ -14,6 +15,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import fire
 from monai_ima.cli.evaluation_run import run_evaluation
 from monai_ima.cli.report import report
 from monai_ima.results.settings import EvaluationSettings
-from studies import REPO, level_titles, read_json, setting, table, write_page
+from studies import REPO, chosen, level_titles, read_json, setting, table, write_page
 
 PAGE, PICTURES = REPO / "docs" / "gallery.md", REPO / "docs" / "gallery"
 FASHION: dict[str, Any] = {
@@ -78,32 +81,75 @@ def section(title: str, about: str, page: str, folders: dict[str, Path]) -> list
     return paragraphs
 
 
-def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fashion_mnist_l2") -> None:
+def kept() -> dict[str, list[str]]:
+    """The sections of the page as it is, by title, a section as one paragraph."""
+    parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.is_file() else []
+    return {part.partition("\n")[0]: [f"## {part.strip()}"] for part in parts}
+
+
+def fashion(data: str, out: str, compare: str) -> list[str]:
+    """The section on Fashion-MNIST."""
+    plain, ima = (Path(compare) / method / "model_last.pt" for method in ("ce", "ima"))
+    for file in (plain, ima):
+        if not file.is_file():
+            print(f"Weights {file} do not exist: run benchmarks/compare.py first.", file=sys.stderr)
+            sys.exit(2)
+    folders = measure(f"{out}/fashion", FASHION, data, plain, ima)
+    written("fashion_mnist.html", folders, str(ima))
+    return section(
+        "Fashion-MNIST",
+        "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "
+        "APGD-CE, APGD-DLR, DDN and a search for the smallest perturbation. Weights of `benchmarks/compare.py "
+        "--bundle fashion_mnist --norm l2`. Pictures: clean image, perturbation (one colour "
+        "scale in all cases of a model), adversarial image.",
+        "fashion_mnist.html",
+        folders,
+    )
+
+
+def hippocampus(data: str, out: str, compare: str) -> list[str]:
+    """The section on the hippocampus."""
+    shipped = Path(HIPPOCAMPUS["bundle"]) / "models"
+    start, robust = shipped / "model_ce.pt", shipped / "model.pt"
+    folders = measure(f"{out}/hippocampus", HIPPOCAMPUS, f"{data}/Task04_Hippocampus", start, robust)
+    written("hippocampus.html", folders, None)
+    return section(
+        "Hippocampus",
+        f"Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) in L2, strongest of 100-PGD "
+        f"x 2 on three losses; `--only Hippocampus`, monai_ima {version('monai_ima')}. The bundle's small network with "
+        "the weights that it ships. Pictures: made from "
+        "these scans, under the same licence. More levels and training at fixed ε: "
+        "[results/hippocampus.md](results/hippocampus.md).",
+        "hippocampus.html",
+        folders,
+    )
+
+
+def written(page: str, folders: dict[str, Path], last: str | None) -> None:
+    """Write the report of a section."""
+    (PICTURES / page).unlink(missing_ok=True)
+    report([str(one) for one in folders.values()], str(PICTURES / page), checkpoint=last, names=list(folders))
+
+
+SECTIONS: dict[str, Callable[[str, str, str], list[str]]] = {"Fashion-MNIST": fashion, "Hippocampus": hippocampus}
+
+
+def main(
+    data: str, out: str = "runs/gallery", compare: str = "runs/compare/fashion_mnist_l2", only: str | None = None
+) -> None:
     """Evaluate, make the reports, write the page.
 
     Args:
         data: folder with the data of both.
         out: folder for the evaluations, below the repository's; an interrupted run in it is resumed.
         compare: what benchmarks/compare.py left of Fashion-MNIST, likewise.
+        only: a section to make anew, Fashion-MNIST or Hippocampus; the other stays as it is.
     """
+    names = chosen("section", only, SECTIONS)
     data = str(Path(data).resolve())
     os.chdir(REPO)
-    plain, ima = (Path(compare) / method / "model_last.pt" for method in ("ce", "ima"))
-    for file in (plain, ima):
-        if not file.is_file():
-            print(f"Weights {file} do not exist: run benchmarks/compare.py first.", file=sys.stderr)
-            sys.exit(2)
     PICTURES.mkdir(exist_ok=True)
-    shipped = Path(HIPPOCAMPUS["bundle"]) / "models"
-    start, robust = shipped / "model_ce.pt", shipped / "model.pt"
-    pages = {
-        "fashion_mnist.html": measure(f"{out}/fashion", FASHION, data, plain, ima),
-        "hippocampus.html": measure(f"{out}/hippocampus", HIPPOCAMPUS, f"{data}/Task04_Hippocampus", start, robust),
-    }
-    for page, folders in pages.items():
-        (PICTURES / page).unlink(missing_ok=True)
-        last = str(ima) if page.startswith("fashion") else None
-        report([str(one) for one in folders.values()], str(PICTURES / page), checkpoint=last, names=list(folders))
+    sections = {**kept(), **{name: SECTIONS[name](data, out, compare) for name in names}}
     write_page(
         PAGE,
         [
@@ -112,24 +158,7 @@ def main(data: str, out: str = "runs/gallery", compare: str = "runs/compare/fash
             "network; download it and open it in a browser.",
             f"    python benchmarks/gallery.py --data DIR        (seed 0; {setting(1, 'process')})",
             "Values in brackets: 95 % intervals.",
-            *section(
-                "Fashion-MNIST",
-                "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "
-                "APGD-CE, APGD-DLR, DDN and a search for the smallest perturbation. Weights of `benchmarks/compare.py "
-                "--bundle fashion_mnist --norm l2`. Pictures: clean image, perturbation (one colour "
-                "scale in all cases of a model), adversarial image.",
-                "fashion_mnist.html",
-                pages["fashion_mnist.html"],
-            ),
-            *section(
-                "Hippocampus",
-                "Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) in L2, strongest of 100-PGD "
-                "x 2 on three losses. The bundle's small network with the weights that it ships. Pictures: made from "
-                "these scans, under the same licence. More levels and training at fixed ε: "
-                "[results/hippocampus.md](results/hippocampus.md).",
-                "hippocampus.html",
-                pages["hippocampus.html"],
-            ),
+            *(paragraph for name in SECTIONS for paragraph in sections[name]),
         ],
     )
 
