@@ -109,7 +109,8 @@ def test_the_report_has_a_table_of_each_label(tmp_path):
     text = markdown(build_report([Results.read(tmp_path)]))
     assert "By label" in text
     assert "By class" not in text
-    assert "exact-match accuracy is 0.750" in text
+    assert "Outputs is right in every label on 75 % of the samples, measured on 4 samples." in text
+    assert "Exact-match accuracy under the strongest attack" in text
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     errors = {row[0]: row[1:] for row in rows if row[0] in NAMES}
     assert errors == {

@@ -189,7 +189,7 @@ def test_margins_writes_a_table_that_agrees_with_the_checkpoint(trained, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fly"], "Unknown verb 'fly', expected one of suggest, harden, evaluate, attack"),
+        (["fly"], "Unknown verb 'fly', expected one of demo, suggest, harden, evaluate, attack"),
         (["evaluate", "--bundle", "{bundle}"], "Option --levels is missing"),
         (
             ["evaluate", "--bundle", "{tmp}/none", "--levels", "0.1"],
