@@ -43,7 +43,8 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     trained = FashionMNISTNet()
     torch.save(trained.state_dict(), tmp_path / "model.pt")
     common = ["--checkpoint", tmp_path / "model.pt", "--phantom_per_class", 5, "--batch_size", 10]
-    asked = ["--levels", "0,0.3,1", "--norm", "l2", "--attack", "noise5+pgd10", "--minimum", "--out", tmp_path / "cli"]
+    asked = ["--levels", "0,0.3,1", "--norm", "l2", "--attack", "noise5+pgd10", "--minimum"]
+    asked += ["--cases", 3, "--out", tmp_path / "cli"]
     assert main([str(part) for part in ["evaluate", "--bundle", BUNDLE, *common, *asked]]) == 0
     loaded = load_bundle(BUNDLE, checkpoint=tmp_path / "model.pt", phantom_per_class=5, batch_size=10)
     plain = [{key: batch[key] for key in ("image", "label", "sample_id")} for batch in loaded.data_loader]
@@ -56,6 +57,8 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
         out=tmp_path / "api",
         bounds=(0, 1),
         minimum=True,
+        classes=loaded.classes,
+        cases=3,
     )
     other = Results.read(tmp_path / "cli")
     for field in ("accuracy", "attacks", "noise", "minimum", "samples", "levels"):

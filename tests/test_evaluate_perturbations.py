@@ -447,7 +447,7 @@ def test_the_report_has_a_section_with_figure_table_and_pictures(from_files, tmp
         assert "brightness and contrast, 100 %" in written
     assert "| brightness and contrast | 100 % | 0.000 |" in text
     assert "| brightness and contrast | mean degradation | 0.500 |" in text
-    part = page[page.index('<section id="perturbations"') :]
+    part = page[page.index('<section id="perturbations"') :].partition("</section>")[0]
     assert part.count("<svg") == 2
     assert part.count('role="img" aria-label=') == 2
     assert part.count("<img") == part.count('alt="p') == 2
@@ -479,7 +479,7 @@ def test_a_strip_shows_the_labelled_slice_and_a_signed_difference():
     shown = figure.axes[2].images[0]
     assert shown.get_array().min() == pytest.approx(-0.75)
     assert shown.get_clim() == (pytest.approx(-0.75), pytest.approx(0.75))
-    assert figure.get_suptitle() == "gain, 10 %"
+    assert figure.get_suptitle() == "gain, 10 % – axis 2, slice 4"
     signal = perturbation_strip(torch.zeros(1, 8), torch.linspace(0, 1, 8)[None])
     assert signal.axes[2].lines[0].get_ydata().tolist() == pytest.approx(np.linspace(0, 1, 8).tolist())
     assert perturbation_strip(torch.zeros(3, 4, 4), torch.ones(3, 4, 4)).axes[2].images[0].get_array().max() == 1
