@@ -59,7 +59,7 @@ def _absent(models: Sequence[Results]) -> Iterator[tuple[str, list[str], str]]:
     noise = [one.label for one in models if one.noise is None]
     yield "Uniform random noise beside the attack", noise, "It is drawn for classifiers only."
     scanner = [one.label for one in models if not one.perturbations]
-    yield "Noise that scanners make", scanner, "Motion, bias fields, blur and more. Option --perturbation."
+    yield "Changes that scanners make", scanner, "Motion, bias fields, blur and more. Option --perturbation."
     groups = [one.label for one in models if one.groups is None]
     yield "Subgroups", groups, "Scanner, site, sex or age. Options --groups and --group_by."
     patients = [one.label for one in models if one.data.patients is None]
