@@ -94,7 +94,7 @@ def results(out: Path) -> dict:
 
 @pytest.mark.slow
 def test_a_killed_evaluation_is_resumed_to_the_same_results(checkpoint, tmp_path):
-    options = ["--levels", "0,0.3,1", "--attack", "pgd20x2+apgd20-dlr", "--minimum", *FEWER, "--batch_size", "10"]
+    options = ["--levels", "0,0.3,1", "--attack", "pgd10x2+apgd10-dlr", "--minimum", *FEWER, "--batch_size", "10"]
     broken = command(checkpoint, tmp_path / "r", *options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
