@@ -18,7 +18,7 @@ DOCUMENTS = {
     "docs/perturbations.md": ["result"],
     "docs/segmentation.md": ["trainer"],
     "docs/howto/loop.md": ["scalars"],
-    "docs/howto/robustness.md": ["results", "table"],
+    "docs/howto/robustness.md": ["results", "table", "one"],
 }
 """Each document with the names that its blocks must have defined in the end."""
 
@@ -39,7 +39,8 @@ def classifier() -> dict:
     items = [{"image": x, "label": k % 2, "sample_id": f"s{k}"} for k, x in enumerate(image)]
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     batch = {"image": image, "label": torch.tensor([k % 2 for k in range(8)]), "eps": 0.1}
-    return {**names(network, items), "loss_function": nn.CrossEntropyLoss(), **batch}
+    hardened = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    return {**names(network, items), "hardened_network": hardened, "loss_function": nn.CrossEntropyLoss(), **batch}
 
 
 def segmentation() -> dict:
