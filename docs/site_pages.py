@@ -165,7 +165,7 @@ def without_metadata() -> None:
             for described in [value, *(part for part in own if inspect.isfunction(part))]:
                 annotations = getattr(described, "__annotations__", None)
                 if annotations:
-                    fields = described.__name__ == "__init__" and dataclasses.is_dataclass(value)
+                    fields = getattr(described, "__name__", "") == "__init__" and dataclasses.is_dataclass(value)
                     with contextlib.suppress(NameError):  # of a name that is imported for type checkers only
                         plain = {"return": None, **get_type_hints(value if fields else described)}
                         described.__annotations__ = {key: plain[key] for key in annotations}

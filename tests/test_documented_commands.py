@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 import typer
@@ -41,7 +42,7 @@ def problems(line: str) -> list[str]:
     """What a line has that there is not."""
     known, found = ids(), []
     for verb, second, rest in OURS.findall(line):
-        command = GROUP.commands.get(verb)
+        command: Any = GROUP.commands.get(verb)
         if isinstance(command, typer.core.TyperGroup):
             command = command.commands.get(second)
         if command is None:

@@ -26,7 +26,7 @@ RAW_NAME = re.compile(r"\b(i?fgsm|a?pgd|ddn|spsa|noise)\d+", re.IGNORECASE)
 
 def read(folder: Path, *contents: dict[str, Any]) -> list[Results]:
     """These results, called plain and hardened where there are two."""
-    models = [Results.read(write(folder / str(k), content)) for k, content in enumerate(contents)]
+    models: list[Results] = [Results.read(write(folder / str(k), content)) for k, content in enumerate(contents)]
     return (
         [one.named(name) for one, name in zip(models, ("plain", "hardened"), strict=True)]
         if len(models) == 2
@@ -85,9 +85,9 @@ class TestTwoModels:
         )
         assert cost.endswith("paired over 20 samples.")
         # One of twenty pairs differs, by -1: its share in a draw of 20 is binomial, 97.5 % of the draws have at most 3.
-        found = re.search(r"interval (\S+) to (\S+)\)", cost.replace("−", "-"))
-        assert found is not None
-        assert tuple(map(float, found.groups())) == (-15.0, 0.0)
+        ends = re.search(r"interval (\S+) to (\S+)\)", cost.replace("−", "-"))
+        assert ends is not None
+        assert tuple(map(float, ends.groups())) == (-15.0, 0.0)
 
     def test_the_models_are_not_taken_for_each_other(self, tmp_path):
         found = sentences(read(tmp_path, many(self.HARDENED), many(self.PLAIN)))

@@ -102,7 +102,8 @@ def test_the_noisy_image_has_the_clean_ones_grey_window_and_the_noise_a_symmetri
 
 
 def test_title_and_legend_say_what_is_seen(scan, tmp_path):
-    figure = volume_example(*scan, 0.25, "linf", "scan 7: Dice 0.9 without noise, 0.2 with it")  # type: ignore[call-arg]
+    title = "scan 7: Dice 0.9 without noise, 0.2 with it"
+    figure = volume_example(*scan, eps=0.25, norm="linf", title=title)  # type: ignore[call-arg, misc]
     assert figure.get_suptitle() == "scan 7: Dice 0.9 without noise, 0.2 with it\nε = 0.25 (L∞ norm)"
     (legend,) = figure.legends
     entries = [
@@ -172,12 +173,12 @@ def _affine(codes: str) -> np.ndarray:
 
 
 def test_an_affine_without_a_third_axis_names_no_plane(scan):
-    figure = volume_example(*scan, 0.25, "linf", affine=np.diag([1.0, 1.0, 0.0, 1.0]))
+    figure = volume_example(*scan, eps=0.25, norm="linf", affine=np.diag([1.0, 1.0, 0.0, 1.0]))  # type: ignore[call-arg, misc]
     assert figure.axes[0].get_ylabel() == "axis 0, slice 6"
 
 
 def test_classes_have_names_and_the_noise_the_scale_of_all_cases(scan):
-    figure = volume_example(*scan, 0.25, "linf", names=["background", "anterior"], limit=0.5)
+    figure = volume_example(*scan, eps=0.25, norm="linf", names=["background", "anterior"], limit=0.5)  # type: ignore[call-arg, misc]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.texts] == ["anterior", "class 2", "label", "prediction"]
     assert figure.axes[2].get_images()[0].get_clim() == (-0.5, 0.5)

@@ -110,22 +110,21 @@ def run(name: str, arguments: list[str]) -> None:
 
 def ended(program: Callable[[], None]) -> int:
     """The exit status of a program, at whose end Python does what it does at a process's end."""
-    status: object = 0
+    status = 0
     try:
         program()
     except SystemExit as stop:
-        status = 0 if stop.code is None else stop.code
-        if not isinstance(status, int):
-            print(status, file=sys.stderr)
-            status = 1
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        status = 1 if isinstance(stop.code, str) else int(stop.code or 0)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    return int(status)
+    return status
 
 
 def ask(path: str, name: str, arguments: list[str]) -> int:
