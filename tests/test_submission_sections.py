@@ -117,7 +117,7 @@ def test_formal_properties_are_counterexamples_at_most(full, bare):
     assert about(bare, "Stability").measured.startswith(
         "No proof. The lowest Dice that was found, as a mean over scans, is 0.535"
     )
-    for question in ("Formal methods", "Sensitivity", "Relevance", "Reachability", "poisoned", "drift"):
+    for question in ("Formal methods", "Sensitivity", "Relevance", "Reachability", "poisoned", "penetration", "drift"):
         assert about(full, question).measured == "not measured"
     assert "Balls in the L2 norm around 10 SYNTHETIC samples" in about(full, "Domain").measured
 

@@ -17,10 +17,16 @@ __all__ = ["Answer", "answers", "submission", "submission_summary"]
 
 GUIDANCE = (
     "FDA, draft guidance “Artificial Intelligence-Enabled Device Software Functions: Lifecycle Management and "
-    "Marketing Submission Recommendations”, January 2025"
+    "Marketing Submission Recommendations”, 7 January 2025"
 )
-OVERVIEW = "ISO/IEC TR 24029-1:2021, “Assessment of the robustness of neural networks, part 1: overview”"
-FORMAL = "ISO/IEC 24029-2:2023, “… part 2: methodology for the use of formal methods”"
+OVERVIEW = (
+    "ISO/IEC TR 24029-1:2021, “Artificial Intelligence (AI) — Assessment of the robustness of neural networks — "
+    "Part 1: Overview”"
+)
+FORMAL = (
+    "ISO/IEC 24029-2:2023, “Artificial intelligence (AI) — Assessment of the robustness of neural networks — "
+    "Part 2: Methodology for the use of formal methods”"
+)
 
 OTHER = {"l2": "linf", "linf": "l2"}
 NOT_MEASURED = "not measured"
@@ -49,8 +55,9 @@ def submission(models: Sequence[Results]) -> Iterator[Block]:
         models: with different labels.
     """
     yield Text(
-        "The figures of this report, sorted by the questions that three documents ask. The questions are in our words "
-        "and short: read the documents. The guidance is a draft of January 2025, and a later version may ask otherwise."
+        "The figures of this report, sorted by topics of three documents. The topics are in our words and a choice: "
+        "read the documents. The guidance is the draft of January 2025, and a later version may ask otherwise. Of the "
+        "two documents of ISO/IEC only titles, scopes and tables of contents were at hand."
     )
     yield Note(
         "caution",
@@ -91,12 +98,13 @@ def answers(results: Results) -> Mapping[str, list[Answer]]:
             _adversarial(results),
             _trust(results),
             Answer(
-                "Cybersecurity, other threats: poisoned training data, theft or inversion of the model, leaks of data",
+                "Cybersecurity, the rest: malformed input (fuzz) and penetration tests; poisoned training data, "
+                "theft or inversion of the model, leaks of data; overfitting, bias or shifts of data caused on purpose",
                 NOT_MEASURED,
                 NO_COMMAND,
             ),
             _limits(results),
-            Answer("Performance after release: monitoring and drift", NOT_MEASURED, NO_COMMAND),
+            Answer("Device performance monitoring: drift after release", NOT_MEASURED, NO_COMMAND),
         ],
         OVERVIEW: list(_overview(results)),
         FORMAL: list(_formal(results)),
@@ -128,7 +136,10 @@ def _performance(results: Results) -> Answer:
     if results.data.synthetic:
         text += " The data are SYNTHETIC: nothing follows for patients."
     return Answer(
-        question, text, "Other metrics (sensitivity, specificity), readers, other sites and devices. " + NO_COMMAND
+        question,
+        text,
+        "Other metrics (sensitivity, specificity), repeatability and reproducibility, readers, other sites and "
+        f"devices. {NO_COMMAND}",
     )
 
 
@@ -151,7 +162,7 @@ def _subgroups(results: Results) -> Answer:
 
 
 def _variation(results: Results) -> Answer:
-    question = "Performance validation: how far performance depends on acquisition (input variation)"
+    question = "Performance validation: robustness to foreseeable changes of input data, as by acquisition"
     parts = [
         f"{one.title} up to {level(one.levels[-1])} {one.unit}: worst case "
         f"{score_cell(one.worst.values[-1], one.worst.intervals[-1])}, on average "
@@ -205,7 +216,7 @@ def _trust(results: Results) -> Answer:
             f"{counted(results.crosscheck.samples, 'sample')} at {where}."
         )
     return Answer(
-        "Cybersecurity: whether the test under attack was strong enough to be believed",
+        "Cybersecurity: whether tests fit the risk; here, whether the attacks were strong enough to be believed",
         " ".join(parts) or NOT_MEASURED,
         " ".join(missing),
     )
@@ -251,9 +262,12 @@ def _overview(results: Results) -> Iterator[Answer]:
     yield Answer(
         "Formal methods: proofs", NOT_MEASURED, "An attack finds counterexamples and proves nothing. " + NO_COMMAND
     )
-    cases = f"{counted(len(results.cases), 'picture')} of worst cases, for experts to judge." if results.cases else ""
+    pictures = counted(len(results.cases), "picture")
+    cases = f"No trial; {pictures} of worst cases, for experts to judge." if results.cases else ""
     yield Answer(
-        "Empirical methods: trials, and tests that experts judge", cases or NOT_MEASURED, f"Trials in use. {NO_COMMAND}"
+        "Empirical methods: field trials, a posteriori testing, benchmarking",
+        cases or NOT_MEASURED,
+        f"Trials in use. {NO_COMMAND}",
     )
 
 
@@ -272,7 +286,7 @@ def _formal(results: Results) -> Iterator[Answer]:
     for name in (
         "Sensitivity: how far outputs move when inputs do",
         "Relevance: which parts of the input a decision rests on",
-        "Reachability: which outputs the domain can lead to",
+        "Reachability: which states can be reached by a network that acts in an environment",
     ):
         yield Answer(name, NOT_MEASURED, NO_COMMAND)
 
