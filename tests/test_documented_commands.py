@@ -42,9 +42,10 @@ def problems(line: str) -> list[str]:
     """What a line has that there is not."""
     known, found = ids(), []
     for verb, second, rest in OURS.findall(line):
-        command: Any = GROUP.commands.get(verb)
-        if isinstance(command, typer.core.TyperGroup):
-            command = command.commands.get(second)
+        group = GROUP.commands.get(verb)
+        command: Any = group
+        if isinstance(group, typer.core.TyperGroup):
+            command = group.commands.get(second)
         if command is None:
             found += [] if verb == "VERB" else [f"verb {verb}"]
             continue
