@@ -159,13 +159,13 @@ def without_metadata() -> None:
     """Annotations say their types without what ``Annotated`` adds for the command line and for pydantic."""
     for name in modules():
         for value in list(vars(importlib.import_module(name)).values()):
-            if getattr(value, "__module__", None) != name:
+            if getattr(value, "__module__", None) != name or not (inspect.isclass(value) or inspect.isfunction(value)):
                 continue
             own = [getattr(part, "fget", part) for part in vars(value).values()] if inspect.isclass(value) else []
             for described in [value, *(part for part in own if inspect.isfunction(part))]:
                 annotations = getattr(described, "__annotations__", None)
                 if annotations:
-                    fields = getattr(described, "__name__", "") == "__init__" and dataclasses.is_dataclass(value)
+                    fields = described.__name__ == "__init__" and dataclasses.is_dataclass(value)
                     with contextlib.suppress(NameError):  # of a name that is imported for type checkers only
                         plain = {"return": None, **get_type_hints(value if fields else described)}
                         described.__annotations__ = {key: plain[key] for key in annotations}

@@ -12,6 +12,7 @@ from conftest import REPO
 from test_cli import GROUP
 
 DOCUMENTS = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md")), *sorted((REPO / "docs" / "howto").glob("*.md"))]
+VERBS: Any = GROUP
 OURS = re.compile(r"(?:monai-ima|-m monai_ima) (\w+)(?: (\w+))?([^|&;]*)")
 SCRIPTS = re.compile(r"((?:benchmarks|data_scripts)/\w+\.py)([^;|`()]*)")
 OPTION = re.compile(r"(?<= )--?([A-Za-z][\w#-]*)")
@@ -42,7 +43,7 @@ def problems(line: str) -> list[str]:
     """What a line has that there is not."""
     known, found = ids(), []
     for verb, second, rest in OURS.findall(line):
-        group = GROUP.commands.get(verb)
+        group = VERBS.commands.get(verb)
         command: Any = group
         if isinstance(group, typer.core.TyperGroup):
             command = group.commands.get(second)

@@ -142,7 +142,7 @@ def test_planes_are_named_by_the_affine_and_stand_upright(scan, codes):
     image, noisy, label, *predictions = scan
     affine = _affine(codes)
     assert aff2axcodes(affine) == tuple(codes)
-    figure = volume_example(image, noisy, label, *predictions, 0.25, "linf", affine=affine)
+    figure = volume_example(image, noisy, label, *predictions, 0.25, "linf", affine=affine)  # type: ignore[call-arg, misc]
     areas = [(label > 0).sum(dim=tuple(k for k in range(3) if k != axis)) for axis in range(3)]
     for row, plane in enumerate(("sagittal", "coronal", "axial")):
         axis = next(k for k, code in enumerate(codes) if CODES[code] == plane)
