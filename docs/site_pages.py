@@ -1,4 +1,4 @@
-"""What ``conf.py`` adds to the pages in this folder: one API page a package, and the READMEs of the bundles."""
+"""What ``conf.py`` adds to the pages in this folder: one API page a package, READMEs and model cards of the bundles."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ import monai_ima
 GENERATED = "generated"
 """Folder below the documentation's that every build writes; git ignores it."""
 BUNDLE_LINK = re.compile(r"\]\((?:\.\./)+bundles/(\w+)/docs/README\.md")
+CARD_LINK = re.compile(r"\]\(\.\./models/(?:synthetic/)?README\.md")
 NAPOLEON = Config(napoleon_use_ivar=True)
 LONGEST_VALUE = 100
 
@@ -115,7 +116,12 @@ def write_pages(docs: Path) -> None:
     """Write the generated pages; a file whose text stays is left alone."""
     pages = {f"api/{name}": text for name, text in api_pages().items()}
     for readme in docs.parent.glob("bundles/*/docs/README.md"):
-        pages[f"bundles/{readme.parent.parent.name}.md"] = readme.read_text(encoding="utf-8")
+        root = readme.parent.parent
+        pages[f"bundles/{root.name}.md"] = CARD_LINK.sub(
+            f"](../cards/{root.name}.md", readme.read_text(encoding="utf-8")
+        )
+        for card in root.glob("models/**/README.md"):
+            pages[f"cards/{root.name}.md"] = card.read_text(encoding="utf-8")
     for name, text in pages.items():
         file = docs / GENERATED / name
         file.parent.mkdir(parents=True, exist_ok=True)
