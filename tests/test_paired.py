@@ -207,6 +207,12 @@ def test_equal_models_have_an_interval_of_wilsons_width():
     assert better.p_value == pytest.approx(2 * 0.5**24)
 
 
+def test_dice_that_differs_nowhere_differs_by_0_to_0():
+    dice = np.random.default_rng(2).random((30, 2))
+    for one in paired_differences(segmenter(dice), segmenter(dice)):
+        assert (one.low, one.difference, one.high, one.p_value) == (0, 0, 0, 1)
+
+
 def test_below_ten_patients_there_is_no_interval():
     patients = [f"p{k // 4}" for k in range(36)]
     rng = np.random.default_rng(1)

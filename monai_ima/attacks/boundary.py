@@ -56,7 +56,8 @@ class BoundaryPGD(PathAttack):
         schedule: ``"constant"`` or ``"cosine"``: how step lengths fall (:class:`PathAttack`).
         search: on the last step, ``"bisection"`` (the paper's) or ``"itp"``, which goes to where the criterion's score
             crosses its threshold on the line between the scores that are known (Oliveira & Takahashi 2020); None:
-            bisection with constant steps, ITP with cosine ones.
+            bisection with constant steps, ITP with cosine ones. Where the score moves in steps (Dice near 1),
+            ``binary_steps=10`` makes margins exact.
         settings: see :class:`Attack`; the random starts are drawn from ``generator``.
 
     Raises:

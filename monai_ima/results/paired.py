@@ -65,9 +65,9 @@ def paired_differences(first: Results, second: Results, attack: str | None = Non
     """The differences of two models' mean scores at every ε that both were measured at.
 
     Intervals are percentiles of 10 000 paired bootstrap draws: a sample is drawn with its scores of both models, and
-    where patients are known, a patient with all samples. Where no sample's score differs, or all by one whole, a
-    bootstrap has no width: then the interval is Wilson's, of the share of patients whose scores differ. The bootstrap's
-    p-value is twice the smaller share of the draws on either side of 0. All draws have the same seed.
+    where patients are known, a patient with all samples. Where no sample is right under one model alone, or all are,
+    a bootstrap has no width: then the interval of accuracies is Wilson's, of the share of patients whose scores differ
+    (Dice that differ nowhere differ by 0 to 0). The bootstrap's p-value is twice the smaller share of the draws on either side of 0. All draws have the same seed.
 
     Args:
         first: the model that the other is compared with.
@@ -170,7 +170,7 @@ def _unadjusted(first: Results, second: Results, attack: str | None) -> list[Pai
     means = bootstrap_means(differences.tolist(), patients, RESAMPLES, SEED)
     entries = []
     for k, level in enumerate(levels):
-        ends = _interval(differences[:, k], means[:, k], patients, groups)
+        ends = _interval(differences[:, k], means[:, k], patients, first.metric == "accuracy" and groups >= FEWEST)
         enough = groups >= FEWEST
         p = _mcnemar(differences[:, k]) if binary else _bootstrap_p(means[:, k]) if enough else None
         one, two = (float(table[:, k].mean()) for table in tables)
@@ -272,11 +272,11 @@ def _patients(first: Results, second: Results) -> list[str] | None:
 
 
 def _interval(
-    differences: np.ndarray, means: np.ndarray, patients: Sequence[str] | None, groups: int
+    differences: np.ndarray, means: np.ndarray, patients: Sequence[str] | None, wilson: bool
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval of the mean difference."""
+    """Ends of the 95 % interval of the mean difference; ``wilson``: the scores are 0 and 1, of patients enough."""
     same = float(differences[0])
-    if groups >= FEWEST and same in (-1.0, 0.0, 1.0) and (differences == same).all():
+    if wilson and same in (-1.0, 0.0, 1.0) and (differences == same).all():
         ((low, high),) = score_intervals([[abs(same)]] * len(differences), patients)
         return {0.0: (-high, high), 1.0: (low, 1.0), -1.0: (-1.0, -low)}[same]
     low, high = np.quantile(means, [0.025, 0.975])
