@@ -67,7 +67,8 @@ def paired_differences(first: Results, second: Results, attack: str | None = Non
     Intervals are percentiles of 10 000 paired bootstrap draws: a sample is drawn with its scores of both models, and
     where patients are known, a patient with all samples. Where no sample is right under one model alone, or all are,
     a bootstrap has no width: then the interval of accuracies is Wilson's, of the share of patients whose scores differ
-    (Dice that differ nowhere differ by 0 to 0). The bootstrap's p-value is twice the smaller share of the draws on either side of 0. All draws have the same seed.
+    (Dice that differ nowhere differ by 0 to 0). The bootstrap's p-value is twice the smaller share of the draws on
+    either side of 0. All draws have the same seed.
 
     Args:
         first: the model that the other is compared with.
