@@ -529,7 +529,7 @@ class TestSafety:
         ids = re.findall(r'\bid="([^"]+)"', text)
         used = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', text)
         assert len(ids) == len(set(ids))
-        assert set(used) <= set(ids)
+        assert {part for reference in used for part in reference.split()} <= set(ids)
 
     def test_the_same_results_give_the_same_page(self, tmp_path):
         write(tmp_path, classification())
