@@ -305,8 +305,8 @@ def test_a_folder_of_files_is_read(name, tmp_path, caplog):
 def test_robustness_is_measured_from_the_command_line(trained, tmp_path, capsys):
     name, out = trained
     common = ["--bundle", str(copy_bundle(f"{name}_classification", tmp_path / "bundle")), *options(SMALL[name])]
-    common += ["--checkpoint", str(out / "models" / "model.pt"), "--norm", "l2", "--attack", "pgd2", "--cases", "2"]
-    command = ["evaluate", *common, "--levels", "0,0.5", "--out", str(tmp_path / "r")]
+    common += ["--checkpoint", str(out / "models" / "model.pt"), "--norm", "l2", "--attack", "pgd2"]
+    command = ["evaluate", *common, "--cases", "2", "--levels", "0,0.5", "--out", str(tmp_path / "r")]
     assert main(command) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert found["data"]["synthetic"]
