@@ -112,7 +112,7 @@ def path_to_boundary(network: nn.Module, eps: float = EPS_MAX) -> Figure:
         return network(x)
 
     found = attack(recorded, point[k : k + 1], label[k : k + 1], eps).image[0].numpy()
-    places = torch.cat(asked)[1:]  # the first answer is that for the clean point
+    places = torch.cat(asked)  # the clean point comes first
     with torch.no_grad():
         first = int((network(places).argmax(dim=1) != label[k]).int().argmax())
     path, search = places[: first + 1].numpy(), places[first + 1 :].numpy()
@@ -125,7 +125,7 @@ def path_to_boundary(network: nn.Module, eps: float = EPS_MAX) -> Figure:
         x, y = point[k].tolist()
         axes.add_patch(Circle((x, y), eps, fill=False, linestyle="--", edgecolor="#555555"))
         axes.plot(*path.T, "o-", color="black", markersize=5, label="steps of PGD")
-        axes.plot(*search.T, "x", color="#cc79a7", markersize=8, label="bisections")
+        axes.plot(*search.T, "x", color="#cc79a7", markersize=8, label="points of the search")
         axes.plot(*found, "*", color="#009e73", markersize=12, label="what B-PGD returns")
         _draw(axes, network, window)
         axes.set(title=title)

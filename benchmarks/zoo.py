@@ -15,11 +15,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from bundle_weights import OVERLAY
 from monai_ima.cli.arguments import new_folder
 from monai_ima.cli.bundle import copy_bundle, shipped_bundles
 from studies import CommandLine, write_whole
 
-OVERLAY = "synthetic.json"
 PLACES = {"output_dir", "ckpt_dir", "ckpt_path"}
 """Ids of the overlay that say where files are: in a zoo bundle they are where its own configs say."""
 COPIED = ("train.json", "evaluate.json", "inference.json")

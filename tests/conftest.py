@@ -68,11 +68,11 @@ def warm_programs() -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     address = folder / "socket"
-    own = [sys.executable, "-S", str(Path(__file__).with_name("warm_python.py"))]
-    server = [*own[:1], *own[2:], "serve", str(address)]
+    script = str(Path(__file__).with_name("warm_python.py"))
+    server = [sys.executable, script, "serve", str(address)]
     process = subprocess.Popen(server, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL)
     for name in NAMES:
-        _program(folder / name, f'{shlex.join([*own, str(address), name])} "$@"')
+        _program(folder / name, f'{shlex.join([sys.executable, "-S", script, str(address), name])} "$@"')
     python = folder / "python"
     _program(folder / "torchrun", f'env PYTHON_EXEC={python} {python} -m torch.distributed.run "$@"')
     while not address.exists():

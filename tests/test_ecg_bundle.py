@@ -186,17 +186,8 @@ def test_two_processes_share_one_margin_table(method, tmp_path):
 
 def test_evaluate_measures_robustness_by_class(trained, tmp_path, capsys):
     command = ["evaluate", "--bundle", str(BUNDLE), "--checkpoint", str(trained / "models" / "model.pt")]
-    command += [
-        "--levels",
-        "0,0.05",
-        "--attack",
-        "pgd3x1",
-        "--cases",
-        "2",
-        "--out",
-        str(tmp_path / "r"),
-        *options(SMALL["ecg"]),
-    ]
+    command += ["--levels", "0,0.05", "--attack", "pgd3x1", "--out", str(tmp_path / "r"), *options(SMALL["ecg"])]
+    command += ["--cases", "2"]
     assert main(command) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert found["data"]["synthetic"]

@@ -482,18 +482,8 @@ def test_a_segmentation_bundle_whose_loss_ignores_255_is_hardened_trained_and_ev
     metrics = workflow.parser.get_parsed_content("train#trainer").state.metrics
     assert all(map(math.isfinite, (value for key, value in metrics.items() if key.startswith("ima/"))))
     weights = root / "models" / "model_ima.pt"
-    options = [
-        "--cases",
-        "1",
-        "--levels",
-        "0,0.05",
-        "--attack",
-        "pgd2x1",
-        "--checkpoint",
-        str(weights),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    options = ["--levels", "0,0.05", "--attack", "pgd2x1", "--checkpoint", str(weights), "--out", str(tmp_path / "out")]
+    options += ["--cases", "1"]
     assert main(["evaluate", "--bundle", str(root), *options]) == 0, capsys.readouterr().err
     scans = Results.read(tmp_path / "out").samples
     loaded = load_bundle(root, checkpoint=weights)

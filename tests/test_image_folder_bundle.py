@@ -68,19 +68,8 @@ def test_evaluation_measures_the_split_and_classes_that_training_kept(trained, t
     patients = {name: {Path(file).name.split("_")[0] for file in own} for name, own in split.items()}
     assert sum(map(len, patients.values())) == 16
     assert load(models / "model_last.pt")["margins"]["ids"] == split["train"]
-    command = [
-        "evaluate",
-        "--bundle",
-        BUNDLE,
-        "--levels",
-        "0,0.02",
-        "--attack",
-        "pgd2",
-        "--cases",
-        "2",
-        "--out",
-        tmp_path / "out",
-    ]
+    command = ["evaluate", "--bundle", BUNDLE, "--levels", "0,0.02", "--attack", "pgd2", "--out", tmp_path / "out"]
+    command += ["--cases", 2]
     command += ["--checkpoint", models / "model.pt", *options(SMALL["image"])]
     own = ["--dataset_dir", data, "--patient_pattern", PATTERN, "--seed", "7"]
     assert main(list(map(str, [*command, *own]))) == 0, capsys.readouterr().err

@@ -127,6 +127,21 @@ def test_boundary_points_are_on_the_boundary_of_a_linear_network(norm):
         torch.testing.assert_close(result.distance, distance, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_samples_that_cross_at_different_steps_are_searched_as_if_alone(norm):
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3))
+    image = torch.randn(12, 1, 4, 5)
+    label = network(image).argmax(1)
+    attack = BoundaryPGD(norm, 12, 2, schedule="cosine")
+    eps = torch.linspace(0.5, 6.0, 12) * (1.0 if norm == "l2" else 0.25)
+    together = attack(network, image, label, eps)
+    alone = [attack(network, image[[k]], label[[k]], eps[[k]]) for k in range(12)]
+    steps = (together.distance / eps)[together.success]
+    assert len(steps) > 4 and steps.max() > 2 * steps.min(), "they cross at different steps"
+    torch.testing.assert_close(together.image, torch.cat([one.image for one in alone]), rtol=1e-4, atol=1e-5)
+
+
 def test_constant_steps_are_bisected_and_cosine_steps_interpolated_unless_told_otherwise():
     def chosen(attack: BoundaryPGD) -> tuple[str, int]:
         return attack.search, attack.binary_steps

@@ -240,18 +240,8 @@ def test_the_oct_bundle_trains_evaluates_and_infers_on_classes_of_the_users_own(
     settings = {key: value for key, value in SMALL["oct"].items() if key != "phantom_per_class"}
     run_small("oct", ["train.json"], tmp_path / "run", learning_rate=0.02, epochs=4, delta=0.02, **own)
     weights = tmp_path / "run" / "models" / "model.pt"
-    command = [
-        "evaluate",
-        "--bundle",
-        str(bundle_of("oct_classification")),
-        "--levels",
-        "0,0.02",
-        "--attack",
-        "pgd2",
-        "--cases",
-        "2",
-    ]
-    command += ["--checkpoint", str(weights), *options(settings)]
+    command = ["evaluate", "--bundle", str(bundle_of("oct_classification")), "--levels", "0,0.02", "--attack", "pgd2"]
+    command += ["--cases", "2", "--checkpoint", str(weights), *options(settings)]
     out = tmp_path / "out"
     assert main([*command, "--out", str(out), *options(own)]) == 0, capsys.readouterr().err
     results = json.loads((out / "results.json").read_text())
@@ -278,18 +268,19 @@ def test_the_hippocampus_bundle_evaluates_scans_of_the_users_own_by_patient(tmp_
     data = write_volumes(tmp_path / "data", names, 16, 3)
     table = write_table(tmp_path / "p.csv", [(f"{name}.nii.gz", f"P{int(name[1]) // 2}") for name in names])
     out = tmp_path / "out"
-    command = [
-        "evaluate",
-        "--bundle",
-        str(bundle_of("hippocampus_segmentation")),
-        "--levels",
-        "0,1",
-        "--norm",
-        "l2",
+    command = ["evaluate", "--bundle", str(bundle_of("hippocampus_segmentation")), "--levels", "0,1", "--norm", "l2"]
+    command += [
         "--cases",
         "1",
+        "--attack",
+        "pgd1",
+        "--dataset_dir",
+        str(data),
+        "--patient_csv",
+        str(table),
+        "--out",
+        str(out),
     ]
-    command += ["--attack", "pgd1", "--dataset_dir", str(data), "--patient_csv", str(table), "--out", str(out)]
     assert main(command) == 0, capsys.readouterr().err
     assert caplog.text.count("it is ignored, the scans are split at random") == 1
     results = json.loads((out / "results.json").read_text())

@@ -213,9 +213,10 @@ class TestLaTeX:
         assert [row[5] for row in rows] == ["1.000"] * 4, "0.25 * 4, and no later one is smaller"
 
     def test_tiny_p_values_and_minus_signs(self):
-        from monai_ima.paper.tables import _p, _signed
+        from monai_ima.paper.tables import _signed
+        from monai_ima.report.wording import p_value
 
-        assert (_p(0.0004), _p(0.001), _p(None)) == ("< 0.001", "0.001", "–")
+        assert (p_value(0.0004), p_value(0.001), p_value(None)) == ("< 0.001", "0.001", "–")
         assert (_signed(-0.0101), _signed(0.0004), _signed(-0.0004)) == ("−0.010", "0.000", "0.000")
 
 

@@ -141,16 +141,16 @@ class BoundaryPGD(PathAttack):
         """
         points = target.image.clone()
         found = Segment(points, points.clone(), target.clean_score.clone(), target.clean_score.clone())
-        crossed = torch.zeros_like(target.clean_correct)
+        crossed, score = torch.zeros_like(target.clean_correct), target.clean_score
         for iterate in self.path(target, generator, start_radius):
-            prediction, split = iterate.prediction, iterate.split
-            if split is not None and len(split.wrong) > 0:
-                at = iterate.index[split.wrong]
-                found.correct[at], found.misclassified[at] = iterate.previous[split.wrong], iterate.image[split.wrong]
-                found.wrong_score[at] = prediction.score[split.wrong]
+            previous_score, score = score, iterate.prediction.score
+            if iterate.split is not None and len(iterate.split.wrong) > 0:
+                wrong = iterate.split.wrong
+                at = iterate.index[wrong]
+                found.correct[at], found.misclassified[at] = iterate.previous[wrong], iterate.image[wrong]
+                found.correct_score[at], found.wrong_score[at] = previous_score[wrong], score[wrong]
                 crossed[at] = True
-            before = found.correct_score[iterate.index]
-            found.correct_score[iterate.index] = torch.where(prediction.correct, prediction.score, before)
+                score = score[iterate.split.correct]
             last = iterate
         uncrossed = last.prediction.correct
         points[last.index[uncrossed]] = last.image[uncrossed]

@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from monai_ima.report.wording import attack_words, axis, capitalised, metric_name
+from monai_ima.report.wording import attack_words, axis, capitalised, common_size, metric_name
 from monai_ima.results.base import as_numbers
 from monai_ima.results.perturbed import CaseCurve
-from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import Results
 from monai_ima.utils.files import whole_file
 
@@ -84,16 +83,11 @@ def _robustness(models: Sequence[Results]) -> Figure:
         lines = [(attack_words(attack.name, first.metric), first.levels, attack) for attack in first.attacks]
     for k, (name, levels, curve) in enumerate(lines):
         _line(axes, k, k // len(COLOURS), name, levels, curve.values, curve.intervals)
-    axes.set_xlabel(axis(_common_size(models)))
+    axes.set_xlabel(axis(common_size(models)))
     axes.set_ylabel(capitalised(metric_name(first)))
     axes.set_ylim(0, 1.02)
     axes.legend()
     return figure
-
-
-def _common_size(models: Sequence[Results]) -> PixelSize:
-    sizes = {one.pixel_size for one in models}
-    return sizes.pop() if len(sizes) == 1 else PixelSize(models[0].norm)
 
 
 def _perturbations(models: Sequence[Results], names: Sequence[tuple[str, str]]) -> Figure:

@@ -28,8 +28,8 @@ def scores(models: Sequence[Results]) -> Iterator[dict[str, Any]]:
     for model in models:
         for row in tidy_rows(model):
             yield {"model": model.label, "perturbation": NOISE, "unit": model.norm, **row}
+        groups = {one.sample_id: one.group for one in model.samples}  # type: ignore[attr-defined]
         for found in model.perturbations:
-            groups = {one.sample_id: one.group for one in model.samples}  # type: ignore[attr-defined]
             for sample in found.samples:
                 known = {"sample_id": sample.sample_id, "patient": sample.patient, "group": groups[sample.sample_id]}
                 for case in CASES:

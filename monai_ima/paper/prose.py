@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monai_ima.results.parts import Data
+from monai_ima.utils.plain_numbers import counted
 
 __all__ = ["count", "joined", "samples"]
 
@@ -16,7 +17,7 @@ def count(number: int, noun: str) -> str:
         >>> count(1, "restart"), count(12000, "sample")
         ('1 restart', '12,000 samples')
     """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return counted(number, noun, ",")
 
 
 def joined(parts: Sequence[str]) -> str:

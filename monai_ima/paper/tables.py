@@ -12,17 +12,19 @@ from monai_ima.report.wording import (
     NOTHING,
     attack_words,
     capitalised,
+    common_size,
     level,
     level_cells,
     level_header,
     metric_name,
+    p_value,
     score,
     score_at,
     score_cell,
+    signed,
 )
 from monai_ima.results.paired import PairedDifference
 from monai_ima.results.perturbed import CaseCurve, PerturbationResult
-from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import Results
 
 from .latex import Grid, PaperTable
@@ -57,7 +59,7 @@ def paper_tables(models: Sequence[Results], differences: Sequence[Sequence[Paire
 
 def _robustness(models: Sequence[Results]) -> PaperTable:
     first = models[0]
-    size = first.pixel_size if len({one.pixel_size for one in models}) == 1 else PixelSize(first.norm)
+    size = common_size(models)
     levels = sorted({value for one in models for value in one.levels})
     grids = []
     same = len({(one.data.name, samples(one.data)) for one in models}) == 1
@@ -132,17 +134,11 @@ TESTS = {"exact McNemar": "the exact McNemar test", "paired bootstrap": "a paire
 def _difference(one: PairedDifference) -> list[str]:
     ends = "" if one.low is None or one.high is None else f" [{_signed(one.low)}, {_signed(one.high)}]"
     numbers = [level(one.level), score(one.first), score(one.second), _signed(one.difference) + ends]
-    return [*numbers, _p(one.p_value), _p(one.p_adjusted)]
+    return [*numbers, p_value(one.p_value), p_value(one.p_adjusted)]
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−").replace("+0.000", "0.000").replace("−0.000", "0.000")
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return signed(value).replace("+0.000", "0.000").replace("−0.000", "0.000")
 
 
 def _minimum(models: Sequence[Results]) -> PaperTable:

@@ -16,6 +16,7 @@ from .comparison_sections import differences
 from .logs import Scalars
 from .model_sections import model_section, strongest_figure
 from .not_measured import not_measured
+from .pairs import paired
 from .perturbation_sections import perturbed
 from .training_sections import Margins, curves, margin_findings
 from .verdict import verdict
@@ -47,10 +48,11 @@ def build_report(
         ValueError: if the models' norms or metrics differ.
     """
     models = labelled(models)
+    pairs = paired(models)
     sections: list[Section] = []
     if len(models) > 1:
         sections.append(Section("comparison", "Comparison of the models", list(comparison(models))))
-        sections.append(Section("differences", "Differences between the models", list(differences(models))))
+        sections.append(Section("differences", "Differences between the models", list(differences(models, pairs))))
     if any(one.perturbations for one in models):
         sections.append(Section("perturbations", "Noise that scanners make", list(perturbed(models))))
     sections += [model_section(one, f"model-{k}") for k, one in enumerate(models, 1)]
@@ -63,7 +65,7 @@ def build_report(
         sections.append(Section("not-measured", "What was not measured", [Items(missing)]))
     return Report(
         title or f"Robustness of {_names(models)}",
-        [*_synthetic(models), verdict(models)],
+        [*_synthetic(models), verdict(models, pairs)],
         strongest_figure(models[0]) if len(models) == 1 else comparison_figure(models),
         sections,
         appendix(models, submission),

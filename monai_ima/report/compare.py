@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import Results
 from monai_ima.utils.checks import check_instance
 
@@ -17,6 +16,7 @@ from .wording import (
     attack_list,
     axis,
     capitalised,
+    common_size,
     counted_samples,
     epsilon,
     level_table,
@@ -56,7 +56,7 @@ def labelled(models: Sequence[Results]) -> list[Results]:
 
 def comparison_figure(models: Sequence[Results]) -> Figures:
     """At least two models of one norm and metric under their strongest attacks."""
-    size = _size(models)
+    size = common_size(models)
     metric = metric_name(models[0])
     lines = [Line(one.label, one.levels, one.strongest.values, one.strongest.intervals) for one in models]
     title = f"{capitalised(metric)} under all attacks of each model"
@@ -70,10 +70,6 @@ def comparison_figure(models: Sequence[Results]) -> Figures:
         for one in models
     ]
     return Figures([chart], level_table(f"{title}, with {INTERVALS}", levels, size, columns), open=True)
-
-
-def _size(models: Sequence[Results]) -> PixelSize:
-    return models[0].pixel_size if len({one.pixel_size for one in models}) == 1 else PixelSize(models[0].norm)
 
 
 def comparison(models: Sequence[Results]) -> Iterator[Block]:

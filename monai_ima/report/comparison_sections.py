@@ -5,71 +5,65 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from monai_ima.results.paired import RESAMPLES, PairedDifference, check_pairs, differences_from_first
-from monai_ima.results.pixel_size import PixelSize
+from monai_ima.results.paired import RESAMPLES, PairedDifference
 from monai_ima.results.schema import Results
 from monai_ima.results.statistics import FEWEST
 from monai_ima.utils.plain_numbers import counted
 
 from .blocks import Block, Note, Table, Text
-from .wording import INTERVALS, NOTHING, capitalised, level_table, metric_name, names_in_words, score
+from .pairs import Pairs
+from .wording import (
+    INTERVALS,
+    capitalised,
+    common_size,
+    level_table,
+    metric_name,
+    names_in_words,
+    p_value,
+    score,
+    signed,
+)
 
 __all__ = ["differences", "differences_summary"]
 
 
-def differences(models: Sequence[Results]) -> Iterator[Block]:
+def differences(models: Sequence[Results], pairs: Pairs) -> Iterator[Block]:
     """Every other model's score minus the first one's; a sentence for each that cannot be compared with it.
 
     Args:
         models: at least two, with different labels.
+        pairs: of these.
     """
-    first = models[0]
-    compared, refused = _compared(models)
-    for one, reason in refused:
-        said = names_in_words(reason, one.metric)
-        yield Note("caution", f"{one.label} and {first.label} have no paired difference", said)
-    for one, found in compared:
-        yield _table(first, one, found)
-    if compared:
-        yield from _explained([found for _, found in compared])
+    first, *others = models
+    for one in others:
+        if one.label in pairs.refused:
+            said = names_in_words(pairs.refused[one.label], one.metric)
+            yield Note("caution", f"{one.label} and {first.label} have no paired difference", said)
+    for one in others:
+        if one.label in pairs.differences:
+            yield _table(first, one, pairs.differences[one.label])
+    if pairs.differences:
+        yield from _explained(list(pairs.differences.values()))
 
 
-def differences_summary(models: Sequence[Results]) -> list[dict[str, Any]]:
+def differences_summary(models: Sequence[Results], pairs: Pairs) -> list[dict[str, Any]]:
     """The same numbers for machines: for each model but the first its differences, or why there are none."""
-    compared, refused = _compared(models)
     first = models[0].label
     found = [
-        {"first": first, "second": one.label, "differences": [entry.model_dump(mode="json") for entry in entries]}
-        for one, entries in compared
+        {"first": first, "second": label, "differences": [entry.model_dump(mode="json") for entry in entries]}
+        for label, entries in pairs.differences.items()
     ]
-    return [*found, *({"first": first, "second": one.label, "refused": reason} for one, reason in refused)]
-
-
-def _compared(
-    models: Sequence[Results],
-) -> tuple[list[tuple[Results, list[PairedDifference]]], list[tuple[Results, str]]]:
-    """The models that can be compared with the first, with their differences; the others, with the reason."""
-    first, *others = models
-    pairs, refused = [], []
-    for other in others:
-        try:
-            check_pairs(first, other)
-        except ValueError as error:
-            refused.append((other, str(error)))
-        else:
-            pairs.append(other)
-    found = differences_from_first([first, *pairs]) if pairs else []
-    return list(zip(pairs, found, strict=True)), refused
+    return [*found, *({"first": first, "second": label, "refused": why} for label, why in pairs.refused.items())]
 
 
 def _table(first: Results, other: Results, found: Sequence[PairedDifference]) -> Table:
-    size = first.pixel_size if first.pixel_size == other.pixel_size else PixelSize(first.norm)
+    size = common_size([first, other])
     columns = [
         (first.label, [score(one.first) for one in found]),
         (other.label, [score(one.second) for one in found]),
-        ("difference", [_signed(one.difference) + _interval(one) for one in found]),
-        ("p", [_p(one.p_value) for one in found]),
-        ("p by Holm", [_p(one.p_adjusted) for one in found]),
+        ("difference", [signed(one.difference) + _interval(one) for one in found]),
+        ("p", [p_value(one.p_value) for one in found]),
+        ("p by Holm", [p_value(one.p_adjusted) for one in found]),
     ]
     caption = f"{capitalised(metric_name(first))} of {other.label} minus that of {first.label}, with {INTERVALS}"
     return level_table(caption, [one.level for one in found], size, columns)
@@ -106,15 +100,5 @@ def _explained(found: Sequence[Sequence[PairedDifference]]) -> Iterator[Block]:
     )
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
 def _interval(one: PairedDifference) -> str:
-    return "" if one.low is None or one.high is None else f" [{_signed(one.low)}, {_signed(one.high)}]"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if one.low is None or one.high is None else f" [{signed(one.low)}, {signed(one.high)}]"

@@ -11,7 +11,18 @@ from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.utils.plain_numbers import counted
 
 from .blocks import Block, Note, Table, Text
-from .wording import NORMS, attack_list, counted_samples, epsilon, level, metric_name, score, score_at, score_cell
+from .wording import (
+    NORMS,
+    attack_list,
+    capitalised,
+    counted_samples,
+    epsilon,
+    level,
+    metric_name,
+    score,
+    score_at,
+    score_cell,
+)
 
 __all__ = ["Answer", "answers", "submission", "submission_summary"]
 
@@ -311,8 +322,7 @@ def _stability(results: Results) -> Answer:
 
 
 def _score_name(results: Results) -> str:
-    name = metric_name(results)
-    return name[0].upper() + name[1:]
+    return capitalised(metric_name(results))
 
 
 def _command(options: str) -> str:

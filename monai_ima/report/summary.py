@@ -14,6 +14,7 @@ from .compare import labelled
 from .comparison_sections import differences_summary
 from .logs import Scalars
 from .not_measured import not_measured
+from .pairs import paired
 from .submission_sections import submission_summary
 from .training_sections import Margins
 from .verdict import verdict
@@ -34,12 +35,13 @@ def json_summary(
         ValueError: if the models' norms or metrics differ.
     """
     models = labelled(models)
-    found = verdict(models)
+    pairs = paired(models)
+    found = verdict(models, pairs)
     content: dict[str, Any] = {
         "title": title,
         "verdict": {"tone": found.tone, **dict(found.sentences)},
         "models": list(map(_model, models)),
-        "differences": differences_summary(models),
+        "differences": differences_summary(models, pairs),
         "not_measured": dict(not_measured(models, margins is not None, logs is not None)),
         "margins": _margins(margins) if margins else None,
         "training": _training(logs[1]) if logs else None,

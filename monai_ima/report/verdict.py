@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from monai_ima.results.paired import PairedDifference, paired_differences
+from monai_ima.results.paired import PairedDifference
 from monai_ima.results.perturbed import PerturbationResult
 from monai_ima.results.provenance import has_other_weights
 from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Verdict
+from .pairs import Pairs
 from .wording import counted_samples, epsilon_described, metric_name, score
 
-__all__ = ["differences", "middle", "trust", "verdict"]
+__all__ = ["middle", "trust", "verdict"]
 
 NO_PAIRS = "The models were not measured on the same samples under the same attacks, so no difference can be given"
 LONGEST_LABEL = 40
@@ -22,17 +23,21 @@ PERTURBATIONS = 3
 """As many are named in the verdict."""
 
 
-def verdict(models: Sequence[Results]) -> Verdict:
+def verdict(models: Sequence[Results], pairs: Pairs) -> Verdict:
     """Of one model how robust it is, how good without an attack, and whether the figures can be trusted; of several
     what the last gained over the first, what that cost, and the same.
+
+    Args:
+        models: at least one, with different labels.
+        pairs: of these.
     """
+    found = {one.level: one for one in pairs.differences.get(models[-1].label, [])}
     models = [one.named(_short(one.label)) for one in models]
     tone, trusted = trust(models)
     if len(models) == 1:
         sentences = [("Robustness", _robustness(models[0])), ("Without an attack", _clean(models[0]))]
     else:
         first, last = models[0], models[-1]
-        found = differences(first, last)
         sentences = [("Gain", _gain(first, last, found)), ("Cost without an attack", _cost(first, last, found))]
     sentences.append(("Can it be trusted?", trusted))
     return Verdict([(what, re.sub(r"(?<=\d) %", "\u00a0%", sentence)) for what, sentence in sentences], tone)
@@ -53,14 +58,6 @@ def _short(label: str) -> str:
     """A label with its middle left out where it is long: the end tells models of one name apart."""
     half = LONGEST_LABEL // 2
     return label if len(label) <= LONGEST_LABEL else f"{label[: half - 1]}…{label[-half:]}"
-
-
-def differences(first: Results, second: Results) -> dict[float, PairedDifference]:
-    """Paired differences by level; none of models that were not measured on the same samples under the same attacks."""
-    try:
-        return {one.level: one for one in paired_differences(first, second)}
-    except ValueError:
-        return {}
 
 
 def _robustness(results: Results) -> str:

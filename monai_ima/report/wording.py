@@ -20,6 +20,7 @@ __all__ = [
     "attack_words",
     "axis",
     "capitalised",
+    "common_size",
     "counted_samples",
     "epsilon",
     "epsilon_described",
@@ -29,9 +30,11 @@ __all__ = [
     "level_table",
     "metric_name",
     "names_in_words",
+    "p_value",
     "score",
     "score_at",
     "score_cell",
+    "signed",
     "sized",
 ]
 
@@ -73,6 +76,24 @@ def score_cell(value: float | None, ends: tuple[float, float] | None = None) -> 
 def score_at(results: Results, k: int) -> str:
     """The score at a level under all attacks, with its interval in brackets."""
     return score_cell(results.strongest.values[k], results.strongest.intervals[k])
+
+
+def signed(value: float) -> str:
+    """A difference of scores."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value, or a dash."""
+    if value is None:
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def common_size(models: Sequence[Results]) -> PixelSize:
+    """What ε is worth in a pixel where that is the same for all models; else a size that says nothing of it."""
+    sizes = {one.pixel_size for one in models}
+    return sizes.pop() if len(sizes) == 1 else PixelSize(models[0].norm)
 
 
 def level(value: float) -> str:

@@ -20,11 +20,16 @@ def plain_number(value: float, digits: int = 4) -> str:
     return f"{value:.0f}" if abs(value) >= 1 else f"{Decimal(text):f}"
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, thousands: str = "") -> str:
     """A count and its noun, with an s unless it is one.
 
+    Args:
+        count: how many.
+        noun: of one of them.
+        thousands: ``","`` parts the thousands.
+
     Example:
-        >>> counted(1, "restart"), counted(10, "restart")
-        ('1 restart', '10 restarts')
+        >>> counted(1, "restart"), counted(10, "restart"), counted(12000, "sample", ",")
+        ('1 restart', '10 restarts', '12,000 samples')
     """
-    return f"{count} {noun}" + "s" * (count != 1)
+    return f"{count:{thousands}} {noun}" + "s" * (count != 1)
