@@ -138,7 +138,8 @@ def test_samples_that_cross_at_different_steps_are_searched_as_if_alone(norm):
     together = attack(network, image, label, eps)
     alone = [attack(network, image[[k]], label[[k]], eps[[k]]) for k in range(12)]
     steps = (together.distance / eps)[together.success]
-    assert len(steps) > 4 and steps.max() > 2 * steps.min(), "they cross at different steps"
+    assert len(steps) > 4
+    assert steps.max() > 2 * steps.min(), "they cross at different steps"
     torch.testing.assert_close(together.image, torch.cat([one.image for one in alone]), rtol=1e-4, atol=1e-5)
 
 
