@@ -63,14 +63,19 @@ def run_torchrun(port: int, *arguments: object) -> subprocess.CompletedProcess[s
 
 
 @cache
-def warm_programs() -> Path:
-    """A folder with ``python``, ``monai-ima`` and ``torchrun``, which run in forks of one process (warm_python.py)."""
+def warm_programs(site: Path | None = None) -> Path:
+    """A folder with ``python``, ``monai-ima`` and ``torchrun``, which run in forks of one process (warm_python.py).
+
+    Of the package in a folder, before others on the path, if one is given.
+    """
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     address = folder / "socket"
     script = str(Path(__file__).with_name("warm_python.py"))
     server = [sys.executable, script, "serve", str(address)]
-    process = subprocess.Popen(server, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL)
+    first = {} if site is None else {"PYTHONPATH": str(site)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **first}
+    process = subprocess.Popen(server, env=environment, stdin=subprocess.DEVNULL)
     for name in NAMES:
         _program(folder / name, f'{shlex.join([sys.executable, "-S", script, str(address), name])} "$@"')
     python = folder / "python"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from bundle_runs import options
-from conftest import REPO
+from conftest import REPO, warm_programs
 from small_image_files import write_pictures
 from wild_bundles import STYLES
 
@@ -169,17 +169,25 @@ def run_installed(site: Path, work: Path, *command: object) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def programs(site) -> Path:
+    """The folder of programs that run the installed package without starting anew each time."""
+    return warm_programs(site)
+
+
 @pytest.mark.slow
-def test_from_the_wheel_alone_to_a_report_on_class_folders(site, tmp_path):
+def test_from_the_wheel_alone_to_a_report_on_class_folders(site, programs, tmp_path):
     run, work = partial(run_installed, site, tmp_path), tmp_path
-    python, script = (sys.executable, "-P"), site / "bin" / "monai-ima"
-    assert run(*python, "-c", "import monai_ima; print(monai_ima.__file__)").startswith(str(site))
+    python, script = programs / "python", programs / "monai-ima"
+    where = ("-c", "import monai_ima; print(monai_ima.__file__)")
+    for program in ((sys.executable, "-P"), (python,)):
+        assert run(*program, *where).startswith(str(site))
     data = [f"{name}/{name}{k}.png" for name in ("healthy", "scar") for k in range(12)]
     write_pictures(work / "pictures", data, 40)
-    run(script, "bundle", "get", NAME, "mine")
+    run(site / "bin" / "monai-ima", "bundle", "get", NAME, "mine")
     own = options({**SMALL, "dataset_dir": "pictures"})
     config, root = f"mine/{NAME}/configs/train.json", f"mine/{NAME}"
-    run(*python, "-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", root, *own, *options(QUICK))
+    run(python, "-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", root, *own, *options(QUICK))
     run(script, "evaluate", "--bundle", root, "--levels", "0,0.01", "--attack", "pgd2", *own)
     run(script, "report", "--results", f"{root}/eval/robustness")
     results = json.loads((work / root / "eval" / "robustness" / "results.json").read_text())
@@ -191,8 +199,8 @@ def test_from_the_wheel_alone_to_a_report_on_class_folders(site, tmp_path):
 
 
 @pytest.mark.slow
-def test_from_the_wheel_alone_to_reports_of_the_quick_demo_and_on_a_hardened_bundle_of_others(site, tmp_path):
-    run, script = partial(run_installed, site, tmp_path), site / "bin" / "monai-ima"
+def test_from_the_wheel_alone_to_reports_of_the_quick_demo_and_on_a_hardened_bundle_of_others(site, programs, tmp_path):
+    run, script = partial(run_installed, site, tmp_path), programs / "monai-ima"
     shipped = files_below(site / "monai_ima" / "bundles")
     with ThreadPoolExecutor(1) as pool:
         demo = pool.submit(run, script, "demo", "--quick", "--out", "demo")
