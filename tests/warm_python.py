@@ -9,6 +9,7 @@ signal does not reach it: tests of these start a process of their own.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -44,7 +45,7 @@ def serve(path: str) -> None:
 
 
 def preload() -> None:
-    """What most commands import."""
+    """What most commands import; collections of garbage leave it alone."""
     import ignite.handlers
     import matplotlib.pyplot
     import monai.bundle.scripts
@@ -54,6 +55,7 @@ def preload() -> None:
     import monai.transforms
     import sklearn.metrics
     import torch
+    import torch._dynamo
 
     import monai_ima.cli.app
     import monai_ima.evaluation
@@ -61,6 +63,8 @@ def preload() -> None:
     import monai_ima.report
 
     assert all((ignite, matplotlib, monai, monai_ima, sklearn, torch))
+    gc.collect()
+    gc.freeze()
 
 
 def answer(connection: socket.socket) -> None:

@@ -34,7 +34,7 @@ class Health:
     """
 
     def __init__(self, count: int, device: torch.device | str) -> None:
-        self._found = torch.zeros(count, dtype=torch.long, device=device)
+        self._found = [torch.zeros(count, device=device) for _ in KINDS]
 
     def note(
         self,
@@ -51,10 +51,10 @@ class Health:
             loss: ``[A]``.
             gradient: ``[A, ...]``.
         """
-        for kind, value in enumerate((gradient, loss, prediction), start=1):
+        for found, value in zip(self._found, (gradient, loss, prediction), strict=True):
             if value is not None and value.is_floating_point():
-                largest = torch.linalg.vector_norm(value.reshape(len(value), -1), torch.inf, dim=1)
-                self._found.scatter_reduce_(0, rows, kind * ~largest.isfinite(), "amax")
+                zero_or_nan = (value.detach().reshape(len(value), -1) * 0).sum(dim=1)
+                found.index_add_(0, rows, zero_or_nan.to(found.dtype))
 
     @contextmanager
     def told_of(self) -> Iterator[None]:
@@ -72,7 +72,8 @@ class Health:
         Raises:
             SampleError: if a value was NaN or infinite.
         """
-        if self._found.any():
-            sample = int(self._found.nonzero()[0])
-            what = KINDS[int(self._found[sample]) - 1]
+        found = torch.stack(self._found).isnan()
+        if found.any():
+            sample = int(found.any(dim=0).nonzero()[0])
+            what = KINDS[int(found[:, sample].nonzero()[-1])]
             raise SampleError(sample, f"has {what} with NaN or infinity, expected finite values only.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 __all__ = ["forget_modules", "forget_other_bundles", "make_importable"]
@@ -35,8 +37,13 @@ def forget_modules(root: Path, names: Iterable[str]) -> None:
         root: the folder, resolved.
         names: of modules, as in ``sys.modules``.
     """
+
+    @cache
+    def below(folder: str) -> bool:
+        return Path(folder).resolve().is_relative_to(root)
+
     for name in names:
         file = getattr(sys.modules[name], "__file__", None)
-        origins = [file] if file else list(getattr(sys.modules[name], "__path__", []))
-        if any(Path(origin).resolve().is_relative_to(root) for origin in origins):
+        folders = [os.path.dirname(file)] if file else list(getattr(sys.modules[name], "__path__", []))
+        if any(map(below, folders)):
             del sys.modules[name]

@@ -58,7 +58,7 @@ def class_indices(
         counted = torch.ones_like(found, dtype=torch.bool) if ignore_index is None else found != ignore_index
     if not labels_are_known():
         _refuse(value if one_hot else value.reshape(batch), found, classes, counted)
-    return found.masked_fill(~counted, 0), counted
+    return found if ignore_index is None else found.masked_fill(~counted, 0), counted
 
 
 def _refuse(value: torch.Tensor, found: torch.Tensor, classes: int, counted: torch.Tensor) -> None:
