@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("MONAI_IMA_DATA is not set: no real data here")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def warm_starts() -> Iterator[None]:
+    """Processes that the code under test starts with this Python are forks, as of :func:`run_python`."""
+    program = str(warm_programs() / "python")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", program)
+        patch.setenv("PYTHON_EXEC", program)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 def run_program(*command: object) -> subprocess.CompletedProcess[str]:

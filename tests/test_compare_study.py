@@ -177,12 +177,10 @@ class Program:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, beats):
+def trained(tmp_path_factory, beats, warm_starts):
     """Plain training and IMA, trained and attacked by the program."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        program = Program(tmp_path_factory.mktemp("study"), beats)
-        program("--methods", "ce,ima", "--workers", "2")
+    program = Program(tmp_path_factory.mktemp("study"), beats)
+    program("--methods", "ce,ima", "--workers", "2")
     return program
 
 

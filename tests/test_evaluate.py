@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import warm_programs
 from monai.networks.nets import Classifier
 from PIL import Image
 from torch.nn.functional import cross_entropy
@@ -46,9 +46,9 @@ SMALL: dict[str, Any] = {
 NETWORK = ["--network_def", str({"_target_": "Classifier", **SMALL})]
 SETTINGS = ["--phantom_per_class", "20", "--batch_size", "25", *NETWORK]
 COUNT = 100
-FEWER = ["--phantom_per_class", "6"]
+FEWER = ["--phantom_per_class", "4"]
 """For what does not need so many samples: ``FEW`` of them."""
-FEW = 30
+FEW = 20
 CHECKS = [
     "logits",
     "batch_independence",
@@ -98,14 +98,14 @@ def test_a_killed_evaluation_is_resumed_to_the_same_results(checkpoint, tmp_path
     broken = command(checkpoint, tmp_path / "r", *options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "monai_ima", *broken],
+        [warm_programs() / "monai-ima", *broken],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     records = tmp_path / "r" / "records.jsonl"
     until = time.monotonic() + 300
-    while not (records.is_file() and len(records.read_text().splitlines()) >= FEW // 3):
+    while not (records.is_file() and len(records.read_text().splitlines()) >= FEW // 2):
         assert process.poll() is None, "the evaluation ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.05)

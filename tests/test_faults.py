@@ -20,6 +20,7 @@ def folders(root: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_starts")
 def test_a_killed_training_is_resumed_without_a_loss(tmp_path):
     faults.main(["--scenarios", "ecg", "--trials", "1", *folders(tmp_path)])
     (row,) = [cells for title, cells in table_rows((tmp_path / "faults.md").read_text()).items() if "ecg" in title]
@@ -42,7 +43,7 @@ def scenario(write: str, resumed: str) -> faults.Scenario:
     """A program that writes a file and lingers; resumed it writes the same, or not."""
 
     def command(folder, resume):
-        body = WRITER.format(write=resumed if resume else write, rest=0 if resume else 3)
+        body = WRITER.format(write=resumed if resume else write, rest=0 if resume else 0.5)
         return [sys.executable, "-c", body, str(folder / "file")]
 
     return faults.Scenario("own", lambda folder: None, command, lambda folder: {"file": (folder / "file").read_text()})

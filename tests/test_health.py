@@ -48,8 +48,8 @@ def test_what_was_noted_is_read_in_place_of_an_error_that_it_led_to_and_no_other
     health = Health(1, "cpu")
     with pytest.raises(KeyError), health.told_of():
         raise KeyError
+    health.note(torch.tensor([0]), loss=torch.tensor([math.nan]))
     with pytest.raises(SampleError), health.told_of():
-        health.note(torch.tensor([0]), loss=torch.tensor([math.nan]))
         raise KeyError
 
 

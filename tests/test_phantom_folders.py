@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from conftest import warm_programs
 
 from monai_ima.data import write_oct_phantom, write_volume_phantom
 from monai_ima.data.phantom import write_once
@@ -100,7 +101,7 @@ def test_two_processes_that_need_a_phantom_at_once_both_find_it_whole(tmp_path):
     there = [tmp_path / "a", tmp_path / "b"]
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, tmp_path / "phantom", file, tmp_path / "begin"],
+            [warm_programs() / "python", "-c", WRITER, tmp_path / "phantom", file, tmp_path / "begin"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -130,7 +131,7 @@ write_once(sys.argv[1], {"data": "test"}, {"a/*": 2}, write)
 
 
 def test_what_a_killed_writer_left_is_taken_over(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    killed = subprocess.run([warm_programs() / "python", "-c", KILLED, tmp_path])
     assert killed.returncode == -signal.SIGKILL
     with pytest.raises(FileExistsError, match="other files than the other of these settings"):
         write_once(tmp_path, {"data": "other"}, {"a/*": 2}, lambda _: None)

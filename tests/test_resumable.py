@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import warm_programs
 from ignite.metrics import Accuracy
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
@@ -273,15 +274,17 @@ def test_a_run_from_an_older_checkpoint_does_not_write_over_what_came_after_it_u
 
 def test_a_second_training_in_the_same_folder_is_refused_until_the_first_is_gone(tmp_path):
     code = (
-        f"import sys, time, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import os, sys, time, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "print(os.getpid(), flush=True)\n"
         "from test_resumable import Run\n"
         f"run = Run(pathlib.Path({str(tmp_path)!r}))\n"
         "run.trainer.add_event_handler('ITERATION_COMPLETED', lambda _: (print('in', flush=True), time.sleep(60)))\n"
         "run.trainer.run()\n"
     )
-    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([warm_programs() / "python", "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout is not None
+        running = Path("/proc") / first.stdout.readline().strip()
         while first.stdout.readline() != "in\n":
             assert first.poll() is None
         with pytest.raises(FileExistsError, match=r"Another process trains model in folder .*: wait for it, or give"):
@@ -289,6 +292,8 @@ def test_a_second_training_in_the_same_folder_is_refused_until_the_first_is_gone
     finally:
         first.kill()
         first.wait()
+    while running.exists():
+        time.sleep(0.01)
     Run(tmp_path, resume="last").run()
     assert not (tmp_path / ".model.lock").exists()
 

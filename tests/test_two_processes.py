@@ -34,6 +34,7 @@ def test_other_results_of_two_processes_are_no_measurement(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_starts")
 def test_two_processes_share_the_samples_and_none_is_broken():
     alone, shared = (two_processes.measured(processes, 100, 2) for processes in (1, 2))
     assert alone.results == shared.results

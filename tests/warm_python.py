@@ -2,17 +2,20 @@
 
 ``python warm_python.py serve SOCKET`` is that process. ``python warm_python.py SOCKET NAME arguments...`` runs a
 command line in a fork of it, with the caller's folder, environment and standard streams, and ends with its exit status;
-NAME is ``python`` or ``monai-ima``. What a process imports and says at its very start is not seen in such a fork, and a
-signal does not reach it: tests of these start a process of their own.
+NAME is ``python`` or ``monai-ima``. Who kills this command line kills the fork, a moment later; other signals do not
+reach it. What a process imports and says at its very start is not seen in such a fork: tests of these start a process
+of their own.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -83,8 +86,13 @@ def answer(connection: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(asked["environment"])
         os._exit(ended(lambda: run(asked["name"], asked["arguments"])))
+    ended_by_itself = os.pidfd_open(runner)
+    ready, _, _ = select.select([ended_by_itself, connection], [], [])
+    if ended_by_itself not in ready:
+        os.kill(runner, signal.SIGKILL)
     _, status = os.waitpid(runner, 0)
-    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 
@@ -132,7 +140,7 @@ def ended(program: Callable[[], None]) -> int:
 
 
 def ask(path: str, name: str, arguments: list[str]) -> int:
-    """Have a command line run; returns its exit status, 128 + N where signal N ended it."""
+    """Have a command line run; returns its exit status, or ends by the signal that ended it."""
     request = {"folder": os.getcwd(), "environment": dict(os.environ), "name": name, "arguments": arguments}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
@@ -140,7 +148,11 @@ def ask(path: str, name: str, arguments: list[str]) -> int:
         sent = socket.send_fds(connection, [data], list(range(STREAMS)))
         connection.sendall(data[sent:])
         status = int(connection.recv(64))
-    return status if status >= 0 else 128 - status
+    if status < 0:
+        with contextlib.suppress(OSError):  # SIGKILL is as it was
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    return status
 
 
 if __name__ == "__main__":

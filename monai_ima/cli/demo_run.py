@@ -9,19 +9,20 @@ thread each at a time, so that it ends within minutes on two cores.
 from __future__ import annotations
 
 import csv
-import json
 import logging
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_ima.cli.bundle import shipped_bundles
@@ -34,6 +35,9 @@ from monai_ima.results.provenance import machine
 from monai_ima.results.schema import ClassificationResults, Results, SegmentationResults
 from monai_ima.results.settings import EvaluationSettings
 from monai_ima.visualize import robustness_curves, save_figure
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 __all__ = ["Demo", "run_demo"]
 
@@ -206,11 +210,29 @@ def together(out: Path, name: str) -> ClassificationResults | SegmentationResult
 
 def run_process(stages: Sequence[str], name: str, demo: Demo, log: Path) -> int:
     """Stages of one network in a process of one thread, which prints into a file; returns its exit code."""
-    options = json.dumps({**asdict(demo), "out": str(demo.out)})
-    command = [sys.executable, "-m", "monai_ima.cli.demo_run", ",".join(stages), name, options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = _processes().Process(target=_run_stages, args=(stages, name, demo, log))
+    process.start()
+    process.join()
+    return int(process.exitcode or 0)
+
+
+@cache
+def _processes() -> ForkServerContext | SpawnContext:
+    """Processes that are forked off one which has imported what they need, where there are such."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _run_stages(stages: Sequence[str], name: str, demo: Demo, log: Path) -> None:
     with open(log, "ab") as lines:
-        return subprocess.run(command, stdout=lines, stderr=lines, env=environment).returncode
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(lines.fileno(), stream.fileno())
+    torch.set_num_threads(1)
+    for stage in stages:
+        STAGES[stage](demo, name)
 
 
 def rounds(demo: Demo) -> list[list[list[str]]]:
@@ -269,14 +291,3 @@ def _show(accuracies: dict[str, list[float]], demo: Demo) -> None:
     print(f"{'':10}" + "".join(f"{level:>8g}" for level in LEVELS))
     for name, values in accuracies.items():
         print(f"{name:10}" + "".join(f"{value:>8.3f}" for value in values))
-
-
-def run_stages(stages: str, name: str, options: str) -> None:
-    """What the process of :func:`run_process` does."""
-    demo = Demo(**json.loads(options))
-    for stage in stages.split(","):
-        STAGES[stage](replace(demo, out=Path(demo.out)), name)
-
-
-if __name__ == "__main__":
-    run_stages(*sys.argv[1:])
