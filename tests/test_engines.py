@@ -42,7 +42,7 @@ def test_an_evaluator_with_adversarial_batches_reports_the_closed_form_robust_ac
             device="cpu",
             val_data_loader=DataLoader(Dataset(data), batch_size=7),
             network=network,
-            prepare_batch=AdversarialPrepareBatch(network, PGD("l2", 60), level),
+            prepare_batch=AdversarialPrepareBatch(network, PGD("l2", 25), level),
             key_val_metric={"accuracy": Accuracy(output_transform=from_engine(["pred", "label"]))},
         )
         evaluator.run()
@@ -53,7 +53,7 @@ def test_an_evaluator_with_adversarial_batches_reports_the_closed_form_robust_ac
 @pytest.mark.parametrize("batch_size", [1, 13, 60])
 def test_accuracy_by_level_and_class_is_the_closed_form(problem, batch_size):
     network, data, margin, label = problem
-    evaluator = ClassificationEvaluator(network, PGD("l2", 60))
+    evaluator = ClassificationEvaluator(network, PGD("l2", 25))
     result = evaluator.run(DataLoader(Dataset(data), batch_size=batch_size), LEVELS[::-1], progress=False)
     assert result.levels == LEVELS
     assert result.accuracy() == pytest.approx([float((margin > level).float().mean()) for level in LEVELS])
@@ -77,7 +77,7 @@ def test_a_broken_sample_is_not_attacked_again(problem):
             attacked.append((eps, len(image)))
             return super().__call__(network, image, label, eps, generator, criterion, spacing)
 
-    ClassificationEvaluator(network, Counting("l2", 60)).run(DataLoader(Dataset(data), batch_size=60), LEVELS, False)
+    ClassificationEvaluator(network, Counting("l2", 25)).run(DataLoader(Dataset(data), batch_size=60), LEVELS, False)
     before = [0.0, *LEVELS[1:-1]]
     assert attacked == [(level, int((margin > last).sum())) for level, last in zip(LEVELS[1:], before, strict=True)]
 
@@ -115,16 +115,16 @@ def test_evaluators_inside_inference_mode_report_what_they_report_outside(proble
         device="cpu",
         val_data_loader=DataLoader(Dataset(data), batch_size=7),
         network=network,
-        prepare_batch=AdversarialPrepareBatch(network, PGD("l2", 60), 0.5),
+        prepare_batch=AdversarialPrepareBatch(network, PGD("l2", 25), 0.5),
         key_val_metric={"accuracy": Accuracy(output_transform=from_engine(["pred", "label"]))},
     )
     with torch.inference_mode():
         engine.run()
-        found = ClassificationEvaluator(network, PGD("l2", 60)).run(
+        found = ClassificationEvaluator(network, PGD("l2", 25)).run(
             DataLoader(Dataset(data), batch_size=13), LEVELS, False
         )
     assert engine.state.metrics["accuracy"] == pytest.approx(robust)
-    outside = ClassificationEvaluator(network, PGD("l2", 60)).run(
+    outside = ClassificationEvaluator(network, PGD("l2", 25)).run(
         DataLoader(Dataset(data), batch_size=13), LEVELS, False
     )
     assert found.records == outside.records

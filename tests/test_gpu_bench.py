@@ -162,6 +162,7 @@ def test_bad_arguments_are_refused(capsys, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_starts")
 def test_all_quick_parts_run_on_a_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     parts, page = run(tmp_path, "--minutes", "4", "--parts", "tests,shares,steps", "--networks", "DynUNet")

@@ -99,7 +99,7 @@ def test_pictures_name_the_labels_that_are_positive(tmp_path):
 
 def test_a_prediction_without_any_label_is_said(tmp_path):
     batch = {"image": torch.tensor([[[0.1, -0.9, -0.9]]]), "label": torch.tensor([[1.0, 0, 0]]), "sample_id": ["x"]}
-    results = evaluate(Outputs(), [batch], [0.2], "linf", "pgd20x1", out=tmp_path, criterion=BinaryCriterion())
+    results = evaluate(Outputs(), [batch], [0.2], "linf", "pgd20x1", cases=1, out=tmp_path, criterion=BinaryCriterion())
     assert results.classes == ["0", "1", "2"]
     assert [case.summary for case in results.cases] == ["label 0, predicted 0, under attack no label"]
 

@@ -105,7 +105,7 @@ def test_two_processes_attack_a_bundles_images_as_one_does(fixed, tmp_path):
 
 
 def test_a_killed_process_ends_torchrun_within_a_minute_and_one_process_goes_on(fixed, tmp_path):
-    evaluate = ["evaluate", *fixed, "--levels", "0,0.001,0.002", "--attack", "pgd100x2", "--out"]
+    evaluate = ["evaluate", *fixed, "--levels", "0,0.001,0.002", "--attack", "pgd100x2", "--cases", "1", "--out"]
     process = torchrun(29767, *evaluate, tmp_path / "r")
     one_wrote(process, tmp_path / "r", "records*.jsonl")
     leader, other = children(process.pid)

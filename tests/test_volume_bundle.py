@@ -92,7 +92,19 @@ def test_training_keeps_weights_margins_and_the_plan(trained):
 
 def test_evaluation_attack_and_report_use_the_numbers_of_the_training(trained, data, tmp_path, capsys):
     out, settings = tmp_path / "out", evaluation(data)
-    command = ["evaluate", "--bundle", str(trained), "--levels", "0,3", "--norm", "l2", "--attack", "pgd2"]
+    command = [
+        "evaluate",
+        "--bundle",
+        str(trained),
+        "--cases",
+        "2",
+        "--levels",
+        "0,3",
+        "--norm",
+        "l2",
+        "--attack",
+        "pgd2",
+    ]
     command += ["--cases", "2"]
     assert main([*command, "--out", str(out), *settings]) == 0, capsys.readouterr().err
     results = json.loads((out / "results.json").read_text())

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -184,18 +186,26 @@ def zoo_classification(root: Path) -> None:
     }
     write(root, "train.json", train)
     write(root, "multi_gpu_train.json", several_processes())
-    torch.manual_seed(1)
-    trained = ResNet(**{key: value for key, value in network.items() if key != "_target_"})
-    files = sorted((root / "data").iterdir())
-    images = torch.stack([torch.from_numpy(np.load(file)) / 255 for file in files])
-    labels = torch.tensor([int(file.name[0]) for file in files])
-    optimizer = torch.optim.Adam(trained.parameters(), lr=0.02)
-    for _ in range(30):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(trained(images), labels).backward()
-        optimizer.step()
     (root / "models").mkdir()
-    torch.save(trained.state_dict(), root / "models" / "model.pt")
+    torch.save(trained_on_pictures(), root / "models" / "model.pt")
+
+
+@cache
+def trained_on_pictures() -> dict[str, torch.Tensor]:
+    """Weights of :func:`small_resnet` on what :func:`write_pictures` writes."""
+    with TemporaryDirectory() as folder, torch.random.fork_rng():
+        write_pictures(Path(folder))
+        files = sorted(Path(folder, "data").iterdir())
+        images = torch.stack([torch.from_numpy(np.load(file)) / 255 for file in files])
+        labels = torch.tensor([int(file.name[0]) for file in files])
+        torch.manual_seed(1)
+        trained = ResNet(**{key: value for key, value in small_resnet().items() if key != "_target_"})
+        optimizer = torch.optim.Adam(trained.parameters(), lr=0.02)
+        for _ in range(30):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(trained(images), labels).backward()
+            optimizer.step()
+    return trained.state_dict()
 
 
 def several_processes() -> dict[str, Any]:

@@ -306,7 +306,7 @@ class Attack(ABC):
         """
         direction = target.norm.steepest(gradient)
         blocks = target.norm.blocks(direction)
-        flat = torch.stack([~block.flatten(1).any(dim=1) for block in blocks])
+        flat = torch.stack([torch.linalg.vector_norm(block.flatten(1), dim=1) == 0 for block in blocks])
         if flat.any():
             for k, block in enumerate(blocks):
                 rows = flat[k].nonzero().squeeze(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -136,7 +137,7 @@ def _run(words: Sequence[str]) -> int:
     """Run a verb; of several processes that fail alike one says why."""
     try:
         with ending_with_one_line(INTERRUPTED.get(words[0], "Nothing was kept of it: give the same command again.")):
-            program = typer.main.get_command(app)
+            program = _program()
             work = program.main(_checked(program, words), prog_name=NAME, standalone_mode=False)
             if callable(work):
                 work()
@@ -147,6 +148,12 @@ def _run(words: Sequence[str]) -> int:
         workers().fail(" ".join(_message(cause).split()))
         return 2
     return 0
+
+
+@cache
+def _program() -> Any:
+    """The commands, which take long to put together."""
+    return typer.main.get_command(app)
 
 
 def _cause(error: BaseException) -> BaseException:

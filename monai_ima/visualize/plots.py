@@ -40,8 +40,9 @@ def robustness_curves(
         ValueError: when a line does not have one value for every level.
     """
     check_instance("accuracies", accuracies, Mapping, "a dictionary of scores by name")
-    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6, 4), dpi=150)
+    # Labels of scores are as wide in every figure: there is nothing to fit, which would take longer than to draw.
+    axes = figure.add_axes((0.115, 0.125, 0.865, 0.79 if second is None else 0.69))
     for marker, (name, values) in zip(MARKERS * len(accuracies), accuracies.items(), strict=False):
         if len(values) != len(levels):
             raise ValueError(f"Line {name!r} has {len(values)} values for {len(levels)} levels, expected one for each.")
