@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from warm_python import NAMES
+from warm_python import NAMES, look_through_modules_once
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: collections of garbage leave it alone."""
+    look_through_modules_once()
     gc.collect()
     gc.freeze()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -66,8 +67,27 @@ def preload() -> None:
     import monai_ima.report
 
     assert all((ignite, matplotlib, monai, monai_ima, sklearn, torch))
+    look_through_modules_once()
+    monai.bundle.ComponentLocator().get_component_module_name("UNet")
     gc.collect()
     gc.freeze()
+
+
+def look_through_modules_once() -> None:
+    """MONAI lists what each of its modules holds anew for every config; here each module is looked at once."""
+    from monai.bundle import ComponentLocator
+
+    look = ComponentLocator._find_classes_or_functions
+    held = functools.cache(lambda module: list(look(None, module)))
+
+    def found(_, modules):
+        table = {}
+        for module in modules:
+            for name in held(module):
+                table.setdefault(name, []).append(module)
+        return table
+
+    ComponentLocator._find_classes_or_functions = found
 
 
 def answer(connection: socket.socket) -> None:
