@@ -128,7 +128,7 @@ def test_a_killed_evaluation_is_resumed_to_the_same_results(checkpoint, tmp_path
 @pytest.mark.slow
 def test_attacks_follow_one_another_and_the_numbers_agree(checkpoint, tmp_path):
     attacks = "noise5+pgd20+ddn50"
-    options = ["--levels", "0,0.3,1", "--attack", attacks, "--minimum", "--cases", "10"]
+    options = ["--levels", "0,0.3,1", "--attack", attacks, "--minimum", "--cases", "10", "--batch_size", "100"]
     assert main(command(checkpoint, tmp_path / "r", *options)) == 0
     found = results(tmp_path / "r")
     names = [*attacks.split("+"), "minimum"]

@@ -42,11 +42,11 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     torch.manual_seed(0)
     trained = FashionMNISTNet()
     torch.save(trained.state_dict(), tmp_path / "model.pt")
-    common = ["--checkpoint", tmp_path / "model.pt", "--phantom_per_class", 5, "--batch_size", 10]
+    common = ["--checkpoint", tmp_path / "model.pt", "--phantom_per_class", 2, "--batch_size", 4]
     asked = ["--levels", "0,0.3,1", "--norm", "l2", "--attack", "noise5+pgd10", "--minimum"]
     asked += ["--cases", 3, "--out", tmp_path / "cli"]
     assert main([str(part) for part in ["evaluate", "--bundle", BUNDLE, *common, *asked]]) == 0
-    loaded = load_bundle(BUNDLE, checkpoint=tmp_path / "model.pt", phantom_per_class=5, batch_size=10)
+    loaded = load_bundle(BUNDLE, checkpoint=tmp_path / "model.pt", phantom_per_class=2, batch_size=4)
     plain = [{key: batch[key] for key in ("image", "label", "sample_id")} for batch in loaded.data_loader]
     found = evaluate(
         trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
