@@ -51,14 +51,14 @@ TASKS = {
 def test_tuples_are_judged_by_their_shapes_as_dictionaries_by_a_named_criterion(task, tmp_path, caplog):
     network, label, criterion = TASKS[task]
     with caplog.at_level(logging.INFO, "monai_ima"):
-        found = evaluate(network, loader(label), [0.1], "linf", "pgd3", cases=1, out=tmp_path / "shapes")
+        found = evaluate(network, loader(label), [0.1], "linf", "pgd3", cases=0, out=tmp_path / "shapes")
     assert "samples are numbered in the loader's order" in caplog.text
     assert "; criterion= says otherwise." in caplog.text
     given = [
         {"image": x, "label": y, "sample_id": [str(4 * k + row) for row in range(len(x))]}
         for k, (x, y) in enumerate(loader(label))
     ]
-    other = evaluate(network, given, [0.1], "linf", "pgd3", cases=1, out=tmp_path / "named", criterion=criterion)
+    other = evaluate(network, given, [0.1], "linf", "pgd3", cases=0, out=tmp_path / "named", criterion=criterion)
     assert found.attacks == other.attacks
     assert found.samples == other.samples
     assert len(found.samples) == 10
@@ -97,7 +97,7 @@ def test_dictionaries_without_ids_are_numbered_and_own_ids_stay(tmp_path):
         {**batch, "sample_id": [f"s{k}{row}" for row in range(len(batch["image"]))]} for k, batch in enumerate(plain)
     ]
     found = [
-        evaluate(classifier(), b, [0.1], attack="pgd2", cases=1, out=tmp_path / str(k))
+        evaluate(classifier(), b, [0.1], attack="pgd2", cases=0, out=tmp_path / str(k))
         for k, b in enumerate((plain, own))
     ]
     assert [sample.sample_id for sample in found[0].samples] == [str(k) for k in range(10)]
@@ -108,15 +108,15 @@ def test_a_prepare_batch_of_ones_own_gets_the_loaders_batch(tmp_path):
     """A loop that keeps labels first and images twice as bright as the network wants."""
     turned = [(y, 2 * x) for x, y in loader(CLASSES)]
     prepare = lambda batch, device, *rest, **named: (batch[1] / 2, batch[0])  # noqa: E731
-    found = evaluate(classifier(), turned, [0.1], attack="pgd2", cases=1, out=tmp_path / "a", prepare_batch=prepare)
-    other = evaluate(classifier(), loader(CLASSES), [0.1], attack="pgd2", cases=1, out=tmp_path / "b")
+    found = evaluate(classifier(), turned, [0.1], attack="pgd2", cases=0, out=tmp_path / "a", prepare_batch=prepare)
+    other = evaluate(classifier(), loader(CLASSES), [0.1], attack="pgd2", cases=0, out=tmp_path / "b")
     assert found.samples == other.samples
 
 
 def test_results_are_shown_in_a_few_lines_and_as_a_tidy_table(tmp_path):
     pandas = pytest.importorskip("pandas")
     for name, (network, label, _) in TASKS.items():
-        results = evaluate(network, loader(label), [0.1, 0.5], "linf", "noise3+pgd3", cases=1, out=tmp_path / name)
+        results = evaluate(network, loader(label), [0.1, 0.5], "linf", "noise3+pgd3", cases=0, out=tmp_path / name)
         table = results.to_dataframe()
         assert isinstance(table, pandas.DataFrame)
         assert len(table) == 10 * 2 * 3, "samples x attacks x levels"

@@ -45,7 +45,7 @@ def write(root: Path, classes: dict[str, int]) -> list[str]:
         Image.fromarray(np.full((4, 4), 20 * k, np.uint8)).save(root / "folders" / name / "a.png")
         rows.append(f"{name}/a.png,{name}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
-    return ["evaluate", "--levels", "0.001", "--attack", "fgsm", "--cases", "1", "--images", str(root / "folders")]
+    return ["evaluate", "--levels", "0.001", "--attack", "fgsm", "--cases", "0", "--images", str(root / "folders")]
 
 
 def evaluated(root: Path, words: list[str], network: nn.Module, *more: str) -> Results:

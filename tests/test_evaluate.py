@@ -84,7 +84,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 def command(checkpoint: Path, out: Path, *options: object) -> list[str]:
     fixed = ["evaluate", "--bundle", BUNDLE, "--checkpoint", checkpoint, "--norm", "l2", "--out", out]
-    drawn = [] if "--cases" in options else ["--cases", "2"]
+    drawn = [] if "--cases" in options else ["--cases", "0"]
     return [str(part) for part in [*fixed, *SETTINGS, *drawn, *options]]
 
 
@@ -94,7 +94,8 @@ def results(out: Path) -> dict:
 
 @pytest.mark.slow
 def test_a_killed_evaluation_is_resumed_to_the_same_results(checkpoint, tmp_path):
-    options = ["--levels", "0,0.3,1", "--attack", "pgd10x2+apgd10-dlr", "--minimum", *FEWER, "--batch_size", "10"]
+    options = ["--levels", "0,0.3,1", "--attack", "pgd10x2+apgd10-dlr", "--minimum", *FEWER]
+    options += ["--batch_size", "10", "--cases", "2"]
     broken = command(checkpoint, tmp_path / "r", *options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -73,7 +73,7 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
 
 
 def test_bounds_on_one_side_are_kept(tmp_path):
-    found = evaluate(network(), batches(1), [0.1], attack="pgd2", cases=1, out=tmp_path / "r", bounds=(0, math.inf))
+    found = evaluate(network(), batches(1), [0.1], attack="pgd2", cases=0, out=tmp_path / "r", bounds=(0, math.inf))
     assert found.bounds == Results.read(tmp_path / "r").bounds == (0, None)
 
 
@@ -97,7 +97,7 @@ def test_a_function_on_segmentations_and_an_interrupted_call_is_resumed(tmp_path
 
     def call(loader, out, **changes):
         settings = {"attack": "pgd5+pgd5-ce", "criterion": DiceCriterion("lowest"), "metadata": {"name": "threshold"}}
-        return evaluate(predict, loader, [0.5, 1.0], "l2", cases=1, out=tmp_path / out, **{**settings, **changes})
+        return evaluate(predict, loader, [0.5, 1.0], "l2", cases=0, out=tmp_path / out, **{**settings, **changes})
 
     whole = call(scans, "whole")
     assert (whole.task, whole.model.name, whole.data.samples) == ("segmentation", "threshold", 12)
@@ -119,16 +119,16 @@ def test_a_function_on_segmentations_and_an_interrupted_call_is_resumed(tmp_path
 
 def test_other_weights_do_not_resume(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        evaluate(network(), Interrupted(batches()), [1.0], "l2", "pgd5", cases=1, out=tmp_path)
+        evaluate(network(), Interrupted(batches()), [1.0], "l2", "pgd5", cases=0, out=tmp_path)
     with pytest.raises(FileExistsError, match="with other weights of the network"):
-        evaluate(network(seed=1), batches(), [1.0], "l2", "pgd5", cases=1, out=tmp_path)
-    assert evaluate(network(), batches(), [1.0], "l2", "pgd5", cases=1, out=tmp_path).data.samples == 24
+        evaluate(network(seed=1), batches(), [1.0], "l2", "pgd5", cases=0, out=tmp_path)
+    assert evaluate(network(), batches(), [1.0], "l2", "pgd5", cases=0, out=tmp_path).data.samples == 24
 
 
 def test_random_states_and_modes_are_left_as_they_were(tmp_path):
     dropped = nn.Sequential(nn.Dropout(0.5), network()).train()
     state = torch.get_rng_state()
-    evaluate(dropped, batches(1), [1.0], "l2", "pgd5", cases=1, out=tmp_path)
+    evaluate(dropped, batches(1), [1.0], "l2", "pgd5", cases=0, out=tmp_path)
     assert torch.equal(torch.get_rng_state(), state)
     assert dropped.training
 
@@ -167,7 +167,7 @@ def test_settings_are_frozen():
 
 
 def test_what_is_not_defined_is_null(tmp_path):
-    found = evaluate(network(4), batches(1), [1.0], "l2", "pgd2", cases=1, out=tmp_path, classes=list("abcd"))
+    found = evaluate(network(4), batches(1), [1.0], "l2", "pgd2", cases=0, out=tmp_path, classes=list("abcd"))
     assert found.accuracy_by_class["d"] == [None, None]
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["accuracy_by_class"]["d"] == [None, None]
@@ -177,8 +177,8 @@ def test_what_is_not_defined_is_null(tmp_path):
 def test_inside_inference_mode_the_results_are_the_same_and_the_network_can_still_be_trained(tmp_path):
     trained = nn.Sequential(nn.BatchNorm2d(1), network())
     with torch.inference_mode():
-        inside = evaluate(trained, batches(2), [0.05], "linf", "pgd5", cases=1, out=tmp_path / "inside")
-    outside = evaluate(trained, batches(2), [0.05], "linf", "pgd5", cases=1, out=tmp_path / "outside")
+        inside = evaluate(trained, batches(2), [0.05], "linf", "pgd5", cases=0, out=tmp_path / "inside")
+    outside = evaluate(trained, batches(2), [0.05], "linf", "pgd5", cases=0, out=tmp_path / "outside")
     assert inside.samples == outside.samples
     assert inside.accuracy == outside.accuracy
     trained(batches(1)[0]["image"]).sum().backward()

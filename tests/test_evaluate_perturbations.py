@@ -188,9 +188,9 @@ def test_an_interrupted_evaluation_goes_on_and_equals_the_unbroken_one(tmp_path)
 
 def test_the_additive_curve_is_what_it_was(tmp_path):
     network, loader = classified()
-    plain = evaluate(network, loader, [0.1, 0.3], "l2", "pgd5", cases=1, out=tmp_path / "plain")
+    plain = evaluate(network, loader, [0.1, 0.3], "l2", "pgd5", cases=0, out=tmp_path / "plain")
     both = evaluate(
-        network, loader, [0.1, 0.3], "l2", "pgd5", cases=1, out=tmp_path / "both", perturbation="gain@10", draws=2
+        network, loader, [0.1, 0.3], "l2", "pgd5", cases=0, out=tmp_path / "both", perturbation="gain@10", draws=2
     )
     without = {*TIMELESS, "perturbations"}
     assert both.model_dump(exclude=without) == plain.model_dump(exclude=without)

@@ -21,7 +21,7 @@ from monai_ima.results.schema import Results
 from monai_ima.utils.weights import load_weights, weights_digest
 
 LEVELS = "0,0.05,0.15"
-COMMON = ["--attack", "pgd5", "--scale", SCALE]
+COMMON = ["--attack", "pgd5", "--scale", SCALE, "--cases", "0"]
 
 
 @pytest.fixture(scope="module")

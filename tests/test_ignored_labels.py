@@ -346,7 +346,7 @@ def test_a_classifiers_evaluation_leaves_samples_without_a_label_out(tmp_path):
         network, [batch([0, 1, 2]), batch([4]), batch([3, 5])], out=tmp_path / "a",
         criterion=ClassificationCriterion(ignore_index=-1), **options,
     )  # fmt: skip
-    without = evaluate(network, [batch(kept)], cases=1, out=tmp_path / "b", **options)
+    without = evaluate(network, [batch(kept)], cases=0, out=tmp_path / "b", **options)
     assert [sample.sample_id for sample in ignoring.samples] == [str(row) for row in kept]
     assert ignoring.samples == without.samples
     assert [check.numbers for check in ignoring.checks if check.name == "more_steps"] == [

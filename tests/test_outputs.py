@@ -152,7 +152,7 @@ def test_an_evaluator_under_attack_attacks_the_output_that_counts():
 def test_evaluation_takes_the_output_and_notes_it_and_is_resumed_with_no_other(tmp_path):
     network = small_network().eval()
     loader = DataLoader(Dataset(blobs()), batch_size=8)
-    expected = evaluate(network, loader, [0.4], "l2", "pgd4", cases=1, out=tmp_path / "bare")
+    expected = evaluate(network, loader, [0.4], "l2", "pgd4", cases=0, out=tmp_path / "bare")
     out, several = tmp_path / "several", Several(network, "tuple")
     found = evaluate(several, loader, [0.4], "l2", "pgd4", out=out, output=-1, checks=True)
     assert found.samples == expected.samples

@@ -141,7 +141,7 @@ def test_the_checkpoint_of_a_parallel_network_is_evaluated_as_the_networks_own(t
     for name in ("own", "ddp"):
         model = ["--model", str(tmp_path / f"{name}.pt"), "--network", "UNet", "--network_args", json.dumps(UNET)]
         data = ["--images", str(images), "--labels", str(labels), "--out", str(tmp_path / name)]
-        assert main(["evaluate", *model, *data, "--levels", "0.1", "--attack", "fgsm", "--cases", "1"]) == 0
+        assert main(["evaluate", *model, *data, "--levels", "0.1", "--attack", "fgsm", "--cases", "0"]) == 0
         found.append(Results.read(tmp_path / name))
     assert found[0].attacks == found[1].attacks
     assert found[0].model.sha256 == found[1].model.sha256

@@ -87,10 +87,10 @@ class Brightness(nn.Module):
 @pytest.mark.parametrize(("channels", "each"), [(None, 3), ([0, 2], 2)])
 def test_an_evaluation_counts_the_values_of_the_attacked_channels(tmp_path, channels, each):
     loader = batches(8, 6, 10, channels=3)
-    found = evaluate(Brightness(), loader, [0.5], "l2", "pgd2", cases=1, out=tmp_path, channels=channels)
+    found = evaluate(Brightness(), loader, [0.5], "l2", "pgd2", cases=0, out=tmp_path, channels=channels)
     assert found.image_values == ImageValues(fewest=each * 36, median=float(each * 64), most=each * 100)
     (tmp_path / "results.json").unlink()
-    again = evaluate(Brightness(), loader, [0.5], "l2", "pgd2", cases=1, out=tmp_path, channels=channels)
+    again = evaluate(Brightness(), loader, [0.5], "l2", "pgd2", cases=0, out=tmp_path, channels=channels)
     assert again.image_values == found.image_values, "of a resumed evaluation too"
 
 
@@ -98,7 +98,7 @@ def test_an_evaluation_of_scans_counts_their_values(tmp_path):
     image = torch.randn(1, 1, 6, 6, 6, generator=torch.Generator().manual_seed(0))
     batch = {"image": image, "label": (image > 0).long(), "sample_id": ["a"]}
     network = nn.Conv3d(1, 2, 1)
-    found = evaluate(network, [batch], [0.5], "l2", "pgd2", cases=1, out=tmp_path, criterion=DiceCriterion("lowest"))
+    found = evaluate(network, [batch], [0.5], "l2", "pgd2", cases=0, out=tmp_path, criterion=DiceCriterion("lowest"))
     assert found.image_values == image_values([216])
 
 

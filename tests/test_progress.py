@@ -176,7 +176,7 @@ def test_without_a_total_no_time_is_guessed():
 def test_a_terminal_shows_samples_level_attack_and_time_left(stderr, tmp_path):
     terminal = stderr(True)
     loader = DataLoader(samples(5), batch_size=2)
-    evaluate(network(), loader, LEVELS, "l2", "fgsm+pgd3", cases=1, out=tmp_path / "out")
+    evaluate(network(), loader, LEVELS, "l2", "fgsm+pgd3", cases=0, out=tmp_path / "out")
     shown = [line for line in terminal.lines() if line.startswith("under attack")]
     assert "0/5 samples" in shown[0]
     assert re.search(r"100%\|#+\| 5/5 samples, ε 0.2 \(3/3\), uniform noise \[\d\d:\d\d<00:00\]$", shown[-1])
@@ -253,7 +253,7 @@ def test_the_whole_evaluation_is_counted_perturbations_included(batches, monkeyp
     loader = DataLoader(samples(5), batch_size=2)
     given = loader if batches == "a loader's" else list(loader)
     options: dict[str, Any] = {"perturbation": "gain@10:40,baseline_wander@20", "minimum": True}
-    evaluate(network(), given, LEVELS, "l2", "fgsm+pgd2", cases=1, out=tmp_path / "out", **options)
+    evaluate(network(), given, LEVELS, "l2", "fgsm+pgd2", cases=0, out=tmp_path / "out", **options)
     assert made == {
         "under attack": (2 * 3 + 1 + 3, 5, "samples", 6 + 3, True),  # attacks, the smallest noise, uniform noise
         "gain": (2 * (2 + 1), 5, "samples", 3, True),

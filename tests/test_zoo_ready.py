@@ -17,9 +17,7 @@ from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from monai_ima.cli.bundle import shipped_bundles
 from zoo import assemble
 
-WAITING = {f"{name}_classification_ima" for name in ("image", "oct", "svhn")}
-"""Bundles whose weights `python benchmarks/bundle_weights.py` has still to make."""
-BUNDLES = {name: root for name, root in shipped_bundles().items() if name not in WAITING}
+BUNDLES = shipped_bundles()
 SYNTHETIC = sorted(name for name, root in BUNDLES.items() if (root / "configs" / "synthetic.json").is_file())
 REQUIRED = {
     "schema",

@@ -2,9 +2,9 @@
 
 ``python warm_python.py serve SOCKET`` is that process. ``python warm_python.py SOCKET NAME arguments...`` runs a
 command line in a fork of it, with the caller's folder, environment and standard streams, and ends with its exit status;
-NAME is ``python`` or ``monai-ima``. Who kills this command line kills the fork, a moment later; other signals do not
-reach it. What a process imports and says at its very start is not seen in such a fork: tests of these start a process
-of their own.
+NAME is ``python`` or ``monai-ima``. SIGINT and SIGTERM are passed on to the fork, and it ends a moment after who asked
+for it has ended. What a process imports and says at its very start is not seen in such a fork: tests of these start a
+process of their own.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def answer(connection: socket.socket) -> None:
         os.environ.update(asked["environment"])
         os._exit(ended(lambda: run(asked["name"], asked["arguments"])))
     ended_by_itself = os.pidfd_open(runner)
-    ready, _, _ = select.select([ended_by_itself, connection], [], [])
-    if ended_by_itself not in ready:
-        os.kill(runner, signal.SIGKILL)
+    while ended_by_itself not in select.select([ended_by_itself, connection], [], [])[0]:
+        for number in connection.recv(64) or [signal.SIGKILL]:
+            os.kill(runner, number)
     _, status = os.waitpid(runner, 0)
     with contextlib.suppress(BrokenPipeError):
         connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
@@ -173,6 +173,8 @@ def ask(path: str, name: str, arguments: list[str]) -> int:
         data = json.dumps(request).encode() + b"\n"
         sent = socket.send_fds(connection, [data], list(range(STREAMS)))
         connection.sendall(data[sent:])
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: connection.sendall(bytes([number])))
         status = int(connection.recv(64))
     if status < 0:
         with contextlib.suppress(OSError):  # SIGKILL is as it was
