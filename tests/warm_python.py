@@ -22,6 +22,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 STREAMS = 3
 NAMES = ("python", "python3", "monai-ima")
@@ -113,7 +114,8 @@ def answer(connection: socket.socket) -> None:
         os.environ.update(asked["environment"])
         os._exit(ended(lambda: run(asked["name"], asked["arguments"])))
     ended_by_itself = os.pidfd_open(runner)
-    while ended_by_itself not in select.select([ended_by_itself, connection], [], [])[0]:
+    watched: list[Any] = [ended_by_itself, connection]
+    while ended_by_itself not in select.select(watched, [], [])[0]:
         for number in connection.recv(64) or [signal.SIGKILL]:
             os.kill(runner, number)
     _, status = os.waitpid(runner, 0)
