@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,14 @@ def results(out: Path) -> dict:
 
 def process_of_rank(rank: int, out: Path) -> int:
     """The process of this rank that writes to a folder."""
-    (found,) = [
-        int(process.name)
-        for process in Path("/proc").glob("[0-9]*")
-        if os.fsencode(out) in (process / "cmdline").read_bytes()
-        and f"RANK={rank}".encode() in (process / "environ").read_bytes().split(b"\0")
-    ]
-    return found
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may have ended
+            words, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes().split(b"\0")
+            if os.fsencode(out) in words and f"RANK={rank}".encode() in environment:
+                found.append(int(process.name))
+    (pid,) = found
+    return pid
 
 
 def one_wrote(process: subprocess.Popen[str], out: Path, pattern: str) -> None:
