@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_runs import bundle_of
-from conftest import run_torchrun, warm_programs
+from conftest import run_torchrun, torchrun_words
 
 from monai_ima.__main__ import main
 from monai_ima.networks import FashionMNISTNet
@@ -36,9 +36,8 @@ def fixed(tmp_path_factory) -> list[str]:
 
 def torchrun(port: int, *arguments: object) -> subprocess.Popen[str]:
     """Two processes of the command line."""
-    program = [str(warm_programs() / "torchrun"), "--nproc_per_node=2", f"--master_port={port}"]
     return subprocess.Popen(
-        [*program, "-m", "monai_ima", *map(str, arguments)],
+        torchrun_words(port, "-m", "monai_ima", *arguments),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

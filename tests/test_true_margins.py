@@ -46,7 +46,7 @@ def smallest(problem):
     """The smallest distance that minimum-norm search and (L2) DDN find: an upper bound of the true one."""
     found = {}
     for norm, eps in NORMS.items():
-        attacks = [MinimumNorm(norm, 100), *([DDN(150, init_eps=0.5), DDN(150)] if norm == "l2" else [])]
+        attacks = [MinimumNorm(norm, 100), *([DDN(300, init_eps=0.5), DDN(300)] if norm == "l2" else [])]
         results = [attack(*problem, eps) for attack in attacks]  # type: ignore[call-arg]
         found[norm] = torch.stack([torch.where(r.success, r.distance, math.inf) for r in results]).amin(dim=0)
         assert found[norm].isfinite().all()
