@@ -26,7 +26,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -68,18 +68,38 @@ BUNDLE = REPO / "bundles" / "hippocampus_segmentation_ima"
 GRID = (40, 56, 40)
 SEEDS = (0, 1, 2)
 NORMS = ("l2", "linf")
-STEPS = (
-    ("constant", 20),
-    ("constant", 50),
-    ("constant", 10),
-    ("constant", 7),
-    ("cosine", 25),
-    ("cosine", 12),
-    ("cosine", 8),
-    ("cosine", 5),
-)
-"""Schedule and number of steps that ``attack`` tries."""
 LONG = 200
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How ``attack`` goes.
+
+    Attributes:
+        schedule: of the steps.
+        steps: how many.
+        search: of B-PGD, for the boundary on the last step.
+        binary_steps: of it.
+    """
+
+    schedule: str
+    steps: int
+    search: str = "bisection"
+    binary_steps: int = 10
+
+
+PAPERS = Tried("constant", 20)
+TRIED = (
+    PAPERS,
+    Tried("constant", 50),
+    Tried("constant", 10),
+    Tried("constant", 7),
+    Tried("cosine", 25),
+    Tried("cosine", 12),
+    Tried("cosine", 11, "itp", 4),
+    Tried("cosine", 8),
+    Tried("cosine", 5),
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,7 @@ class Task:
         learning_rate: Adam's.
         update: of IMA's margins.
         attack: that the test samples are attacked with.
+        attacked: test samples of ``attack``, the first ones.
         variants: by name; the first is what the bundle does.
     """
 
@@ -137,6 +158,7 @@ class Task:
     learning_rate: float
     update: str
     attack: str
+    attacked: int
     variants: Mapping[str, Variant]
 
 
@@ -203,6 +225,7 @@ TASKS = {
         1e-3,
         "epoch",
         "apgd50-ce+apgd50-dlr",
+        128,
         {
             "paper": Variant("constant, 20 and 50 in the margin pass (the paper's)", "constant", 20, 50),
             "constant10": Variant("constant, 10 and 25", "constant", 10, 25),
@@ -225,6 +248,7 @@ TASKS = {
         1e-3,
         "online",
         "apgd20",
+        8,
         {
             "constant7": Variant("constant, 7 (the bundle's studies)", "constant", 7, 7),
             "constant20": Variant("constant, 20 (the paper's)", "constant", 20, 20),
@@ -381,7 +405,7 @@ class _WarmPGD(PGD):
 
 
 def attacks(setup: Setup) -> dict[str, Any]:
-    """The attacks on a briefly PGD-trained network, for all test samples together."""
+    """The attacks on a briefly PGD-trained network, for all their test samples together."""
     task, network, before = setup.task, setup.begin(), setup.begin()
     optimizer = torch.optim.Adam(network.parameters(), task.learning_rate)
     eps = task.eps[setup.norm][1]
@@ -404,7 +428,7 @@ def attacks(setup: Setup) -> dict[str, Any]:
 def _attacked(setup: Setup, network: nn.Module, before: nn.Module, eps: float) -> list[dict[str, Any]]:
     """What every kind of attack reaches at one ε, by row of the page."""
     norm, settings = setup.norm, setup.attack_settings()
-    image, label = (values[:256] for values in setup.test)
+    image, label = (values[: setup.task.attacked] for values in setup.test)
     streams = partial(_streams, setup, 0, image)
     loss = setup.task.criterion.loss
 
@@ -418,17 +442,20 @@ def _attacked(setup: Setup, network: nn.Module, before: nn.Module, eps: float) -
     reference = gain(last(LONG)(network, image, label, eps, streams()).image)
     nearest = MinimumNorm(norm, 20 if setup.tiny else 100, **settings)(network, image, label, 1.5 * eps, streams())
     rows = []
-    for schedule, steps in STEPS:
+    for tried in TRIED:
+        schedule, steps = tried.schedule, tried.steps
         begin = now(setup.device)
         found = last(steps, schedule=schedule)(network, image, label, eps, streams()).image
-        row: dict[str, Any] = {"eps": eps, "schedule": schedule, "steps": steps}
+        row: dict[str, Any] = {"eps": eps, **asdict(tried)}
         row["pgd_seconds"] = now(setup.device) - begin
         row["gain"] = _median(gain(found) / reference)
         start = last(steps, schedule=schedule)(before, image, label, eps, streams()).image
         warm = _WarmPGD(start, norm, steps, 1, early_stop=False, schedule=schedule, **settings)
         row["warm_gain"] = _median(gain(warm(network, image, label, eps, streams()).image) / reference)
         for place in ("clean", "ball"):
-            attack = BoundaryPGD(norm, steps, 10, place, schedule=schedule, search="bisection", **settings)
+            attack = BoundaryPGD(
+                norm, steps, tried.binary_steps, place, schedule=schedule, search=tried.search, **settings
+            )
             begin = now(setup.device)
             result = attack(network, image, label, eps, streams())
             row[f"{place}_seconds"] = now(setup.device) - begin
@@ -529,11 +556,13 @@ def _attack_section(records: Mapping[str, Mapping[str, Any]], task: str, norm: s
         names = ("gain", "warm_gain", "clean_crossing", "clean_distance", "ball_crossing", "ball_distance")
         means = [[one[name] for one in rows_of_seeds if one[name] is not None] for name in names]
         cells = ["-" if not values else f"{statistics.fmean(values):.3f}" for values in means]
-        slow = [_constant_20(record["rows"], row["eps"])["clean_seconds"] for record in found]
+        slow = [_papers(record["rows"], row["eps"])["clean_seconds"] for record in found]
         time_ratio = statistics.median(
             one["clean_seconds"] / base for one, base in zip(rows_of_seeds, slow, strict=True)
         )
-        rows.append([f"{row['eps']:g}", f"{row['schedule']}, {row['steps']}", *cells, f"{time_ratio:.2f}"])
+        search = f", ITP with {row['binary_steps']} points" if row["search"] == "itp" else ""
+        steps = f"{row['schedule']}, {row['steps']}{search}"
+        rows.append([f"{row['eps']:g}", steps, *cells, f"{time_ratio:.2f}"])
     head = [
         "ε",
         "steps",
@@ -547,7 +576,8 @@ def _attack_section(records: Mapping[str, Mapping[str, Any]], task: str, norm: s
     ]
     return [
         f"## Attacks on a briefly PGD-trained network: {task}, {norm}",
-        f"Gain: of PGD's loss, in the median over the samples, relative to {LONG} constant steps from a random start. "
+        f"The first {TASKS[task].attacked} test samples. Gain: of PGD's loss, in the median over the samples, relative "
+        f"to {LONG} constant steps from a random start. "
         "Warm start: from where the same attack ended on the network of one epoch before. Crossing: share of the "
         "correct samples for which B-PGD crosses the boundary. Distance: B-PGD's over MinimumNorm's (100 steps), "
         f"median over the samples that both broke. Means over {len(found)} seed(s).",
@@ -555,8 +585,8 @@ def _attack_section(records: Mapping[str, Mapping[str, Any]], task: str, norm: s
     ]
 
 
-def _constant_20(rows: Sequence[Mapping[str, Any]], eps: float) -> Mapping[str, Any]:
-    return next(row for row in rows if row["eps"] == eps and (row["schedule"], row["steps"]) == STEPS[0])
+def _papers(rows: Sequence[Mapping[str, Any]], eps: float) -> Mapping[str, Any]:
+    return next(row for row in rows if row["eps"] == eps and row.items() >= asdict(PAPERS).items())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
