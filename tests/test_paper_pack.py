@@ -119,7 +119,7 @@ class TestFiles:
         for name, content in (("a", classification()), ("b", few)):
             write(tmp_path / name, content)
         report(f"{tmp_path}/a,{tmp_path}/b", format="latex", out=str(tmp_path / "pack"))
-        assert "The models are not compared pair by pair: Sample 's9' (1 in all) is in " in capsys.readouterr().out
+        assert "The models are not compared pair by pair: Sample 's9' is in " in capsys.readouterr().out
         assert "tab:differences" not in (tmp_path / "pack" / "tables.tex").read_text()
         assert "Holm" not in (tmp_path / "pack" / "methods.md").read_text()
 

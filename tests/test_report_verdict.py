@@ -293,3 +293,20 @@ def test_bounds_that_do_not_rise_are_refused(tmp_path):
     content = copy.deepcopy(classification(bounds=[1.0, 1.0]))
     with pytest.raises(ValueError, match=r"bounds in .* is \[1.0, 1.0\], expected two numbers, the lower one first"):
         Results.read(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("digests", "said"),
+    [
+        (["e" * 64, "e" * 64], True),
+        (["e" * 64, "f" * 64], False),
+        ([None, None], False),
+    ],
+)
+def test_two_results_of_the_same_weights_are_said_to_be(tmp_path, digests, said):
+    contents = [copy.deepcopy(classification()) for _ in digests]
+    for content, digest in zip(contents, digests, strict=True):
+        content["model"]["sha256"] = digest
+    text = markdown(build_report(read(tmp_path, *contents)))
+    sentence = "were measured as plain and as hardened: no difference between these comes from training"
+    assert (sentence in " ".join(text.replace("\u00a0", " ").split())) == said

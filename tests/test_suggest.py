@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import REPO
 from last_words import only_sentence
+from monai.bundle import ConfigParser
 from monai.data import NibabelWriter
 from PIL import Image
 from scipy.stats import norm as normal
@@ -271,6 +273,55 @@ def test_a_bundle_needs_neither_weights_nor_labels(tmp_path, capsys):
     assert f"--dataset_dir={tmp_path / 'zoo' / 'data'}" in out
     dose = next(line for line in out.splitlines() if line.strip().startswith("50 % dose"))
     assert float(dose.split()[-1]) == pytest.approx(20, rel=0.15)  # HU, as the volumes were made
+
+
+def command_lines(out: str) -> list[str]:
+    return out.split("Commands:\n")[1].splitlines()
+
+
+def test_lines_for_a_bundle_that_can_be_hardened_name_its_data_where_they_train(tmp_path, capsys):
+    STYLES["zoo_segmentation"](tmp_path / "zoo")
+    data = tmp_path / "zoo" / "data"
+    assert run("--bundle", tmp_path / "zoo", "--limit", 1, "--dataset_dir", data) == 0
+    harden = [shlex.split(line)[1:] for line in command_lines(capsys.readouterr().out) if " harden " in line]
+    assert [f"--dataset_dir={data}" in words for words in harden] == [True, True, False]
+    for words in harden:
+        without_search = words[: words.index("--max_clean_loss")] if "--max_clean_loss" in words else words
+        assert main([*without_search, "--dry_run"]) == 0, words
+
+
+def test_lines_for_a_bundle_that_is_hardened_train_it_with_what_is_suggested(capsys):
+    bundle = REPO / "bundles" / "image_classification_ima"
+    assert run("--bundle", bundle, "--limit", 2) == 0
+    lines = command_lines(capsys.readouterr().out)
+    assert not any(" harden " in line for line in lines)
+    for line, norm in zip(lines[-2:], ("l2", "linf"), strict=True):
+        words = shlex.split(line)
+        assert words[:4] == ["python", "-m", "monai.bundle", "run"]
+        given = dict(zip(words[4::2], words[5::2], strict=True))
+        parser = ConfigParser(ConfigParser.load_config_file(given["--config_file"]))
+        for name in ("norm", "eps_max"):
+            assert name in parser.config
+            parser[name] = given[f"--{name}"] if name == "norm" else float(given[f"--{name}"])
+        handler = next(one for one in parser["train#handlers"] if one["_target_"].endswith("IMAHandler"))
+        assert (handler["norm"], handler["eps_max"]) == ("@norm", "@eps_max")
+        assert given["--norm"] == norm
+        assert float(given["--eps_max"]) > 0
+
+
+@pytest.mark.parametrize("config", ["train.json", "mine.json"])
+def test_a_bundle_that_nothing_hardens_has_a_remark_in_place_of_the_lines(tmp_path, capsys, config):
+    STYLES["zoo_segmentation"](tmp_path / "zoo")
+    (file,) = (tmp_path / "zoo" / "configs").glob("train.*")
+    content = ConfigParser.load_config_file(file)
+    content["train"]["trainer"]["d_network"] = "@network"
+    file.unlink()
+    file.with_name(config).write_text(json.dumps(content), encoding="utf-8")
+    data = tmp_path / "zoo" / "data"
+    assert run("--bundle", tmp_path / "zoo", "--config", config, "--limit", 1, "--dataset_dir", data) == 0
+    last = command_lines(capsys.readouterr().out)[-1]
+    assert last.startswith("# Nothing hardens it: ")
+    assert ("trains a GAN" if config == "train.json" else "holds no train.json") in last
 
 
 def damaged(folder: Path, content: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -16,24 +15,21 @@ from monai_ima.attacks.channels import attacked_channels
 from monai_ima.evaluation.suggest import RULE, ChannelNoise, Suggestion, suggest
 from monai_ima.evaluation.suggest_files import write_suggestion
 from monai_ima.from_files.images import bundle_of_images
-from monai_ima.from_files.settings import FILE_OPTIONS, FileSettings
+from monai_ima.from_files.settings import FileSettings
 from monai_ima.harden.images import load_images
 from monai_ima.harden.units import bundle_units
-from monai_ima.perturbations import BiasField
 from monai_ima.results.parts import Units
 from monai_ima.results.pixel_size import PixelSize
 
 from .arguments import new_folder
+from .suggest_commands import NORMS, commands, listed
 
 if TYPE_CHECKING:
     from .suggest import SuggestOptions
 
-__all__ = ["commands", "run_suggestion"]
+__all__ = ["run_suggestion"]
 
 logger = logging.getLogger(__name__)
-
-BIAS_EPS_MAX, BIAS_SIZES = 10, f"{BiasField.name}@1:2:5:10"
-NORMS = {"l2": "L2", "linf": "L∞"}
 
 
 def run_suggestion(options: SuggestOptions, settings: FileSettings) -> None:
@@ -128,45 +124,6 @@ def _suggested(suggestion: Suggestion) -> list[str]:
     for norm, title in NORMS.items():
         eps = suggestion.eps_max[norm]
         size = PixelSize(norm, suggestion.units, suggestion.values).text(eps)
-        options = f"--norm {norm} --eps_max {eps:g} --levels {_listed(suggestion.levels[norm])}"
+        options = f"--norm {norm} --eps_max {eps:g} --levels {listed(suggestion.levels[norm])}"
         lines.append(f"  {title}: {options}" + (f"   ({size})" if size else ""))
     return lines
-
-
-def commands(settings: FileSettings, suggestion: Suggestion) -> list[str]:
-    """Lines for a shell that harden and evaluate with what is suggested.
-
-    Args:
-        settings: of the data.
-        suggestion: for them.
-    """
-    data = shlex.join(_data_words(settings))
-    bundle = "BUNDLE" if settings.bundle is None else shlex.quote(settings.bundle)
-    kept = "" if settings.bundle is not None else "--save_bundle BUNDLE "
-    l2, linf = (f"--norm {norm} --levels {_listed(suggestion.levels[norm])}" for norm in NORMS)
-    return [
-        f"monai-ima evaluate {data} {l2} {kept}--out robustness_l2",
-        f"monai-ima evaluate {data} {linf} --out robustness_linf",
-        f"monai-ima evaluate {data} --levels 0 --perturbation {BIAS_SIZES} --out robustness_bias_field",
-        *(
-            f"monai-ima harden --bundle {bundle} --norm {norm} --eps_max {suggestion.eps_max[norm]:g} "
-            "--max_clean_loss 0.01"
-            for norm in NORMS
-        ),
-        f"monai-ima harden --bundle {bundle} --perturbation {BiasField.name} --eps_max {BIAS_EPS_MAX}",
-    ]
-
-
-def _data_words(settings: FileSettings) -> list[str]:
-    """The options of ``evaluate`` that choose the same data."""
-    names = ("bundle", "config", "channels") if settings.images is None else ("model", "channels", *FILE_OPTIONS)
-    given = {name: getattr(settings, name) for name in names} | dict(settings.overrides)
-    return [word for name, value in given.items() if value is not None for word in (f"--{name}={_text(value)}",)]
-
-
-def _text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def _listed(levels: Sequence[float]) -> str:
-    return ",".join(f"{level:g}" for level in levels)

@@ -19,6 +19,7 @@ __all__ = [
     "CRITERION",
     "EVALUATOR_ID",
     "SAVERS",
+    "AlreadyHardenedError",
     "Clues",
     "Parts",
     "evaluators_of",
@@ -147,6 +148,7 @@ def find_parts(config: TrainingConfig, trainer: str | None = None, hardened: boo
         hardened: the training may be hardened already.
 
     Raises:
+        AlreadyHardenedError: if the training is an adversarial one of ours, and ``hardened`` is False.
         ValueError: if there is no trainer, a reference leads nowhere, or the training is of a kind that cannot be
             hardened; the sentence says why.
     """
@@ -271,18 +273,21 @@ def transforms_of(config: TrainingConfig, path: str) -> list[Component]:
     return []
 
 
-def _refusal(config: TrainingConfig, why: str) -> ValueError:
-    return ValueError(
-        f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network."
-    )
+class AlreadyHardenedError(ValueError):
+    """The training is an adversarial one of ours."""
+
+
+def _refusal(config: TrainingConfig, why: str, kind: type[ValueError] = ValueError) -> ValueError:
+    return kind(f"Bundle {config.root} {why}, expected a SupervisedTrainer of a classifier or segmentation network.")
 
 
 def _refuse_hardened(config: TrainingConfig, trainer: Component) -> None:
     if trainer.name in vars(our_handlers) or trainer.name == "with_handlers":
-        raise _refusal(config, "is hardened already")
+        raise _refusal(config, "is hardened already", AlreadyHardenedError)
     for handler in config.components(trainer.id):
         if str(handler.config["_target_"]).startswith("monai_ima.handlers.") and _is_method(handler.name):
-            raise _refusal(config, f"is hardened already ({readable(handler.id)} is {handler.name})")
+            why = f"is hardened already ({readable(handler.id)} is {handler.name})"
+            raise _refusal(config, why, AlreadyHardenedError)
 
 
 def _refuse(config: TrainingConfig, trainer: Component, network: Component | None, loss: Component | None) -> None:

@@ -65,7 +65,7 @@ def build_report(
         sections.append(Section("not-measured", "What was not measured", [Items(missing)]))
     return Report(
         title or f"Robustness of {_names(models)}",
-        [*_synthetic(models), verdict(models, pairs)],
+        [*_synthetic(models), *_same_weights(models), verdict(models, pairs)],
         strongest_figure(models[0]) if len(models) == 1 else comparison_figure(models),
         sections,
         appendix(models, submission),
@@ -89,3 +89,17 @@ def _synthetic(models: Sequence[Results]) -> Iterator[Block]:
     if synthetic:
         whose = "" if len(synthetic) == len(models) else f" ({', '.join(synthetic)})"
         yield Note("caution", "SYNTHETIC data", f"drawn by a program{whose}: the figures say nothing about patients.")
+
+
+def _same_weights(models: Sequence[Results]) -> Iterator[Block]:
+    by_weights: dict[str, list[str]] = {}
+    for one in models:
+        if one.model.sha256 is not None:
+            by_weights.setdefault(one.model.sha256, []).append(one.label)
+    for labels in by_weights.values():
+        if len(labels) > 1:
+            yield Note(
+                "caution",
+                "The same weights",
+                f"were measured as {' and as '.join(labels)}: no difference between these comes from training.",
+            )

@@ -199,8 +199,9 @@ def _check_samples(first: Results, second: Results) -> None:
     alone = sorted(samples[0].keys() ^ samples[1].keys())
     if alone:
         which = first if alone[0] in samples[0] else second
+        count = f" ({len(alone)} in all are in one of the two results alone)" if len(alone) > 1 else ""
         raise ValueError(
-            f"Sample {alone[0]!r} ({len(alone)} in all) is in {which.origin} alone, expected the same samples in both."
+            f"Sample {alone[0]!r} is in {which.origin} alone, expected the same samples in both results{count}."
         )
     for sample_id, one in samples[0].items():
         labels = [getattr(sample, "label", None) for sample in (one, samples[1][sample_id])]
