@@ -47,6 +47,19 @@ def test_the_rms_of_any_noise_is_that_of_its_norm(shape):
     assert size.factor * float(noise.norm()) == pytest.approx(rms(12.5 * noise), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("norm", "said"), [("linf", "at most 2 % of the range a value"), ("l2", "0.2 % of the range a value, RMS")]
+)
+def test_signals_have_values_and_no_grey_levels(norm, said):
+    size = PixelSize(norm, values=image_values([100], dimensions=1), bounds=(0.0, 1.0))
+    assert size.described(0.02) == said
+    assert "pixel" not in size.name
+    assert "pixel" not in PixelSize(norm, Units("mV", 5.0), image_values([100], dimensions=1)).text(0.02)
+    image = PixelSize(norm, values=image_values([100], dimensions=2), bounds=(0.0, 1.0)).described(0.02)
+    assert "a pixel" in image
+    assert "of 255 grey levels" in image
+
+
 def test_in_linf_eps_is_the_most_that_a_pixel_changes_whatever_the_images_size():
     noise = torch.tensor([0.01, -0.02, 0.015])
     eps = float(noise.abs().max())
@@ -88,7 +101,7 @@ class Brightness(nn.Module):
 def test_an_evaluation_counts_the_values_of_the_attacked_channels(tmp_path, channels, each):
     loader = batches(8, 6, 10, channels=3)
     found = evaluate(Brightness(), loader, [0.5], "l2", "pgd2", cases=0, out=tmp_path, channels=channels)
-    assert found.image_values == ImageValues(fewest=each * 36, median=float(each * 64), most=each * 100)
+    assert found.image_values == ImageValues(fewest=each * 36, median=float(each * 64), most=each * 100, dimensions=2)
     (tmp_path / "results.json").unlink()
     again = evaluate(Brightness(), loader, [0.5], "l2", "pgd2", cases=0, out=tmp_path, channels=channels)
     assert again.image_values == found.image_values, "of a resumed evaluation too"
@@ -99,7 +112,7 @@ def test_an_evaluation_of_scans_counts_their_values(tmp_path):
     batch = {"image": image, "label": (image > 0).long(), "sample_id": ["a"]}
     network = nn.Conv3d(1, 2, 1)
     found = evaluate(network, [batch], [0.5], "l2", "pgd2", cases=0, out=tmp_path, criterion=DiceCriterion("lowest"))
-    assert found.image_values == image_values([216])
+    assert found.image_values == image_values([216], dimensions=3)
 
 
 def test_results_of_older_versions_are_read_and_have_no_size(tmp_path):

@@ -100,7 +100,7 @@ class TestTwoModels:
             for k, sample in enumerate(content["samples"]):
                 sample["patient"] = f"p{k // 2}"
         assert sentences(read(tmp_path, *contents))["Cost without an attack"].endswith(
-            "paired over 20 samples, drawn by patient (10)."
+            "paired over 20 samples of 10 patients."
         )
 
     def test_of_few_patients_no_interval_is_given(self, tmp_path):
@@ -122,7 +122,18 @@ class TestTwoModels:
             {**many(self.HARDENED), "perturbations": perturbed(change, 0.75)},
         ]
         gain = sentences(read(tmp_path, *contents))["Gain"]
-        assert gain.endswith("; in the worst case of rotation at 10 degrees: 75 % instead of 25 %.")
+        assert gain.endswith(
+            "; in the worst case of changes as scanners make them 50 points more (rotation, 10 degrees)."
+        )
+        lost = sentences(read(tmp_path / "lost", *contents[::-1]))["Gain"]
+        assert lost.endswith(" 50 points fewer (rotation, 10 degrees).")
+
+    def test_what_costs_nothing_is_not_called_a_cost(self, tmp_path):
+        found = sentences(read(tmp_path, many(self.HARDENED), many(self.PLAIN)))
+        assert found["Without an attack"].startswith(
+            "hardened is right on 90 % of the samples, plain on 85 %: 5 points"
+        )
+        assert "Cost without an attack" not in found
 
     def test_dice_differs_by_its_own_size(self, tmp_path):
         one, other = segmentation(), segmentation()
@@ -293,6 +304,33 @@ def test_bounds_that_do_not_rise_are_refused(tmp_path):
     content = copy.deepcopy(classification(bounds=[1.0, 1.0]))
     with pytest.raises(ValueError, match=r"bounds in .* is \[1.0, 1.0\], expected two numbers, the lower one first"):
         Results.read(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("validated", "said"),
+    [
+        ((True, True), "Validation data of the bundle’s training config: where"),
+        ((False, True), "Validation data of the bundle’s training config (hardened): where"),
+        ((False, False), None),
+    ],
+)
+def test_validation_data_are_called_so(tmp_path, validated, said):
+    contents = [copy.deepcopy(classification()) for _ in validated]
+    for content, one in zip(contents, validated, strict=True):
+        content["data"]["validation"] = one
+    text = markdown(build_report(read(tmp_path, *contents))).replace("**", "")
+    assert ("alidation data of the bundle" in text) == (said is not None)
+    assert said is None or said in text
+
+
+def test_a_command_that_is_no_evaluation_has_no_further_options(tmp_path):
+    content = {**classification(), "command": "monai-ima demo --quick", "checks": None}
+    (results,) = read(tmp_path, content)
+    assert results.command_with("checks") is None
+    text = markdown(build_report([results]))
+    assert "--checks" in text, "what was not measured names the option"
+    assert "monai-ima demo --quick --" not in text
+    assert "The same with what was not measured" not in text
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ __all__ = ["evaluate"]
 
 logger = logging.getLogger(__name__)
 
+PASSED = "data that were passed in Python"
+"""What the data are called where ``metadata`` has no ``data_source``."""
+
 
 def evaluate(
     network: nn.Module | Callable[[torch.Tensor], Any],
@@ -93,7 +96,8 @@ def evaluate(
         inferer: None means ``SimpleInferer``.
         device: where the network is; None means its parameters' device, else the CPU.
         classes: their names, by index (of segmentations background first); by default numbers.
-        metadata: ``name`` and ``version`` of the model, ``data_source`` and ``data_license``.
+        metadata: ``name`` and ``version`` of the model; ``data_source``, what the data are called, and
+            ``data_license``.
         synthetic: the samples are made by a program, and the results say so.
         options: further fields of :class:`~monai_ima.evaluation.EvaluationSettings`, such as ``seed``, ``minimum``,
             ``checks`` or ``crosscheck``.
@@ -140,7 +144,7 @@ def evaluate(
         classes=[] if classes == () else check_names("classes", classes),
         checkpoint=None if settings.checkpoint is None else Path(settings.checkpoint),
         synthetic=synthetic,
-        metadata=dict(metadata or {}),
+        metadata={"data_source": PASSED, **(metadata or {})},
     )
     if criterion is None:
         loaded = replace(loaded, criterion=_criterion(loaded, settings.output))

@@ -42,6 +42,7 @@ class ClassificationOutcome:
         records: one for each sample.
         noise_draws: of uniform random noise, at every ε.
         values: for each sample how many values of its image noise may change.
+        dimensions: of space; None where they are not known.
 
     Example:
         >>> record = SampleRecord(sample_id="a", label=0, predicted=0, broken_at={"pgd10": 0.5}, noisy_predicted=1)
@@ -54,6 +55,7 @@ class ClassificationOutcome:
     records: list[SampleRecord] = field(default_factory=list)
     noise_draws: int = 0
     values: list[int] = field(default_factory=list)
+    dimensions: int | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -162,7 +164,7 @@ class ClassificationEvaluator(SampleEvaluator[SampleRecord, ClassificationOutcom
 
     def _outcome(self, levels: list[float], records: list[SampleRecord], values: list[int]) -> ClassificationOutcome:
         names = [*self.attacks, *([MINIMUM] if self.minimum is not None else [])]
-        return ClassificationOutcome(levels, names, records, self.noise_draws, values)
+        return ClassificationOutcome(levels, names, records, self.noise_draws, values, self._dimensions)
 
     def _attacked(self, batch: EvaluationBatch, levels: list[float], on_stage: OnStage) -> list[SampleRecord]:
         check_finite(batch.image, "an image")

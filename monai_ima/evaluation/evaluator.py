@@ -97,6 +97,7 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
         self.seed = check_seed(seed)
         self._warn_of_fractions = FractionWarning()
         self._root: str | None = None
+        self._dimensions: int | None = None
 
     @classmethod
     def of_bundle(
@@ -169,6 +170,7 @@ class SampleEvaluator(ABC, Generic[Record, Outcome, Example]):
                 size = 1 if samples is None else len(batch.sample_ids)
                 note_ids(batch.sample_ids, seen)
                 values |= dict.fromkeys(batch.sample_ids, self._attacked_part(batch.image[0]).numel())
+                self._dimensions = batch.image.dim() - 2
                 finished = all(sample_id in known for sample_id in batch.sample_ids)
                 if finished or (share is not None and not share.claim(index)):
                     line.skip(size)

@@ -167,7 +167,7 @@ class GradientMaskingChecks:
             "more_steps",
             rise <= self._tolerance() and left <= self._tolerance(),
             self.count,
-            {**{f"{steps} steps": mean for steps, mean in zip(STEPS, means, strict=True)}, "as reported": reported},
+            {**{f"{steps} steps": mean for steps, mean in zip(STEPS, means, strict=True)}, "attacks used": reported},
             f"From {STEPS[0]} to {STEPS[-1]} steps the score goes from {means[0]:.3f} to {means[-1]:.3f}; the attacks "
             f"used leave {reported:.3f}.",
         )
@@ -181,7 +181,10 @@ class GradientMaskingChecks:
             "more_restarts",
             reported - means[-1] <= self._tolerance() and means[-1] - means[0] <= self._tolerance(),
             self.count,
-            {**{counted(n, "restart"): mean for n, mean in zip(RESTARTS, means, strict=True)}, "as reported": reported},
+            {
+                **{counted(n, "restart"): mean for n, mean in zip(RESTARTS, means, strict=True)},
+                "attacks used": reported,
+            },
             f"From 1 to {RESTARTS[-1]} restarts of {STEPS[1]} steps the score goes from {means[0]:.3f} to "
             f"{means[-1]:.3f}; the attacks used leave {reported:.3f}.",
         )
@@ -225,7 +228,7 @@ class GradientMaskingChecks:
             "black_box",
             gap <= self._tolerance(len(black_box)),
             len(black_box),
-            {"SPSA": fmean(black_box), "as reported": fmean(white_box)},
+            {"SPSA": fmean(black_box), "attacks used": fmean(white_box)},
             f"On {len(black_box)} samples SPSA leaves {fmean(black_box):.3f}, the attacks used {fmean(white_box):.3f}.",
         )
 
@@ -244,7 +247,7 @@ class GradientMaskingChecks:
             "transfer",
             gap <= self._tolerance(),
             self.count,
-            {"made for another model": fmean(found), "as reported": fmean(self.reported())},
+            {"made for another model": fmean(found), "attacks used": fmean(self.reported())},
             f"Those of the other model leave {fmean(found):.3f}, the attacks used {fmean(self.reported()):.3f}.",
         )
 
@@ -258,7 +261,7 @@ class GradientMaskingChecks:
             "uniform_noise",
             reported - noise <= self._tolerance(),
             self.count,
-            {"100 draws of uniform noise": noise, "as reported": reported},
+            {"100 draws of uniform noise": noise, "attacks used": reported},
             f"At {self._named(self.eps)} uniform random noise leaves {noise:.3f}, the attacks used {reported:.3f}.",
         )
 

@@ -45,6 +45,7 @@ class LoadedBundle:
         metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
         channels: of the image that noise may change; None means all.
         output: index or key of the network's output that counts, where it returns several; None: the first.
+        validation: the evaluator is that of the training config, so that the data are its validation data.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LoadedBundle:
     channels: Sequence[int] | None = None
     output: Output = None
     data_folder: str | None = None
+    validation: bool = False
 
     @property
     def segments(self) -> bool:
@@ -112,7 +114,7 @@ class LoadedBundle:
             return "synthetic phantom"
         if self.data_folder is not None:
             return f"data in {self.data_folder}"
-        return self._metadata("data_source") or "data set of the bundle"
+        return self._metadata("data_source") or "the data set of the bundle"
 
     def data(self, samples: int, patients: int | None) -> Data:
         """The data, for results.json.
@@ -127,6 +129,7 @@ class LoadedBundle:
             synthetic=self.synthetic,
             samples=samples,
             patients=patients,
+            validation=self.validation,
         )
 
     def attacks(self, names: str, norm: str, perturbation: Perturbation | None = None) -> dict[str, Attack]:

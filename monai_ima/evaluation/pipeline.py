@@ -259,7 +259,7 @@ def _common(task: Task[Any, Any, Any], outcome: Any, units: Units | None) -> dic
         "norm": settings.norm,
         "levels": outcome.levels,
         "units": units,
-        "image_values": image_values(outcome.values),
+        "image_values": image_values(outcome.values, outcome.dimensions),
         "bounds": None if task.loaded.bounds is None else tuple(map(float, task.loaded.bounds)),
         "attacks": [
             AttackCurve(

@@ -69,6 +69,7 @@ class SegmentationOutcome:
         records: one for each scan, by id.
         attacks: names, in the order in which they were run.
         values: for each scan how many values of its image noise may change, in no order.
+        dimensions: of space; None where they are not known.
 
     Example:
         >>> scores = [Scores(dice=[dice], surface_dice=[dice], hd95=[1.0]) for dice in (0.9, 0.4)]
@@ -81,6 +82,7 @@ class SegmentationOutcome:
     records: list[ScanRecord] = field(default_factory=list)
     attacks: list[str] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
+    dimensions: int | None = None
 
     def mean(self, metric: str = "dice", label: int | None = None) -> list[float]:
         """The mean of a metric over the scans that have it, at every ε; NaN where none has.
@@ -175,7 +177,7 @@ class SegmentationEvaluator(SampleEvaluator[ScanRecord, SegmentationOutcome, Sca
 
     def _outcome(self, levels: list[float], records: list[ScanRecord], values: list[int]) -> SegmentationOutcome:
         by_id = sorted(records, key=lambda record: record.sample_id)
-        return SegmentationOutcome(levels, by_id, list(self.attacks), values)
+        return SegmentationOutcome(levels, by_id, list(self.attacks), values, self._dimensions)
 
     def _attacked(self, batch: EvaluationBatch, levels: list[float], on_stage: OnStage) -> list[ScanRecord]:
         start = self._clean(batch)

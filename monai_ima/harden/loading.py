@@ -220,7 +220,14 @@ def _loaded(
         metadata=metadata,
         channels=parts.channels if stated.channels is None else stated.channels,
         output=output if stated.output is None else stated.output,
+        validation=_of_training(parts),
     )
+
+
+def _of_training(parts: EvaluationParts) -> bool:
+    """Whether the evaluator is the training's own, which no config of an evaluation changes."""
+    trains = any(component.name.endswith("Trainer") for component in parts.config.everything())
+    return trains and not any(file.stem.startswith("evaluate") for file in parts.config.files)
 
 
 def _is_synthetic(parser: ConfigParser) -> bool:

@@ -65,7 +65,7 @@ def build_report(
         sections.append(Section("not-measured", "What was not measured", [Items(missing)]))
     return Report(
         title or f"Robustness of {_names(models)}",
-        [*_synthetic(models), *_same_weights(models), verdict(models, pairs)],
+        [*_synthetic(models), *_validated(models), *_same_weights(models), verdict(models, pairs)],
         strongest_figure(models[0]) if len(models) == 1 else comparison_figure(models),
         sections,
         appendix(models, submission),
@@ -89,6 +89,17 @@ def _synthetic(models: Sequence[Results]) -> Iterator[Block]:
     if synthetic:
         whose = "" if len(synthetic) == len(models) else f" ({', '.join(synthetic)})"
         yield Note("caution", "SYNTHETIC data", f"drawn by a program{whose}: the figures say nothing about patients.")
+
+
+def _validated(models: Sequence[Results]) -> Iterator[Block]:
+    validated = [one.label for one in models if one.data.validation]
+    if validated:
+        whose = "" if len(validated) == len(models) else f" ({', '.join(validated)})"
+        yield Note(
+            "caution",
+            "Validation data",
+            f"of the bundle’s training config{whose}: where they chose the weights, new samples may score lower.",
+        )
 
 
 def _same_weights(models: Sequence[Results]) -> Iterator[Block]:

@@ -39,7 +39,7 @@ def not_measured(models: Sequence[Results], margins: bool, logs: bool) -> Iterat
     for option, (lacks, what, why) in OPTIONS.items():
         labels = [one.label for one in models if lacks(one)]
         if labels:
-            yield _of(what, labels, models), f"{why} Option --{option}."
+            yield _of(what, labels, models), f"{why} Option --{option} of evaluate."
     for what, labels, says in _absent(models):
         if labels:
             yield _of(what, labels, models), says
@@ -59,9 +59,13 @@ def _absent(models: Sequence[Results]) -> Iterator[tuple[str, list[str], str]]:
     noise = [one.label for one in models if one.noise is None]
     yield "Uniform random noise beside the attack", noise, "It is drawn for classifiers only."
     scanner = [one.label for one in models if not one.perturbations]
-    yield "Changes that scanners make", scanner, "Motion, bias fields, blur and more. Option --perturbation."
+    yield (
+        "Changes that scanners make",
+        scanner,
+        "Motion, bias fields and more. Option --perturbation of evaluate.",
+    )
     groups = [one.label for one in models if one.groups is None]
-    yield "Subgroups", groups, "Scanner, site, sex or age. Options --groups and --group_by."
+    yield "Subgroups", groups, "Scanner, site, sex or age. Options --groups and --group_by of evaluate."
     patients = [one.label for one in models if one.data.patients is None]
     yield "Patients", patients, "The data do not say whom samples are of: intervals count each as a patient of its own."
     units = [one.label for one in models if one.units is None and one.bounds is None]

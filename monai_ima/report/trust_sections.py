@@ -48,7 +48,7 @@ def _numbers(check: CheckResult) -> str:
 def _values(values: ImageValues) -> str:
     if values.fewest == values.most:
         return f"{values.most:,} a sample"
-    return f"{values.fewest:,} to {values.most:,} a sample; sizes in a pixel are of the median, {values.median:,.0f}"
+    return f"{values.fewest:,} to {values.most:,} a sample; sizes are of the median, {values.median:,.0f}"
 
 
 def verification(results: Results) -> Iterator[Block]:
@@ -94,7 +94,7 @@ def provenance(results: Results) -> Iterator[Block]:
         ["data", ("SYNTHETIC: " if data.synthetic else "") + data.name],
         ["licence of the data", data.licence or "not stated"],
         ["SHA-256 of ids, sizes and labels", data.sha256 or "not stated"],
-        ["samples", f"{data.samples}"],
+        ["samples", f"{data.samples}" + ", the validation data of the training config" * data.validation],
         ["patients", "not stated" if data.patients is None else str(data.patients)],
         ["norm", NORMS[results.norm]],
         ["budgets ε", ", ".join(map(level, results.levels))],
@@ -113,7 +113,8 @@ def provenance(results: Results) -> Iterator[Block]:
     yield Text("The command that measured this:")
     yield Command(results.command)
     missing = missing_options(results)
-    if missing:
+    more = results.command_with(*missing)
+    if missing and more is not None:
         yield Text("The same with what was not measured; it needs a new --out:")
-        yield Command(results.command_with(*missing))
+        yield Command(more)
     yield Table("All settings of the evaluation", ["setting", "value"], list(settings.items()), words=True)

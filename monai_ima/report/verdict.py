@@ -18,6 +18,7 @@ from .wording import counted_samples, epsilon_described, metric_name, score
 __all__ = ["middle", "trust", "verdict"]
 
 NO_PAIRS = "The models were not measured on the same samples under the same attacks, so no difference can be given"
+NO_DIFFERENCE = "no difference"
 LONGEST_LABEL = 40
 PERTURBATIONS = 3
 """As many are named in the verdict."""
@@ -38,7 +39,9 @@ def verdict(models: Sequence[Results], pairs: Pairs) -> Verdict:
         sentences = [("Robustness", _robustness(models[0])), ("Without an attack", _clean(models[0]))]
     else:
         first, last = models[0], models[-1]
-        sentences = [("Gain", _gain(first, last, found)), ("Cost without an attack", _cost(first, last, found))]
+        better = 0.0 in found and found[0.0].difference >= 0
+        without = "Without an attack" if better else "Cost without an attack"
+        sentences = [("Gain", _gain(first, last, found)), (without, _cost(first, last, found))]
     sentences.append(("Can it be trusted?", trusted))
     return Verdict([(what, re.sub(r"(?<=\d) %", "\u00a0%", sentence)) for what, sentence in sentences], tone)
 
@@ -117,7 +120,7 @@ def _gain(first: Results, last: Results, found: dict[float, PairedDifference]) -
 def _cost(first: Results, last: Results, found: dict[float, PairedDifference]) -> str:
     if 0.0 in found:
         clean = found[0.0]
-        whose = f", drawn by patient ({clean.groups})" if clean.groups < clean.samples else ""
+        whose = f" of {counted(clean.groups, 'patient')}" if clean.groups < clean.samples else ""
         return f"{_compared(first, last, clean)}, paired over {counted(clean.samples, 'sample')}{whose}."
     if not first.levels[0] == last.levels[0] == 0:
         return "One of the models was not measured without an attack, so there is no difference."
@@ -134,19 +137,24 @@ def _compared(first: Results, last: Results, found: PairedDifference) -> str:
 def _changed(results: Results, found: PairedDifference) -> str:
     """``32 points more (95 % interval +20.0 to +44.0)``."""
     points = results.metric == "accuracy"
-    size = f"{100 * abs(found.difference):.1f}".removesuffix(".0") if points else score(abs(found.difference))
-    if float(size) == 0:
-        text = "no difference"
-    else:
-        unit = f" point{'s' * (size != '1')}" if points else ""
-        more, fewer = ("more", "fewer") if points else ("higher", "lower")
-        text = f"{size}{unit} {more if found.difference > 0 else fewer}"
+    text = _difference(results.metric, found.difference)
     if found.low is None or found.high is None:
         return f"{text} (too few to give an interval)"
-    if found.low <= 0 <= found.high and float(size):
+    if found.low <= 0 <= found.high and text != NO_DIFFERENCE:
         text += ", which chance can explain"
     low, high = (_signed(100 * end, 1) if points else _signed(end, 3) for end in (found.low, found.high))
     return f"{text} (95 % interval {low} to {high})".replace("-", "−")
+
+
+def _difference(metric: str, value: float) -> str:
+    """``32 points more``, ``0.032 lower``."""
+    points = metric == "accuracy"
+    size = f"{100 * abs(value):.1f}".removesuffix(".0") if points else score(abs(value))
+    if float(size) == 0:
+        return NO_DIFFERENCE
+    unit = f" point{'s' * (size != '1')}" if points else ""
+    more, fewer = ("more", "fewer") if points else ("higher", "lower")
+    return f"{size}{unit} {more if value > 0 else fewer}"
 
 
 def _signed(value: float, digits: int) -> str:
@@ -156,7 +164,7 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _perturbed(first: Results, last: Results) -> str:
-    """Scores of both in the worst cases of perturbations with parameters."""
+    """How much the last differs from the first in the worst cases of perturbations with parameters."""
     before = {(one.name, one.unit): one for one in first.perturbations}
     parts = []
     for one in last.perturbations:
@@ -164,9 +172,10 @@ def _perturbed(first: Results, last: Results) -> str:
         shared = [] if other is None else [level for level in one.levels if level in other.levels]
         k = middle(shared)
         if other is not None and k is not None:
-            scores = [_worst(last, one, shared[k]), _worst(first, other, shared[k])]
-            if None not in scores:
-                parts.append(f"{one.title} at {plain_number(shared[k])} {one.unit}: {scores[0]} instead of {scores[1]}")
+            after, scored = (each.worst.values[each.levels.index(shared[k])] for each in (one, other))
+            if after is not None and scored is not None:
+                changed = _difference(last.metric, after - scored)
+                parts.append(f"{changed} ({_sized(one, shared[k])})")
     return _worst_cases(parts)
 
 
@@ -176,8 +185,12 @@ def _one_perturbed(results: Results) -> str:
         k = middle(one.levels)
         found = None if k is None else _worst(results, one, one.levels[k])
         if k is not None and found is not None:
-            parts.append(f"{one.title} at {plain_number(one.levels[k])} {one.unit}: {found}")
+            parts.append(f"{found} ({_sized(one, one.levels[k])})")
     return _worst_cases(parts)
+
+
+def _sized(one: PerturbationResult, level: float) -> str:
+    return f"{one.title}, {plain_number(level)} {one.unit}"
 
 
 def _worst(results: Results, one: PerturbationResult, level: float) -> str | None:
@@ -189,7 +202,9 @@ def _worst(results: Results, one: PerturbationResult, level: float) -> str | Non
 
 def _worst_cases(parts: Sequence[str]) -> str:
     more = f", and {len(parts) - PERTURBATIONS} more below" if len(parts) > PERTURBATIONS else ""
-    return f"in the worst case of {'; of '.join(parts[:PERTURBATIONS])}{more}" if parts else ""
+    return (
+        f"in the worst case of changes as scanners make them {', '.join(parts[:PERTURBATIONS])}{more}" if parts else ""
+    )
 
 
 def _sentence(*parts: str) -> str:

@@ -155,7 +155,7 @@ def names_in_words(text: str, metric: str) -> str:
 def axis(size: PixelSize) -> str:
     """Label of an axis of ε."""
     if size.norm == "linf" and size.units is None:
-        return f"perturbation ε ({NORMS['linf']}: the most a pixel changes)"
+        return f"perturbation ε ({NORMS['linf']}: the most a {size.element} changes)"
     return f"perturbation ε ({NORMS[size.norm]}{', network’s units' if size.units else ' norm'})"
 
 

@@ -50,6 +50,8 @@ class Data(Part):
     Attributes:
         patients: None where the data do not say whom the samples are of.
         sha256: of all samples' ids, sizes and labels; None in results of older versions.
+        validation: they are read as the validation data of the bundle's training config, by which its weights may have
+            been chosen.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Data(Part):
     samples: Count
     patients: Count | None
     sha256: str | None = None
+    validation: bool = False
 
 
 class AttackCurve(Part):
@@ -78,11 +81,16 @@ class Units:
 
 
 class ImageValues(Part):
-    """How many values of one sample noise may change, those of its attacked channels: over all samples."""
+    """How many values of one sample noise may change, those of its attacked channels: over all samples.
+
+    Attributes:
+        dimensions: of space: 1 of signals, 2 of images, 3 of volumes; None in results of older versions.
+    """
 
     fewest: Annotated[int, Field(ge=1)]
     median: Positive
     most: Annotated[int, Field(ge=1)]
+    dimensions: Annotated[int, Field(ge=0)] | None = None
 
 
 class Noise(Part):

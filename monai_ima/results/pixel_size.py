@@ -14,17 +14,18 @@ from .parts import ImageValues, Units
 __all__ = ["ParameterSize", "PixelSize", "image_values"]
 
 
-def image_values(counts: Sequence[int]) -> ImageValues:
+def image_values(counts: Sequence[int], dimensions: int | None = None) -> ImageValues:
     """The fewest, the median and the most values of one sample.
 
     Args:
         counts: for each sample how many values noise may change; at least one sample.
+        dimensions: of space; None where they are not known.
 
     Example:
         >>> image_values([784, 784, 1000]).median
         784.0
     """
-    return ImageValues(fewest=min(counts), median=float(median(counts)), most=max(counts))
+    return ImageValues(fewest=min(counts), median=float(median(counts)), most=max(counts), dimensions=dimensions)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class PixelSize:
         ('at most 8 HU a pixel', '')
         >>> PixelSize("linf", bounds=(0.0, 1.0)).described(0.02)
         'at most 2 % of the intensity range a pixel, 5.1 of 255 grey levels'
+        >>> PixelSize("linf", values=image_values([187], dimensions=1), bounds=(0.0, 1.0)).described(0.02)
+        'at most 2 % of the range a value'
     """
 
     norm: str
@@ -80,9 +83,18 @@ class PixelSize:
         return None if self.values is None else per_unit / math.sqrt(self.values.median)
 
     @property
+    def element(self) -> str:
+        """What a sample consists of: pixels, or of a signal values."""
+        return "value" if self._signal else "pixel"
+
+    @property
+    def _signal(self) -> bool:
+        return self.values is not None and self.values.dimensions in (0, 1)
+
+    @property
     def name(self) -> str:
         """What a column or an axis of these sizes is called."""
-        kind = "at most in a pixel" if self.norm == "linf" else "RMS a pixel"
+        kind = f"at most in a {self.element}" if self.norm == "linf" else f"RMS a {self.element}"
         return f"{kind}, {self.unit}" if self.unit else kind
 
     @property
@@ -103,7 +115,7 @@ class PixelSize:
         """The size of ε in a pixel; an empty text where it is unknown, and in L∞ without units, where it is ε."""
         if self.factor is None:
             return ""
-        size = f"{self.number(eps)} {self.unit}".rstrip() + " a pixel"
+        size = f"{self.number(eps)} {self.unit}".rstrip() + f" a {self.element}"
         if self.norm == "linf":
             return f"at most {size}"
         varies = self.values is not None and self.values.fewest < self.values.most
@@ -122,11 +134,13 @@ class PixelSize:
         share = self.share(eps)
         if share is None:
             return self.text(eps)
-        range_ = f"{plain_number(100 * share, 2)} % of the intensity range"
-        levels = "" if "grey" in self.unit else f", {plain_number(255 * share, 2)} of 255 grey levels"
+        range_ = f"{plain_number(100 * share, 2)} % of the {'range' if self._signal else 'intensity range'}"
+        grey = f", {plain_number(255 * share, 2)} of 255 grey levels"
+        levels = "" if self._signal or "grey" in self.unit else grey
         if self.units is not None:
             return f"{self.text(eps)}: {range_}{levels}"
-        return f"at most {range_} a pixel{levels}" if self.norm == "linf" else f"{range_} a pixel, RMS{levels}"
+        range_ += f" a {self.element}"
+        return f"at most {range_}{levels}" if self.norm == "linf" else f"{range_}, RMS{levels}"
 
 
 @dataclass(frozen=True)

@@ -167,10 +167,14 @@ class Results(Part):
             raise ImportError("A DataFrame needs pandas, expected it installed: pip install pandas.") from None
         return pandas.DataFrame(list(tidy_rows(self)))
 
-    def command_with(self, *options: str) -> str:
-        """The command, or the call from Python, with more options switched on."""
+    def command_with(self, *options: str) -> str | None:
+        """The command, or the call from Python, with more options of an evaluation switched on; None where it is none,
+        as of results that a study made.
+        """
         if self.command.endswith(")"):
             return f"{self.command[:-1]}, {', '.join(f'{option}=True' for option in options)})"
+        if " evaluate " not in self.command:
+            return None
         return " ".join([self.command, *(f"--{option}" for option in options)])
 
     @staticmethod
