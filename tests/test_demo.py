@@ -5,6 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -30,13 +35,14 @@ def tiny(monkeypatch):
     monkeypatch.setattr(classification_task, "MinimumNorm", partial(MinimumNorm, steps=2, rounds=1))
     calls, lock = [], Lock()
 
-    def run_process(stages, name, demo, log):
+    def run_process(stages, name, demo, log, stopped):
         with lock:
             calls.append((",".join(stages), name))
             for stage in stages:
                 demo_run.STAGES[stage](demo, name)
         return 0
 
+    monkeypatch.setattr(demo_run, "_processes", lambda: None)
     monkeypatch.setattr(demo_run, "run_process", run_process)
     yield calls
     logging.disable(logging.NOTSET)
@@ -90,9 +96,48 @@ def test_a_folder_with_files_is_refused_before_anything_runs(tiny, tmp_path, cap
 
 
 def test_a_process_that_fails_ends_the_demo_with_the_place_of_its_log(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo_run, "_processes", lambda: None)
     monkeypatch.setattr(demo_run, "run_process", lambda *_: 1)
     with pytest.raises(SystemExit, match=r"training failed, see .*training_ima\.log"):
         main(["demo", "--out", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["while the processes start", "while networks are trained"])
+def test_ctrl_c_ends_all_processes_with_one_line(begun, tmp_path):
+    """As a terminal sends it: to the whole group of processes."""
+    out = tmp_path / "out"
+    words = [sys.executable, "-u", "-m", "monai_ima", "demo", "--quick", "--out", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes, start_new_session=True, preexec_fn=_ctrl_c_as_in_a_terminal) as process:
+        assert process.stdout is not None
+        while "Both networks side by side" not in process.stdout.readline():
+            assert process.poll() is None
+        deadline = time.monotonic() + 60
+        while begun and not [log for log in out.glob("*.log") if log.stat().st_size]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == (
+        "Interrupted. It starts afresh: give another --out, or empty the folder if there are files in it."
+    )
+    assert _ended(process.pid), "no process of the demo goes on"
+
+
+def _ended(group: int) -> bool:
+    """Whether no process of a group is left after ten seconds."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _ctrl_c_as_in_a_terminal() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_settings_of_another_kind_are_refused(capsys, tmp_path):

@@ -118,3 +118,14 @@ def test_bad_tables_are_refused():
         table.load_state_dict({"network": 1})
     with pytest.raises(ValueError, match="2 margins for 1 different"):
         table.load_state_dict({"ids": ["a", "a"], "margins": torch.ones(2), "delta": 0.1, "eps_max": 1.0})
+
+
+@pytest.mark.parametrize(("eps_max", "said"), [(1.0, "those above it are cut to it"), (9.0, "grow further"), (5.0, "")])
+def test_margins_of_another_eps_max_are_taken_over_with_a_warning(eps_max, said, caplog):
+    saved = MarginTable(5.0, 0.5)
+    saved["a"] = 4.0
+    table = MarginTable(eps_max, 0.5)
+    table.load_state_dict(saved.state_dict())
+    assert table["a"] == min(4.0, eps_max)
+    assert said in caplog.text
+    assert bool(caplog.records) == bool(said)

@@ -197,7 +197,7 @@ def test_margins_shows_sizes_beside_what_is_an_epsilon(tmp_path, capsys):
     shown = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines()[:-1])
     assert shown["eps_max"] == f"4 ({4 / math.sqrt(784):.3g} a pixel, RMS)" == "4 (0.143 a pixel, RMS)"
     assert shown["quantile 0.5"] == "2 (0.0714 a pixel, RMS)"
-    assert (shown["samples"], shown["share at delta"]) == ("3", "0.333333")
+    assert (shown["samples"], shown["share at delta"]) == ("3", "0.3333")
     rows = [(tmp_path / name / "summary.csv").read_text() for name in ("old", "new")]
     assert rows[0] == rows[1]
     assert next(csv.reader(rows[0].splitlines())) == ["quantity", "value"]

@@ -268,7 +268,7 @@ def test_a_bundle_needs_neither_weights_nor_labels(tmp_path, capsys):
     assert not (tmp_path / "zoo" / "models").exists()
     assert run("--bundle", tmp_path / "zoo", "--limit", 1, "--dataset_dir", tmp_path / "zoo" / "data") == 0
     out = capsys.readouterr().out
-    assert "Noise of 1 image(s)" in out
+    assert "Noise that 1 image has itself" in out
     assert "RMS, HU" in out
     assert f"--dataset_dir={tmp_path / 'zoo' / 'data'}" in out
     dose = next(line for line in out.splitlines() if line.strip().startswith("50 % dose"))

@@ -89,7 +89,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 """Verbs with verbs of their own, and what each group is for."""
 GO_ON = dict.fromkeys(("attack", "evaluate", "nnunet"), "Give the same command again: it goes on where it was.")
 """What an interrupted verb says that several processes may run."""
-INTERRUPTED = {**GO_ON, "demo": "It starts afresh: give another --out, or empty the folder."}
+INTERRUPTED = {**GO_ON, "demo": "It starts afresh: give another --out, or empty the folder if there are files in it."}
 """What an interrupted verb says."""
 for verb, settings in VERBS.items():
     further = {} if settings is None else {"allow_extra_args": True, "ignore_unknown_options": True}

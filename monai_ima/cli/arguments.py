@@ -55,12 +55,12 @@ def new_folder(path: str | Path) -> Path:
         FileExistsError: if it exists and is not an empty folder.
         OSError: if it cannot be made.
     """
-    from monai_ima.utils.files import check_can_be_made
+    from monai_ima.utils.files import check_can_be_made, in_the_way
 
     folder = Path(path)
     check_can_be_made(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
+        raise in_the_way(folder)
     return folder
 
 

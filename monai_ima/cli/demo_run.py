@@ -13,13 +13,16 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -208,21 +211,33 @@ def together(out: Path, name: str) -> ClassificationResults | SegmentationResult
     return results
 
 
-def run_process(stages: Sequence[str], name: str, demo: Demo, log: Path) -> int:
-    """Stages of one network in a process of one thread, which prints into a file; returns its exit code."""
+def run_process(stages: Sequence[str], name: str, demo: Demo, log: Path, stopped: Event) -> int:
+    """Stages of one network in a process of one thread, which prints into a file; returns its exit code.
+
+    The process is ended once ``stopped`` is set.
+    """
     process = _processes().Process(target=_run_stages, args=(stages, name, demo, log))
     process.start()
-    process.join()
+    while process.is_alive():
+        if stopped.is_set():
+            process.terminate()
+        process.join(0.5)
     return int(process.exitcode or 0)
 
 
 @cache
 def _processes() -> ForkServerContext | SpawnContext:
-    """Processes that are forked off one which has imported what they need, where there are such."""
+    """Processes that are forked off one which has imported what they need, where there are such.
+
+    Ctrl-C reaches every process of a terminal: they leave it to this one, which ends them.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forkserver.ensure_running()
+    signal.signal(signal.SIGINT, before)
     return context
 
 
@@ -243,17 +258,21 @@ def rounds(demo: Demo) -> list[list[list[str]]]:
 
 def side_by_side(parts: Sequence[tuple[Sequence[str], str]], demo: Demo) -> None:
     """Stages of networks, two at a time; results are those of one after the other."""
+    stopped = Event()
 
     def run(part: tuple[Sequence[str], str]) -> None:
         stages, name = part
         begin, log = time.perf_counter(), demo.out / f"{'_'.join(stages)}_{name}.log"
         done = " and ".join(stages)
-        if run_process(stages, name, demo, log) != 0:
+        if run_process(stages, name, demo, log, stopped) != 0 and not stopped.is_set():
             raise SystemExit(f"{TITLES[name]}: {done} failed, see {log}.")
         print(f"{TITLES[name]}: {done} took {time.perf_counter() - begin:.0f} s", flush=True)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, parts))
+        try:
+            list(pool.map(run, parts))
+        finally:
+            stopped.set()
 
 
 def run_demo(demo: Demo) -> None:
@@ -264,6 +283,7 @@ def run_demo(demo: Demo) -> None:
     print(f"SYNTHETIC data: the OCT phantom of monai_ima, {side} pixels. Nothing here was measured on a patient.")
     if demo.quick:
         print("QUICK: fewer and smaller scans, a short training, a weak attack. It shows that all runs, no more.")
+    _processes()
     print(f"Both networks side by side: {size.epochs} epochs, then {size.attack} at {len(LEVELS)} levels", flush=True)
     for processes in rounds(demo):
         side_by_side([(stages, name) for stages in processes for name in reversed(TITLES)], demo)  # IMA takes longer

@@ -60,5 +60,5 @@ def margins(
     save_figure(figure, folder / "margins.png")
     for name, value in rows:
         in_pixel = "" if name in COUNTED else size.text(value)
-        print(f"{name:>30}  {value:g}" + (f" ({in_pixel})" if in_pixel else ""))
+        print(f"{name:>30}  {value:.4g}" + (f" ({in_pixel})" if in_pixel else ""))
     print(f"Written to {folder}: margins.csv, margins.png, summary.csv")

@@ -20,6 +20,7 @@ from monai_ima.harden.images import load_images
 from monai_ima.harden.units import bundle_units
 from monai_ima.results.parts import Units
 from monai_ima.results.pixel_size import PixelSize
+from monai_ima.utils.plain_numbers import counted
 
 from .arguments import new_folder
 from .suggest_commands import NORMS, commands, listed
@@ -79,7 +80,8 @@ def _units(settings: FileSettings, bundle: str) -> Units | None:
 def _noise_lines(suggestion: Suggestion) -> list[str]:
     """The images' own noise, a line a channel."""
     count = suggestion.images
-    lines = [f"Noise of {count} image(s) themselves, SD as the network sees it (median, quartiles):"]
+    have = "has itself" if count == 1 else "have themselves"
+    lines = [f"Noise that {counted(count, 'image')} {have}, SD as the network sees it (median, quartiles):"]
     return lines + [line for noise in suggestion.noise for line in _channel_lines(noise, count, suggestion.units)]
 
 

@@ -45,6 +45,7 @@ class AttackProblem:
     batch: int
 
     def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images ``[B, C, *spatial]`` and labels, :attr:`batch` at a time, the last maybe fewer."""
         return zip(self.image.split(self.batch), self.label.split(self.batch), strict=True)
 
     def inside(self, noisy: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from monai_ima.utils.checks import check_positive, is_number, shown
 from .rules import AttackOutcome, Rule
 
 __all__ = ["MarginTable"]
+
+logger = logging.getLogger(__name__)
 
 
 class MarginTable:
@@ -148,6 +151,8 @@ class MarginTable:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over saved margins, clipped to this table's ``eps_max``; a δ that is not set is taken over too.
 
+        A warning says so where they were saved with another ``eps_max``.
+
         Raises:
             ValueError: when ``state`` is not the state of a margin table.
         """
@@ -164,6 +169,12 @@ class MarginTable:
             _check_margin(sample_id, eps)
         if delta is not None:
             check_positive("delta", delta)
+        before = state.get("eps_max")
+        if len(margins) and before is not None and before != self.eps_max:
+            what = "those above it are cut to it" if self.eps_max < before else "they may grow further"
+            logger.warning(
+                "Margins with eps_max %g are loaded into a training with eps_max %g: %s.", before, self.eps_max, what
+            )
         if self._delta is None and delta is not None:
             self.delta = min(delta, self.eps_max)
         self.norm, self._sizes = state.get("norm"), set(state.get("image_values", ()))

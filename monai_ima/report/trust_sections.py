@@ -86,7 +86,7 @@ def provenance(results: Results) -> Iterator[Block]:
     }
     rows = [
         ["model", results.model.name],
-        ["version", results.model.version or "not stated"],
+        ["the model’s version", results.model.version or "not stated"],
         ["network", f"{results.model.network}, {results.model.parameters:,} parameters"],
         *([] if results.model.output is None else [["the network's output", str(results.model.output)]]),
         ["weights", results.model.checkpoint or "not stated"],

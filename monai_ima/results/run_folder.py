@@ -12,7 +12,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from monai_ima.utils.checks import shortened
-from monai_ima.utils.files import check_can_be_made, whole_file
+from monai_ima.utils.files import check_can_be_made, in_the_way, whole_file
 from monai_ima.utils.locks import give_back, take
 from monai_ima.utils.workers import workers
 
@@ -120,7 +120,7 @@ def check_folder(folder: Path, note: Mapping[str, Any]) -> None:
         return
     file = folder / SETTINGS
     if not folder.is_dir() or not file.is_file() or (folder / RESULTS).exists():
-        raise FileExistsError(f"Folder {folder} is not empty, expected a new one: give another --out.")
+        raise in_the_way(folder)
     try:
         noted = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(noted, dict):

@@ -191,7 +191,11 @@ class Results(Part):
         file = Path(check_path("path", path))
         file = file / RESULTS if file.is_dir() else file
         if not file.is_file():
-            raise FileNotFoundError(f"File {file} does not exist, expected results of 'python -m monai_ima evaluate'.")
+            inside = sorted(str(one.parent) for depth in ("*", "*/*") for one in file.parent.glob(f"{depth}/{RESULTS}"))
+            hint = f"; there are some in {', '.join(inside)}" if inside else ""
+            raise FileNotFoundError(
+                f"File {file} does not exist, expected results of 'python -m monai_ima evaluate'{hint}."
+            )
         text = file.read_bytes()
         kind = TASKS[_task(file, text)]
         try:

@@ -27,6 +27,7 @@ from monai_ima.utils.checks import (
     check_text,
     shown,
 )
+from monai_ima.utils.perturbation_names import PERTURBATION_NAMES
 
 if TYPE_CHECKING:
     from .perturbation_list import ListedPerturbation
@@ -114,7 +115,7 @@ TRANSFER = (
 )
 PERTURBATION = (
     "Also measure worst and average case under changes that scanners make, separated by commas, each maybe with levels "
-    "in its own unit: bias_field@10:20:40,noise,gamma. Names: docs/howto/robustness.md."
+    f"in its own unit: bias_field@10:20:40,noise,gamma. Names: {', '.join(PERTURBATION_NAMES)}."
 )
 DRAWS = "Random draws of each size for the average case of --perturbation."
 TORCHIO = (

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_can_be_made", "whole_file"]
+__all__ = ["check_can_be_made", "in_the_way", "whole_file"]
+
+
+def in_the_way(path: Path) -> FileExistsError:
+    """The error for a file, or a folder that is not empty, where ``--out`` is to be made."""
+    what = f"Folder {path} is not empty" if path.is_dir() else f"{path} is a file"
+    return FileExistsError(f"{what}, expected a new one: give another --out.")
 
 
 def check_can_be_made(path: str | Path) -> None:
