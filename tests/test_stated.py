@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import REPO
 from monai.bundle import ConfigParser
 from wild_bundles import STYLES, part
 
 from monai_ima.__main__ import main
 from monai_ima.criteria import BinaryCriterion, ClassificationCriterion, DiceCriterion
-from monai_ima.harden.loading import find_evaluation, load_bundle
+from monai_ima.harden.loading import _of_training, find_evaluation, load_bundle
 from monai_ima.harden.parts import find_parts
 from monai_ima.harden.reading import read_training_config
 from monai_ima.harden.settings import Stated
@@ -211,3 +212,39 @@ def test_an_override_of_a_part_counts_where_a_bundle_is_read_too(tmp_path):
     slopes = {value: parts.normalisation.slope for value, parts in read.items()}
     assert slopes == {None: pytest.approx(250.0), 400: pytest.approx(500.0)}, "HU of one unit, 150 + 100 and 400 + 100"
     assert find_evaluation(root, ["train.json"], {"none#such": 1, "train#5": 2}).normalisation.slope == 250.0
+
+
+@pytest.mark.parametrize(
+    ("named", "source", "name"),
+    [
+        (True, None, "data in {data}"),
+        (True, "Public scans", "Public scans"),
+        (False, None, "the data set of the bundle"),
+    ],
+)
+def test_data_are_called_after_the_folder_that_the_config_names(tmp_path, named, source, name):
+    data = tmp_path / "zoo" / "data"
+    root = changed(tmp_path / "zoo", "zoo_segmentation", **({"dataset_dir": str(data)} if named else {}))
+    file = root / "configs" / "metadata.json"
+    content = json.loads(file.read_text())
+    content.pop("data_source", None)
+    file.write_text(json.dumps(content | ({} if source is None else {"data_source": source})))
+    assert loaded(root).data_name == name.format(data=data)
+
+
+def test_data_that_the_training_validates_on_are_called_so(tmp_path):
+    root = changed(tmp_path / "zoo", "zoo_segmentation")
+    assert loaded(root).data(1, None).validation
+    overlay = root / "configs" / "evaluate.json"
+    overlay.write_text(json.dumps({"validate::evaluator::amp": False}))
+    assert loaded(root).data(1, None).validation, "an evaluation may change other things"
+    overlay.write_text(json.dumps({"validate::dataset::data": "$[{'image': 'a.npy', 'label': 'b.npy'}]"}))
+    assert not loaded(root).data(1, None).validation
+
+
+@pytest.mark.parametrize("name", ["hippocampus_segmentation_ima", "oct_classification_ima"])
+def test_our_bundles_evaluate_on_other_data_than_they_validate_on(name):
+    parts = find_evaluation(REPO / "bundles" / name, ["evaluate.json"])
+    assert not _of_training(parts, {})
+    training = find_evaluation(REPO / "bundles" / name, ["train.json"])
+    assert _of_training(training, {})

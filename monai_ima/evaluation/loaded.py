@@ -41,7 +41,8 @@ class LoadedBundle:
         classes: names of the classes.
         checkpoint: the file that the weights came from; None where it is not known.
         synthetic: no data were given and the bundle uses its synthetic phantom.
-        data_folder: of the data, where the user named it: they need not be those of the metadata. Else None.
+        data_folder: of the data, where the user named it (they need not be those of the metadata), or where the config
+            does and the metadata have no ``data_source``. Else None.
         metadata: of the bundle, such as ``version``, ``data_source`` and ``data_license``.
         channels: of the image that noise may change; None means all.
         output: index or key of the network's output that counts, where it returns several; None: the first.

@@ -22,7 +22,7 @@ from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
 from .parts import CRITERION, EVALUATOR_ID, Clues, evaluators_of, find_parts, network_of, transforms_of
-from .reading import Component, TrainingConfig, evaluation_files, read_training_config, readable
+from .reading import Component, TrainingConfig, evaluation_files, merged_config, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
 from .settings import Stated
 from .task import Task, find_task, image_key
@@ -216,18 +216,31 @@ def _loaded(
         classes=_class_names(parser, parts.config),
         checkpoint=Path(checkpoint),
         synthetic=_is_synthetic(parser),
-        data_folder=_data_folder(overrides),
+        data_folder=_data_folder(overrides) or _data_folder({} if metadata.get("data_source") else _own_data(parser)),
         metadata=metadata,
         channels=parts.channels if stated.channels is None else stated.channels,
         output=output if stated.output is None else stated.output,
-        validation=_of_training(parts),
+        validation=_of_training(parts, overrides),
     )
 
 
-def _of_training(parts: EvaluationParts) -> bool:
-    """Whether the evaluator is the training's own, which no config of an evaluation changes."""
-    trains = any(component.name.endswith("Trainer") for component in parts.config.everything())
-    return trains and not any(file.stem.startswith("evaluate") for file in parts.config.files)
+def _of_training(parts: EvaluationParts, overrides: dict[str, Any]) -> bool:
+    """Whether the samples are those that the training's evaluator loads."""
+    root = parts.config.root
+    try:
+        files = [file.name for file in merged_config(root, None)[0]]
+        mine, of_training = _samples(parts), _samples(find_evaluation(root, files, overrides))
+    except (OSError, ValueError):
+        return False
+    return mine is not None and mine == of_training
+
+
+def _samples(parts: EvaluationParts) -> dict[str, Any] | None:
+    """All that the config says of which samples there are; None where it has no data set."""
+    if parts.dataset is None:
+        return None
+    names = [name for name in parts.dataset.config if name != "transform"]
+    return {path: content for name in names for path, content in parts.config.reachable(parts.dataset.at(name))}
 
 
 def _is_synthetic(parser: ConfigParser) -> bool:
@@ -282,8 +295,13 @@ def _criterion(task: Task) -> Criterion | None:
     return None if task.ignore_index is None else ClassificationCriterion(task.ignore_index)
 
 
+def _own_data(parser: ConfigParser) -> dict[str, Any]:
+    """What the config itself says of data, by id."""
+    return {name: value for name, value in parser.get().items() if "data" in name.lower()}
+
+
 def _data_folder(overrides: Mapping[str, Any]) -> str | None:
-    """The folder, or table, that the user named as that of the data."""
+    """The folder, or table, that is named as that of the data."""
     named = (str(value) for name, value in overrides.items() if DATA_ID.search(name) and isinstance(value, (str, Path)))
     return next((place for place in named if Path(place).is_dir() or is_table(place)), None)
 
