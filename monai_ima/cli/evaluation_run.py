@@ -83,6 +83,13 @@ def _announcement(settings: EvaluationSettings, loaded: LoadedBundle) -> str:
         more = ", and as many of TorchIO" if settings.torchio and has_transform(one.perturbation) else ""
         line += f"\nThen {one.title}, {sizes} {one.perturbation.unit}: these attacks and {settings.draws} random draws"
         line += f"{more}."
+    if settings.minimum:
+        line += "\nThen each sample's smallest perturbation; that search counts as one of the attacks."
+    if loaded.validation:
+        line += (
+            "\nThe samples are those that the bundle's training validates on: where they chose the weights, new "
+            "samples may score lower."
+        )
     return line
 
 
