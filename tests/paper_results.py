@@ -59,6 +59,18 @@ def other(**changes: Any) -> dict[str, Any]:
     return content
 
 
+def unattacked(**changes: Any) -> dict[str, Any]:
+    """A classifier at ε = 0 alone, 9 of 10 samples right: there is nothing to attack there."""
+    absent = dict.fromkeys(("noise", "minimum", "groups", "checks", "crosscheck"))
+    content = classification(**absent, levels=[0.0], accuracy=[0.9], **changes)
+    content["attacks"] = [{**one, "values": [0.9], "intervals": [None]} for one in content["attacks"]]
+    content["accuracy_by_class"] = {name: [1.0] for name in content["classes"]}
+    for sample in content["samples"]:
+        broken = 0.0 if sample["sample_id"] == "s0" else None
+        sample |= {"broken_at": dict.fromkeys(sample["broken_at"], broken), "noise_failures": None, "distance": None}
+    return content
+
+
 def read(folder: Path, *contents: dict[str, Any]) -> list[Results]:
     """Written into a folder each, and read again."""
     return [Results.read(write(folder / f"model{k}", content)) for k, content in enumerate(contents)]

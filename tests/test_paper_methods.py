@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 from conftest import REPO
-from paper_results import other, perturbation, read
+from paper_results import other, perturbation, read, unattacked
 from report_results import classification, segmentation
 
 from monai_ima.paper import TRAININGS, methods
@@ -51,9 +51,9 @@ def test_the_paragraph_of_a_small_evaluation_is_as_a_person_would_write_it(tmp_p
     (model,) = read(tmp_path, content)
     expected = r"""
         The network oct\_classification\_ima (DenseNet121, 6,956,931 parameters) was evaluated. The network
-        oct\_classification\_ima was trained with TRADES [@zhang2019]. The test data were 10 synthetic samples from 5
+        oct\_classification\_ima was trained with TRADES [@zhang2019]. The data were 10 synthetic samples from 5
         simulated patients, drawn by a program (OCT phantom). Accuracy is the share of samples whose class is
-        predicted correctly. Images were perturbed within a ball of radius ε around the clean image in the L∞ norm, at
+        predicted correctly. Inputs were perturbed within a ball of radius ε around the clean input in the L∞ norm, at
         ε = 0.5, in the units of the network’s input. The attack was projected gradient descent (PGD) [@madry2018]
         with 100 steps and 1 restart; a sample that was misclassified at an ε counts as wrong there and at every
         larger ε. No intervals are given, as there are fewer than 10 patients or samples. Computations used monai\_ima
@@ -71,7 +71,7 @@ def test_what_was_not_run_is_not_mentioned(tmp_path, present):
     text = written(*read(tmp_path, content))
     for (name, words), there in zip(ONLY_WHEN_RUN.items(), present, strict=True):
         assert (words in text) == there, name
-    for word in ("Auto-PGD", "TorchIO", "scanners make", "Holm", "trained", "expectation", "intensities", "nnU-Net"):
+    for word in ("Auto-PGD", "TorchIO", "acquisition", "Holm", "trained", "expectation", "stayed", "nnU-Net"):
         assert word not in text.replace("[@croce2020", "")
 
 
@@ -84,13 +84,13 @@ def test_everything_is_said_of_an_evaluation_with_everything(tmp_path):
     for words in (
         "The networks A (DenseNet121, 6,956,931 parameters) and B (DenseNet121, 6,956,931 parameters) were evaluated.",
         "The network A was trained without adversarial examples. The network B was trained with increasing-margin",
-        "at ε = 0.5, 1 and 2, the largest of which is 1 HU a pixel, RMS; intensities stayed between -0.5 and 1.5.",
+        "at ε = 0.5, 1 and 2, the largest of which is 1 HU a pixel, RMS; values stayed between -0.5 and 1.5.",
         "The attacks were projected gradient descent (PGD) [@madry2018] with 100 steps and 2 restarts and Auto-PGD "
         "[@croce2020] with 100 steps and 1 restart on difference of logits ratio, one after the other;",
         "by DDN [@rony2019] with 100 steps, and then by PGD",
         "Uniform random noise was drawn 20 times",
         "For A, logits were averaged over 16 passes (expectation over transformation) [@athalye2018eot].",
-        "For A, changes as scanners make them were measured too: bias field (10 and 20 %).",
+        "For A, changes as they arise in acquisition were measured too: bias field (10 and 20 %).",
         "random transforms of TorchIO [@perezgarcia2021]",
         "Scores were also taken by scanner: A (4 samples) and B (6 samples).",
         "Gradient masking was looked for with 2 checks [@athalye2018; @carlini2019], all of which passed.",
@@ -106,9 +106,40 @@ def test_everything_is_said_of_an_evaluation_with_everything(tmp_path):
     assert not {"zhang2019", "uesato2018", "isensee2021", "antonelli2022", "holm1979", "mcnemar1947"} & set(keys)
 
 
+@pytest.mark.parametrize("perturbed", [False, True])
+def test_where_nothing_was_attacked_it_is_said_and_nothing_of_budgets(tmp_path, perturbed):
+    (model,) = read(tmp_path, unattacked(perturbations=[perturbation()] if perturbed else []))
+    text = written(model)
+    if perturbed:
+        assert "No attack added noise. Changes as they arise in acquisition were measured too: bias field" in text
+    else:
+        assert "Nothing was attacked: scores are those of the samples as they are." in text
+        assert text.count("attack") == 1
+    assert "ball" not in text
+    assert "norm" not in text
+
+
+def test_only_what_is_segmented_is_called_an_image_or_a_scan(tmp_path):
+    signals = classification(bounds=[-1.0, 1.0], perturbations=[perturbation("baseline_wander", "baseline wander")])
+    signals["groups"]["column"] = "site"
+    scans = segmentation(bounds=[-1.0, 1.0], perturbations=[perturbation()])
+    signal, scan = (written(one) for one in read(tmp_path, signals, scans))
+    assert not re.search("image|scan|intensit", signal, re.IGNORECASE)
+    assert "Inputs were perturbed within a ball of radius ε around the clean input" in signal
+    assert "Images were perturbed within a ball of radius ε around the clean image" in scan
+    assert "intensities stayed between -1 and 1" in scan
+    assert "Changes as scanners make them were measured too" in scan
+
+
 def every_paragraph(folder) -> list[str]:
     """Of evaluations of all kinds."""
-    contents = [classification(), bare(), segmentation(), other(perturbations=[perturbation(torchio=True)])]
+    contents = [
+        classification(),
+        bare(),
+        segmentation(),
+        unattacked(),
+        other(perturbations=[perturbation(torchio=True)]),
+    ]
     one_of_each = classification()
     one_of_each["data"] |= {"patients": None}
     for sample in one_of_each["samples"]:
@@ -117,7 +148,7 @@ def every_paragraph(folder) -> list[str]:
     one_of_each["checks"] = one_of_each["checks"][:1]
     one_of_each["crosscheck"]["samples"] = 1
     models = read(folder, *contents, one_of_each)
-    pair = [models[0].named("A"), models[3].named("B")]
+    pair = [models[0].named("A"), models[4].named("B")]
     return [methods([one]) for one in models] + [methods(pair, differences_from_first(pair))]
 
 
@@ -165,6 +196,11 @@ def test_a_folder_of_msd_and_nnunet_have_their_references(tmp_path):
         ),
         ("data in /x/svhn/mine", 2, "the data in the folder mine", []),
         ("chest films of our own", 2, "chest films of our own", []),
+        ("data set of the bundle", 2, "the data set of the bundle", []),
+        ("the data set of the bundle", 2, "the data set of the bundle", []),
+        ("data that were passed in Python", 2, "data that were passed in Python", []),
+        ("Scans of your own", 2, "data of our own", []),
+        ("Pictures of the user's own; none are shipped", 2, "data of our own", []),
     ],
 )
 def test_data_sets_of_the_bundles_are_known(name, classes, words, keys):

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import REPO
-from paper_results import NASTY, other, perturbation, read
+from paper_results import NASTY, other, perturbation, read, unattacked
 from report_results import LEVELS, classification, segmentation, write
 from scipy.stats import binomtest
 from shell_commands import documented_commands, shell
@@ -134,6 +134,22 @@ class TestLaTeX:
             for shown in ("0.400 [0.120, 0.710]", "0.600 [0.310, 0.830]", "arXiv:2005.09147", "Figure 2"):
                 assert shown in text
 
+    def test_results_refer_to_every_table_and_figure_which_stand_before_the_references(self, pack, tmp_path):
+        text = (pack / "paper.tex").read_text()
+        labels = re.findall(r"\\label\{(.*)\}", (pack / "tables.tex").read_text() + text)
+        between = text.partition(r"\section*{Results}")[2].partition(r"\input{tables}")[0]
+        assert sorted(re.findall(r"\\ref\{(.*?)\}", between)) == sorted(labels)
+        assert len(labels) == len(set(labels)) == 8
+        _, shown = compiled(Path(shutil.copytree(pack, tmp_path / "pack")))
+        if shown:
+            words = " ".join(shown.split())
+            assert "Results Table 1 and Figure 1 show accuracy under attack at each ε. Tables 2 and 3 show" in words
+            captions = [
+                shown.index(f"{kind} {k}: ") for kind, most in (("Table", 6), ("Figure", 2)) for k in range(1, most + 1)
+            ]
+            assert max(captions) < shown.index("References") < shown.index("[1] ", shown.index("References"))
+            assert shown[shown.rindex("\f", 0, shown.index("References")) :].split()[0] == "References"
+
     @pytest.mark.parametrize("count", [1, 5])
     def test_names_that_mean_something_to_latex_compile(self, tmp_path, count):
         """In every place that a name gets to; five models need several grids."""
@@ -157,7 +173,13 @@ class TestLaTeX:
         models = read(tmp_path, classification(perturbations=many), other(perturbations=many))
         write_pack(models, tmp_path / "pack")
         text = (tmp_path / "pack" / "tables.tex").read_text()
-        assert len(re.findall(r"\\label\{tab:perturbations-\d\}", text)) == 3
+        tables = [part for part in text.split(r"\begin{table}") if "{tab:perturbations-" in part]
+        assert len(tables) == 6
+        for case in ("size, worst case", "size, average case", "size, TorchIO"):
+            assert all(table.count(case) == 1 for table in tables)
+        assert re.findall(r"Change (\d+), ", text) == [
+            str(k) for page in range(6) for k in (2 * page, 2 * page + 1) * 3
+        ]
         drawn = sorted(file.name for file in (tmp_path / "pack" / "figures").iterdir())
         assert drawn == ["perturbations-1.pdf", "perturbations-2.pdf", "robustness.pdf"]
         log, _ = compiled(tmp_path / "pack")
@@ -192,8 +214,42 @@ class TestLaTeX:
             "0.750 [0.700, 0.800]",
         )
         assert [row[1] for row in rows[:3]] == worst
-        assert rows[1] == ["10", worst[1], average]
+        assert rows[4] == ["10", average, average]
         assert r"plain & 9 & 7 & 2 & 1 \\" in text, "7 of 9 correct samples were found up to ε = 2, median 1"
+
+    def test_models_stand_beside_each_other_in_each_case(self, tmp_path):
+        """TorchIO was measured for the second model and the first change alone."""
+        hardened = [perturbation(torchio=True), perturbation("gain", "gain")]
+        hardened[0]["worst"] = {"values": [0.9, 0.8, 0.7], "intervals": [None] * 3}
+        models = read(tmp_path, classification(perturbations=[perturbation()]), other(perturbations=hardened))
+        write_pack([models[0].named("plain"), models[1].named("hardened")], tmp_path / "pack")
+        text = (tmp_path / "pack" / "tables.tex").read_text()
+        grids = text.partition("{tab:perturbations}")[2].split(r"\begin{tabular}")[1:]
+        assert [re.findall(r"^.*(?:plain|hardened).*$", grid, re.MULTILINE) for grid in grids] == [
+            [rf"size, {case} & plain & hardened \\"] for case in ("worst case", "average case", "TorchIO")
+        ]
+        assert [re.findall(r"\{l\}\{(.*?),", grid) for grid in grids] == [["Bias field", "Gain"]] * 2 + [["Bias field"]]
+        assert r"10 & 0.600 [0.310, 0.830] & 0.800 \\" in grids[0]
+        assert r"10 & -- & 0.600 [0.310, 0.830] \\" in grids[0]
+        assert r"10 & 0.750 [0.700, 0.800] & 0.750 [0.700, 0.800] \\" in grids[1]
+        assert r"10 & -- & 0.750 [0.700, 0.800] \\" in grids[2]
+
+    def test_cases_of_one_model_stand_beside_each_other(self, tmp_path):
+        write_pack(read(tmp_path, classification(perturbations=[perturbation()])), tmp_path / "pack")
+        text = (tmp_path / "pack" / "tables.tex").read_text()
+        assert r"size & worst case & average case \\" in text
+        assert r"10 & 0.600 [0.310, 0.830] & 0.750 [0.700, 0.800] \\" in text
+
+    @pytest.mark.parametrize("count", [2, 3, 7])
+    def test_heads_are_broken_only_where_the_page_is_too_narrow(self, tmp_path, count):
+        models = read(tmp_path, *[classification(perturbations=[perturbation(torchio=True)])] * count)
+        names = [f"Increasing margins, seed {k}" for k in range(count)]
+        write_pack([one.named(name) for one, name in zip(models, names, strict=True)], tmp_path / "pack")
+        table = (tmp_path / "pack" / "tables.tex").read_text().partition(r"\label{tab:robustness}")[2]
+        assert (rf"& {names[0]} & {names[1]} \\" in table.partition(r"\end{table}")[0]) == (count == 2)
+        log, _ = compiled(tmp_path / "pack")
+        assert "Overfull" not in log
+        assert "Float too large" not in log
 
     def test_paired_differences_are_those_of_an_independent_test(self, tmp_path):
         """Without patients McNemar's: 0, 2, 3 and 2 samples are right in the second model alone, none in the first."""
@@ -211,6 +267,39 @@ class TestLaTeX:
         assert p == [1.0, 0.5, 0.25, 0.5]
         assert [row[4] for row in rows] == [f"{value:.3f}" for value in p]
         assert [row[5] for row in rows] == ["1.000"] * 4, "0.25 * 4, and no later one is smaller"
+
+    def test_of_few_patients_the_caption_says_that_there_are_no_intervals_and_p_values(self, pack):
+        """Of the five patients of the pack; a bootstrap of them is not made."""
+        text = (pack / "tables.tex").read_text()
+        (table,) = [part for part in text.split(r"\begin{table}") if "tab:differences" in part]
+        assert "Fewer than 10 patients are too few for intervals and p-values." in table
+        assert not re.search("bootstrap|Holm|bracket", table)
+        assert r"0.5 & 0.700 & 0.900 & +0.200 \\" in table
+
+    def test_of_few_samples_without_patients_there_are_p_values_alone(self):
+        from monai_ima.paper.tables import _certainty
+        from monai_ima.results.paired import PairedDifference
+
+        common = {"level": 0.0, "first": 0.5, "second": 0.5, "difference": 0.0, "samples": 8, "groups": 8}
+        tested = {"p_value": 1.0, "p_adjusted": 1.0, "test": "exact McNemar"}
+        known = PairedDifference(**common, **tested, low=-0.1, high=0.1)
+        few = PairedDifference(**common, **tested, low=None, high=None)
+        end = "are from the exact McNemar test; the last column is adjusted by Holm’s method over all rows."
+        assert _certainty([known], "samples") == f", with 95 % intervals in brackets. The p-values {end}"
+        assert _certainty([few], "samples") == f". The p-values {end} Fewer than 10 samples are too few for intervals."
+
+    def test_nothing_is_said_to_be_attacked_that_was_not(self, tmp_path):
+        models = read(tmp_path, unattacked(), unattacked())
+        write_pack([one.named(name) for one, name in zip(models, "AB", strict=True)], tmp_path / "pack")
+        assert sorted(file.name for file in (tmp_path / "pack").rglob("*")) == FILES, "no figure of a single point"
+        text = (tmp_path / "pack" / "tables.tex").read_text()
+        assert r"\caption{Accuracy without any attack on 10 synthetic samples from 5 simulated patients.}" in text
+        assert "model & accuracy \\\\\n\\midrule\nA & 0.900 \\\\\nB & 0.900 \\\\\n" in text
+        assert re.findall(r"\\label\{(.*)\}", text) == ["tab:robustness", "tab:differences"]
+        assert "strongest" not in text
+        log, _ = compiled(tmp_path / "pack")
+        assert "undefined" not in log
+        assert "Overfull" not in log
 
     def test_tiny_p_values_and_minus_signs(self):
         from monai_ima.paper.tables import _signed
@@ -250,6 +339,22 @@ class TestFigures:
         one = paper_figures(read(tmp_path / "one", classification()))
         assert len(one["robustness"].axes[0].lines) == 2, "of one model a line for each attack"
         assert list(one) == ["robustness"]
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_captions_speak_of_bands_only_where_there_are_any(self, tmp_path, known):
+        change = perturbation()
+        content = classification(perturbations=[change])
+        for curve in [*content["attacks"], change["worst"]]:
+            curve["intervals"] = curve["intervals"] if known else [None] * len(curve["intervals"])
+        write_pack(read(tmp_path, content), tmp_path / "pack")
+        text = (tmp_path / "pack" / "paper.tex").read_text()
+        assert (
+            re.findall(r"Bands: (.*)\}", text) == [r"95~\% intervals.", r"95~\% intervals of the worst case."] * known
+        )
+        tables = (tmp_path / "pack" / "tables.tex").read_text()
+        robust, perturbed = (re.findall(r"caption\{(.*)\}", tables)[k] for k in (0, -1))
+        assert ("brackets" in robust) == known
+        assert perturbed.endswith("in brackets." if known else "in brackets where there are enough patients for them.")
 
     def test_equal_results_give_equal_files(self, pack, tmp_path):
         models = read(tmp_path, classification(perturbations=[perturbation()]), other(perturbations=[perturbation()]))

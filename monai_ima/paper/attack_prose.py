@@ -9,10 +9,10 @@ from monai_ima.results.perturbed import PerturbationResult
 from monai_ima.results.schema import Results
 from monai_ima.utils.attack_names import CLASSIFIER_OBJECTIVES, SEGMENTATION_OBJECTIVES, AttackName
 
-from .prose import count, joined
+from .prose import changes, count, joined
 from .references import cite
 
-__all__ = ["attacks", "minimum", "perturbations"]
+__all__ = ["attacked", "attacks", "minimum", "perturbations"]
 
 FAMILIES = {
     "pgd": ("projected gradient descent (PGD)", "madry2018"),
@@ -23,6 +23,11 @@ FAMILIES = {
     "spsa": ("the gradient-free attack SPSA", "uesato2018"),
     "noise": ("uniform random noise", None),
 }
+
+
+def attacked(one: Results) -> bool:
+    """Whether the model was measured at any ε above 0."""
+    return any(value > 0 for value in one.levels)
 
 
 def attack(name: str, segments: bool) -> str:
@@ -47,7 +52,7 @@ def attack(name: str, segments: bool) -> str:
 def attacks(one: Results) -> str | None:
     """The attacks on the noise of rising ε."""
     names = [curve.name for curve in one.attacks if curve.name != MINIMUM]
-    if not names or not any(value > 0 for value in one.levels):
+    if not names or not attacked(one):
         return None
     segments = one.metric == "dice"
     listed = joined([attack(name, segments) for name in names])
@@ -80,7 +85,7 @@ def minimum(one: Results) -> str | None:
 
 
 def perturbations(models: Sequence[Results]) -> Iterator[Callable[[Results], str | None]]:
-    """What is to be said of the changes that scanners make: which, the worst case, the average case, TorchIO."""
+    """What is to be said of changes with parameters: which, the worst case, the average case, TorchIO."""
     if any(one.perturbations for one in models):
         yield from (_which, _cases, _torchio)
 
@@ -89,7 +94,7 @@ def _which(one: Results) -> str | None:
     if not one.perturbations:
         return None
     names = joined([f"{found.title} ({_sizes(found)})" for found in one.perturbations])
-    return f"changes as scanners make them were measured too: {names}."
+    return f"{changes(one.metric)} were measured too: {names}."
 
 
 def _sizes(found: PerturbationResult) -> str:

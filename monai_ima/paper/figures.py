@@ -17,10 +17,11 @@ from monai_ima.results.perturbed import CaseCurve
 from monai_ima.results.schema import Results
 from monai_ima.utils.files import whole_file
 
+from .attack_prose import attacked
 from .latex import code_point
-from .tables import CASES
+from .perturbation_tables import CASES
 
-__all__ = ["KINDS", "paper_figures", "save"]
+__all__ = ["KINDS", "banded", "paper_figures", "save"]
 
 KINDS = ("pdf", "svg")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -51,18 +52,23 @@ STYLE: Any = {
 
 
 def paper_figures(models: Sequence[Results]) -> dict[str, Figure]:
-    """The figures by name: ``robustness``, and ``perturbations`` where these were measured, more than eight numbered.
+    """The figures by name, each where it was measured: ``robustness``; ``perturbations``, more than eight numbered.
 
     Args:
         models: of one norm and metric, with a label each.
     """
     with matplotlib.rc_context(STYLE):
-        figures = {"robustness": _robustness(models)}
+        figures = {"robustness": _robustness(models)} if any(map(attacked, models)) else {}
         names = list(dict.fromkeys((one.name, one.unit) for model in models for one in model.perturbations))
         parts = [names[k : k + ACROSS * DOWN] for k in range(0, len(names), ACROSS * DOWN)]
         for number, part in enumerate(parts, 1):
             figures["perturbations" + f"-{number}" * (len(parts) > 1)] = _perturbations(models, part)
     return figures
+
+
+def banded(figure: Figure) -> bool:
+    """Whether there are bands of intervals in it."""
+    return any(axes.collections for axes in figure.axes)
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -130,7 +136,7 @@ def _line(
     shown: Any = {"color": COLOURS[colour % len(COLOURS)]}
     style: Any = {"marker": MARKERS[colour % len(MARKERS)], "linestyle": DASHES[dash % len(DASHES)]}
     axes.plot(x, as_numbers(y), label=_drawable(name), **style, **shown)
-    if not intervals:
+    if not any(intervals):
         return
     low = as_numbers([None if ends is None else ends[0] for ends in intervals])
     high = as_numbers([None if ends is None else ends[1] for ends in intervals])

@@ -34,6 +34,12 @@ DATA_SETS: Sequence[tuple[str, str, tuple[str, ...]]] = (
     (r"medical segmentation decathlon|\bmsd\b|task\d\d_", "the Medical Segmentation Decathlon", ("antonelli2022",)),
 )
 """A pattern of the data's name in lower case, what they are called, and the references."""
+UNNAMED = {
+    "data set of the bundle": "the data set of the bundle",
+    "Scans of your own": "data of our own",
+    "Pictures of the user's own; none are shipped": "data of our own",
+}
+"""Names that read badly in a sentence, of older results and of bundles for one's own data, and what is said instead."""
 OWN = "data in "
 """What the name of a user's own folder begins with."""
 
@@ -72,7 +78,7 @@ def data_set(data: Data, classes: int) -> str:
     for pattern, words, keys in DATA_SETS:
         if re.search(pattern, name.lower()):
             return _called(name, words, classes) + cite(*keys, *_layout(name))
-    return f"the data in the folder {name}" if own else name
+    return f"the data in the folder {name}" if own else UNNAMED.get(name, name)
 
 
 def _called(name: str, words: str, classes: int) -> str:

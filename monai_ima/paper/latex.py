@@ -7,8 +7,14 @@ import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ["Grid", "PaperTable", "code_point", "escape", "table"]
+__all__ = ["WIDE", "Grid", "PaperTable", "code_point", "escape", "parts", "table"]
+
+T = TypeVar("T")
+
+WIDE = 3
+"""Scores with intervals that fit side by side beside the ε."""
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -51,8 +57,11 @@ NEEDS_MORE = "ÐÞðþ"
 """Letters that pdflatex knows in other font encodings than its own only."""
 GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)")
 NO_CAPITAL = {"ALPHA", "BETA", "EPSILON", "ZETA", "ETA", "IOTA", "KAPPA", "MU", "NU", "OMICRON", "RHO", "TAU", "CHI"}
-HEADER = 20
-"""Characters of a line of a column's head."""
+LINE, BETWEEN = 80, 2
+"""Width of a page's text and of the space beside a column, in digits of a table."""
+NARROWEST = 8
+"""Characters of a line of a column's head at least."""
+NARROW = frozenset(" .,:;'!|()[]/ijlIft-")
 
 
 def escape(text: str) -> str:
@@ -114,12 +123,17 @@ class PaperTable:
     grids: Sequence[Grid]
 
 
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in parts of at most so many."""
+    yield from (items[k : k + size] for k in range(0, len(items), size))
+
+
 def table(content: PaperTable) -> str:
     """The table as a LaTeX float; texts are escaped here."""
     grids = "\n\n\\medskip\n".join("\n".join(_grid(grid)) for grid in content.grids)
     return "\n".join(
         [
-            r"\begin{table}[htbp]",
+            r"\begin{table}[!htbp]",
             r"\centering",
             rf"\caption{{{escape(content.caption)}}}",
             rf"\label{{{content.label}}}",
@@ -137,7 +151,7 @@ def _grid(grid: Grid) -> Iterator[str]:
     columns = len(grid.header)
     yield rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}"
     yield r"\toprule"
-    yield from map(_row, _header(grid.header))
+    yield from map(_row, _header(grid))
     for heading, rows in grid.groups:
         yield r"\midrule"
         if heading:
@@ -147,11 +161,22 @@ def _grid(grid: Grid) -> Iterator[str]:
     yield r"\end{tabular}"
 
 
-def _header(names: Sequence[str]) -> list[list[str]]:
-    """The columns' names, broken into lines and set at the bottom."""
-    lines = [textwrap.wrap(name, HEADER) or [""] for name in names]
+def _header(grid: Grid) -> list[list[str]]:
+    """The columns' names, set at the bottom, and broken into lines only where the page is too narrow for them."""
+    rows = [row for _, rows in grid.groups for row in rows]
+    bodies = [max(map(_width, cells), default=0) for cells in zip(*rows, strict=True)]
+    for limit in range(max(NARROWEST, *map(len, grid.header)), NARROWEST - 1, -1):
+        lines = [textwrap.wrap(name, limit) or [""] for name in grid.header]
+        heads = (max(map(_width, one)) for one in lines)
+        if sum(max(pair) + BETWEEN for pair in zip(heads, bodies, strict=True)) <= LINE:
+            break
     height = max(map(len, lines))
     return [list(row) for row in zip(*([""] * (height - len(one)) + one for one in lines), strict=True)]
+
+
+def _width(text: str) -> float:
+    """About how many digits are as wide."""
+    return sum(0.6 if letter in NARROW else 1.6 if letter.isupper() or letter in "mw%@" else 1 for letter in text)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from monai_ima.results.schema import Results
 from monai_ima.results.tidy import tidy_rows
 
-from .tables import CASES
+from .perturbation_tables import CASES
 
 __all__ = ["COLUMNS", "long_table", "scores"]
 

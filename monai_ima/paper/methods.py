@@ -9,7 +9,7 @@ from monai_ima.results.paired import PairedDifference
 from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.results.statistics import FEWEST
 
-from .attack_prose import attacks, minimum, perturbations
+from .attack_prose import attacked, attacks, minimum, perturbations
 from .known import data_set, training
 from .prose import count, joined, samples
 from .references import cite
@@ -89,7 +89,7 @@ def _trained(models: Sequence[Results], trainings: Sequence[str] | None) -> Iter
 def _data(one: Results) -> str:
     name = data_set(one.data, len(one.classes))
     of = f", drawn by a program ({name})" if one.data.synthetic else f" of {name}"
-    return f"the test data were {samples(one.data)}{of}."
+    return f"the data were {samples(one.data)}{of}."
 
 
 def _metric(one: Results) -> str:
@@ -100,16 +100,24 @@ def _metric(one: Results) -> str:
     return "accuracy is the share of samples whose class is predicted correctly."
 
 
-def _budget(one: Results) -> str | None:
+def _budget(one: Results) -> str:
+    if not attacked(one):
+        return _unattacked(one)
     above = [value for value in one.levels if value > 0]
-    if not above:
-        return None
     sizes = joined([level(value) for value in above])
-    ball = f"a ball of radius ε around the clean image in the {NORMS[one.norm]} norm"
+    thing = "image" if one.metric == "dice" else "input"
+    ball = f"a ball of radius ε around the clean {thing} in the {NORMS[one.norm]} norm"
     size = one.pixel_size.text(above[-1])
     which = "which" if len(above) == 1 else "the largest of which"
     unit = f"{which} is {size}" if size else "in the units of the network’s input"
-    return f"images were perturbed within {ball}, at ε = {sizes}, {unit}{_bounds(one)}."
+    return f"{thing}s were perturbed within {ball}, at ε = {sizes}, {unit}{_bounds(one)}."
+
+
+def _unattacked(one: Results) -> str:
+    if one.perturbations:
+        return "no attack added noise."
+    things = "scans" if one.metric == "dice" else "samples"
+    return f"nothing was attacked: scores are those of the {things} as they are."
 
 
 def _bounds(one: Results) -> str:
@@ -122,7 +130,7 @@ def _bounds(one: Results) -> str:
             where = f"at or below {level(high)}"
         case _:
             return ""
-    return f"; intensities stayed {where}"
+    return f"; {'intensities' if one.metric == 'dice' else 'values'} stayed {where}"
 
 
 def _noise(one: Results) -> str | None:

@@ -8,52 +8,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from monai_ima.report.compare import labelled
-from monai_ima.report.wording import capitalised, metric_name
 from monai_ima.results.paired import PairedDifference, differences_from_first
 from monai_ima.results.schema import Results
 from monai_ima.utils.checks import check_choice
 from monai_ima.utils.files import check_can_be_made, whole_file
 
+from .article import article
 from .figures import KINDS, paper_figures, save
 from .latex import escape, table
 from .long_table import long_table
 from .methods import methods
-from .prose import joined, samples
+from .prose import joined
 from .references import bibtex, cited, in_markdown, with_citations
 from .tables import paper_tables
 
 __all__ = ["write_pack"]
-
-CAPTIONS = {
-    "robustness": "{metric} at rising perturbation budget ε, on {samples}. Bands: 95 % intervals, if any.",
-    "perturbations": "{metric} under changes as scanners make them, on {samples}. Bands: 95 % intervals of the "
-    "worst case, if any.",
-}
-PAPER = r"""\documentclass{article}
-\usepackage[utf8]{inputenc}
-\usepackage{booktabs,graphicx}
-\emergencystretch=3em
-\title{@TITLE@}
-\author{}
-\date{}
-\begin{document}
-\maketitle
-\section*{Methods}
-\input{methods}
-\section*{Results}
-\input{tables}
-@FIGURES@\bibliographystyle{unsrt}
-\bibliography{references}
-\end{document}
-"""
-FIGURE = r"""\begin{figure}[htbp]
-\centering
-\includegraphics[width=@WIDTH@\linewidth]{figures/@NAME@.pdf}
-\caption{@CAPTION@}
-\label{fig:@NAME@}
-\end{figure}
-"""
-WIDTHS = {"robustness": "0.6", "perturbations": ""}
 
 
 def write_pack(
@@ -91,14 +60,16 @@ def write_pack(
     if folder.exists():
         raise FileExistsError(f"Folder {folder} exists and is not written over: give another --out.")
     drawn = paper_figures(models) if figures else {}
-    shown = list(drawn) if "pdf" in figures else []
+    shown = drawn if "pdf" in figures else {}
+    tables = list(paper_tables(models, differences))
+    title = title or f"Robustness of {joined([one.label for one in models])}"
     texts = {
-        "tables.tex": _head(models) + "\n".join(map(table, paper_tables(models, differences))),
+        "tables.tex": _head(models) + "\n".join(map(table, tables)),
         "methods.tex": _head(models) + with_citations(text, escape, lambda keys: rf"\cite{{{','.join(keys)}}}") + "\n",
         "methods.md": in_markdown(text) + "\n",
         "references.bib": bibtex(cited(text)),
         "results.csv": long_table(models),
-        "paper.tex": _paper(title or f"Robustness of {joined([one.label for one in models])}", models, shown),
+        "paper.tex": article(title, models, [one.label for one in tables], shown),
     }
     _write(folder, texts)
     for name, figure in drawn.items():
@@ -133,15 +104,3 @@ def _origins(models: Sequence[Results]) -> Iterator[str]:
     for one in models:
         words = f"{one.label}: {one.source.file.name} with SHA-256 {one.source.digest}, of: {one.command}"
         yield re.sub(r"\s+", " ", words)
-
-
-def _paper(title: str, models: Sequence[Results], figures: Sequence[str]) -> str:
-    whom = joined(list(dict.fromkeys(samples(one.data) for one in models)))
-    words = {"metric": capitalised(metric_name(models[0])), "samples": whom}
-    floats = "".join(
-        FIGURE.replace("@WIDTH@", WIDTHS[name.partition("-")[0]])
-        .replace("@NAME@", name)
-        .replace("@CAPTION@", escape(CAPTIONS[name.partition("-")[0]].format(**words)))
-        for name in figures
-    )
-    return PAPER.replace("@FIGURES@", floats).replace("@TITLE@", escape(title))

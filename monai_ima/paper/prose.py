@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from monai_ima.results.parts import Data
 from monai_ima.utils.plain_numbers import counted
 
-__all__ = ["count", "joined", "samples"]
+__all__ = ["changes", "count", "joined", "samples"]
+
+CHANGES = {"dice": "changes as scanners make them", "accuracy": "changes as they arise in acquisition"}
+
+
+def changes(metric: str) -> str:
+    """What perturbations with parameters are called; what a classifier sees need not be from a scanner.
+
+    Example:
+        >>> changes("dice")
+        'changes as scanners make them'
+    """
+    return CHANGES[metric]
 
 
 def count(number: int, noun: str) -> str:
