@@ -131,6 +131,15 @@ def test_only_what_is_segmented_is_called_an_image_or_a_scan(tmp_path):
     assert "Changes as scanners make them were measured too" in scan
 
 
+def test_validation_data_are_not_passed_off_as_others(tmp_path):
+    validated = segmentation()
+    validated["data"] |= {"validation": True}
+    first, second = (written(one) for one in read(tmp_path, segmentation(), validated))
+    assert "validates on" not in first
+    assert ", those that the training validates on. " in second
+    assert "test data" not in first + second
+
+
 def every_paragraph(folder) -> list[str]:
     """Of evaluations of all kinds."""
     contents = [

@@ -89,7 +89,8 @@ def _trained(models: Sequence[Results], trainings: Sequence[str] | None) -> Iter
 def _data(one: Results) -> str:
     name = data_set(one.data, len(one.classes))
     of = f", drawn by a program ({name})" if one.data.synthetic else f" of {name}"
-    return f"the data were {samples(one.data)}{of}."
+    validated = ", those that the training validates on" if one.data.validation else ""
+    return f"the data were {samples(one.data)}{of}{validated}."
 
 
 def _metric(one: Results) -> str:
