@@ -96,6 +96,11 @@ def markers(chart: ElementTree.Element, series: int, count: int) -> list[tuple[f
     return [(float(use.get("x")), float(use.get("y"))) for use in uses[:count]]
 
 
+def texts(chart: ElementTree.Element) -> list[str | None]:
+    """All that is written in a chart."""
+    return [text.text for text in chart.iter(f"{SVG}text")]
+
+
 def filled(chart: ElementTree.Element, style: str) -> list[list[tuple[float, float]]]:
     """Corners of the paths whose style begins so."""
     return [
@@ -302,6 +307,20 @@ class TestSamples:
         assert "--norm l2 --minimum" in page.words
         bars = heights(page.chart("First ε that breaks a sample"))
         assert [bar / bars[0] for bar in bars] == pytest.approx([1, 2, 3, 2, 2], abs=0.01)
+        assert texts(page.chart("First ε that breaks a sample"))[:5] == ["0", "0.5", "1", "2", "none"]
+        assert "Those at 0 are misclassified without an attack, those at “none” hold at every ε." in page.words
+
+    def test_a_case_that_no_attack_broke_is_said_not_to_be(self, tmp_path):
+        content = classification()
+        content["cases"][1] |= {"sample_id": "s3", "epsilon": 1.0}  # broken at 1
+        content["cases"][2] |= {"sample_id": "s9", "epsilon": 2.0}  # never
+        page = html(tmp_path / "some", content)
+        assert "s3, ε = 1 (0.5 HU a pixel, RMS)" in page.words
+        assert "s9, not broken up to ε = 2 (1 HU a pixel, RMS)" in page.words
+        assert "Those that are broken most easily come first." in page.words
+        page = html(tmp_path / "none", {**content, "cases": content["cases"][2:]})
+        assert "No attack broke any of these." in page.words
+        assert "broken most easily" not in page.words
 
     def test_cases_are_embedded_with_what_they_say(self, full):
         assert [one["alt"] for one in full.pictures] == [
@@ -462,9 +481,9 @@ class TestTraining:
     def test_logged_scalars_are_found_below_the_folder(self, tmp_path, logs):
         page = html(tmp_path, segmentation(), logs=str(logs))
         rows = {row[0]: row[1:] for row in page.tables["Logged scalars"]}
-        assert rows["val_accuracy"] == ["3", "0.5", "0.625", "0.5", "0.75"]
-        assert rows["ima/margin_mean"] == ["3", "1", "3", "1", "3"]
-        assert rows["train_loss"] == ["499", "2", "2", "2", "2"]
+        assert rows["validation accuracy (val_accuracy)"] == ["3", "0.5", "0.625", "0.5", "0.75"]
+        assert rows["IMA: mean margin (ima/margin_mean)"] == ["3", "1", "3", "1", "3"]
+        assert rows["training loss (train_loss)"] == ["499", "2", "2", "2", "2"]
         points = markers(page.chart("Mean margin"), 1, 3)
         assert (points[0][1] - points[1][1]) / (points[0][1] - points[2][1]) == pytest.approx(0.75, abs=1e-3)
 
@@ -472,7 +491,20 @@ class TestTraining:
         with SummaryWriter(str(logs / "other")) as writer:
             writer.add_scalar("val_accuracy", 0.25, 1)
         page = html(tmp_path, segmentation(), logs=str(logs))
-        assert {"eval/run: val_accuracy", "other: val_accuracy"} <= {row[0] for row in page.tables["Logged scalars"]}
+        rows = {row[0] for row in page.tables["Logged scalars"]}
+        named = "validation accuracy (val_accuracy)"
+        assert {f"eval/run: {named}", f"other: {named}"} <= rows
+        assert "other: validation accuracy" in texts(page.chart("Scores"))
+
+    def test_legends_are_in_words_and_unknown_scalars_keep_their_names(self, tmp_path):
+        with SummaryWriter(str(tmp_path / "logs")) as writer:
+            for tag in ("val_accuracy", "val_robust_accuracy", "my_score", "ima/loss_clean", "ima/loss_other"):
+                writer.add_scalar(tag, 0.5, 1)
+        page = html(tmp_path, segmentation(), logs=str(tmp_path / "logs"))
+        scores, parts = (texts(page.chart(title)) for title in ("Scores", "Parts of the loss"))
+        assert {"validation accuracy", "validation accuracy under attack", "my_score"} <= set(scores)
+        assert {"IMA: loss on clean samples", "ima/loss_other"} <= set(parts)
+        assert "my_score" in [row[0] for row in page.tables["Logged scalars"]]
 
     def test_a_folder_without_logs_is_refused(self, tmp_path):
         (tmp_path / "empty").mkdir()

@@ -5,15 +5,18 @@ is loaded; printed it is short.
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
+from PIL import Image
 from report_results import classification, perturbed, segmentation, write, write_margins
 from torch.utils.tensorboard import SummaryWriter
 
@@ -52,6 +55,32 @@ CUT_OFF = """() => [...document.querySelectorAll('svg')].flatMap(svg => {
             || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
     }).map(text => text.textContent);
 })"""
+
+# Letters take the middle 70 % of the height of a line.
+OVERLAPPING = """() => [...document.querySelectorAll('svg')].flatMap(svg => {
+    const corners = text => {
+        const box = text.getBBox(), matrix = text.getScreenCTM();
+        return [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => {
+            const point = new DOMPoint(box.x + x * box.width, box.y + (0.15 + 0.7 * y) * box.height);
+            const seen = point.matrixTransform(matrix);
+            return [seen.x, seen.y];
+        });
+    };
+    const apart = (one, other) => [one, other].some(sides => [0, 1].some(k => {
+        const axis = [sides[k + 1][0] - sides[k][0], sides[k + 1][1] - sides[k][1]];
+        const along = quad => quad.map(point => point[0] * axis[0] + point[1] * axis[1]);
+        const [a, b] = [along(one), along(other)];
+        return Math.max(...a) <= Math.min(...b) || Math.max(...b) <= Math.min(...a);
+    }));
+    const texts = [...svg.querySelectorAll('text')].filter(text => text.getClientRects().length);
+    const quads = texts.map(corners);
+    return texts.flatMap((text, k) => texts.slice(0, k).filter((_, n) => !apart(quads[k], quads[n]))
+        .map(other => [svg.querySelector('title').textContent, other.textContent, text.textContent]));
+})"""
+
+SIDEWAYS = """() => [...document.querySelectorAll('.scroll')]
+    .filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+    .map(one => one.getAttribute('aria-label'))"""
 
 PAINTED = """() => [...document.querySelectorAll('svg, img')].map(figure => {
     const box = figure.getBoundingClientRect();
@@ -146,6 +175,24 @@ def decision_file(tmp_path_factory) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def levels_file(tmp_path_factory) -> Path:
+    """A report on classifiers with six and eleven ε that have no smallest perturbations: each ε has a bar."""
+    folder = tmp_path_factory.mktemp("levels")
+    for count in (6, 11):
+        levels = [0.005 * k for k in range(count)]
+        content = classification(levels=levels, minimum=None, accuracy=[0.5] * count, accuracy_by_class={}, cases=[])
+        content |= dict.fromkeys(("units", "noise", "groups", "crosscheck"))
+        for attack in content["attacks"]:
+            attack |= {"values": [0.5] * count, "intervals": [[0.25, 0.75]] * count}
+        for k, sample in enumerate(content["samples"]):
+            sample["broken_at"] = dict.fromkeys(sample["broken_at"], levels[k % count])
+            sample["distance"] = None
+        write(folder / f"levels{count}", content)
+    report([str(folder / "levels6"), str(folder / "levels11")], out=str(folder / "report.html"))
+    return folder / "report.html"
+
+
 @pytest.fixture
 def page(context, page_file) -> Iterator[Any]:
     """The report in the browser, with what it asked for and complained about."""
@@ -232,6 +279,82 @@ def test_printed_pages_cut_no_chart(page):
     assert set(
         page.evaluate("[...document.querySelectorAll('figure')].map(one => getComputedStyle(one).breakInside)")
     ) == {"avoid"}
+
+
+@pytest.mark.parametrize(("media", "width"), [("screen", 390), ("screen", 1280), ("print", 700)])
+@pytest.mark.parametrize("which", ["page_file", "decision_file", "levels_file"])
+def test_no_text_of_a_chart_lies_on_another(context, request, which, media, width):
+    tab = context.new_page()
+    tab.set_viewport_size({"width": width, "height": 900})
+    tab.goto(request.getfixturevalue(which).as_uri())
+    tab.evaluate(OPEN_ALL)
+    tab.emulate_media(media=media)
+    assert tab.evaluate("document.querySelectorAll('svg text').length") > 20
+    assert tab.evaluate(OVERLAPPING) == []
+    tab.close()
+
+
+def test_overlapping_texts_would_be_found(context):
+    tab = context.new_page()
+    drawn = [("level", 0), ("level", 30), ("level", 90), ("turned", 0), ("turned", 18)]
+    texts = "".join(
+        f'<text x="{x}" y="{200 if kind == "level" else 400}"'
+        f"{f' transform=&quot;rotate(-60 {x} 400)&quot;'.replace('&quot;', chr(34)) if kind == 'turned' else ''}>"
+        f"{kind}{k}</text>"
+        for k, (kind, x) in enumerate(drawn)
+    )
+    tab.set_content(f'<svg width="500" height="500" font-size="14"><title>t</title>{texts}</svg>')
+    assert tab.evaluate(OVERLAPPING) == [["t", "level0", "level1"]]
+    tab.close()
+
+
+def test_small_tables_fit_a_phone(context, tmp_path):
+    """Figures and differences of two models with a p-value and a size in a pixel."""
+    for name in ("plain", "hardened"):
+        content = classification(minimum=None, groups=None, noise=None)
+        content["data"] |= {"samples": 12, "patients": 12}
+        content["samples"] = [
+            {**content["samples"][1], "sample_id": f"s{k}", "patient": f"p{k}", "distance": None}
+            | {"broken_at": dict.fromkeys(("pgd100x2", "apgd100-dlr"), 0.5 if name == "plain" else None)}
+            for k in range(12)
+        ]
+        write(tmp_path / name, content)
+    report([str(tmp_path / "plain"), str(tmp_path / "hardened")], names=["plain training", "hardened"])
+    tab = context.new_page()
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.goto((tmp_path / "plain" / "report.html").as_uri())
+    heads = tab.evaluate("[...document.querySelectorAll('#differences th[scope=col]')].map(one => one.textContent)")
+    assert heads[1] == "RMS a pixel, HU"
+    assert heads[-3:] == ["difference", "p", "p by Holm"]
+    assert tab.evaluate(SIDEWAYS) == []
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_table_that_goes_on_has_a_shadow_at_its_edge(context, page_file, tmp_path, scheme):
+    """The first screen's table with six models more: its right edge has another colour until it is scrolled there."""
+    folders = [tmp_path / f"model{k}" for k in range(7)]
+    for folder in folders:
+        write(folder, segmentation())
+    names = [f"network {k}" for k in range(7)]
+    report(list(map(str, folders)), out=str(tmp_path / "page.html"), names=names)
+    tab = context.new_page()
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.emulate_media(color_scheme=scheme)
+    tab.goto((tmp_path / "page.html").as_uri())
+    (first, *_) = tab.evaluate(SIDEWAYS)
+    assert first.startswith("Dice under all attacks of each model")
+    table = tab.locator(".scroll").first
+    shades = []
+    for go in ("one => one.scrollLeft = 0", "one => one.scrollLeft = one.scrollWidth"):
+        table.evaluate(go)
+        shot = Image.open(io.BytesIO(table.screenshot())).convert("L")
+        edges = [shot.crop((x, 0, x + 2, shot.height)) for x in (0, shot.width - 2)]
+        shades.append([median(edge.getdata()) for edge in edges])
+    (left, right), (_, right_after) = shades
+    assert abs(right - right_after) > 20
+    assert left == right_after, "there the surface itself is seen"
+    tab.close()
 
 
 def test_a_short_report_on_a_segmentation_fits_too(context, tmp_path):

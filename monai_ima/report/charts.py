@@ -29,7 +29,10 @@ LINES_A_CHART = 6
 """As many lines are told apart by colour, marker and dashes."""
 MARKERS = "osD^vP"
 DASHES = ["-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
-LONGEST_LABEL = 44
+LONGEST_LABEL, LABEL_END = 44, 17
+"""Letters of a name in the legend, and of its end where its middle is left out."""
+LETTER, BARS_WIDTH = 7.5, 300
+"""Width of a letter with some room in any font of a browser, and of all bars together."""
 WORDY = 12
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -49,12 +52,22 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: ``y`` at ``x``, None for a gap, with the ends of an interval at every point where known."""
+    """A line of a chart.
+
+    Attributes:
+        name: in the legend.
+        x, y: of its points; a ``y`` of None is a gap.
+        intervals: lower and upper end at every point, None where not known; drawn as a band.
+        series: number of its colour and marker; None means its place in the chart.
+        dash: number of its dashes, 0 is solid; None means by its place. Given dashes have hollow markers.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float | None]
     intervals: Sequence[tuple[float, float] | None] = ()
+    series: int | None = None
+    dash: int | None = None
 
 
 @dataclass(frozen=True)
@@ -191,13 +204,17 @@ def _legend_rows(chart: Chart) -> tuple[int, int]:
 def _draw_lines(figure: Figure, axes: Axes, chart: LineChart, columns: int) -> None:
     handles = []
     for k, line in enumerate(chart.lines):
-        color, dash = SERIES[k % len(SERIES)], DASHES[k if k < len(SERIES) else k // len(SERIES) % len(DASHES)]
-        marker = "" if len(line.x) > WORDY else MARKERS[k % len(MARKERS)]
+        series = k if line.series is None else line.series
+        placed = k if k < len(SERIES) else k // len(SERIES) % len(DASHES)
+        color, dash = SERIES[series % len(SERIES)], DASHES[placed if line.dash is None else line.dash]
+        marker = "" if len(line.x) > WORDY else MARKERS[series % len(MARKERS)]
+        filling = "none" if line.dash else color
         y = [math.nan if value is None else value for value in line.y]
         if any(end is not None for end in line.intervals):
             low, high = zip(*(ends or (math.nan, math.nan) for ends in line.intervals), strict=True)
             axes.fill_between(line.x, low, high, color=color, alpha=0.16, linewidth=0)
-        handles += axes.plot(line.x, y, color=color, marker=marker, markersize=5, linewidth=1.6, linestyle=dash)
+        style: Any = {"color": color, "marker": marker, "markersize": 5, "markerfacecolor": filling}
+        handles += axes.plot(line.x, y, linewidth=1.6, linestyle=dash, **style)
     if chart.share:
         axes.set_ylim(-0.03, 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=chart.whole))
@@ -218,15 +235,16 @@ def _legend(figure: Figure, handles: list[Line2D], names: Sequence[str], columns
         labelspacing=0.3,
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…")
+        head = name[: LONGEST_LABEL - LABEL_END - 1]
+        text.set_text(name if len(name) <= LONGEST_LABEL else f"{head}…{name[-LABEL_END:]}")
 
 
 def _draw_bars(axes: Axes, chart: Bars) -> None:
     places = range(len(chart.names))
     axes.bar(places, chart.counts, color=SERIES[0], width=0.7)
     axes.set_xticks(places, chart.names)
-    if sum(map(len, chart.names)) > 40:
-        axes.tick_params(axis="x", labelrotation=60)
+    if max(map(len, chart.names)) * LETTER > BARS_WIDTH / len(chart.names):
+        axes.set_xticks(places, chart.names, rotation=60, ha="right", rotation_mode="anchor")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(visible=False, axis="x")
 

@@ -22,6 +22,8 @@ from .wording import (
     level_table,
     metric_name,
     score_at,
+    under,
+    with_intervals,
 )
 
 __all__ = ["comparison", "comparison_figure", "labelled"]
@@ -59,7 +61,7 @@ def comparison_figure(models: Sequence[Results]) -> Figures:
     size = common_size(models)
     metric = metric_name(models[0])
     lines = [Line(one.label, one.levels, one.strongest.values, one.strongest.intervals) for one in models]
-    title = f"{capitalised(metric)} under all attacks of each model"
+    title = f"{capitalised(metric)} {under('all attacks of each model', *models)}"
     chart = LineChart(title, axis(size), metric, lines, second=size.scale)
     levels = sorted({level for one in models for level in one.levels})
     columns = [
@@ -69,7 +71,12 @@ def comparison_figure(models: Sequence[Results]) -> Figures:
         )
         for one in models
     ]
-    return Figures([chart], level_table(f"{title}, with {INTERVALS}", levels, size, columns), open=True)
+    known = with_intervals(_intervals(models))
+    return Figures([chart], level_table(f"{title}{known}", levels, size, columns), open=True)
+
+
+def _intervals(models: Sequence[Results]) -> list[object]:
+    return [ends for one in models for ends in one.strongest.intervals]
 
 
 def comparison(models: Sequence[Results]) -> Iterator[Block]:
@@ -89,4 +96,5 @@ def comparison(models: Sequence[Results]) -> Iterator[Block]:
             "Different intensity scales",
             f"ε is in each network’s own units here, so equal ε are not equal perturbations. Largest ε: {top}.",
         )
-    yield Text(f"Each line of the figure is drawn at the ε its model was measured at. Bands are {INTERVALS}.")
+    bands = f" Bands are {INTERVALS}." if with_intervals(_intervals(models)) else ""
+    yield Text(f"Each line of the figure is drawn at the ε its model was measured at.{bands}")

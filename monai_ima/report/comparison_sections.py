@@ -13,7 +13,6 @@ from monai_ima.utils.plain_numbers import counted
 from .blocks import Block, Note, Table, Text
 from .pairs import Pairs
 from .wording import (
-    INTERVALS,
     capitalised,
     common_size,
     level_table,
@@ -22,6 +21,7 @@ from .wording import (
     p_value,
     score,
     signed,
+    with_intervals,
 )
 
 __all__ = ["differences", "differences_summary"]
@@ -65,7 +65,8 @@ def _table(first: Results, other: Results, found: Sequence[PairedDifference]) ->
         ("p", [p_value(one.p_value) for one in found]),
         ("p by Holm", [p_value(one.p_adjusted) for one in found]),
     ]
-    caption = f"{capitalised(metric_name(first))} of {other.label} minus that of {first.label}, with {INTERVALS}"
+    known = with_intervals(one.low for one in found)
+    caption = f"{capitalised(metric_name(first))} of {other.label} minus that of {first.label}{known}"
     return level_table(caption, [one.level for one in found], size, columns)
 
 
@@ -94,10 +95,8 @@ def _explained(found: Sequence[Sequence[PairedDifference]]) -> Iterator[Block]:
             f"p by Holm is adjusted for all {len(entries)} comparisons of this section: if every difference with a p "
             "by Holm below 0.05 is called real, the chance that any of them is not stays below 5 %."
         )
-    yield Text(
-        "Two trained networks are compared, not two ways of training: another training run may differ by more than the "
-        "intervals say."
-    )
+    more = " by more than the intervals say" if one.groups >= FEWEST else ""
+    yield Text(f"Two trained networks are compared, not two ways of training: another training run may differ{more}.")
 
 
 def _interval(one: PairedDifference) -> str:

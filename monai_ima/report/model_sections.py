@@ -17,7 +17,6 @@ from .charts import LINES_A_CHART, Line, LineChart
 from .sample_sections import distances, worst_cases
 from .trust_sections import checks, verification
 from .wording import (
-    INTERVALS,
     NORMS,
     attack_list,
     attack_words,
@@ -27,8 +26,11 @@ from .wording import (
     epsilon,
     level_table,
     metric_name,
+    noised,
     score,
     score_cell,
+    under,
+    with_intervals,
 )
 
 __all__ = ["model_section", "strongest_figure"]
@@ -59,8 +61,10 @@ def model_section(results: Results, name: str) -> Section:
 def strongest_figure(results: Results) -> Figures:
     """The score under all attacks, the only curve to quote."""
     strongest = results.strongest
-    line = Line("all attacks", results.levels, strongest.values, strongest.intervals)
-    title = f"{metric_name(results)} under the strongest attack, with {INTERVALS}"
+    name = "all attacks" if noised(results) else "no attack"
+    line = Line(name, results.levels, strongest.values, strongest.intervals)
+    known = with_intervals(strongest.intervals)
+    title = f"{metric_name(results)} {under('the strongest attack', results)}{known}"
     return replace(_over_levels(results, title, [line]), open=True)
 
 
@@ -75,9 +79,10 @@ def _curves(results: Results) -> Iterator[Block]:
             "is right about each of them (exact match)."
         )
     yield Text(f"{_attacked(results)} {_about_intervals(results)}")
-    if len(results.attacks) > 1:
-        yield _each_attack(results)
-    yield from _noise(results)
+    if noised(results):
+        if len(results.attacks) > 1:
+            yield _each_attack(results)
+        yield from _noise(results)
     if isinstance(results, SegmentationResults):
         whose = f"all classes (n = {results.data.samples})"
         yield _surface_table(results, whose, results.surface_dice, results.hd95)
@@ -85,12 +90,12 @@ def _curves(results: Results) -> Iterator[Block]:
 
 def _attacked(results: Results) -> str:
     """What was done to how many samples."""
+    whom = f"{counted_samples(results)} ({results.data.name})"
+    if not noised(results):
+        return f"{whom} were measured without an attack: no ε above 0 was."
     last = epsilon(results.levels[-1], results.pixel_size)
     words = attack_list([one.name for one in results.attacks], results.metric)
-    return (
-        f"{counted_samples(results)} ({results.data.name}) were attacked in the {NORMS[results.norm]} norm up to "
-        f"{last} by: {words}."
-    )
+    return f"{whom} were attacked in the {NORMS[results.norm]} norm up to {last} by: {words}."
 
 
 def _each_attack(results: Results) -> Details:
@@ -106,7 +111,8 @@ def _each_attack(results: Results) -> Details:
         Line(attack_words(one.name, results.metric), results.levels, one.values, one.intervals)
         for one in results.attacks
     ]
-    title = f"{metric_name(results)} under attack, with {INTERVALS}"
+    known = with_intervals(ends for one in results.attacks for ends in one.intervals)
+    title = f"{metric_name(results)} under attack{known}"
     figures = replace(_over_levels(results, title, lines), open=True)
     return Details(f"All {len(lines)} attacks one after the other", [cumulative, figures])
 
@@ -127,7 +133,8 @@ def _surface_table(results: SegmentationResults, whose: str, surface_dice: Curve
         ("surface Dice", list(map(score, surface_dice))),
         (f"HD95 ({results.distance_unit})", [score(value, 2) for value in hd95]),
     ]
-    caption = f"Surface Dice and 95th percentile of the surface distance (HD95) under all attacks: {whose}"
+    where = under("all attacks", results)
+    caption = f"Surface Dice and 95th percentile of the surface distance (HD95) {where}: {whose}"
     return level_table(caption, results.levels, results.pixel_size, columns)
 
 
@@ -157,7 +164,7 @@ def _classes(results: Results) -> Iterator[Block]:
     if _multi_label(results):
         yield from _labels(results, lines)
         return
-    yield _over_levels(results, f"{metric_name(results)} by class under all attacks", lines)
+    yield _over_levels(results, f"{metric_name(results)} by class {under('all attacks', results)}", lines)
     if isinstance(results, SegmentationResults):
         tables = [
             _surface_table(results, names[name], results.surface_dice_by_class[name], results.hd95_by_class[name])
@@ -183,7 +190,7 @@ def _labels(results: ClassificationResults, lines: Sequence[Line]) -> Iterator[B
         "for the image that broke it. Attacks go for the label that is easiest to turn: a label that looks robust here "
         "may only have been spared."
     )
-    yield _over_levels(results, "accuracy by label under all attacks", lines, "accuracy")
+    yield _over_levels(results, f"accuracy by label {under('all attacks', results)}", lines, "accuracy")
     levels = list(dict.fromkeys([results.levels[0], results.levels[-1]]))
     where = [f"at {epsilon(level, results.pixel_size)}" for level in levels]
     header = [
@@ -236,12 +243,18 @@ def _groups(results: Results) -> Iterator[Block]:
         for name in groups.samples
     ]
     metric = metric_name(results)
+    known = with_intervals(ends for name in groups.samples for ends in groups.intervals[name])
     if groups.largest_gap is not None:
         gap = groups.largest_gap
         one, other = (f"{name} ({counted(groups.samples[name], 'sample')})" for name in gap.between)
         yield Text(
             f"The largest gap in {metric} is {gap.gap:.3f}, between {one} and {other} at "
-            f"{epsilon(gap.level, results.pixel_size)}. Small subgroups have wide intervals: a gap within them may be "
-            "chance."
+            f"{epsilon(gap.level, results.pixel_size)}. {_about_gaps(known)}"
         )
-    yield _over_levels(results, f"{metric} by {groups.column} under all attacks, with {INTERVALS}", lines)
+    yield _over_levels(results, f"{metric} by {groups.column} {under('all attacks', results)}{known}", lines)
+
+
+def _about_gaps(known: str) -> str:
+    if known:
+        return "Small subgroups have wide intervals: a gap within them may be chance."
+    return "Between subgroups as small as these a gap may be chance."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from monai_ima.results.perturbed import CaseCurve, PerturbationResult
 from monai_ima.results.schema import Results
@@ -11,11 +11,22 @@ from monai_ima.utils.plain_numbers import counted
 from .blocks import Block, Figures, Note, Picture, Table, Text
 from .charts import LINES_A_CHART, Line, LineChart
 from .sample_sections import shown_first
-from .wording import INTERVALS, NOTHING, attack_list, capitalised, level, metric_name, score, score_cell
+from .wording import (
+    INTERVALS,
+    NOTHING,
+    attack_list,
+    capitalised,
+    level,
+    metric_name,
+    score,
+    score_cell,
+    with_intervals,
+)
 
 __all__ = ["perturbed"]
 
 CASES = {"worst": "worst case", "average": "average case", "torchio": "TorchIO"}
+DASHED = {"worst": 0, "average": 1, "torchio": 2}
 
 Found = dict[str, PerturbationResult]
 """The results of one perturbation, by model."""
@@ -39,10 +50,11 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         yield Text(
             "TorchIO: the mean over random transforms of TorchIO, as many as the draws, scaled to the same size."
         )
-    yield from _how(models)
+    yield from _how(models, with_intervals(_intervals(groups)))
     labels = [model.label for model in models if model.perturbations]
     metric = metric_name(models[0])
-    charts = [chart for found in groups for chart in _charts(found, metric, len(models) > 1)]
+    places = {model.label: k for k, model in enumerate(models)}
+    charts = [chart for found in groups for chart in _charts(found, metric, places)]
     yield Figures(charts, _table(groups, labels, metric, len(models) > 1))
     pictures = [picture for name in names for model in models for picture in _pictures(model, name, len(models) > 1)]
     if pictures:
@@ -53,26 +65,42 @@ def perturbed(models: Sequence[Results]) -> Iterator[Block]:
         yield from shown_first(pictures, 2 * len(models))
 
 
-def _how(models: Sequence[Results]) -> Iterator[Block]:
-    """With which attacks and how many draws."""
+def _intervals(groups: Sequence[Found]) -> list[object]:
+    return [ends for found in groups for one in found.values() for _, curve in _curves(one) for ends in curve.intervals]
+
+
+def _how(models: Sequence[Results], known: str) -> Iterator[Block]:
+    """With which attacks and how many draws, and what is drawn how; ``known`` is empty where there are no intervals."""
     ways = {
         model.label: f"{attack_list(one.attacks, model.metric)}; {counted(one.draws, 'random draw')}"
         for model in models
         for one in model.perturbations[:1]
     }
     if len(set(ways.values())) == 1:
-        yield Text(f"Measured with: {next(iter(ways.values()))}. Bands and brackets are {INTERVALS}.")
-        return
-    shown = ". ".join(f"{label}: {way}" for label, way in ways.items())
-    yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
+        measured = f"Measured with: {next(iter(ways.values()))}. "
+    else:
+        measured = ""
+        shown = ". ".join(f"{label}: {way}" for label, way in ways.items())
+        yield Note("caution", "Different attacks", f"The model under the weaker attack looks better. {shown}.")
+    dotted = any(one.torchio is not None for model in models for one in model.perturbations)
+    drawn = "Solid lines are the worst case, dashed ones the average case" + ", dotted ones TorchIO" * dotted
+    bands = f" Bands, of the worst case, and brackets are {INTERVALS}." if known else ""
+    yield Text(f"{measured}{drawn}.{bands}")
 
 
-def _charts(found: Found, metric: str, several: bool) -> Iterator[LineChart]:
-    """The curves of one perturbation, at most six a chart."""
+def _charts(found: Found, metric: str, places: Mapping[str, int]) -> Iterator[LineChart]:
+    """The curves of one perturbation, at most six a chart; a model's colour goes by its place in the report."""
     lines = [
-        Line(f"{label}, {name}" if several else name, one.levels, case.values, case.intervals)
+        Line(
+            f"{label}, {CASES[case]}" if len(places) > 1 else CASES[case],
+            one.levels,
+            curve.values,
+            curve.intervals if case == "worst" else (),
+            places[label],
+            DASHED[case],
+        )
         for label, one in found.items()
-        for name, case in _curves(one)
+        for case, curve in _curves(one)
     ]
     first = next(iter(found.values()))
     parts = [lines[k : k + LINES_A_CHART] for k in range(0, len(lines), LINES_A_CHART)]
@@ -96,13 +124,13 @@ def _table(groups: Sequence[Found], labels: Sequence[str], metric: str, several:
         alike = len({tuple(one.levels) for one in found.values()}) == 1
         lost = [_lost(found.get(label) if alike else None, case) for label in labels for case in cases]
         rows.append([first.title, "mean degradation", *lost])
-    return Table(f"{capitalised(metric)} under perturbations, with {INTERVALS}", header, rows)
+    return Table(f"{capitalised(metric)} under perturbations{with_intervals(_intervals(groups))}", header, rows)
 
 
 def _curves(result: PerturbationResult) -> Iterator[tuple[str, CaseCurve]]:
-    for case, name in CASES.items():
+    for case in CASES:
         if getattr(result, case) is not None:
-            yield name, getattr(result, case)
+            yield case, getattr(result, case)
 
 
 def _cell(result: PerturbationResult | None, case: str, size: float) -> str:
@@ -121,5 +149,9 @@ def _pictures(model: Results, name: tuple[str, str], several: bool) -> Iterator[
     for one, picture in zip(model.perturbations, model.source.strips, strict=True):
         if (one.name, one.unit) == name and one.case is not None and picture is not None:
             whose = f"{model.label}: " if several else ""
-            caption = f"{whose}{one.title}, {level(one.case.epsilon)} {one.unit}"
+            held = model.metric == "accuracy" and any(
+                sample.worst[-1] > 0 for sample in one.samples if sample.sample_id == one.case.sample_id
+            )
+            up_to = "not broken up to " if held else ""
+            caption = f"{whose}{one.title}, {up_to}{level(one.case.epsilon)} {one.unit}"
             yield Picture(caption, f"{one.case.sample_id}: {one.case.summary}", picture)

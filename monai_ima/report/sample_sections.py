@@ -12,7 +12,7 @@ from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Block, Details, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
-from .wording import NOTHING, axis, epsilon, level, level_cells, level_header
+from .wording import NOTHING, axis, epsilon, level, level_cells, level_header, noised
 
 __all__ = ["distances", "shown_first", "worst_cases"]
 
@@ -24,7 +24,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 def distances(results: Results) -> Iterator[Block]:
     """The smallest perturbation that breaks each sample; where it was not searched for, the first ε that does."""
-    if not isinstance(results, ClassificationResults):
+    if not isinstance(results, ClassificationResults) or not noised(results):
         return
     if results.minimum is not None:
         yield from _found_distances(results, results.minimum)
@@ -71,12 +71,12 @@ def _found_distances(results: ClassificationResults, minimum: Minimum) -> Iterat
 def _first_levels(results: ClassificationResults) -> Iterator[Block]:
     yield Text(
         "The first measured ε at which any of the attacks breaks a sample; the smallest perturbation of each was not "
-        "searched for."
+        "searched for. Those at 0 are misclassified without an attack, those at “none” hold at every ε."
     )
     above = [value for value in results.levels if value > 0]
     broken = Counter(one.broken for one in results.samples)
     counts = [broken[eps] for eps in (0, *above, None)]
-    names = ["misclassified", *map(level, above), "none"]
+    names = ["0", *map(level, above), "none"]
     bars = Bars("First ε that breaks a sample", axis(results.pixel_size), "samples", names, counts)
     no_size = [NOTHING] * (results.pixel_size.factor is not None)
     cells = [
@@ -105,13 +105,24 @@ def worst_cases(results: Results) -> Iterator[Block]:
         shown += (
             f" Perturbations have one colour scale in all cases, from −{scale} (blue) over 0 (white) to {scale} (red)."
         )
-    yield Text(f"Those that are broken most easily come first. {shown}")
-    yield from shown_first(
-        [
-            Picture(f"{case.sample_id}, {epsilon(case.epsilon, results.pixel_size)}", case.summary, picture)
-            for case, picture in zip(results.cases, results.source.pictures, strict=True)
-        ]
-    )
+    held = _held(results)
+    order = "Those that are broken most easily come first."
+    if all(case.sample_id in held for case in results.cases):
+        order = "No attack broke any of these."
+    yield Text(f"{order} {shown}")
+    pictures = []
+    for case, picture in zip(results.cases, results.source.pictures, strict=True):
+        up_to = "not broken up to " if case.sample_id in held else ""
+        caption = f"{case.sample_id}, {up_to}{epsilon(case.epsilon, results.pixel_size)}"
+        pictures.append(Picture(caption, case.summary, picture))
+    yield from shown_first(pictures)
+
+
+def _held(results: Results) -> set[str]:
+    """Ids of the classified samples that no attack broke."""
+    if not isinstance(results, ClassificationResults):
+        return set()
+    return {one.sample_id for one in results.samples if one.broken is None}
 
 
 def shown_first(pictures: Sequence[Picture], shown: int = SHOWN) -> Iterator[Block]:

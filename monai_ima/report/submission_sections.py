@@ -19,9 +19,11 @@ from .wording import (
     epsilon,
     level,
     metric_name,
+    noised,
     score,
     score_at,
     score_cell,
+    with_intervals,
 )
 
 __all__ = ["Answer", "answers", "submission", "submission_summary"]
@@ -261,13 +263,14 @@ def _limits(results: Results) -> Answer:
 
 
 def _overview(results: Results) -> Iterator[Answer]:
-    ways = [f"{sum(value > 0 for value in results.levels)} ε above 0 under attack"]
+    above = sum(value > 0 for value in results.levels)
+    ways = [f"{above} ε above 0 under attack" if above else "no attack"]
     if results.perturbations:
         ways.append(counted(len(results.perturbations), "simulated change"))
     yield Answer(
         "Statistical methods: performance over many samples",
-        f"{_score_name(results)} over {counted_samples(results)}, for {' and '.join(ways)}, with 95 % intervals where "
-        "there are enough.",
+        f"{_score_name(results)} over {counted_samples(results)}, for {' and '.join(ways)}"
+        f"{with_intervals(results.strongest.intervals)}.",
         "How the samples represent the intended use.",
     )
     yield Answer(
@@ -290,8 +293,10 @@ def _formal(results: Results) -> Iterator[Answer]:
     yield Answer(
         "Domain: the inputs for which a property has to hold",
         f"Balls in the {NORMS[results.norm]} norm around {counted_samples(results)}, up to "
-        f"{epsilon(results.levels[-1], size)}, {bounds}.",
-        "Inputs between and beyond these balls.",
+        f"{epsilon(results.levels[-1], size)}, {bounds}."
+        if noised(results)
+        else NOT_MEASURED,
+        "Inputs between and beyond these balls." if noised(results) else _command("--levels above 0"),
     )
     yield _stability(results)
     for name in (
@@ -304,6 +309,8 @@ def _formal(results: Results) -> Iterator[Answer]:
 
 def _stability(results: Results) -> Answer:
     question = "Stability: the decision stays the same in the whole domain"
+    if not noised(results):
+        return Answer(question, NOT_MEASURED, _command("--levels above 0"))
     last = epsilon(results.levels[-1], results.pixel_size)
     if not isinstance(results, ClassificationResults):
         return Answer(

@@ -13,6 +13,7 @@ from monai_ima.utils.plain_numbers import counted, plain_number
 from .blocks import Block, Figures, Table, Text
 from .charts import LINES_A_CHART, Histogram, Line, LineChart
 from .logs import Scalars
+from .scalars import scalar_words
 from .wording import epsilon, level, level_cells, level_header, sized
 
 __all__ = ["Margins", "curves", "margin_findings"]
@@ -99,10 +100,11 @@ def curves(folder: str | Path, runs: Mapping[str, Scalars]) -> Iterator[Block]:
             )
             charts.append(LineChart(title, "step", y_label, part, share=bounded, whole=True))
     rows = []
-    for name, points in lines.items():
+    for tag, points in lines.items():
         values = [value for _, value in points]
         shown = [plain_number(value) for value in (values[0], values[-1], min(values), max(values))]
-        rows.append([name, str(len(points)), *shown])
+        words = _named(tag)
+        rows.append([words if words == tag else f"{words} ({_scalar(tag)})", str(len(points)), *shown])
     header = ["scalar", "values", "first", "last", "lowest", "highest"]
     yield Figures(charts, Table("Logged scalars", header, rows))
 
@@ -114,8 +116,19 @@ CHARTS = [MARGINS, SHARES, SCORES, LOSS, PARTS, OTHER]
 """Title and y-label, in this order; every tag is in one of them."""
 
 
+def _scalar(tag: str) -> str:
+    """The scalar's own name, without the run's."""
+    return tag.rsplit(": ", 1)[-1]
+
+
+def _named(tag: str) -> str:
+    """In words where they are known, after the run's name."""
+    name = _scalar(tag)
+    return tag.removesuffix(name) + (scalar_words(name) or name)
+
+
 def _kind(tag: str) -> tuple[str, str]:
-    name = tag.rsplit(": ", 1)[-1]
+    name = _scalar(tag)
     if name.endswith("margin_mean"):
         return MARGINS
     if name.endswith("_fraction"):
@@ -125,12 +138,12 @@ def _kind(tag: str) -> tuple[str, str]:
     return OTHER if "/" in name else SCORES
 
 
-def _line(name: str, points: Sequence[tuple[int, float]]) -> Line:
+def _line(tag: str, points: Sequence[tuple[int, float]]) -> Line:
     """A line of at most :data:`POINTS` points."""
     size = -(-len(points) // POINTS)
     parts = [points[k : k + size] for k in range(0, len(points), size)]
     return Line(
-        name,
+        _named(tag),
         [sum(step for step, _ in part) / len(part) for part in parts],
         [sum(value for _, value in part) / len(part) for part in parts],
     )

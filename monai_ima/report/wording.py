@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from monai_ima.results.pixel_size import PixelSize
 from monai_ima.results.schema import ClassificationResults, Results
@@ -30,12 +30,15 @@ __all__ = [
     "level_table",
     "metric_name",
     "names_in_words",
+    "noised",
     "p_value",
     "score",
     "score_at",
     "score_cell",
     "signed",
     "sized",
+    "under",
+    "with_intervals",
 ]
 
 NOTHING = "–"
@@ -76,6 +79,21 @@ def score_cell(value: float | None, ends: tuple[float, float] | None = None) -> 
 def score_at(results: Results, k: int) -> str:
     """The score at a level under all attacks, with its interval in brackets."""
     return score_cell(results.strongest.values[k], results.strongest.intervals[k])
+
+
+def with_intervals(intervals: Iterable[object]) -> str:
+    """``, with 95 % intervals`` where at least one is known (not None); else nothing."""
+    return f", with {INTERVALS}" if any(ends is not None for ends in intervals) else ""
+
+
+def noised(results: Results) -> bool:
+    """An ε above 0 was measured."""
+    return results.levels[-1] > 0
+
+
+def under(attacks: str, *models: Results) -> str:
+    """``under all attacks``; ``without an attack`` where no model was measured at an ε above 0."""
+    return f"under {attacks}" if any(map(noised, models)) else "without an attack"
 
 
 def signed(value: float) -> str:
