@@ -107,8 +107,14 @@ def test_ctrl_c_ends_all_processes_with_one_line(begun, tmp_path):
     """As a terminal sends it: to the whole group of processes."""
     out = tmp_path / "out"
     words = [sys.executable, "-u", "-m", "monai_ima", "demo", "--quick", "--out", str(out)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, **pipes, start_new_session=True, preexec_fn=_ctrl_c_as_in_a_terminal) as process:
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_ctrl_c_as_in_a_terminal,
+    ) as process:
         assert process.stdout is not None
         while "Both networks side by side" not in process.stdout.readline():
             assert process.poll() is None

@@ -138,6 +138,7 @@ def page_file(tmp_path_factory) -> Path:
     first["model"]["checkpoint"] = f"models/{'a_very_long_name_of_weights_' * 4}.pt"
     second = classification(minimum=None, crosscheck=None)
     second["checks"][0]["status"] = "failed"
+    second["model"]["sha256"] = "f" * 64
     write(folder / "first", first)
     write(folder / "second", second)
     checkpoint = write_margins(folder / "model_last.pt", [0.5 * k for k in range(9)])
@@ -168,6 +169,7 @@ def decision_file(tmp_path_factory) -> Path:
     ]
     hardened = classification(perturbations=perturbed(changes, 0.75))
     hardened["checks"][0]["status"] = "failed"
+    hardened["model"]["sha256"] = "f" * 64
     write(folder / "plain", classification(perturbations=perturbed(changes, 0.5), checks=None))
     write(folder / "hardened", hardened)
     file = folder / "report.html"
