@@ -224,7 +224,7 @@ class TestCurves:
         page = html(tmp_path, classification(image_values={"fewest": 100, "median": 400.0, "most": 1600}))
         assert "Under the strongest attack at ε = 1 (about 1 HU a pixel, RMS), oct_classification_ima" in page.words
         facts = dict(page.tables["What was measured, on what, by what"][1:])
-        assert facts["values that noise may change"] == "100 to 1,600 a sample; sizes in a pixel are of the median, 400"
+        assert facts["values that noise may change"] == "100 to 1,600 a sample; sizes are of the median, 400"
 
     def test_a_second_scale_shows_the_size_in_a_pixel(self, full):
         texts = [text.text for text in full.chart("Accuracy under attack, with 95 % intervals").iter(f"{SVG}text")]
@@ -605,7 +605,7 @@ class TestFiles:
         assert model["attacks"][-1]["values"] == [0.9, 0.7, 0.4, 0.2]
         assert model["attacks"][-1]["intervals"][2] == [0.12, 0.71]
         assert model["units"] == {"name": "HU", "per_unit": 20.0}
-        assert model["image_values"] == {"fewest": 1600, "median": 1600.0, "most": 1600}
+        assert model["image_values"] == {"fewest": 1600, "median": 1600.0, "most": 1600, "dimensions": None}
         assert model["checks"]["Perturbations of another network are weaker"] == "not run"
         assert model["groups"]["largest_gap"] == {"level": 0.5, "between": ["A", "B"], "gap": 0.75}
         assert model["crosscheck"]["rows"][1]["agrees"] is False

@@ -167,7 +167,7 @@ class GradientMaskingChecks:
             "more_steps",
             rise <= self._tolerance() and left <= self._tolerance(),
             self.count,
-            {**{f"{steps} steps": mean for steps, mean in zip(STEPS, means, strict=True)}, "attacks used": reported},
+            dict(zip([f"{steps} steps" for steps in STEPS], means, strict=True)) | {"attacks used": reported},
             f"From {STEPS[0]} to {STEPS[-1]} steps the score goes from {means[0]:.3f} to {means[-1]:.3f}; the attacks "
             f"used leave {reported:.3f}.",
         )
@@ -181,10 +181,7 @@ class GradientMaskingChecks:
             "more_restarts",
             reported - means[-1] <= self._tolerance() and means[-1] - means[0] <= self._tolerance(),
             self.count,
-            {
-                **{counted(n, "restart"): mean for n, mean in zip(RESTARTS, means, strict=True)},
-                "attacks used": reported,
-            },
+            dict(zip([counted(n, "restart") for n in RESTARTS], means, strict=True)) | {"attacks used": reported},
             f"From 1 to {RESTARTS[-1]} restarts of {STEPS[1]} steps the score goes from {means[0]:.3f} to "
             f"{means[-1]:.3f}; the attacks used leave {reported:.3f}.",
         )
