@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from monai_ima.report.wording import INTERVALS, capitalised, metric_name
+from monai_ima.report.wording import INTERVALS, attacked, capitalised, metric_name
 from monai_ima.results.schema import Results
 
-from .attack_prose import attacked
 from .figures import banded
 from .latex import escape
 from .prose import changes, joined, samples

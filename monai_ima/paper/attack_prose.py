@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from monai_ima.report.wording import MINIMUM, level
+from monai_ima.report.wording import MINIMUM, attacked, level
 from monai_ima.results.perturbed import PerturbationResult
 from monai_ima.results.schema import Results
 from monai_ima.utils.attack_names import CLASSIFIER_OBJECTIVES, SEGMENTATION_OBJECTIVES, AttackName
@@ -12,7 +12,7 @@ from monai_ima.utils.attack_names import CLASSIFIER_OBJECTIVES, SEGMENTATION_OBJ
 from .prose import changes, count, joined
 from .references import cite
 
-__all__ = ["attacked", "attacks", "minimum", "perturbations"]
+__all__ = ["attacks", "minimum", "perturbations"]
 
 FAMILIES = {
     "pgd": ("projected gradient descent (PGD)", "madry2018"),
@@ -23,11 +23,6 @@ FAMILIES = {
     "spsa": ("the gradient-free attack SPSA", "uesato2018"),
     "noise": ("uniform random noise", None),
 }
-
-
-def attacked(one: Results) -> bool:
-    """Whether the model was measured at any ε above 0."""
-    return any(value > 0 for value in one.levels)
 
 
 def attack(name: str, segments: bool) -> str:

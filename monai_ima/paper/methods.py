@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from monai_ima.report.wording import NORMS, capitalised, level
+from monai_ima.report.wording import NORMS, attacked, capitalised, level
 from monai_ima.results.paired import PairedDifference
 from monai_ima.results.schema import ClassificationResults, Results
 from monai_ima.results.statistics import FEWEST
 
-from .attack_prose import attacked, attacks, minimum, perturbations
+from .attack_prose import attacks, minimum, perturbations
 from .known import data_set, training
 from .prose import count, joined, samples
 from .references import cite

@@ -10,6 +10,7 @@ from monai_ima.report.wording import (
     NORMS,
     NOTHING,
     attack_words,
+    attacked,
     capitalised,
     common_size,
     level,
@@ -27,7 +28,6 @@ from monai_ima.results.parts import AttackCurve
 from monai_ima.results.schema import Results
 from monai_ima.results.statistics import FEWEST
 
-from .attack_prose import attacked
 from .latex import WIDE, Grid, PaperTable, parts
 from .perturbation_tables import perturbation_tables
 from .prose import joined, samples

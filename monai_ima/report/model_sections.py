@@ -20,13 +20,13 @@ from .wording import (
     NORMS,
     attack_list,
     attack_words,
+    attacked,
     axis,
     capitalised,
     counted_samples,
     epsilon,
     level_table,
     metric_name,
-    noised,
     score,
     score_cell,
     under,
@@ -61,7 +61,7 @@ def model_section(results: Results, name: str) -> Section:
 def strongest_figure(results: Results) -> Figures:
     """The score under all attacks, the only curve to quote."""
     strongest = results.strongest
-    name = "all attacks" if noised(results) else "no attack"
+    name = "all attacks" if attacked(results) else "no attack"
     line = Line(name, results.levels, strongest.values, strongest.intervals)
     known = with_intervals(strongest.intervals)
     title = f"{metric_name(results)} {under('the strongest attack', results)}{known}"
@@ -79,7 +79,7 @@ def _curves(results: Results) -> Iterator[Block]:
             "is right about each of them (exact match)."
         )
     yield Text(f"{_attacked(results)} {_about_intervals(results)}")
-    if noised(results):
+    if attacked(results):
         if len(results.attacks) > 1:
             yield _each_attack(results)
         yield from _noise(results)
@@ -91,7 +91,7 @@ def _curves(results: Results) -> Iterator[Block]:
 def _attacked(results: Results) -> str:
     """What was done to how many samples."""
     whom = f"{counted_samples(results)} ({results.data.name})"
-    if not noised(results):
+    if not attacked(results):
         return f"{whom} were measured without an attack: no ε above 0 was."
     last = epsilon(results.levels[-1], results.pixel_size)
     words = attack_list([one.name for one in results.attacks], results.metric)

@@ -12,7 +12,7 @@ from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Block, Details, Figures, Picture, Pictures, Table, Text
 from .charts import Bars, Histogram
-from .wording import NOTHING, axis, epsilon, level, level_cells, level_header, noised
+from .wording import NOTHING, attacked, axis, epsilon, level, level_cells, level_header
 
 __all__ = ["distances", "shown_first", "worst_cases"]
 
@@ -24,7 +24,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 def distances(results: Results) -> Iterator[Block]:
     """The smallest perturbation that breaks each sample; where it was not searched for, the first ε that does."""
-    if not isinstance(results, ClassificationResults) or not noised(results):
+    if not isinstance(results, ClassificationResults) or not attacked(results):
         return
     if results.minimum is not None:
         yield from _found_distances(results, results.minimum)

@@ -14,12 +14,12 @@ from .blocks import Block, Note, Table, Text
 from .wording import (
     NORMS,
     attack_list,
+    attacked,
     capitalised,
     counted_samples,
     epsilon,
     level,
     metric_name,
-    noised,
     score,
     score_at,
     score_cell,
@@ -294,9 +294,9 @@ def _formal(results: Results) -> Iterator[Answer]:
         "Domain: the inputs for which a property has to hold",
         f"Balls in the {NORMS[results.norm]} norm around {counted_samples(results)}, up to "
         f"{epsilon(results.levels[-1], size)}, {bounds}."
-        if noised(results)
+        if attacked(results)
         else NOT_MEASURED,
-        "Inputs between and beyond these balls." if noised(results) else _command("--levels above 0"),
+        "Inputs between and beyond these balls." if attacked(results) else _command("--levels above 0"),
     )
     yield _stability(results)
     for name in (
@@ -309,7 +309,7 @@ def _formal(results: Results) -> Iterator[Answer]:
 
 def _stability(results: Results) -> Answer:
     question = "Stability: the decision stays the same in the whole domain"
-    if not noised(results):
+    if not attacked(results):
         return Answer(question, NOT_MEASURED, _command("--levels above 0"))
     last = epsilon(results.levels[-1], results.pixel_size)
     if not isinstance(results, ClassificationResults):

@@ -18,6 +18,7 @@ __all__ = [
     "NOTHING",
     "attack_list",
     "attack_words",
+    "attacked",
     "axis",
     "capitalised",
     "common_size",
@@ -30,7 +31,6 @@ __all__ = [
     "level_table",
     "metric_name",
     "names_in_words",
-    "noised",
     "p_value",
     "score",
     "score_at",
@@ -86,14 +86,14 @@ def with_intervals(intervals: Iterable[object]) -> str:
     return f", with {INTERVALS}" if any(ends is not None for ends in intervals) else ""
 
 
-def noised(results: Results) -> bool:
+def attacked(results: Results) -> bool:
     """An ε above 0 was measured."""
     return results.levels[-1] > 0
 
 
 def under(attacks: str, *models: Results) -> str:
     """``under all attacks``; ``without an attack`` where no model was measured at an ε above 0."""
-    return f"under {attacks}" if any(map(noised, models)) else "without an attack"
+    return f"under {attacks}" if any(map(attacked, models)) else "without an attack"
 
 
 def signed(value: float) -> str:
