@@ -432,6 +432,14 @@ def test_lengths_entries_and_common_keys_are_read_as_text(zoo, capsys):
     assert "0.4 (at most 25.5 grey levels a pixel)" in shown, "a tenth of the width, which is worth a tenth of 255"
 
 
+def test_a_dry_run_says_that_the_file_is_there_already(zoo, caplog):
+    assert harden(zoo, "--dry_run") == 0
+    assert "is refused" not in caplog.text
+    assert harden(zoo) == 0
+    assert harden(zoo, "--dry_run") == 0
+    assert "train_ima.json exists: without --dry_run this is refused" in caplog.text
+
+
 def test_reading_evaluates_and_imports_nothing(zoo):
     config = json.loads((zoo / "configs" / "train.json").read_text())
     bomb = f"$open('{zoo}/evaluated', 'w')"

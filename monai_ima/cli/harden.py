@@ -78,6 +78,8 @@ def harden(options: HardenOptions, further: Mapping[str, Any]) -> None:
     plan = make_plan(find_parts(config, options.trainer), replace(options, handler_options=handler_options))
     if not options.dry_run:
         _check_writable(plan.overlay_file)
+    elif plan.overlay_file.exists():
+        logger.warning("File %s exists: without --dry_run this is refused.", plan.overlay_file)
     tried: list[Tried] = []
     if options.max_clean_loss is not None:
         plan, tried = _searched(plan, options.max_clean_loss, options.search_epochs, overrides)
