@@ -77,7 +77,7 @@ EVALUATION_ROWS = [
     *rows("evaluate", "transfer_from", "weights.pt", words="expected both"),
     ("evaluate", {"minimum": "True", "levels": "0"}, "--minimum"),
     *rows(RUNS, "out", "full", words="is not empty, expected a new one"),
-    *rows(RUNS, "out", "a_file", words="a_file is a file, expected a new one"),
+    *rows(RUNS, "out", "a_file", words="a_file is a file, expected a new folder"),
     *rows(RUNS, "out", "a_file/below", words="a_file is a file"),
     *rows("evaluate", "out", "", "[]"),
     *rows("attack", "out", "[1, 2]"),

@@ -12,8 +12,9 @@ __all__ = ["check_can_be_made", "in_the_way", "whole_file"]
 
 def in_the_way(path: Path) -> FileExistsError:
     """The error for a file, or a folder that is not empty, where ``--out`` is to be made."""
-    what = f"Folder {path} is not empty" if path.is_dir() else f"{path} is a file"
-    return FileExistsError(f"{what}, expected a new one: give another --out.")
+    if path.is_dir():
+        return FileExistsError(f"Folder {path} is not empty, expected a new one: give another --out.")
+    return FileExistsError(f"{path} is a file, expected a new folder: give another --out.")
 
 
 def check_can_be_made(path: str | Path) -> None:
