@@ -605,7 +605,7 @@ class TestFiles:
         assert model["attacks"][-1]["values"] == [0.9, 0.7, 0.4, 0.2]
         assert model["attacks"][-1]["intervals"][2] == [0.12, 0.71]
         assert model["units"] == {"name": "HU", "per_unit": 20.0}
-        assert model["image_values"] == {"fewest": 1600, "median": 1600.0, "most": 1600, "dimensions": None}
+        assert model["image_values"] == {"fewest": 1600, "median": 1600.0, "most": 1600, "dimensions": 2}
         assert model["checks"]["Perturbations of another network are weaker"] == "not run"
         assert model["groups"]["largest_gap"] == {"level": 0.5, "between": ["A", "B"], "gap": 0.75}
         assert model["crosscheck"]["rows"][1]["agrees"] is False
