@@ -492,7 +492,7 @@ def page(records: Mapping[str, Mapping[str, Any]], command: str) -> list[str]:
         "and MSD hippocampus scans (140 to train, 40 to test, 5 epochs of IMA from the bundle's plain-trained small "
         f"U-Net). Seeds {', '.join(map(str, SEEDS))}. Machine: {'; '.join(devices)}. Times are wall times of processes "
         'that ran side by side on the GPU, CPU seconds of a process on the CPU: compare rows, not tables; "-" was made '
-        "on another machine than the first row.",
+        "on another machine than the first row. The CPU's parts were made beside other work: their times scatter.",
         "The 25 cosine steps of margin passes that search by bisection had 8 steps of the walk to the surface in these "
         "records; today they have 9.",
     ]
