@@ -22,7 +22,7 @@ from .channels import find_channels
 from .intensity import Normalisation, find_normalisation
 from .modules import make_importable
 from .parts import CRITERION, EVALUATOR_ID, Clues, evaluators_of, find_parts, network_of, transforms_of
-from .reading import Component, TrainingConfig, evaluation_files, merged_config, read_training_config, readable
+from .reading import Component, TrainingConfig, evaluation_files, read_training_config, readable
 from .sample_ids import find_sample_ids, sample_id_override
 from .settings import Stated
 from .task import Task, find_task, image_key
@@ -86,13 +86,13 @@ class EvaluationParts:
 
 
 def find_evaluation(
-    bundle: str | Path, files: Sequence[str], overrides: dict[str, Any] | None = None
+    bundle: str | Path, files: Sequence[str] | None, overrides: dict[str, Any] | None = None
 ) -> EvaluationParts:
     """Find the parts of an evaluation; nothing in the config is evaluated.
 
     Args:
         bundle: the bundle's folder.
-        files: names of the config files.
+        files: names of the config files; None means the training's.
         overrides: values of config ids.
 
     Raises:
@@ -226,10 +226,8 @@ def _loaded(
 
 def _of_training(parts: EvaluationParts, overrides: dict[str, Any]) -> bool:
     """Whether the samples are those that the training's evaluator loads."""
-    root = parts.config.root
     try:
-        files = [file.name for file in merged_config(root, None)[0]]
-        mine, of_training = _samples(parts), _samples(find_evaluation(root, files, overrides))
+        mine, of_training = _samples(parts), _samples(find_evaluation(parts.config.root, None, overrides))
     except (OSError, ValueError):
         return False
     return mine is not None and mine == of_training

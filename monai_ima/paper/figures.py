@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from monai_ima.report.wording import attack_words, attacked, axis, capitalised, common_size, metric_name
+from monai_ima.report.wording import CASES, attack_words, attacked, axis, capitalised, common_size, metric_name
 from monai_ima.results.base import as_numbers
 from monai_ima.results.perturbed import CaseCurve
 from monai_ima.results.schema import Results
 from monai_ima.utils.files import whole_file
 
 from .latex import code_point
-from .perturbation_tables import CASES
 
 __all__ = ["KINDS", "banded", "paper_figures", "save"]
 

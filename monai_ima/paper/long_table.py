@@ -7,10 +7,9 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from monai_ima.report.wording import CASES
 from monai_ima.results.schema import Results
 from monai_ima.results.tidy import tidy_rows
-
-from .perturbation_tables import CASES
 
 __all__ = ["COLUMNS", "long_table", "scores"]
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from monai_ima.report.wording import INTERVALS, NOTHING, capitalised, level, metric_name, score_cell
+from monai_ima.report.wording import CASES, INTERVALS, NOTHING, capitalised, level, metric_name, score_cell
 from monai_ima.results.perturbed import CaseCurve, PerturbationResult
 from monai_ima.results.schema import Results
 
 from .latex import WIDE, Grid, PaperTable, parts
 from .prose import changes, joined
 
-__all__ = ["CASES", "perturbation_tables"]
+__all__ = ["perturbation_tables"]
 
 TALL, HEAD, RULE = 48, 4, 2
 """Rows of a table that fit on a page; those that a head takes, and those that the name of a group takes."""
-CASES = {"worst": "worst case", "average": "average case", "torchio": "TorchIO"}
 MEANINGS = {
     "worst": "the lowest that attacks in the parameters of the change, or random draws, found up to that size",
     "average": "the mean over random draws of exactly that size",

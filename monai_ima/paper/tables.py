@@ -22,6 +22,7 @@ from monai_ima.report.wording import (
     score_at,
     score_cell,
     signed,
+    with_intervals,
 )
 from monai_ima.results.paired import PairedDifference
 from monai_ima.results.parts import AttackCurve
@@ -93,8 +94,8 @@ def _on(models: Sequence[Results]) -> tuple[list[str], str]:
 
 
 def _brackets(curves: Sequence[AttackCurve]) -> str:
-    known = any(ends for curve in curves for ends in curve.intervals)
-    return f", with {INTERVALS} in brackets" if known else ""
+    known = with_intervals(ends for curve in curves for ends in curve.intervals)
+    return known and f"{known} in brackets"
 
 
 def _named_attacks(model: Results) -> int:

@@ -87,19 +87,23 @@ def _names(models: Sequence[Results]) -> str:
 def _synthetic(models: Sequence[Results]) -> Iterator[Block]:
     synthetic = [one.label for one in models if one.data.synthetic]
     if synthetic:
-        whose = "" if len(synthetic) == len(models) else f" ({', '.join(synthetic)})"
+        whose = _whose(synthetic, models)
         yield Note("caution", "SYNTHETIC data", f"drawn by a program{whose}: the figures say nothing about patients.")
 
 
 def _validated(models: Sequence[Results]) -> Iterator[Block]:
     validated = [one.label for one in models if one.data.validation]
     if validated:
-        whose = "" if len(validated) == len(models) else f" ({', '.join(validated)})"
+        whose = _whose(validated, models)
         yield Note(
             "caution",
             "Validation data",
             f"of the bundle’s training config{whose}: where they chose the weights, new samples may score lower.",
         )
+
+
+def _whose(labels: Sequence[str], models: Sequence[Results]) -> str:
+    return "" if len(labels) == len(models) else f" ({', '.join(labels)})"
 
 
 def _same_weights(models: Sequence[Results]) -> Iterator[Block]:

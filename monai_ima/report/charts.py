@@ -17,6 +17,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from monai_ima.utils.checks import without_middle
 from monai_ima.utils.plain_numbers import plain_number
 
 from .svg import GRID, INK, MUTED, SERIES, inline_svg
@@ -235,16 +236,15 @@ def _legend(figure: Figure, handles: list[Line2D], names: Sequence[str], columns
         labelspacing=0.3,
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
-        head = name[: LONGEST_LABEL - LABEL_END - 1]
-        text.set_text(name if len(name) <= LONGEST_LABEL else f"{head}…{name[-LABEL_END:]}")
+        text.set_text(without_middle(name, LONGEST_LABEL, LABEL_END))
 
 
 def _draw_bars(axes: Axes, chart: Bars) -> None:
     places = range(len(chart.names))
     axes.bar(places, chart.counts, color=SERIES[0], width=0.7)
-    axes.set_xticks(places, chart.names)
-    if max(map(len, chart.names)) * LETTER > BARS_WIDTH / len(chart.names):
-        axes.set_xticks(places, chart.names, rotation=60, ha="right", rotation_mode="anchor")
+    narrow = max(map(len, chart.names)) * LETTER > BARS_WIDTH / len(chart.names)
+    turned: Any = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if narrow else {}
+    axes.set_xticks(places, chart.names, **turned)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(visible=False, axis="x")
 

@@ -12,6 +12,7 @@ from .blocks import Block, Figures, Note, Picture, Table, Text
 from .charts import LINES_A_CHART, Line, LineChart
 from .sample_sections import shown_first
 from .wording import (
+    CASES,
     INTERVALS,
     NOTHING,
     attack_list,
@@ -25,7 +26,6 @@ from .wording import (
 
 __all__ = ["perturbed"]
 
-CASES = {"worst": "worst case", "average": "average case", "torchio": "TorchIO"}
 DASHED = {"worst": 0, "average": 1, "torchio": 2}
 
 Found = dict[str, PerturbationResult]

@@ -9,6 +9,7 @@ from monai_ima.results.paired import PairedDifference
 from monai_ima.results.perturbed import PerturbationResult
 from monai_ima.results.provenance import has_other_weights
 from monai_ima.results.schema import ClassificationResults, Results
+from monai_ima.utils.checks import without_middle
 from monai_ima.utils.plain_numbers import counted, plain_number
 
 from .blocks import Verdict
@@ -20,6 +21,7 @@ __all__ = ["middle", "trust", "verdict"]
 NO_PAIRS = "The models were not measured on the same samples under the same attacks, so no difference can be given"
 NO_DIFFERENCE = "no difference"
 LONGEST_LABEL = 40
+"""Letters of a label; of a longer one the middle is left out: the end tells models of one name apart."""
 PERTURBATIONS = 3
 """As many are named in the verdict."""
 
@@ -33,7 +35,7 @@ def verdict(models: Sequence[Results], pairs: Pairs) -> Verdict:
         pairs: of these.
     """
     found = {one.level: one for one in pairs.differences.get(models[-1].label, [])}
-    models = [one.named(_short(one.label)) for one in models]
+    models = [one.named(without_middle(one.label, LONGEST_LABEL, LONGEST_LABEL // 2)) for one in models]
     tone, trusted = trust(models)
     if len(models) == 1:
         sentences = [("Robustness", _robustness(models[0])), ("Without an attack", _clean(models[0]))]
@@ -55,12 +57,6 @@ def middle(levels: Sequence[float]) -> int | None:
     """
     above = [k for k, value in enumerate(levels) if value > 0]
     return above[(len(above) - 1) // 2] if above else None
-
-
-def _short(label: str) -> str:
-    """A label with its middle left out where it is long: the end tells models of one name apart."""
-    half = LONGEST_LABEL // 2
-    return label if len(label) <= LONGEST_LABEL else f"{label[: half - 1]}…{label[-half:]}"
 
 
 def _robustness(results: Results) -> str:

@@ -13,6 +13,7 @@ from monai_ima.utils.plain_numbers import counted, plain_number
 from .blocks import Table
 
 __all__ = [
+    "CASES",
     "INTERVALS",
     "NORMS",
     "NOTHING",
@@ -41,6 +42,8 @@ __all__ = [
     "with_intervals",
 ]
 
+CASES = {"worst": "worst case", "average": "average case", "torchio": "TorchIO"}
+"""Of perturbations with parameters, in words."""
 NOTHING = "–"
 INTERVALS = "95 % intervals"
 NORMS = {"l2": "L2", "linf": "L∞"}

@@ -291,6 +291,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def without_middle(text: str, most: int, end: int) -> str:
+    """A text of at most so many characters, ``end`` of them its last, its middle left out."""
+    return text if len(text) <= most else f"{text[: most - end - 1]}…{text[-end:]}"
+
+
 def check_ignore_index(ignore_index: int | None) -> int | None:
     """``ignore_index`` as an int, or None.
 
