@@ -95,7 +95,7 @@ def fashion(data: str, out: str, compare: str) -> list[str]:
             print(f"Weights {file} do not exist: run benchmarks/compare.py first.", file=sys.stderr)
             sys.exit(2)
     folders = measure(f"{out}/fashion", FASHION, data, plain, ima)
-    written("fashion_mnist.html", folders, str(ima))
+    written("fashion_mnist.html", folders, str(ima), data)
     return section(
         "Fashion-MNIST",
         "Accuracy on 200 test images (Xiao et al. 2017, MIT licence) in L2, strongest of 100-PGD x 2, "
@@ -112,7 +112,7 @@ def hippocampus(data: str, out: str, compare: str) -> list[str]:
     shipped = Path(HIPPOCAMPUS["bundle"]) / "models"
     start, robust = shipped / "model_ce.pt", shipped / "model.pt"
     folders = measure(f"{out}/hippocampus", HIPPOCAMPUS, f"{data}/Task04_Hippocampus", start, robust)
-    written("hippocampus.html", folders, None)
+    written("hippocampus.html", folders, None, data)
     return section(
         "Hippocampus",
         f"Mean foreground Dice on 40 test scans (MSD Task04, CC BY-SA 4.0) in L2, strongest of 100-PGD "
@@ -125,10 +125,12 @@ def hippocampus(data: str, out: str, compare: str) -> list[str]:
     )
 
 
-def written(page: str, folders: dict[str, Path], last: str | None) -> None:
-    """Write the report of a section."""
-    (PICTURES / page).unlink(missing_ok=True)
-    report([str(one) for one in folders.values()], str(PICTURES / page), checkpoint=last, names=list(folders))
+def written(page: str, folders: dict[str, Path], last: str | None, data: str) -> None:
+    """Write the report of a section; the folder of the data is called DIR in it, as in the command."""
+    file = PICTURES / page
+    file.unlink(missing_ok=True)
+    report([str(one) for one in folders.values()], str(file), checkpoint=last, names=list(folders))
+    file.write_text(file.read_text(encoding="utf-8").replace(data, "DIR"), encoding="utf-8")
 
 
 SECTIONS: dict[str, Callable[[str, str, str], list[str]]] = {"Fashion-MNIST": fashion, "Hippocampus": hippocampus}
